@@ -1,0 +1,27 @@
+//! What an image is, as values: digests, references, platforms, manifests, layers and trees.
+//!
+//! Nothing here opens a file or a socket: layers are read from `Read` and written to `Write`. The same entries
+//! give the same bytes on every machine and with any number of threads.
+//!
+//! [`digest`] [`reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
+//! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob
+//! [`index`] what a layer holds, with offsets                   [`tree`] layers stacked, and their text form
+//!
+//! Adding a compression: a variant of [`compress::Compression`], its media type in [`media`], and its row in the
+//! golden-digest test of `compress`.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod digest;
+pub mod entry;
+pub mod manifest;
+pub mod media;
+pub mod platform;
+pub mod reference;
+
+pub use config::ImageConfig;
+pub use digest::{Digest, Hasher};
+pub use entry::{Entry, EntryKind, Meta, Mtime};
+pub use manifest::{Descriptor, Index, Manifest};
+pub use platform::Platform;
+pub use reference::Reference;

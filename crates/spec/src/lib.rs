@@ -1,0 +1,15 @@
+//! What the user wrote, and what is wrong with it.
+//!
+//! [`dockerfile::parse`] turns text into an [`ast::Dockerfile`] and diagnostics; it never fails, so one run reports
+//! every mistake. Nothing here opens a file or asks the world: variables are expanded later, by the planner, with
+//! [`expand`], because their values come from base images and the command line.
+//!
+//! [`source`] text with a name, and spans into it     [`diag`] what is wrong, where, and what to do
+//! [`ast`] the parsed form, as typed, unexpanded      [`dockerfile`] text → ast
+//! [`expand`] `$x`, `${x:-y}`                         [`dockerignore`] which files a build sees
+//!
+//! Adding an instruction: a variant in [`ast::Op`], its parser in `dockerfile/`, its planner in `kiln-plan`.
+#![forbid(unsafe_code)]
+
+pub mod ast;
+pub mod source;
