@@ -4,24 +4,36 @@
 //! give the same bytes on every machine and with any number of threads.
 //!
 //! [`digest`] [`reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
-//! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob
+//! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob   [`blob`] both in one pass
 //! [`index`] what a layer holds, with offsets                   [`tree`] layers stacked, and their text form
+//! [`name`] paths inside images
 //!
 //! Adding a compression: a variant of [`compress::Compression`], its media type in [`media`], and its row in the
 //! golden-digest test of `compress`.
 #![forbid(unsafe_code)]
 
+pub mod blob;
+pub mod compress;
 pub mod config;
 pub mod digest;
 pub mod entry;
+pub mod index;
+pub mod layer;
 pub mod manifest;
 pub mod media;
+pub mod name;
 pub mod platform;
 pub mod reference;
+pub mod tree;
 
+pub use blob::{LayerDigests, LayerSink};
+pub use compress::{Compression, Compressor};
 pub use config::ImageConfig;
 pub use digest::{Digest, Hasher};
 pub use entry::{Entry, EntryKind, Meta, Mtime};
+pub use index::{IndexedEntry, LayerIndex};
+pub use layer::{LayerError, LayerReader, LayerWriter};
 pub use manifest::{Descriptor, Index, Manifest};
 pub use platform::Platform;
 pub use reference::Reference;
+pub use tree::{Tree, TreeError};

@@ -70,7 +70,8 @@ impl Platform {
 
     /// This platform with aliases resolved (`x86_64` → `amd64`, `arm64/v8` → `arm64`, `arm` → `arm/v7`).
     pub fn normalise(&self) -> Platform {
-        let mut p = Platform::normalised(&self.os, &self.architecture, self.variant.as_deref().filter(|v| !v.is_empty()));
+        let mut p =
+            Platform::normalised(&self.os, &self.architecture, self.variant.as_deref().filter(|v| !v.is_empty()));
         p.os_version.clone_from(&self.os_version);
         p.os_features.clone_from(&self.os_features);
         p
@@ -107,7 +108,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
-        let ok = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let ok =
+            |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !parts.iter().all(|p| ok(p)) {
             return Err(PlatformError(text.to_owned()));
         }

@@ -161,7 +161,8 @@ impl FromStr for Reference {
         if let Some(tag) = tag.filter(|t| !valid_tag(t)) {
             return Err(invalid(format!("`{tag}` is not a tag")));
         }
-        let looks_like_host = |h: &str| h.contains(['.', ':']) || h == "localhost" || h.bytes().any(|b| b.is_ascii_uppercase());
+        let looks_like_host =
+            |h: &str| h.contains(['.', ':']) || h == "localhost" || h.bytes().any(|b| b.is_ascii_uppercase());
         let (registry, repository) = match name.split_once('/') {
             Some((host, path)) if looks_like_host(host) => (host, path.to_owned()),
             Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
@@ -227,7 +228,9 @@ mod tests {
 
     #[test]
     fn bad_names_are_errors() {
-        for bad in ["", ":x", "a:b:c", "A/b", "a//b", "a/../b", "-a", "a_", "a:..", "x@sha256:1", "a b", "ho st.x/a", "a..b"] {
+        for bad in
+            ["", ":x", "a:b:c", "A/b", "a//b", "a/../b", "-a", "a_", "a:..", "x@sha256:1", "a b", "ho st.x/a", "a..b"]
+        {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
     }
