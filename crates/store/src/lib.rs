@@ -9,27 +9,38 @@
 //! [`lock`] one process at a time    [`lease`] what a running build holds    [`prune`] [`usage`] [`fsck`] upkeep
 //! [`remove`] deleting trees, and only our own
 //!
+//! [`unpack`] layer → directory    [`scan`] a directory's state    [`changes`] directory → layer
+//! [`lower`] what lies below a layer    [`reader`] the bytes of a file of an image
+//!
 //! Adding a kind of thing: a variant of [`Kind`], its directory in `store::LAYOUT`, its listing in [`usage`] and,
 //! if a build may hold it across calls, a touch through `Store::hold`.
 #![forbid(unsafe_code)]
 
 pub mod blob;
 pub mod cache;
+pub mod changes;
 pub mod error;
 pub mod fsck;
 pub mod layer;
 pub mod lease;
 pub mod lock;
+pub mod lower;
 pub mod mount;
 pub mod prune;
+pub mod reader;
 pub mod refs;
 pub mod remove;
+pub mod scan;
 pub mod snapshot;
 pub mod store;
+pub mod unpack;
 pub mod usage;
 
+mod beneath;
+mod capability;
 mod reach;
 mod record;
+mod stat;
 mod temp;
 
 pub use blob::BlobWriter;

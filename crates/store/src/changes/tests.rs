@@ -1,0 +1,1 @@
+//! Both ways of finding changes, on real file systems.

@@ -1,0 +1,55 @@
+//! Changed entries → a layer's tar, the bytes of files streamed from the tree.
+
+use std::io::Write;
+
+use kiln_oci::entry::EntryKind;
+use kiln_oci::index::LayerIndex;
+use kiln_oci::layer::{LayerError, LayerWriter};
+
+use super::error::{ChangeError, read};
+use super::{ChangedEntry, Changes};
+use crate::beneath::{Beneath, shown};
+use crate::stat::Stat;
+
+/// Writes the layer that holds `changes` and returns where it went, with the layer's index.
+///
+/// # Errors
+/// A file cannot be read, or is not any more what it was when the changes were found; the writer fails.
+pub fn write_layer<W: Write>(changes: &mut Changes, to: W) -> Result<(W, LayerIndex), ChangeError> {
+    let mut writer = LayerWriter::indexed(to);
+    changes.append_to(&mut writer)?;
+    writer.finish_indexed().map_err(ChangeError::Write)
+}
+
+impl Changes {
+    /// Appends all entries to a layer being written.
+    ///
+    /// # Errors
+    /// As [`write_layer`].
+    pub fn append_to<W: Write>(&mut self, writer: &mut LayerWriter<W>) -> Result<(), ChangeError> {
+        for changed in &self.entries {
+            append(&mut self.tree, changed, writer)?;
+        }
+        Ok(())
+    }
+}
+
+fn append<W: Write>(
+    tree: &mut Beneath,
+    changed: &ChangedEntry,
+    writer: &mut LayerWriter<W>,
+) -> Result<(), ChangeError> {
+    let (EntryKind::File { .. }, Some(stat)) = (&changed.entry.kind, changed.stat) else {
+        return writer.append(&changed.entry, &mut std::io::empty()).map(drop).map_err(ChangeError::Write);
+    };
+    let path = &changed.entry.path;
+    let mut file = std::fs::File::from(tree.read_file(path).map_err(read(path))?);
+    let written = writer.append(&changed.entry, &mut file);
+    // Bytes may change without the length doing so: the change time tells.
+    let moved = Stat::of(&file).map_err(read(path))? != stat;
+    match written {
+        Ok(_) if !moved => Ok(()),
+        Ok(_) | Err(LayerError::BodyLength { .. }) => Err(ChangeError::Changed { path: shown(path) }),
+        Err(source) => Err(ChangeError::Write(source)),
+    }
+}

@@ -1,0 +1,157 @@
+//! The bytes of a file of an image: from its unpacked layer, or from its layer's tar.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_oci::Digest;
+use kiln_oci::entry::{EntryKind, Meta};
+use kiln_oci::name::join;
+use kiln_oci::tree::{FileRef, Node, NodeKind, Tree};
+
+use crate::Store;
+use crate::beneath::{Beneath, shown};
+use crate::lower::Lower;
+use crate::stat::{FileKind, Stat};
+
+/// Opens the bytes behind a [`FileRef`].
+pub trait Content {
+    /// The file's bytes, exactly [`FileRef::size`] of them.
+    ///
+    /// # Errors
+    /// The layer is not at hand, or cannot be read.
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + '_>>;
+}
+
+/// Opens files of layers that a store has, unpacked or as tars. A layer found once is kept open.
+pub struct ContentReader<'s> {
+    store: &'s Store,
+    layers: Mutex<HashMap<Digest, Arc<Layer>>>,
+}
+
+/// Where the bytes of a layer are.
+struct Layer {
+    unpacked: Option<Mutex<Beneath>>,
+    tar: Option<File>,
+}
+
+impl<'s> ContentReader<'s> {
+    /// A reader for the layers in `store`.
+    pub fn new(store: &'s Store) -> ContentReader<'s> {
+        ContentReader { store, layers: Mutex::default() }
+    }
+
+    fn layer(&self, diff_id: &Digest) -> io::Result<Arc<Layer>> {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = layers.get(diff_id) {
+            return Ok(Arc::clone(layer));
+        }
+        let unpacked = self.store.snapshot(diff_id).and_then(|path| Beneath::new(File::open(path).ok()?).ok());
+        let tar = self.store.open_tar(diff_id).map_err(io::Error::other)?;
+        let layer = Arc::new(Layer { unpacked: unpacked.map(Mutex::new), tar });
+        // What is not there yet may come.
+        if layer.unpacked.is_some() || layer.tar.is_some() {
+            layers.insert(diff_id.clone(), Arc::clone(&layer));
+        }
+        Ok(layer)
+    }
+}
+
+impl Layer {
+    /// The file in the unpacked layer, if that is there and has it.
+    fn open_unpacked(&self, file: &FileRef) -> Option<Body> {
+        let mut tree = self.unpacked.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = tree.read_file(&file.path).ok()?;
+        let stat = Stat::of(&fd).ok()?;
+        // Where links lie on the way to an entry, something else may have its name.
+        let is_it = stat.kind == FileKind::File && stat.size == file.size;
+        is_it.then(|| Body { file: fd.into(), at: 0, left: file.size })
+    }
+
+    fn open_in_tar(&self, file: &FileRef) -> io::Result<Body> {
+        let Some(tar) = &self.tar else {
+            let path = shown(&file.path);
+            let why = format!("layer {} of {path} is neither unpacked nor kept as a tar in the store", file.layer);
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        };
+        Ok(Body { file: tar.try_clone()?, at: file.offset, left: file.size })
+    }
+}
+
+impl Content for ContentReader<'_> {
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + '_>> {
+        let layer = self.layer(&file.layer)?;
+        let body = match layer.open_unpacked(file) {
+            Some(body) => body,
+            None => layer.open_in_tar(file)?,
+        };
+        Ok(Box::new(body))
+    }
+}
+
+/// A part of a file, read without moving the file's own position. One that ends early is an error.
+struct Body {
+    file: File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Body {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let room = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        let n = self.file.read_at(&mut buf[..room], self.at)?;
+        if n == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the layer in the store is cut short"));
+        }
+        self.at += n as u64;
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// A tree of stacked layers together with the bytes of its files.
+#[derive(Clone, Copy)]
+pub struct LowerTree<'a> {
+    /// The layers, stacked.
+    pub tree: &'a Tree,
+    /// Where the bytes are.
+    pub content: &'a dyn Content,
+}
+
+impl Lower for LowerTree<'_> {
+    fn get(&self, path: &[u8]) -> Option<(EntryKind, Meta)> {
+        self.tree.at(path).map(|node| (entry_kind(node), node.meta.clone()))
+    }
+
+    fn children(&self, dir: &[u8]) -> Vec<Vec<u8>> {
+        let children = self.tree.at(dir).and_then(|node| node.children());
+        children.map(|names| names.keys().map(|name| join(dir, name)).collect()).unwrap_or_default()
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+        let node = self.tree.at(path).ok_or(io::ErrorKind::NotFound)?;
+        let file = node.file().ok_or_else(|| io::Error::other("it is not a regular file"))?;
+        self.content.open(file)
+    }
+
+    fn has(&self, path: &[u8]) -> bool {
+        self.tree.at(path).is_some()
+    }
+}
+
+/// What an entry for a node says.
+pub(crate) fn entry_kind(node: &Node) -> EntryKind {
+    match &node.kind {
+        NodeKind::Dir(_) => EntryKind::Dir,
+        NodeKind::File(file) => EntryKind::File { size: file.size },
+        NodeKind::Symlink { target } => EntryKind::Symlink { target: target.to_vec() },
+        NodeKind::Char { major, minor } => EntryKind::Char { major: *major, minor: *minor },
+        NodeKind::Block { major, minor } => EntryKind::Block { major: *major, minor: *minor },
+        NodeKind::Fifo => EntryKind::Fifo,
+    }
+}

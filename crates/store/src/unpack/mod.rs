@@ -1,0 +1,195 @@
+//! Layer → directory, whatever the layer says.
+//!
+//! A layer is hostile: it may name files through links it made before, link to what is not its own, or come with
+//! anything where a directory should be. Every path is resolved below the target's handle without following any link,
+//! and everything is made new: nothing outside the target is ever opened. What stands in an entry's way is replaced.
+//!
+//! [`Flavour::OverlayLower`] makes one layer's own directory, to be a lower directory of overlayfs;
+//! [`Flavour::Merged`] applies layers one over the other to one root. [`unpack`] reads a tar and returns its index
+//! from the same pass. The caller checks the layer's digest by giving a
+//! [`HashReader`](kiln_oci::digest::HashReader), and keeps the directory only if it is right.
+//!
+//! [`apply`](self) entries in order    `make` the system calls    `whiteouts` `links` `finish` the special cases
+
+mod apply;
+mod error;
+mod finish;
+mod links;
+mod make;
+mod resolve;
+mod whiteouts;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use kiln_oci::Digest;
+use kiln_oci::entry::{Entry, EntryKind, Meta};
+use kiln_oci::index::{IndexedEntry, LayerIndex};
+use kiln_oci::layer::LayerReader;
+use kiln_oci::tree::Tree;
+
+use crate::beneath::{Beneath, shown};
+use crate::lower::Lower;
+use crate::reader::{Content, entry_kind};
+use apply::Applier;
+pub use error::UnpackError;
+
+/// What the target directory is for.
+#[derive(Clone, Copy)]
+pub enum Flavour<'a> {
+    /// One layer in a directory of its own, for overlayfs. The directory is empty at the start.
+    OverlayLower {
+        /// How overlayfs will read it.
+        xattrs: OverlayXattrs,
+        /// What the layers below hold. It tells the owner of directories the layer only mentions, has the files its
+        /// hard links name, and which whiteouts hide anything. `None` for the first layer.
+        lower: Option<&'a dyn Lower>,
+    },
+    /// Layers over each other in one directory; whiteouts remove.
+    Merged,
+}
+
+/// Under which prefix overlayfs looks for its marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverlayXattrs {
+    /// `trusted.overlay.`: the mount is made by root.
+    #[default]
+    Trusted,
+    /// `user.overlay.`: the mount has `userxattr`, in a user namespace.
+    User,
+}
+
+/// What to do with hard links between files of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// Two names of one file, as the layer says.
+    #[default]
+    Keep,
+    /// Separate files, as overlayfs's copy-up makes them when one is written.
+    Break,
+}
+
+/// What to do with device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// Make them; failing to is an error.
+    #[default]
+    Create,
+    /// Leave them out, counted in [`Unpacked::skipped_devices`].
+    Skip,
+}
+
+/// What to do with owners and file capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owners {
+    /// Set them.
+    #[default]
+    Keep,
+    /// Leave everything to the calling user, without capabilities.
+    Ignore,
+}
+
+/// How to unpack.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// What the target directory is for.
+    pub flavour: Flavour<'a>,
+    /// Hard links.
+    pub links: Links,
+    /// Device nodes.
+    pub devices: Devices,
+    /// Owners and capabilities.
+    pub owners: Owners,
+}
+
+impl<'a> Options<'a> {
+    /// Everything as the layer says, in a directory of its own for overlayfs.
+    pub fn overlay(lower: Option<&'a dyn Lower>) -> Options<'a> {
+        let flavour = Flavour::OverlayLower { xattrs: OverlayXattrs::Trusted, lower };
+        Options { flavour, links: Links::Keep, devices: Devices::Create, owners: Owners::Keep }
+    }
+
+    /// Everything as the layer says, over what is there.
+    pub fn merged() -> Options<'a> {
+        Options { flavour: Flavour::Merged, ..Options::overlay(None) }
+    }
+}
+
+/// What [`unpack`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The layer's entries and where their bodies are in the tar.
+    pub index: LayerIndex,
+    /// Device nodes left out under [`Devices::Skip`].
+    pub skipped_devices: u64,
+}
+
+/// Unpacks an uncompressed layer into the directory `target`, reading `tar` to its end.
+///
+/// In [`Flavour::OverlayLower`] the target's own mode, owner and time become those of the image's root.
+///
+/// # Errors
+/// A damaged or impossible layer, or a failing system call, with its path. The target is then half filled and of no
+/// use.
+pub fn unpack(tar: impl Read, target: impl AsFd, options: &Options<'_>) -> Result<Unpacked, UnpackError> {
+    let read = |source| UnpackError::ReadLayer { source };
+    let mut applier = open(target, options)?;
+    let mut reader = LayerReader::new(tar);
+    let mut entries = Vec::new();
+    while let Some(mut found) = reader.next_entry().map_err(read)? {
+        let nothing = Entry { path: Vec::new(), kind: EntryKind::Dir, meta: Meta::default() };
+        let entry = std::mem::replace(&mut found.entry, nothing);
+        applier.put(&entry, &mut found)?;
+        entries.push(IndexedEntry { entry, offset: found.offset });
+    }
+    let tar_size = reader.drain().map_err(read)?;
+    let skipped_devices = applier.skipped_devices;
+    applier.finish()?;
+    Ok(Unpacked { index: LayerIndex { entries, tar_size }, skipped_devices })
+}
+
+/// Fills the directory `target` with what a tree has, hard links included: an image's root file system without
+/// reading its tars from end to end.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_tree(
+    tree: &Tree,
+    content: &dyn Content,
+    target: impl AsFd,
+    options: &Options<'_>,
+) -> Result<(), UnpackError> {
+    let mut applier = open(target, options)?;
+    let mut names: HashMap<(Arc<Digest>, u64), Vec<u8>> = HashMap::new();
+    for (path, node) in tree.walk(b"") {
+        let mut entry = Entry { path, kind: entry_kind(node), meta: node.meta.clone() };
+        let Some(file) = node.file() else {
+            applier.put(&entry, &mut std::io::empty())?;
+            continue;
+        };
+        match names.entry((Arc::clone(&file.layer), file.inode)) {
+            Slot::Occupied(first) => {
+                entry.kind = EntryKind::Hardlink { target: first.get().clone() };
+                applier.put(&entry, &mut std::io::empty())?;
+            }
+            Slot::Vacant(slot) => {
+                slot.insert(entry.path.clone());
+                let mut body =
+                    content.open(file).map_err(|source| UnpackError::ReadBody { path: shown(&entry.path), source })?;
+                applier.put(&entry, &mut body)?;
+            }
+        }
+    }
+    applier.finish()
+}
+
+fn open<'a>(target: impl AsFd, options: &'a Options<'a>) -> Result<Applier<'a>, UnpackError> {
+    let tree = Beneath::new(target).map_err(|errno| UnpackError::OpenTarget { source: errno.into() })?;
+    Ok(Applier::new(tree, options))
+}

@@ -1,0 +1,1 @@
+//! Layers on real file systems.
