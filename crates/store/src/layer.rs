@@ -91,12 +91,13 @@ impl Store {
     pub fn record_layer(&self, layer: &LayerRecord) -> Result<()> {
         let dir = self.place(Kind::Layer, &layer.diff_id);
         let bytes = serde_json::to_vec(layer).unwrap_or_default();
-        let by_layer = dir.join(layer.digest.hex());
-        if record::read(&by_layer, LAYER_LABEL).is_ok_and(|r| r.is_some_and(|r| r.is_ok_and(|b| b == bytes))) {
-            return Ok(());
+        for path in [dir.join(layer.digest.hex()), self.blob_record_path(&layer.digest)] {
+            let known = record::read(&path, LAYER_LABEL).is_ok_and(|r| r.is_some_and(|r| r.is_ok_and(|b| b == bytes)));
+            if !known {
+                record::write(self, &path, LAYER_LABEL, &bytes)?;
+            }
         }
-        record::write(self, &by_layer, LAYER_LABEL, &bytes)?;
-        record::write(self, &self.blob_record_path(&layer.digest), LAYER_LABEL, &bytes)
+        Ok(())
     }
 
     /// What is known of the layer a blob holds.

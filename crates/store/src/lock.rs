@@ -145,6 +145,8 @@ pub(crate) fn system(root: &Path, name: &str) -> Result<System> {
 ///
 /// Whoever is about to rely on a thing notes it in its lease and looks whether it is there, with the gate shared.
 /// Who removes holds the gate alone while reading the leases and renaming things away. Both are short.
+///
+/// Order: whoever holds the gate alone waits for no other lock, so the gate may be shared before or after any of them.
 #[derive(Debug)]
 pub(crate) struct Gate(#[expect(dead_code, reason = "held for its Drop")] System);
 

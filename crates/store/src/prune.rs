@@ -118,13 +118,16 @@ impl PrunePolicy {
     }
 
     fn passes(&self, kind: Kind, name: &str) -> bool {
-        let mut kinds = self.filters.iter().filter_map(|f| matches!(f, Filter::Kind(_)).then_some(f)).peekable();
-        let mut names = self.filters.iter().filter_map(|f| matches!(f, Filter::Name(_)).then_some(f)).peekable();
-        let matches = |f: &Filter| match f {
+        let of_kind = |f: &Filter| matches!(f, Filter::Kind(_));
+        let accepts = |f: &Filter| match f {
             Filter::Kind(wanted) => *wanted == kind,
             Filter::Name(part) => name.contains(part.as_str()),
         };
-        (kinds.peek().is_none() || kinds.any(matches)) && (names.peek().is_none() || names.any(matches))
+        // Of each sort, one has to accept; a sort that was not given does not bind.
+        [true, false].into_iter().all(|sort| {
+            let mut given = self.filters.iter().filter(|f| of_kind(f) == sort).peekable();
+            given.peek().is_none() || given.any(accepts)
+        })
     }
 
     fn may_take(&self, thing: &Thing, now: SystemTime) -> bool {

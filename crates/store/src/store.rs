@@ -189,9 +189,7 @@ impl Store {
         if !has_version(&root)? {
             create(&root)?;
         }
-        let writable = rustix::fs::access(root.join("kiln/tmp"), rustix::fs::Access::WRITE_OK).is_ok()
-            || !root.join("kiln/tmp").exists()
-                && rustix::fs::access(root.join("kiln"), rustix::fs::Access::WRITE_OK).is_ok();
+        let writable = rustix::fs::access(root.join("kiln"), rustix::fs::Access::WRITE_OK).is_ok();
         if writable {
             complete(&root)?;
         }
@@ -356,4 +354,22 @@ fn complete(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_the_store_follows_the_environment() {
+        let os = |text: &'static str| Some(OsStr::new(text));
+        let dir = |env: DirEnv<'_>| Store::default_dir(&env).map(|p| p.to_string_lossy().into_owned());
+        let user = DirEnv { kiln_store: None, root: false, xdg_data_home: os("/x"), home: os("/home/u") };
+        assert_eq!(dir(DirEnv { kiln_store: os("s"), root: true, ..user }).unwrap(), "s");
+        assert_eq!(dir(DirEnv { kiln_store: os(""), root: true, ..user }).unwrap(), "/var/lib/kiln");
+        assert_eq!(dir(user).unwrap(), "/x/kiln");
+        assert_eq!(dir(DirEnv { xdg_data_home: os("relative"), ..user }).unwrap(), "/home/u/.local/share/kiln");
+        assert_eq!(dir(DirEnv { xdg_data_home: None, ..user }).unwrap(), "/home/u/.local/share/kiln");
+        assert!(matches!(Store::default_dir(&DirEnv::default()), Err(StoreError::NoDefaultDir)));
+    }
 }
