@@ -1,1 +1,28 @@
-//! stub
+//! The test bench: build contexts, base images, registries and the `kiln` command, for tests only.
+//!
+//! Everything here panics with a sentence that says what is missing, because a test can do nothing else with an
+//! error. Images are made by hand, without Kiln's own writers, so that a test never checks a writer against itself.
+//!
+//! [`context`] a directory to build from     [`command`] running `kiln` and other tools
+//! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
+//! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
+//! [`tools`] is the tool installed, and if not, which package brings it
+//!
+//! Adding a tool: its row in `scripts/packages.txt`.
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod context;
+pub mod filter;
+pub mod layout;
+pub mod registry;
+pub mod rootfs;
+mod tls;
+pub mod tools;
+
+pub use command::Output;
+pub use context::TestContext;
+pub use filter::Filters;
+pub use layout::Layout;
+pub use registry::{Auth, Registry};
+pub use rootfs::{Rootfs, busybox_layer};

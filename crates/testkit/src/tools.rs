@@ -1,0 +1,64 @@
+//! Tools of the machine, and the packages that bring them.
+
+use std::path::{Path, PathBuf};
+
+/// The list that `scripts/setup.sh` installs from.
+const PACKAGES: &str = include_str!("../../../scripts/packages.txt");
+
+/// One row of `scripts/packages.txt`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// Name of the Debian package.
+    pub name: &'static str,
+    /// The file that tells whether it is installed.
+    pub file: &'static str,
+    /// What Kiln's house needs it for.
+    pub why: &'static str,
+}
+
+/// Every package on the list.
+pub fn packages() -> impl Iterator<Item = Package> {
+    PACKAGES.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).map(|line| {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (file, why) = rest.trim_start().split_once(' ').unwrap_or((rest.trim_start(), ""));
+        Package { name, file, why: why.trim() }
+    })
+}
+
+/// Where the tool is.
+///
+/// # Panics
+/// If it is not installed; the message names the package.
+pub fn tool(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|message| panic!("{message}"))
+}
+
+/// Where the tool is, or a sentence naming the package that brings it.
+///
+/// # Errors
+/// That sentence.
+pub fn find(name: &str) -> Result<PathBuf, String> {
+    let package = packages().find(|p| Path::new(p.file).file_name().is_some_and(|f| f == name));
+    let listed = package.map(|p| PathBuf::from(p.file));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).map(|d| d.join(name));
+    listed.into_iter().chain(places).find(|p| p.is_file()).ok_or_else(|| match package {
+        Some(p) => {
+            format!("`{name}` is not installed: apt-get install {} (scripts/setup.sh installs all of them)", p.name)
+        }
+        None => format!("`{name}` is not installed"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_names_its_package() {
+        assert_eq!(packages().find(|p| p.name == "apache2-utils").map(|p| p.file), Some("/usr/bin/htpasswd"));
+        assert!(packages().all(|p| p.file.starts_with('/') && !p.why.is_empty()));
+        assert_eq!(find("no-such-tool").unwrap_err(), "`no-such-tool` is not installed");
+        assert!(find("sh").is_ok());
+    }
+}
