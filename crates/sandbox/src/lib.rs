@@ -1,1 +1,33 @@
-//! stub
+//! Running one command on one root: the isolation ladder.
+//!
+//! [`run`] takes a [`Job`] (root, mounts, command, user, limits) and a [`Rung`], starts a fresh copy of this program
+//! as the [`Init`], streams what the command prints and returns how it ended. Whatever happens, nothing that was
+//! set up for the command stays behind: no process, no mount, no mountpoint, no secret.
+//!
+//! [`job`] what to run     [`rung`] how isolated, and what this machine can do     [`init`] the child side
+//! [`seccomp`] the syscall filter     [`cgroup`] limits     `sys` the only `unsafe` code of Kiln
+//!
+//! Adding a kind of mount: a variant of [`Mount`], its place in `init/mounts.rs` (namespaces) and in
+//! `init/emulate.rs` (chroot), a row in the integration tests for both.
+
+mod cancel;
+mod cgroup;
+mod error;
+mod init;
+mod job;
+mod names;
+mod rung;
+mod run;
+mod seccomp;
+mod sys;
+mod wire;
+
+pub use cancel::Cancel;
+pub use error::SandboxError;
+pub use init::init_main_if_called;
+pub use job::{
+    ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User,
+};
+pub use names::{host_resolv_conf, hosts_file};
+pub use rung::{Rung, RungReport, probe, probe_overlay, probe_with, strongest};
+pub use run::{Exit, Init, Stream, run};

@@ -1,0 +1,66 @@
+//! The rung `root`: a world of its own made of namespaces.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::UnshareFlags;
+
+use super::command::Surroundings;
+use super::mountpoints::{self, Planted};
+use super::mounts;
+use super::overlay::open_place;
+use super::supervise::start_inner;
+use super::tree;
+use crate::job::{Job, Network, Root, Security};
+use crate::sys;
+use crate::wire::{Fault, Report, Step};
+
+/// The supervisor's part. Mountpoints missing in a plain directory are made out here, where nothing of the command's
+/// mounts is visible, so that they can be removed again whatever becomes of its world.
+pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+    let planted = match &job.root {
+        Root::Overlay { .. } => Planted::default(),
+        Root::Dir(dir) => {
+            let root = open_place(dir)?;
+            let missing = mountpoints::missing(&root, &mounts::wanted(job)?)?;
+            Planted::plant(&root, &missing)?
+        }
+    };
+    let report = in_new_world(job, control);
+    match (report, planted.remove()) {
+        (Ok(Report::Code(_) | Report::Signal(_)), Err(fault)) => Ok(Report::CleanUpFailed(fault)),
+        (report, _) => report,
+    }
+}
+
+fn in_new_world(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+    // Applies to children only: the inner process becomes PID 1 of the new namespace and takes everything with it.
+    sys::unshare(UnshareFlags::NEWPID).step(|| "make a process namespace".to_owned())?;
+    start_inner(control, |answer| inner(job, &answer))?.wait(control)
+}
+
+fn inner(job: &Job, answer: &OwnedFd) {
+    match prepare(job) {
+        Ok(surroundings) => tree::run_command(job, &surroundings, answer),
+        Err(fault) => tree::send(answer, &Report::Failed(fault)),
+    }
+}
+
+fn prepare(job: &Job) -> Result<Surroundings, Fault> {
+    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    if job.network == Network::None {
+        flags |= UnshareFlags::NEWNET;
+    }
+    sys::unshare(flags).step(|| "make mount, IPC, host name and control group namespaces".to_owned())?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step(|| "make the mounts private".to_owned())?;
+    rustix::system::sethostname(job.hostname.as_bytes()).step(|| format!("set the host name `{}`", job.hostname))?;
+    if job.network == Network::None {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        socket.and_then(sys::loopback_up).step(|| "bring the loopback interface up".to_owned())?;
+    }
+    mounts::enter_root(job)?;
+    Ok(Surroundings { new_root: None, filter: job.security == Security::Sandbox, orphaned_means_dead: false })
+}

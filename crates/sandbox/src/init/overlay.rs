@@ -1,0 +1,157 @@
+//! Mounting overlayfs with any number of layers.
+//!
+//! Layers are named as `/proc/self/fd/N`, so neither the length of their paths nor characters in them matter. Kernels
+//! from 6.5 on take one layer per call; older ones take all of them in one page of text, for which the numbers alone
+//! are short enough.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount, move_mount,
+};
+
+use crate::wire::{Fault, Step};
+
+/// The kernel's own bound.
+const MAX_LAYERS: usize = 500;
+
+/// The directories an overlay is made of, open.
+pub struct Layers {
+    /// Topmost first.
+    lowers: Vec<OwnedFd>,
+    changes: Option<Changes>,
+}
+
+struct Changes {
+    upper: OwnedFd,
+    work: OwnedFd,
+    /// Whether overlayfs may skip syncing: a crash loses the step anyway, and its result is synced when stored.
+    volatile: bool,
+}
+
+/// Opens a directory as a place: nothing is read through it.
+pub fn open_place(path: &Path) -> Result<OwnedFd, Fault> {
+    openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| format!("open the directory {}", path.display()))
+}
+
+impl Layers {
+    /// Opens layers, topmost first, for a writable overlay.
+    pub fn open(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<Layers, Fault> {
+        let lowers: Vec<OwnedFd> = lowers.iter().map(|lower| open_place(lower)).collect::<Result<_, _>>()?;
+        let work_is_fresh = std::fs::read_dir(work).is_ok_and(|mut entries| entries.next().is_none());
+        let changes = Changes { upper: open_place(upper)?, work: open_place(work)?, volatile: work_is_fresh };
+        Ok(Layers { lowers, changes: Some(changes) })
+    }
+
+    /// The same layers to look at, the changes so far on top: made before anything is mounted writable.
+    pub fn to_look_at(&self) -> Result<Layers, Fault> {
+        let upper = self.changes.as_ref().map(|changes| &changes.upper);
+        let lowers = upper.into_iter().chain(&self.lowers).map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        Ok(Layers { lowers: lowers.step(|| "duplicate layer handles".to_owned())?, changes: None })
+    }
+
+    /// Gives the topmost layer to `look`, for when there is only that one.
+    pub fn only_layer(&self, look: impl FnOnce(&OwnedFd) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.lowers.first().map_or(Ok(()), look)
+    }
+
+    /// Puts a layer on top of the read-only ones.
+    pub fn push_top(&mut self, layer: OwnedFd) {
+        self.lowers.insert(0, layer);
+    }
+
+    /// Mounts onto the directory `target`.
+    pub fn mount_on(&self, target: &OwnedFd) -> Result<(), Fault> {
+        if self.lowers.len() > MAX_LAYERS {
+            let why = format!("{} layers; overlayfs takes at most {MAX_LAYERS}", self.lowers.len());
+            return Err(Fault::new("mount the image's layers", why));
+        }
+        match self.mount_by_calls(target) {
+            Err((Errno::INVAL | Errno::NOSYS, Stage::Layer, _)) => {
+                self.mount_by_text(target).step(|| "mount the image's layers (old kernel)".to_owned())
+            }
+            Err((errno, _, words)) => {
+                let step = format!("mount the image's {} layers as an overlay", self.lowers.len());
+                Err(Fault::new(step, format!("{}{words}", std::io::Error::from(errno))))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn mount_by_calls(&self, target: &OwnedFd) -> Result<(), (Errno, Stage, String)> {
+        let early = |errno| (errno, Stage::Layer, String::new());
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(early)?;
+        let failed = |errno| (errno, Stage::Mount, kernel_words(&context));
+        for lower in &self.lowers {
+            fsconfig_set_string(&context, "lowerdir+", path_of(lower)).map_err(early)?;
+        }
+        if let Some(changes) = &self.changes {
+            fsconfig_set_string(&context, "upperdir", path_of(&changes.upper)).map_err(failed)?;
+            fsconfig_set_string(&context, "workdir", path_of(&changes.work)).map_err(failed)?;
+            for (key, value) in OPTIONS {
+                // An option the kernel was built without is off already.
+                let _ = fsconfig_set_string(&context, key, value);
+            }
+            if changes.volatile {
+                let _ = fsconfig_set_flag(&context, "volatile");
+            }
+        }
+        fsconfig_create(&context).map_err(failed)?;
+        let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)?;
+        attach(&tree, target).map_err(failed)
+    }
+
+    fn mount_by_text(&self, target: &OwnedFd) -> Result<(), Errno> {
+        let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
+        let lowers: Vec<String> = self.lowers.iter().map(number).collect();
+        let mut text = format!("lowerdir={}", lowers.join(":"));
+        if let Some(changes) = &self.changes {
+            text += &format!(",upperdir={},workdir={}", number(&changes.upper), number(&changes.work));
+            if changes.volatile {
+                text += ",volatile";
+            }
+        }
+        rustix::process::chdir("/proc/self/fd")?;
+        let text = std::ffi::CString::new(text).map_err(|_| Errno::INVAL)?;
+        let mounted = mount("overlay", number(target), "overlay", MountFlags::empty(), text.as_c_str());
+        rustix::process::chdir("/")?;
+        mounted
+    }
+}
+
+enum Stage {
+    Layer,
+    Mount,
+}
+
+/// The upper directory has to be readable on its own: whole files, real directories.
+const OPTIONS: [(&str, &str); 4] = [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("xino", "auto")];
+
+fn path_of(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// What the kernel says about a failed mount, when it says anything.
+pub fn kernel_words(context: impl AsFd) -> String {
+    let mut words = String::new();
+    let mut buffer = [0; 1024];
+    while let Ok(length) = rustix::io::read(context.as_fd(), &mut buffer) {
+        if length == 0 || words.len() > 4096 {
+            break;
+        }
+        words.push_str("; ");
+        words.push_str(String::from_utf8_lossy(&buffer[..length]).trim());
+    }
+    words
+}
+
+/// Hangs a mount that has no place yet onto `target`, a file or directory held open.
+pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, "", target, "", flags)
+}

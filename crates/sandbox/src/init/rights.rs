@@ -1,0 +1,77 @@
+//! What a command may do: capabilities, user, syscall filter, given up in the order the kernel demands.
+
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use crate::job::{Job, Security};
+use crate::seccomp;
+use crate::sys;
+use crate::wire::{Fault, Step};
+
+/// What root has inside a container everywhere else.
+pub const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Becomes the job's user with the job's rights.
+///
+/// The bounding set shrinks first (that needs `CAP_SETPCAP`), the filter comes next (without no-new-privileges it needs
+/// `CAP_SYS_ADMIN`, and setuid programs such as sudo have to work), then the user changes, and the rest falls away.
+pub fn give_up(job: &Job, filter: bool) -> Result<(), Fault> {
+    let sandboxed = job.security == Security::Sandbox;
+    if sandboxed {
+        shrink_bounding_set().step(|| "give up capabilities for good".to_owned())?;
+    }
+    if filter {
+        sys::install_filter(&seccomp::program()).step(|| "install the syscall filter".to_owned())?;
+    }
+    change_user(job).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
+    let held = capabilities(None).step(|| "read capabilities".to_owned())?;
+    let kept = if sandboxed { held.permitted & SANDBOX } else { held.permitted };
+    // Nothing is inheritable: programs with inheritable file capabilities would otherwise gain them for every user.
+    let sets = CapabilitySets { effective: kept & held.effective, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).step(|| "give up capabilities".to_owned())
+}
+
+fn shrink_bounding_set() -> Result<(), Errno> {
+    // Ambient ones outlive an exec even for ordinary users; kernels without them have none to clear.
+    let _ = clear_ambient_capability_set();
+    for bit in 0..63 {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if SANDBOX.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last capability this kernel knows.
+            Err(Errno::INVAL) => break,
+            // Not ours to give: a pod's process without CAP_SETPCAP keeps the set the pod has.
+            Err(Errno::PERM) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn change_user(job: &Job) -> Result<(), Errno> {
+    let groups: Vec<Gid> = job.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    let (uid, gid) = (Uid::from_raw(job.user.uid), Gid::from_raw(job.user.gid));
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}

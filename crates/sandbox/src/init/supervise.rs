@@ -1,0 +1,133 @@
+//! The supervisor: reads the order, watches the command's world and Kiln itself, cleans up, answers.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, waitpid};
+
+use super::{emulate, namespaces, probing, seal};
+use crate::rung::Rung;
+use crate::sys;
+use crate::wire::{self, Fault, Order, Report, Step};
+
+/// Exit code of a first process that could not even hear its order; the parent reports the lost process.
+const DEAF: i32 = 70;
+
+pub fn main(stage: &OsStr) -> i32 {
+    if stage == OsStr::new(seal::PLAIN) {
+        // Only returns when sealing is impossible; the namespaces then fail with a clearer word.
+        seal::restart_sealed();
+    }
+    let Ok(control) = take_control() else { return DEAF };
+    let order = match wire::receive::<Order>(&control) {
+        Ok(Some(order)) => order,
+        _ => return DEAF,
+    };
+    let report = match order {
+        Order::Probe => Report::Rungs(probing::rungs()),
+        Order::ProbeOverlay(dir) => probing::overlay(&dir).map_or_else(Report::Failed, |()| Report::Code(0)),
+        Order::Run { rung, job, cgroups } => {
+            enter_cgroups(&cgroups).and_then(|()| match rung {
+                Rung::Root => namespaces::run(&job, &control),
+                Rung::Chroot => emulate::run(&job, &control),
+                Rung::None => Ok(Report::Lacks("a place to run commands in".to_owned())),
+            })
+            .unwrap_or_else(Report::Failed)
+        }
+    };
+    i32::from(wire::send(&control, &report).is_err())
+}
+
+/// Leaves the parent's session, shields itself from looks and signals, and moves the control socket off descriptor 0.
+fn take_control() -> Result<UnixStream, Errno> {
+    sys::ignore_stop_signals();
+    // Fails only when this process already leads a session, which is as good.
+    let _ = rustix::process::setsid();
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    match null {
+        Ok(null) => rustix::stdio::dup2_stdin(null)?,
+        // A bare chroot without /dev: an empty pipe reads the same.
+        Err(_) => rustix::stdio::dup2_stdin(rustix::pipe::pipe()?.0)?,
+    }
+    sys::close_on_exec_from(3)?;
+    Ok(UnixStream::from(control))
+}
+
+fn enter_cgroups(entrances: &[PathBuf]) -> Result<(), Fault> {
+    for entrance in entrances {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(entrance)
+            .and_then(|mut file| file.write_all(b"0"))
+            .step(|| format!("enter the control group {}", entrance.display()))?;
+    }
+    Ok(())
+}
+
+/// The process below the supervisor, and the pipe its report comes through.
+pub struct Inner {
+    pid: Pid,
+    report: OwnedFd,
+}
+
+/// Forks the inner process; `work` sends its report into the pipe it is given and never comes back.
+pub fn start_inner(control: &UnixStream, work: impl FnOnce(OwnedFd)) -> Result<Inner, Fault> {
+    let (report, answer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(|| "open a pipe".to_owned())?;
+    match sys::fork().step(|| "start the sandbox's init".to_owned())? {
+        sys::Fork::Parent(pid) => Ok(Inner { pid, report }),
+        sys::Fork::Child => {
+            drop(report);
+            // The supervisor alone holds the socket: its end is what Kiln waits for.
+            sys::close_in_copy(control);
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            work(answer);
+            sys::exit(0)
+        }
+    }
+}
+
+impl Inner {
+    /// Waits for the end; kills the inner process when Kiln closes its half of the socket or dies.
+    pub fn wait(self, control: &UnixStream) -> Result<Report, Fault> {
+        let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).step(|| "watch the sandbox's init".to_owned())?;
+        loop {
+            let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::RDHUP)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).step(|| "watch the sandbox's init".to_owned()),
+            }
+            let (ended, told_to_stop) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            if told_to_stop && !ended {
+                rustix::process::kill_process(self.pid, Signal::KILL).step(|| "kill the sandbox".to_owned())?;
+            }
+            if ended || told_to_stop {
+                break;
+            }
+        }
+        let status = loop {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => break status,
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).step(|| "wait for the sandbox's init".to_owned()),
+            }
+        };
+        match wire::receive(fs::File::from(self.report)) {
+            Ok(Some(report)) => Ok(report),
+            _ => Ok(ending(status).unwrap_or(Report::Signal(9))),
+        }
+    }
+}
+
+/// How a process ended, as a report; `None` while it has not.
+pub fn ending(status: WaitStatus) -> Option<Report> {
+    status.exit_status().map(Report::Code).or_else(|| status.terminating_signal().map(Report::Signal))
+}

@@ -1,0 +1,121 @@
+//! How isolated a command runs, and what of it this machine can do.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::Init;
+use crate::run::ask;
+use crate::wire::{Order, Report};
+
+/// A step of the isolation ladder, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Rung {
+    /// No command can run at all.
+    None,
+    /// `chroot(2)` by a pod's root: a private root directory, no namespaces.
+    Chroot,
+    /// Root of a host, VM or privileged container: namespaces, overlayfs, limits, syscall filter.
+    Root,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rung::None => "none",
+            Rung::Chroot => "chroot",
+            Rung::Root => "root",
+        })
+    }
+}
+
+impl std::str::FromStr for Rung {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Rung, String> {
+        match name {
+            "none" => Ok(Rung::None),
+            "chroot" => Ok(Rung::Chroot),
+            "root" => Ok(Rung::Root),
+            other => Err(format!("no isolation is called `{other}`: use none, chroot or root")),
+        }
+    }
+}
+
+/// Whether one rung works here, and why (not).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RungReport {
+    /// Which rung.
+    pub rung: Rung,
+    /// Whether it works.
+    pub available: bool,
+    /// The call that failed and how, or what the rung gives.
+    pub why: String,
+}
+
+/// Tries every rung with this program as its own init (see [`init_main_if_called`](crate::init_main_if_called)).
+#[must_use]
+pub fn probe() -> Vec<RungReport> {
+    probe_with(&Init::default())
+}
+
+/// Tries every rung in a process of its own and says what happened, weakest rung first.
+#[must_use]
+pub fn probe_with(init: &Init) -> Vec<RungReport> {
+    let mut reports = vec![RungReport {
+        rung: Rung::None,
+        available: true,
+        why: "no command can run; images without RUN can be built".to_owned(),
+    }];
+    match ask(init, &Order::Probe) {
+        Ok(Report::Rungs(found)) => reports.extend(found),
+        Ok(other) => reports.extend(unavailable(&format!("unexpected answer {other:?}"))),
+        Err(error) => reports.extend(unavailable(&error.to_string())),
+    }
+    reports
+}
+
+fn unavailable(why: &str) -> [RungReport; 2] {
+    [Rung::Chroot, Rung::Root].map(|rung| RungReport { rung, available: false, why: why.to_owned() })
+}
+
+/// The strongest rung that works; [`Rung::None`] when nothing else does.
+#[must_use]
+pub fn strongest(reports: &[RungReport]) -> Rung {
+    reports.iter().filter(|report| report.available).map(|report| report.rung).max().unwrap_or(Rung::None)
+}
+
+/// Whether overlayfs works with its changes below `dir` (an existing directory, left as it was).
+///
+/// # Errors
+/// The reason why not: the rung `root` then needs [`Root::Dir`](crate::Root::Dir), or another directory.
+pub fn probe_overlay(dir: &Path, init: &Init) -> Result<(), String> {
+    match ask(init, &Order::ProbeOverlay(dir.to_owned())) {
+        Ok(Report::Code(0)) => Ok(()),
+        Ok(Report::Failed(fault)) => Err(format!("{}: {}", fault.step, fault.cause)),
+        Ok(other) => Err(format!("unexpected answer {other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strongest_available_rung_wins() {
+        let report = |rung, available| RungReport { rung, available, why: String::new() };
+        assert_eq!(strongest(&[report(Rung::Root, false), report(Rung::Chroot, true), report(Rung::None, true)]), Rung::Chroot);
+        assert_eq!(strongest(&[]), Rung::None);
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for rung in [Rung::None, Rung::Chroot, Rung::Root] {
+            assert_eq!(rung.to_string().parse(), Ok(rung));
+        }
+        assert!("userns9".parse::<Rung>().is_err());
+    }
+}
