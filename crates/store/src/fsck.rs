@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use kiln_oci::Digest;
-use serde_json::Value;
 
 use crate::layer::LAYER_LABEL;
 use crate::lock::Gate;
-use crate::reach::read_document;
+use crate::reach::{Links, read_document};
 use crate::record;
 use crate::store::locked;
 use crate::temp::{TempDir, ignore_missing};
@@ -124,15 +123,12 @@ impl Store {
         let mut gone = Vec::new();
         for (name, digest) in self.roots()? {
             let name = name.unwrap_or_else(|| digest.to_string());
-            let mut missing = Vec::new();
+            let missing = self.missing(&digest, bad)?;
+            let Some(first) = missing.first() else { continue };
             let root_lost = self.lost(&digest, bad);
-            self.missing_below(&digest, bad, 0, &mut missing)?;
-            if missing.is_empty() {
-                continue;
-            }
             let text = match root_lost {
                 true => format!("its manifest {digest} is missing or damaged"),
-                false => format!("{} of its blobs are missing or damaged, such as {}", missing.len(), missing[0]),
+                false => format!("{} of its blobs are missing or damaged, such as {first}", missing.len()),
             };
             if root_lost {
                 gone.push(digest);
@@ -149,33 +145,23 @@ impl Store {
         bad.contains(digest) || !self.blob_path(digest).is_file()
     }
 
-    /// Collects what an image needs and lacks. A platform of an index may be missing as a whole: it was not asked for.
-    fn missing_below(
-        &self,
-        digest: &Digest,
-        bad: &HashSet<Digest>,
-        depth: usize,
-        missing: &mut Vec<Digest>,
-    ) -> Result<()> {
-        if self.lost(digest, bad) {
-            missing.push(digest.clone());
-            return Ok(());
-        }
-        let Some(document) = read_document(self, digest)?.filter(|_| depth < 16) else { return Ok(()) };
-        let digests = |key: &str| {
-            let list = document.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            list.iter().filter_map(|d| d.get("digest")?.as_str()?.parse::<Digest>().ok()).collect::<Vec<_>>()
-        };
-        for child in digests("manifests") {
-            if bad.contains(&child) {
-                missing.push(child);
-            } else if self.blob_path(&child).is_file() {
-                self.missing_below(&child, bad, depth + 1, missing)?;
+    /// What an image needs and lacks. A platform of an index may be missing as a whole: it was not asked for.
+    fn missing(&self, root: &Digest, bad: &HashSet<Digest>) -> Result<Vec<Digest>> {
+        let mut missing = Vec::new();
+        let mut seen = HashSet::from([root.clone()]);
+        let mut ahead = vec![root.clone()];
+        while let Some(digest) = ahead.pop() {
+            if self.lost(&digest, bad) {
+                missing.push(digest);
+                continue;
             }
+            let links = read_document(self, &digest)?.map(|d| Links::of(&d)).unwrap_or_default();
+            let chosen = links.manifests.into_iter().filter(|m| bad.contains(m) || self.blob_path(m).is_file());
+            ahead.extend(chosen.filter(|m| seen.insert(m.clone())));
+            let parts = links.layers.into_iter().chain(links.config).filter(|p| seen.insert(p.clone()));
+            missing.extend(parts.filter(|p| self.lost(p, bad)));
         }
-        let config = document.pointer("/config/digest").and_then(Value::as_str).and_then(|d| d.parse().ok());
-        missing.extend(digests("layers").into_iter().chain(config).filter(|d| self.lost(d, bad)));
-        Ok(())
+        Ok(missing)
     }
 
     /// Takes a damaged file out of sight.

@@ -10,8 +10,6 @@ use crate::{Kind, Result, Store, StoreError};
 
 /// Manifests and configurations longer than this are not looked into; registries refuse manifests above 4 MiB.
 const LONGEST: u64 = 16 << 20;
-/// Indexes within indexes are followed this far.
-const DEEPEST: usize = 16;
 
 /// Everything reachable from `index.json`.
 #[derive(Default)]
@@ -33,38 +31,31 @@ impl Reach {
     pub(crate) fn refresh(&mut self, store: &Store) -> Result<()> {
         let roots = store.roots()?;
         if roots != self.roots {
-            for (_, digest) in &roots {
-                self.follow(store, digest, 0)?;
-            }
+            self.follow(store, roots.iter().map(|(_, digest)| digest.clone()).collect())?;
             self.roots = roots;
         }
         Ok(())
     }
 
-    fn follow(&mut self, store: &Store, digest: &Digest, depth: usize) -> Result<()> {
-        if !self.blobs.insert(digest.clone()) || depth > DEEPEST {
-            return Ok(());
-        }
-        let Some(document) = read_document(store, digest)? else { return Ok(()) };
-        let list = |key: &str| document.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        for child in list("manifests") {
-            if let Some(digest) = digest_of(child) {
-                self.follow(store, &digest, depth + 1)?;
+    /// Every document is read once, so indexes that hold each other or one thing many times cost nothing.
+    fn follow(&mut self, store: &Store, mut ahead: Vec<Digest>) -> Result<()> {
+        while let Some(digest) = ahead.pop() {
+            if !self.blobs.insert(digest.clone()) {
+                continue;
             }
-        }
-        for layer in list("layers").iter().filter_map(digest_of) {
-            if let Some(known) = store.layer_of(&layer) {
-                self.layers.insert(known.diff_id);
+            let Some(document) = read_document(store, &digest)? else { continue };
+            let links = Links::of(&document);
+            ahead.extend(links.manifests);
+            for layer in links.layers {
+                self.layers.extend(store.layer_of(&layer).map(|known| known.diff_id));
+                self.blobs.insert(layer);
             }
-            self.blobs.insert(layer);
-        }
-        if let Some(config) = document.get("config").and_then(digest_of) {
-            if let Some(config) = read_document(store, &config)? {
-                let ids = config.pointer("/rootfs/diff_ids").and_then(Value::as_array);
-                let ids = ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok());
-                self.layers.extend(ids);
+            if let Some(config) = links.config {
+                let document = read_document(store, &config)?;
+                let ids = document.as_ref().and_then(|c| c.pointer("/rootfs/diff_ids")?.as_array());
+                self.layers.extend(ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()));
+                self.blobs.insert(config);
             }
-            self.blobs.insert(config);
         }
         Ok(())
     }
@@ -81,8 +72,24 @@ impl Reach {
     }
 }
 
-fn digest_of(descriptor: &Value) -> Option<Digest> {
-    descriptor.get("digest")?.as_str()?.parse().ok()
+/// What a manifest or an index names, as far as it makes sense.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub(crate) manifests: Vec<Digest>,
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) config: Option<Digest>,
+}
+
+impl Links {
+    pub(crate) fn of(document: &Value) -> Links {
+        let digest = |descriptor: &Value| descriptor.get("digest")?.as_str()?.parse().ok();
+        let list = |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(digest);
+        Links {
+            manifests: list("manifests").collect(),
+            layers: list("layers").collect(),
+            config: document.get("config").and_then(digest),
+        }
+    }
 }
 
 /// A blob as JSON; `None` if it is not here, not JSON, or too long to be a manifest. Anything else that keeps it from
