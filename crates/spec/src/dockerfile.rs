@@ -36,6 +36,12 @@ use crate::source::Source;
 /// The longest Dockerfile that is read, in bytes.
 pub const MAX_LENGTH: usize = 64 << 20;
 
+/// As many instructions are read.
+pub const MAX_INSTRUCTIONS: usize = 200_000;
+
+/// As many arguments, and as many flags, an instruction may have.
+pub const MAX_ARGUMENTS: usize = 100_000;
+
 /// Parses a Dockerfile. Never fails: what could not be understood is in the diagnostics and missing from the tree.
 ///
 /// When no diagnostic is an error, every instruction is in the tree and there is at least one stage.

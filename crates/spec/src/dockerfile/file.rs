@@ -1,17 +1,21 @@
 //! The file as a whole: instructions, in stages.
 
+use std::ops::Range;
+
 use super::header::{self, Header};
 use super::heredoc::{self, Body};
 use super::lines::{Lines, Logical};
 use super::lint::Lint;
-use super::traced::Traced;
-use super::{MAX_LENGTH, directive, files, health, json, pairs, plain, run, stage};
+use super::{MAX_ARGUMENTS, MAX_INSTRUCTIONS, MAX_LENGTH, directive, files, health, json, pairs, plain, run, stage};
 use crate::ast::{Dockerfile, Instruction, Op};
 use crate::diag::{Diagnostic, Severity};
 use crate::source::{Source, Span, Word};
 
 /// As many errors, and as many warnings, are reported; more help nobody.
 const MAX_REPORTED: usize = 100;
+
+/// Messages are cut to as many bytes.
+const MAX_MESSAGE: usize = 500;
 
 /// Collects diagnostics.
 #[derive(Default)]
@@ -22,13 +26,16 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn push(&mut self, mut diagnostic: Diagnostic) {
         let count = match diagnostic.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
         };
         *count += 1;
         if *count <= MAX_REPORTED {
+            // Messages quote the text, and a word can be as long as the file.
+            let end = diagnostic.message.floor_char_boundary(MAX_MESSAGE.min(diagnostic.message.len()));
+            diagnostic.message.truncate(end);
             self.list.push(diagnostic);
         }
     }
@@ -68,11 +75,17 @@ pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
     file.directives = directive::parse(&source.text, &mut sink);
     let mut lines = Lines::new(&source.text, file.directives.escape);
     let mut lint = Lint::default();
-    let mut empty = true;
+    let mut count = 0;
     while let Some(logical) = lines.logical() {
-        empty = false;
+        count += 1;
+        if count > MAX_INSTRUCTIONS {
+            let message = format!("the Dockerfile has more than {MAX_INSTRUCTIONS} instructions");
+            sink.push(Diagnostic::error("TooLong", logical.span, message));
+            break;
+        }
         one(&logical, &mut lines, source, &mut file, &mut lint, &mut sink);
     }
+    let empty = count == 0;
     if file.stages.is_empty() && (empty || !sink.has_errors()) {
         let end = Span::new(source.text.len(), source.text.len());
         let message = if empty { "the Dockerfile has no instructions" } else { "the Dockerfile has no build stage" };
@@ -324,9 +337,14 @@ pub(super) fn missing(header: &Header<'_>, what: &str, sink: &mut Sink) {
     sink.push(Diagnostic::error("MissingArgument", header.span(), message));
 }
 
-/// Reads arguments as a JSON array of strings, `None` when they are something else.
-pub(super) fn exec_form(line: &Traced, args: std::ops::Range<usize>, sink: &mut Sink) -> Exec {
+/// Reads arguments as a JSON array of strings.
+pub(super) fn exec_form(header: &Header<'_>, args: Range<usize>, sink: &mut Sink) -> Exec {
+    let line = header.line;
     match json::strings(&line.text[args.clone()]) {
+        Ok(elements) if elements.len() > MAX_ARGUMENTS => {
+            sink.push(header.too_many("arguments"));
+            Exec::Wrong
+        }
         Ok(elements) => Exec::Strings(
             elements
                 .into_iter()

@@ -3,7 +3,6 @@
 use super::file::{Context, Exec, exec_form, missing};
 use super::header::{Flags, Header, Takes};
 use super::heredoc;
-use super::words;
 use crate::ast::{Add, Copy, Files, Heredoc, Op, Sourced};
 use crate::diag::Diagnostic;
 use crate::source::Word;
@@ -47,12 +46,9 @@ pub(super) fn add(header: &Header<'_>, heredocs: Vec<Heredoc>, context: &mut Con
 }
 
 fn files(header: &Header<'_>, flags: &Flags, heredocs: Vec<Heredoc>, context: &mut Context<'_>) -> Option<Files> {
-    let mut words: Vec<Word> = match exec_form(header.line, header.args.clone(), context.sink) {
+    let mut words: Vec<Word> = match exec_form(header, header.args.clone(), context.sink) {
         Exec::Strings(words) => words,
-        Exec::No => {
-            let ranges = words::split(&header.line.text, header.args.clone());
-            ranges.into_iter().map(|range| header.line.word(range)).collect()
-        }
+        Exec::No => header.words(context.sink)?,
         Exec::Wrong => return None,
     };
     let dest = words.pop().filter(|_| !words.is_empty());

@@ -1,10 +1,12 @@
 //! The head of an instruction: keyword, `--flags`, and where its arguments are.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
+use super::MAX_ARGUMENTS;
 use super::file::Sink;
 use super::traced::Traced;
-use super::words::BLANKS;
+use super::words::{self, BLANKS};
 use crate::diag::Diagnostic;
 use crate::source::{Span, Word};
 
@@ -119,6 +121,8 @@ pub(super) enum Takes {
 #[derive(Default)]
 pub(super) struct Flags {
     found: Vec<(&'static str, Option<Traced>, Span)>,
+    /// Those seen that may be given once.
+    single: HashSet<&'static str>,
 }
 
 impl Header<'_> {
@@ -140,6 +144,10 @@ impl Header<'_> {
     /// Checks the flags against those the instruction knows. Wrong ones are reported and left out.
     pub(super) fn flags(&self, known: &[(&'static str, Takes)], sink: &mut Sink) -> Flags {
         let mut flags = Flags::default();
+        if self.flags.len() > MAX_ARGUMENTS {
+            sink.push(self.too_many("flags"));
+            return flags;
+        }
         for flag in &self.flags {
             self.flag(flag, known, &mut flags, sink);
         }
@@ -154,7 +162,7 @@ impl Header<'_> {
             sink.push(self.unknown_flag(name, known, flag.span));
             return;
         };
-        if takes != Takes::Values && flags.found.iter().any(|(found, ..)| *found == name) {
+        if takes != Takes::Values && !flags.single.insert(name) {
             let message = format!("`--{name}` is given twice");
             sink.push(Diagnostic::error("DuplicateFlag", flag.span, message).hint("remove one of them"));
             return;
@@ -177,6 +185,31 @@ impl Header<'_> {
             Diagnostic::error(problem, flag.span, format!("`--{name}` is either true or false"))
         };
         sink.push(diagnostic);
+    }
+
+    /// Says that there are more than [`MAX_ARGUMENTS`] of something.
+    pub(super) fn too_many(&self, what: &str) -> Diagnostic {
+        let message = format!("`{}` has more than {MAX_ARGUMENTS} {what}", self.name);
+        Diagnostic::error("TooManyArguments", self.keyword.span, message)
+    }
+
+    /// The words of the arguments, split at blanks; `None` when there are too many, which is reported.
+    pub(super) fn words(&self, sink: &mut Sink) -> Option<Vec<Word>> {
+        let ranges = self.limited(words::split(&self.line.text, self.args.clone()), sink)?;
+        Some(ranges.into_iter().map(|range| self.line.word(range)).collect())
+    }
+
+    /// The same, split at blanks outside quotes.
+    pub(super) fn quoted_words(&self, escape: char, sink: &mut Sink) -> Option<Vec<Range<usize>>> {
+        self.limited(words::split_quoted(&self.line.text, self.args.clone(), escape), sink)
+    }
+
+    fn limited(&self, ranges: Vec<Range<usize>>, sink: &mut Sink) -> Option<Vec<Range<usize>>> {
+        if ranges.len() > MAX_ARGUMENTS {
+            sink.push(self.too_many("arguments"));
+            return None;
+        }
+        Some(ranges)
     }
 
     fn unknown_flag(&self, name: &str, known: &[(&'static str, Takes)], span: Span) -> Diagnostic {

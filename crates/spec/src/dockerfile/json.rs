@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::MAX_ARGUMENTS;
+
 /// An element: its value, and where in the text it is, quotes included.
 pub(super) type Element = (String, Range<usize>);
 
@@ -20,7 +22,7 @@ pub(super) enum NotStrings {
 /// Values nest no deeper than this; more is not JSON to us.
 const MAX_DEPTH: usize = 200;
 
-/// Reads `text`, from which blanks at the end are trimmed.
+/// Reads `text`, from which blanks at the end are trimmed. Stops keeping elements at one too many.
 pub(super) fn strings(text: &str) -> Result<Vec<Element>, NotStrings> {
     let mut reader = Reader { text, at: text.len() - text.trim_start().len() };
     if reader.peek() != Some(b'[') {
@@ -28,7 +30,9 @@ pub(super) fn strings(text: &str) -> Result<Vec<Element>, NotStrings> {
     }
     let (mut elements, mut other) = (Vec::new(), None);
     let done = reader.array(0, &mut |reader, range: Range<usize>| {
-        if text[range.clone()].starts_with('"') {
+        if elements.len() > MAX_ARGUMENTS {
+            // One too many is enough to know.
+        } else if text[range.clone()].starts_with('"') {
             elements.push((reader.unescape(range.clone()), range));
         } else {
             other.get_or_insert(range);

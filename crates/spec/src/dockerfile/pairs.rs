@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use super::file::{Context, missing};
 use super::header::Header;
-use super::words::{self, BLANKS};
+use super::words::BLANKS;
 use crate::ast::{ArgDecl, Op, Pair};
 use crate::diag::Diagnostic;
 
 /// `ARG name[=default] …`
 pub(super) fn arg(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op> {
     header.flags(&[], context.sink);
-    let words = words::split_quoted(&header.line.text, header.args.clone(), context.escape);
+    let words = header.quoted_words(context.escape, context.sink)?;
     if words.is_empty() {
         missing(header, "a name", context.sink);
         return None;
@@ -43,7 +43,7 @@ pub(super) fn label(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op
 fn pairs(header: &Header<'_>, context: &mut Context<'_>) -> Option<Vec<Pair>> {
     header.flags(&[], context.sink);
     let line = header.line;
-    let words = words::split_quoted(&line.text, header.args.clone(), context.escape);
+    let words = header.quoted_words(context.escape, context.sink)?;
     let Some(first) = words.first() else {
         missing(header, "a key and a value", context.sink);
         return None;

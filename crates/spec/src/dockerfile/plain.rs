@@ -2,14 +2,12 @@
 
 use super::file::{Context, Exec, exec_form, missing, single};
 use super::header::Header;
-use super::words;
 use crate::ast::{Command, Op};
 use crate::diag::Diagnostic;
-use crate::source::Word;
 
 /// A shell or exec form; `None` when it is neither, which has been reported.
 pub(super) fn command(header: &Header<'_>, args: std::ops::Range<usize>, context: &mut Context<'_>) -> Option<Command> {
-    match exec_form(header.line, args.clone(), context.sink) {
+    match exec_form(header, args.clone(), context.sink) {
         Exec::Strings(words) => Some(Command::Exec(words.into_iter().map(|word| word.text).collect())),
         Exec::No => Some(Command::Shell(header.line.word(args))),
         Exec::Wrong => None,
@@ -41,7 +39,7 @@ pub(super) fn entrypoint(header: &Header<'_>, context: &mut Context<'_>) -> Opti
 /// `EXPOSE port …`
 pub(super) fn expose(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op> {
     header.flags(&[], context.sink);
-    let ports = list(header);
+    let ports = header.words(context.sink)?;
     if ports.is_empty() {
         missing(header, "a port", context.sink);
         return None;
@@ -64,7 +62,7 @@ pub(super) fn shell(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op
         missing(header, "a JSON array", context.sink);
         return None;
     }
-    match exec_form(header.line, header.args.clone(), context.sink) {
+    match exec_form(header, header.args.clone(), context.sink) {
         Exec::Strings(words) if words.is_empty() => {
             missing(header, "a program", context.sink);
             None
@@ -99,9 +97,9 @@ pub(super) fn workdir(header: &Header<'_>, context: &mut Context<'_>) -> Option<
 /// `VOLUME path …` or `VOLUME ["path"]`
 pub(super) fn volume(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op> {
     header.flags(&[], context.sink);
-    let mut volumes = match exec_form(header.line, header.args.clone(), context.sink) {
+    let mut volumes = match exec_form(header, header.args.clone(), context.sink) {
         Exec::Strings(words) => words,
-        Exec::No => list(header),
+        Exec::No => header.words(context.sink)?,
         Exec::Wrong => return None,
     };
     if volumes.is_empty() {
@@ -117,9 +115,4 @@ pub(super) fn volume(header: &Header<'_>, context: &mut Context<'_>) -> Option<O
         }
     }
     Some(Op::Volume(volumes))
-}
-
-/// Arguments separated by blanks.
-fn list(header: &Header<'_>) -> Vec<Word> {
-    words::split(&header.line.text, header.args.clone()).into_iter().map(|range| header.line.word(range)).collect()
 }

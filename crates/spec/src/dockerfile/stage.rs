@@ -2,7 +2,6 @@
 
 use super::file::{Context, missing};
 use super::header::{Header, Takes};
-use super::words;
 use crate::ast::Stage;
 use crate::diag::Diagnostic;
 use crate::source::{Span, Word};
@@ -13,14 +12,13 @@ const RESERVED: [&str; 2] = ["context", "scratch"];
 /// Parses a `FROM`. There is a stage in any case, so that what follows it has a place.
 pub(super) fn parse(header: &Header<'_>, span: Span, context: &mut Context<'_>) -> Stage {
     let flags = header.flags(&[("platform", Takes::Value)], context.sink);
-    let words: Vec<Word> =
-        words::split(&header.line.text, header.args.clone()).into_iter().map(|range| header.line.word(range)).collect();
+    let words = header.words(context.sink).unwrap_or_default();
     let name = match words.as_slice() {
-        [] => {
+        [] if header.args.is_empty() => {
             missing(header, "an image or stage to start from", context.sink);
             None
         }
-        [_] => None,
+        [] | [_] => None,
         [_, keyword, name] if keyword.text.eq_ignore_ascii_case("as") => {
             check_casing(header, keyword, context);
             check_name(name, context);

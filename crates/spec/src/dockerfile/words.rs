@@ -2,15 +2,18 @@
 
 use std::ops::Range;
 
+use super::MAX_ARGUMENTS;
+
 /// Blanks between arguments. Newlines cannot occur, and other Unicode blanks do not count.
 pub(super) const BLANKS: [char; 5] = ['\t', '\u{b}', '\u{c}', '\r', ' '];
 
-/// Splits at blanks, whatever quotes there are: paths, ports, volumes.
+/// Splits at blanks, whatever quotes there are: paths, ports, volumes. Stops at one word too many.
 pub(super) fn split(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
     let base = range.start;
     let text = &text[range];
     text.split(BLANKS)
         .filter(|part| !part.is_empty())
+        .take(MAX_ARGUMENTS + 1)
         .map(|part| {
             let start = base + (part.as_ptr() as usize - text.as_ptr() as usize);
             start..start + part.len()
@@ -19,7 +22,7 @@ pub(super) fn split(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
 }
 
 /// Splits at blanks outside quotes that are not escaped: `ARG`, `ENV`, `LABEL`. Quotes and escapes stay in the words,
-/// to be processed when variables are.
+/// to be processed when variables are. Stops at one word too many.
 pub(super) fn split_quoted(text: &str, range: Range<usize>, escape: char) -> Vec<Range<usize>> {
     let (mut words, mut start, mut quote) = (Vec::new(), None, None);
     let mut chars = text[range.clone()].char_indices().map(|(i, c)| (range.start + i, c)).peekable();
@@ -33,6 +36,9 @@ pub(super) fn split_quoted(text: &str, range: Range<usize>, escape: char) -> Vec
             None if c.is_whitespace() => {
                 words.push(word_start..at);
                 start = None;
+                if words.len() > MAX_ARGUMENTS {
+                    return words;
+                }
                 continue;
             }
             None if c == '\'' || c == '"' => quote = Some(c),
