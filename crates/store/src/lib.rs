@@ -38,6 +38,8 @@ pub mod usage;
 
 mod beneath;
 mod capability;
+#[cfg(test)]
+mod fixture;
 mod reach;
 mod record;
 mod stat;

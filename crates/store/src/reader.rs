@@ -22,12 +22,12 @@ pub trait Content {
     ///
     /// # Errors
     /// The layer is not at hand, or cannot be read.
-    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + '_>>;
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + Send>>;
 }
 
 /// Opens files of layers that a store has, unpacked or as tars. A layer found once is kept open.
-pub struct ContentReader<'s> {
-    store: &'s Store,
+pub struct ContentReader {
+    store: Store,
     layers: Mutex<HashMap<Digest, Arc<Layer>>>,
 }
 
@@ -37,10 +37,10 @@ struct Layer {
     tar: Option<File>,
 }
 
-impl<'s> ContentReader<'s> {
+impl ContentReader {
     /// A reader for the layers in `store`.
-    pub fn new(store: &'s Store) -> ContentReader<'s> {
-        ContentReader { store, layers: Mutex::default() }
+    pub fn new(store: &Store) -> ContentReader {
+        ContentReader { store: store.clone(), layers: Mutex::default() }
     }
 
     fn layer(&self, diff_id: &Digest) -> io::Result<Arc<Layer>> {
@@ -80,8 +80,8 @@ impl Layer {
     }
 }
 
-impl Content for ContentReader<'_> {
-    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + '_>> {
+impl Content for ContentReader {
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + Send>> {
         let layer = self.layer(&file.layer)?;
         let body = match layer.open_unpacked(file) {
             Some(body) => body,
@@ -136,7 +136,7 @@ impl Lower for LowerTree<'_> {
     fn open(&self, path: &[u8]) -> io::Result<Box<dyn Read + '_>> {
         let node = self.tree.at(path).ok_or(io::ErrorKind::NotFound)?;
         let file = node.file().ok_or_else(|| io::Error::other("it is not a regular file"))?;
-        self.content.open(file)
+        Ok(self.content.open(file)?)
     }
 
     fn has(&self, path: &[u8]) -> bool {

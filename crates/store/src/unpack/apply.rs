@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::ops::Bound;
 
 use kiln_oci::entry::{Entry, EntryKind, Meta, Mtime};
 use rustix::fs::{AtFlags, FileType, unlinkat};
@@ -34,12 +35,20 @@ use kiln_oci::name::{join, split};
 /// What this layer put at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Touch {
-    /// A directory, by its own entry or as a parent.
+    /// A directory, by its own entry.
     Dir,
+    /// A directory, because an entry lies below it.
+    Parent,
     /// Anything else but a directory.
     Leaf,
     /// A whiteout on disk.
     Whiteout,
+}
+
+impl Touch {
+    pub(super) fn is_dir(self) -> bool {
+        matches!(self, Touch::Dir | Touch::Parent)
+    }
 }
 
 /// What a directory gets when everything is in it.
@@ -123,6 +132,7 @@ impl<'a> Applier<'a> {
         self.check_late(path)?;
         self.ready_parent(path)?;
         self.ready_dir(path)?;
+        self.touched.insert(path.to_vec(), Touch::Dir);
         let (parent, name) = split(path);
         let dir = self.tree.dir(parent).map_err(look(path))?;
         self.maker.own_at(Spot { dir, name, path }, meta)?;
@@ -132,7 +142,7 @@ impl<'a> Applier<'a> {
 
     /// Makes sure that a directory of this layer is at `path`, whose parent is one already.
     fn ready_dir(&mut self, path: &[u8]) -> Result<(), UnpackError> {
-        if self.touched.get(path) == Some(&Touch::Dir) {
+        if self.is_own_dir(path) {
             return Ok(());
         }
         let (parent, name) = split(path);
@@ -146,7 +156,7 @@ impl<'a> Applier<'a> {
             }
             self.clear(path)?;
         }
-        self.touch(path, Touch::Dir);
+        self.touch(path, Touch::Parent);
         if self.hidden.contains(path) {
             self.mark_opaque(path)?;
         }
@@ -156,12 +166,12 @@ impl<'a> Applier<'a> {
     /// Makes sure that every parent of `path` is a directory, without following a link.
     pub(super) fn ready_parent(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         let parent = split(path).0;
-        if parent.is_empty() || self.touched.get(parent) == Some(&Touch::Dir) {
+        if parent.is_empty() || self.is_own_dir(parent) {
             return self.note_root();
         }
         self.note_root()?;
         let mut missing: Vec<&[u8]> =
-            ancestors(path).take_while(|dir| self.touched.get(*dir) != Some(&Touch::Dir)).collect();
+            ancestors(path).take_while(|dir| !self.is_own_dir(dir)).collect();
         while let Some(dir) = missing.pop() {
             self.imply_dir(dir)?;
         }
@@ -262,6 +272,30 @@ impl<'a> Applier<'a> {
         }
     }
 
+    /// Whether this layer made, or passed through, a directory at `path`.
+    pub(super) fn is_own_dir(&self, path: &[u8]) -> bool {
+        self.touched.get(path).is_some_and(|what| what.is_dir())
+    }
+
+    /// Makes the directories that this layer only mentions, `path` among them when it is `inclusive`, what they are
+    /// without lower layers: those turned out to be hidden.
+    pub(super) fn reset_parents(&mut self, path: &[u8], inclusive: bool) -> Result<(), UnpackError> {
+        let mut dirs: Vec<Vec<u8>> = match self.touched.get(path) {
+            Some(Touch::Parent) if inclusive => vec![path.to_vec()],
+            _ => Vec::new(),
+        };
+        let below = below(&self.touched, path).filter(|(_, what)| **what == Touch::Parent);
+        dirs.extend(below.map(|(dir, _)| dir.clone()));
+        for path in dirs {
+            let meta = Meta::mode(0o755);
+            let (parent, name) = split(&path);
+            let dir = self.tree.dir(parent).map_err(look(&path))?;
+            self.maker.own_at(Spot { dir, name, path: &path }, &meta)?;
+            self.ends.insert(path, DirEnd { mode: Some(meta.mode), mtime: meta.mtime });
+        }
+        Ok(())
+    }
+
     /// Notes that this layer put something at `path`.
     pub(super) fn touch(&mut self, path: &[u8], what: Touch) {
         self.late.remove(path);
@@ -324,12 +358,18 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// Drops what a table knows about paths below `dir`.
+/// What a table knows about paths below `dir`.
+fn below<'t, V>(table: &'t BTreeMap<Vec<u8>, V>, dir: &[u8]) -> impl Iterator<Item = (&'t Vec<u8>, &'t V)> {
+    let (from, to) = match dir {
+        // Every path but the root's own.
+        [] => (Bound::Excluded(Vec::new()), Bound::Unbounded),
+        _ => (Bound::Included([dir, b"/"].concat()), Bound::Excluded([dir, &[b'/' + 1]].concat())),
+    };
+    table.range((from, to))
+}
+
 fn forget_below<V>(table: &mut BTreeMap<Vec<u8>, V>, dir: &[u8]) {
-    let (mut from, mut to) = (dir.to_vec(), dir.to_vec());
-    from.push(b'/');
-    to.push(b'/' + 1);
-    let gone: Vec<Vec<u8>> = table.range(from..to).map(|(path, _)| path.clone()).collect();
+    let gone: Vec<Vec<u8>> = below(table, dir).map(|(path, _)| path.clone()).collect();
     for path in gone {
         table.remove(&path);
     }

@@ -58,7 +58,7 @@ impl Applier<'_> {
         let missing = || UnpackError::LinkTarget { path: shown(path), target: shown(target) };
         let here = match self.touched.get(target) {
             Some(Touch::Leaf) => true,
-            Some(Touch::Dir | Touch::Whiteout) => return Err(missing()),
+            Some(Touch::Dir | Touch::Parent | Touch::Whiteout) => return Err(missing()),
             None => matches!(self.options.flavour, Flavour::Merged),
         };
         self.ready_parent(path)?;

@@ -30,7 +30,7 @@ impl Applier<'_> {
     /// The path an entry gets: links in its parents followed, its last component kept.
     pub(super) fn real_path(&mut self, path: &[u8]) -> Result<Vec<u8>, UnpackError> {
         let (parent, name) = split(path);
-        if parent.is_empty() || self.touched.get(parent) == Some(&Touch::Dir) {
+        if parent.is_empty() || self.is_own_dir(parent) {
             return Ok(path.to_vec());
         }
         match self.resolve(parent)? {
@@ -84,7 +84,7 @@ impl Applier<'_> {
     }
 
     fn view(&mut self, path: &[u8]) -> Result<View, UnpackError> {
-        if self.touched.get(path) == Some(&Touch::Dir) {
+        if self.is_own_dir(path) {
             return Ok(View::Dir);
         }
         let (parent, name) = split(path);

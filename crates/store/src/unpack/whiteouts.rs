@@ -46,7 +46,10 @@ impl Applier<'_> {
 
     fn whiteout_merged(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         match self.touched.get(path) {
-            Some(Touch::Dir) => self.clear_older(path),
+            Some(Touch::Dir | Touch::Parent) => {
+                self.clear_older(path)?;
+                self.reset_parents(path, true)
+            }
             Some(_) => Ok(()),
             None => match self.is_there(path)? {
                 None => Ok(()),
@@ -70,7 +73,8 @@ impl Applier<'_> {
             return Ok(());
         }
         self.note_time(path)?;
-        self.clear_older(path)
+        self.clear_older(path)?;
+        self.reset_parents(path, false)
     }
 
     /// Removes what older layers have below `path`.
@@ -90,7 +94,10 @@ impl Applier<'_> {
         }
         self.hidden.insert(path.to_vec());
         match self.touched.get(path) {
-            Some(Touch::Dir) => self.mark_opaque(path),
+            Some(Touch::Dir | Touch::Parent) => {
+                self.reset_parents(path, true)?;
+                self.mark_opaque(path)
+            }
             Some(_) => Ok(()),
             None => self.put_whiteout(path),
         }
@@ -109,12 +116,13 @@ impl Applier<'_> {
 
     fn opaque_overlay(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         self.hidden.insert(path.to_vec());
-        if path.is_empty() || self.touched.get(path) == Some(&Touch::Leaf) {
+        if path.is_empty() || self.is_own_dir(path) {
+            self.reset_parents(path, false)?;
             // overlayfs always merges the layers' roots; `hide_root` does it at the end.
-            return Ok(());
+            return if path.is_empty() { Ok(()) } else { self.mark_opaque(path) };
         }
-        if self.touched.get(path) == Some(&Touch::Dir) {
-            return self.mark_opaque(path);
+        if self.touched.get(path) == Some(&Touch::Leaf) {
+            return Ok(());
         }
         let is_lower_dir = match &self.options.flavour {
             Flavour::OverlayLower { lower: Some(lower), .. } => lower.dir(path).is_some(),
@@ -152,7 +160,7 @@ impl Applier<'_> {
         }
         for path in lower.children(b"") {
             match self.touched.get(&path) {
-                Some(Touch::Dir) => self.mark_opaque(&path)?,
+                Some(Touch::Dir | Touch::Parent) => self.mark_opaque(&path)?,
                 Some(_) => {}
                 None => self.put_whiteout(&path)?,
             }

@@ -1,0 +1,225 @@
+//! Layers, trees and overlay mounts for the tests of `unpack`, `scan` and `changes`.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_oci::Digest;
+use kiln_oci::entry::{Entry, EntryKind, Meta, Mtime};
+use kiln_oci::index::LayerIndex;
+use kiln_oci::layer::LayerWriter;
+use kiln_oci::name::escape;
+use kiln_oci::tree::{FileRef, Tree};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tempfile::TempDir;
+
+use crate::capability;
+use crate::reader::{Content, entry_kind};
+use crate::scan::scan;
+use crate::stat::FileKind;
+
+/// The time of everything a test layer holds, unless it says otherwise.
+pub(crate) const THEN: i64 = 1_600_000_000;
+
+/// A layer, entry by entry.
+pub(crate) struct Layer {
+    writer: LayerWriter<Vec<u8>>,
+}
+
+impl Layer {
+    pub(crate) fn new() -> Layer {
+        Layer { writer: LayerWriter::new(Vec::new()) }
+    }
+
+    pub(crate) fn entry(mut self, path: impl AsRef<[u8]>, kind: EntryKind, meta: Meta, mut body: &[u8]) -> Layer {
+        let path = path.as_ref().to_vec();
+        self.writer.append(&Entry { path, kind, meta }, &mut body).expect("entry");
+        self
+    }
+
+    pub(crate) fn put(self, path: impl AsRef<[u8]>, kind: EntryKind, mode: u32) -> Layer {
+        self.entry(path, kind, dated(mode), b"")
+    }
+
+    pub(crate) fn dir(self, path: impl AsRef<[u8]>, mode: u32) -> Layer {
+        self.put(path, EntryKind::Dir, mode)
+    }
+
+    pub(crate) fn file(self, path: impl AsRef<[u8]>, mode: u32, body: &str) -> Layer {
+        self.entry(path, EntryKind::File { size: body.len() as u64 }, dated(mode), body.as_bytes())
+    }
+
+    pub(crate) fn symlink(self, path: impl AsRef<[u8]>, target: &str) -> Layer {
+        self.put(path, EntryKind::Symlink { target: target.as_bytes().to_vec() }, 0o777)
+    }
+
+    pub(crate) fn link(self, path: impl AsRef<[u8]>, target: &str) -> Layer {
+        self.put(path, EntryKind::Hardlink { target: target.as_bytes().to_vec() }, 0o644)
+    }
+
+    pub(crate) fn whiteout(self, path: impl AsRef<[u8]>) -> Layer {
+        self.put(path, EntryKind::Whiteout, 0)
+    }
+
+    pub(crate) fn opaque(self, path: impl AsRef<[u8]>) -> Layer {
+        self.put(path, EntryKind::Opaque, 0)
+    }
+
+    pub(crate) fn tar(self) -> Vec<u8> {
+        self.writer.finish().expect("layer")
+    }
+}
+
+pub(crate) fn dated(mode: u32) -> Meta {
+    Meta { mtime: Mtime::secs(THEN), ..Meta::mode(mode) }
+}
+
+/// Layers in memory and the tree they make.
+#[derive(Default)]
+pub(crate) struct Stack {
+    pub(crate) tree: Tree,
+    tars: HashMap<Arc<Digest>, Vec<u8>>,
+}
+
+impl Stack {
+    pub(crate) fn push(&mut self, tar: &[u8]) {
+        let digest = Digest::of(tar);
+        let index = LayerIndex::read(tar).expect("index");
+        self.tree.apply(&index, &digest).expect("stacking");
+        self.tars.insert(Arc::new(digest), tar.to_vec());
+    }
+}
+
+impl Content for Stack {
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn Read + Send>> {
+        let tar = self.tars.get(&file.layer).ok_or(io::ErrorKind::NotFound)?;
+        let at = usize::try_from(file.offset).expect("offset");
+        let size = usize::try_from(file.size).expect("size");
+        Ok(Box::new(io::Cursor::new(tar[at..at + size].to_vec())))
+    }
+}
+
+/// Whether this process may mount and give files away; says so when not.
+pub(crate) fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+pub(crate) fn tempdir() -> TempDir {
+    tempfile::tempdir().expect("temporary directory")
+}
+
+pub(crate) fn open(path: &Path) -> File {
+    File::open(path).expect("open")
+}
+
+/// One line a path: `path type mode uid:gid [size bytes | target | device]`, and `time` for all but directories.
+pub(crate) fn dump(root: &Path) -> String {
+    let snapshot = scan(open(root)).expect("scan");
+    let mut lines = Vec::new();
+    for (path, stat) in snapshot.iter() {
+        let full = root.join(os(path));
+        let what = match stat.kind {
+            FileKind::File => {
+                let cap = capability::of(open(&full)).expect("capability").map_or("", |_| " cap");
+                format!("f {:04o} {}{cap}", stat.mode, escape(&std::fs::read(&full).expect("read")))
+            }
+            FileKind::Dir => format!("d {:04o}", stat.mode),
+            FileKind::Symlink => {
+                let target = std::fs::read_link(&full).expect("link");
+                format!("l {}", target.display())
+            }
+            FileKind::Char => format!("c {:04o} {}:{}", stat.mode, stat.rdev.0, stat.rdev.1),
+            FileKind::Block => format!("b {:04o} {}:{}", stat.mode, stat.rdev.0, stat.rdev.1),
+            FileKind::Fifo => format!("p {:04o}", stat.mode),
+            FileKind::Socket => "s".to_owned(),
+        };
+        lines.push(format!("{} {what} {}:{} @{}", escape(path), stat.uid, stat.gid, stat.mtime.secs));
+    }
+    lines.join("\n")
+}
+
+/// The same of a tree.
+pub(crate) fn dump_tree(stack: &Stack) -> String {
+    let mut lines = std::collections::BTreeMap::new();
+    for (path, node) in stack.tree.walk(b"").filter(|(path, _)| !path.is_empty()) {
+        let mode = node.meta.mode;
+        let what = match entry_kind(node) {
+            EntryKind::File { .. } => {
+                let mut bytes = Vec::new();
+                stack.open(node.file().expect("file")).expect("open").read_to_end(&mut bytes).expect("read");
+                let cap = if node.meta.xattrs.is_empty() { "" } else { " cap" };
+                format!("f {mode:04o} {}{cap}", escape(&bytes))
+            }
+            EntryKind::Dir => format!("d {mode:04o}"),
+            EntryKind::Symlink { target } => format!("l {}", os(&target).display()),
+            EntryKind::Char { major, minor } => format!("c {mode:04o} {major}:{minor}"),
+            EntryKind::Block { major, minor } => format!("b {mode:04o} {major}:{minor}"),
+            _ => format!("p {mode:04o}"),
+        };
+        let (uid, gid, secs) = (node.meta.uid, node.meta.gid, node.meta.mtime.secs);
+        lines.insert(path.clone(), format!("{} {what} {uid}:{gid} @{secs}", escape(&path)));
+    }
+    lines.into_values().collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn os(path: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(path))
+}
+
+/// An overlay mount, unmounted when dropped.
+pub(crate) struct Overlay {
+    pub(crate) dir: TempDir,
+}
+
+impl Overlay {
+    /// Mounts `lowers`, the topmost last.
+    pub(crate) fn mount(lowers: &[PathBuf]) -> Overlay {
+        let dir = tempdir();
+        for name in ["upper", "work", "merged"] {
+            std::fs::create_dir(dir.path().join(name)).expect("directory");
+        }
+        let overlay = Overlay { dir };
+        overlay.attach(lowers);
+        overlay
+    }
+
+    pub(crate) fn attach(&self, lowers: &[PathBuf]) {
+        let lowers: Vec<String> = lowers.iter().rev().map(|path| path.display().to_string()).collect();
+        let (upper, work) = (self.upper(), self.dir.path().join("work"));
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={},redirect_dir=off,metacopy=off,index=off",
+            lowers.join(":"),
+            upper.display(),
+            work.display()
+        );
+        let options = CString::new(options).expect("options");
+        mount("overlay", self.merged(), "overlay", MountFlags::empty(), Some(options.as_c_str())).expect("mount");
+    }
+
+    pub(crate) fn merged(&self) -> PathBuf {
+        self.dir.path().join("merged")
+    }
+
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.dir.path().join("upper")
+    }
+
+    pub(crate) fn detach(&self) {
+        unmount(self.merged(), UnmountFlags::DETACH).expect("unmount");
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // Already gone after `detach`.
+        let _ = unmount(self.merged(), UnmountFlags::DETACH);
+    }
+}
