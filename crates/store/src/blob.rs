@@ -11,6 +11,7 @@ use kiln_oci::digest::HashReader;
 use kiln_oci::{Digest, Hasher};
 
 use crate::error::at;
+use crate::lock::Gate;
 use crate::temp::{self, TempFile};
 use crate::{Kind, Result, Store, StoreError};
 
@@ -220,9 +221,11 @@ impl BlobWriter {
         if self.store.find(Kind::Tar, diff_id).is_some() {
             return Ok(());
         }
-        if !self.store.mark_pending(Kind::Tar, diff_id).map_err(failed)? {
+        if !self.store.can_mark() {
             self.temp.file.sync_data().map_err(failed)?;
         }
+        let _gate = Gate::shared(self.store.dir()).map_err(failed)?;
+        self.store.mark_pending(Kind::Tar, diff_id).map_err(failed)?;
         self.temp.persist(&path).map_err(failed)
     }
 

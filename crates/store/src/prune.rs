@@ -14,7 +14,7 @@
 //! names and times of use for each batch, and deleted after the gate is open again.
 
 use std::fs;
-use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -200,7 +200,8 @@ impl Store {
         report: &mut PruneReport,
     ) -> Result<()> {
         let failed = |source| StoreError::Lock { path: self.own("locks/gc"), source };
-        let trash = TempDir::create(self).map_err(failed)?;
+        // On a full disk there may be no room for a trash directory; things are then deleted where they are.
+        let trash = TempDir::create(self).ok();
         let mut taken = Vec::new();
         let mut freed = 0;
         let gate = Gate::exclusive(self.dir()).map_err(failed)?;
@@ -213,19 +214,19 @@ impl Store {
             if !self.is_free(thing, policy, reach, &leased) {
                 continue;
             }
-            let to = trash.path().join(n.to_string());
-            match self.take_away(thing, &to) {
+            let to = trash.as_ref().map(|t| t.path().join(n.to_string()));
+            match self.take_away(thing, to.as_deref()) {
                 Ok(true) => {
                     freed += thing.bytes;
                     taken.push((thing, to));
                 }
                 Ok(false) => {}
-                Err(source) => report.failed.push(StoreError::Remove { path: thing.path.clone(), source }),
+                Err(e) => report.failed.push(e),
             }
         }
         drop(gate);
         for (thing, path) in taken {
-            match remove_tree(&path) {
+            match path.map_or(Ok(()), |path| remove_tree(&path)) {
                 Ok(()) => report.add(thing.kind, thing.name.clone(), thing.bytes),
                 Err(e) => report.failed.push(e),
             }
@@ -253,29 +254,26 @@ impl Store {
         fs::symlink_metadata(&thing.path).is_ok_and(|m| m.modified().is_ok_and(|t| t == thing.last_used))
     }
 
-    /// Renames a thing away; `false` if it is in use or gone. The gate is held alone.
-    fn take_away(&self, thing: &Thing, to: &std::path::Path) -> io::Result<bool> {
+    /// Moves a thing into the trash, or deletes it at once; `false` if it is in use. The gate is held alone.
+    fn take_away(&self, thing: &Thing, trash: Option<&Path>) -> Result<bool> {
+        let failed = |source| StoreError::Remove { path: thing.path.clone(), source };
+        let take = || match trash {
+            Some(to) => fs::rename(&thing.path, to).or_else(ignore_missing).map_err(failed),
+            None => remove_tree(&thing.path),
+        };
         match (thing.kind, &thing.digest) {
-            (Kind::Mount, _) => match lock::attempt(&self.mount_lock(&thing.name), true) {
-                Ok(Some(_guard)) => rename(&thing.path, to),
-                Ok(None) => Ok(false),
-                Err(_) => Err(io::Error::other("its lock cannot be taken")),
+            (Kind::Mount, _) => match lock::attempt(&self.mount_lock(&thing.name), true)? {
+                Some(_guard) => take()?,
+                None => return Ok(false),
             },
-            (Kind::Layer, Some(diff_id)) => self.forget_layer(diff_id).map(|()| true),
+            (Kind::Layer, Some(diff_id)) => self.forget_layer(diff_id).map_err(failed)?,
             (Kind::Snapshot | Kind::Tar, Some(diff_id)) => {
-                let gone = rename(&thing.path, to)?;
+                take()?;
                 self.unmark(thing.kind, diff_id);
-                Ok(gone)
             }
-            _ => rename(&thing.path, to),
+            _ => take()?,
         }
-    }
-}
-
-fn rename(from: &std::path::Path, to: &std::path::Path) -> io::Result<bool> {
-    match fs::rename(from, to) {
-        Ok(()) => Ok(true),
-        Err(e) => ignore_missing(e).map(|()| false),
+        Ok(true)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::usage::Held;
 use crate::{Kind, Result, Store, StoreError};
 
 /// Manifests and configurations longer than this are not looked into; registries refuse manifests above 4 MiB.
-const LONGEST: u64 = 16 << 20;
+const LONGEST: u64 = 8 << 20;
 
 /// Everything reachable from `index.json`.
 #[derive(Default)]
@@ -69,6 +69,18 @@ impl Reach {
             }
             Kind::Record | Kind::Table | Kind::Mount | Kind::Temp => None,
         }
+    }
+}
+
+impl Store {
+    /// Everything a manifest or an index needs, itself included, in no particular order: whether it is here or not.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadBlob`] when a manifest is here and cannot be read.
+    pub fn blobs_under(&self, root: &Digest) -> Result<Vec<Digest>> {
+        let mut reach = Reach::default();
+        reach.follow(self, vec![root.clone()])?;
+        Ok(reach.blobs.into_iter().collect())
     }
 }
 

@@ -64,9 +64,11 @@ impl Store {
         let failed = |source| StoreError::Flush { path: dir.clone(), source };
         let handle = File::open(&dir).map_err(failed)?;
         rustix::fs::syncfs(&handle).map_err(|e| failed(e.into()))?;
+        // A mark that was replaced meanwhile is about something newer, and nobody replaces one while the gate is ours.
+        let _gate = Gate::exclusive(self.dir()).map_err(failed)?;
+        let version = |meta: &fs::Metadata| (meta.ino(), meta.ctime(), meta.ctime_nsec());
         for (path, before) in marks {
-            // A mark that was replaced meanwhile is about something newer.
-            if fs::symlink_metadata(&path).is_ok_and(|now| now.ino() == before.ino()) {
+            if fs::symlink_metadata(&path).is_ok_and(|now| version(&now) == version(&before)) {
                 fs::remove_file(&path).or_else(ignore_missing).map_err(failed)?;
             }
         }
@@ -93,10 +95,18 @@ impl Store {
         self.own("pending").join(format!("{kind}-{}", diff_id.hex()))
     }
 
-    /// Marks a thing as made in this boot; `false` when the kernel does not say which boot this is.
-    pub(crate) fn mark_pending(&self, kind: Kind, diff_id: &Digest) -> io::Result<bool> {
-        let Some(boot) = self.boot() else { return Ok(false) };
-        temp::replace(self, &self.mark_path(kind, diff_id), boot.as_bytes(), Sync::Checked).map(|()| true)
+    /// Whether the kernel says which boot this is. Where it does not, things are flushed before they get their name.
+    pub(crate) fn can_mark(&self) -> bool {
+        self.boot().is_some()
+    }
+
+    /// Marks a thing as made in this boot. The caller shares the gate until the thing has its name, so that the mark
+    /// is not taken away with an older thing of that name.
+    pub(crate) fn mark_pending(&self, kind: Kind, diff_id: &Digest) -> io::Result<()> {
+        match self.boot() {
+            Some(boot) => temp::replace(self, &self.mark_path(kind, diff_id), boot.as_bytes(), Sync::Checked),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn unmark(&self, kind: Kind, diff_id: &Digest) {
@@ -159,11 +169,12 @@ impl SnapshotDraft {
             return Ok(there);
         }
         remove_tree(&self.work)?;
-        if !self.store.mark_pending(Kind::Snapshot, diff_id).map_err(failed)? {
+        if !self.store.can_mark() {
             let handle = File::open(&self.fs).map_err(failed)?;
             rustix::fs::syncfs(&handle).map_err(|e| failed(e.into()))?;
         }
         let _gate = Gate::shared(self.store.dir()).map_err(failed)?;
+        self.store.mark_pending(Kind::Snapshot, diff_id).map_err(failed)?;
         match self.temp.persist(&target) {
             Ok(()) => {}
             // Another process was faster with the same layer.

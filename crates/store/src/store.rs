@@ -334,6 +334,8 @@ fn complete(root: &Path) -> Result<()> {
     for (dir, mode) in LAYOUT {
         mkdir(&root.join(dir), mode)?;
     }
+    // The gate must not need room on a disk that is to be pruned because it is full.
+    drop(lock::Gate::shared(root).map_err(at(root, |path, source| StoreError::Create { path, source }))?);
     let (marker, index) = (root.join("oci-layout"), root.join("index.json"));
     if marker.exists() && index.exists() {
         return Ok(());

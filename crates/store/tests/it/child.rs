@@ -185,6 +185,7 @@ fn reads_only() {
 fn fills_the_disk() {
     let Some(dir) = dir() else { return };
     let store = Store::open(dir.join("small/store")).unwrap();
+    let filler = std::fs::File::create(dir.join("small/filler")).unwrap();
     store.put(b"fits").unwrap();
     let mut writer = store.blob_writer().unwrap();
     let error = loop {
@@ -198,6 +199,17 @@ fn fills_the_disk() {
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
     drop(writer);
     assert!(crate::names(&store.dir().join("kiln/tmp")).is_empty());
+    // Pruning needs no room, neither for bytes nor for files.
+    for n in 0_u64.. {
+        if store.put(&n.to_le_bytes().repeat(512)).is_err() {
+            break;
+        }
+    }
+    while (&filler).write_all(&[0; 512]).is_ok() {}
+    assert!(store.put(b"another one").is_err());
+    assert!(std::fs::File::create(dir.join("small/one-more")).is_err());
+    let report = Store::open(store.dir()).unwrap().prune(&Default::default()).unwrap();
+    assert!(report.failed.is_empty() && report.freed > 100_000, "{report:?}");
     store.put(&[2; 65536]).unwrap();
     assert!(store.fsck(false).unwrap().problems.is_empty());
 }

@@ -111,5 +111,9 @@ fn a_read_only_store_is_read() {
 #[test]
 fn a_full_disk_is_recognised_and_leaves_nothing_half_done() {
     let dir = TempDir::new().unwrap();
-    in_mount_namespace("mkdir $D/small && mount -t tmpfs -o size=1m none $D/small", "fills_the_disk", dir.path());
+    in_mount_namespace(
+        "mkdir $D/small && mount -t tmpfs -o size=1m,nr_inodes=150 none $D/small",
+        "fills_the_disk",
+        dir.path(),
+    );
 }

@@ -51,6 +51,9 @@ fn named_images_stay_and_the_rest_goes() {
     assert_eq!(held(Kind::Snapshot, &layer.to_string()), Some(Held::Derived));
     assert_eq!(held(Kind::Snapshot, &other.to_string()), None);
     assert!(usage.reclaimable() < usage.bytes());
+    let under = store.blobs_under(&named.digest).unwrap();
+    assert_eq!(under.len(), 3);
+    assert!(under.contains(&layer) && under.contains(&named.digest));
 
     let report = again(&store).prune(&PrunePolicy::default()).unwrap();
     assert!(report.failed.is_empty(), "{report:?}");
