@@ -1,0 +1,54 @@
+//! Plans for people: one line a step, and all details as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::step::{Op, Plan, Step};
+
+/// The plan as text: number, key, what it needs, title.
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let key = step.key.to_string();
+        let mut needs: Vec<String> = step.parent.iter().chain(&step.reads).map(ToString::to_string).collect();
+        needs.dedup();
+        let needs = if needs.is_empty() { "-".to_owned() } else { needs.join(",") };
+        let _ = writeln!(out, "#{index:<3} {} {needs:<8} {}", &key[..12], one_line(&step.title));
+    }
+    let _ = writeln!(out, "result {} for {}", plan.result, plan.platform);
+    out
+}
+
+fn one_line(title: &str) -> String {
+    title.lines().next().unwrap_or("").to_owned()
+}
+
+/// The plan as JSON, with all that the keys are made of.
+pub fn json(plan: &Plan) -> Value {
+    json!({
+        "platform": plan.platform.to_string(),
+        "result": plan.result,
+        "config": plan.config,
+        "steps": plan.steps.iter().map(step_json).collect::<Vec<_>>(),
+    })
+}
+
+fn step_json(step: &Step) -> Value {
+    let (kind, details) = match &step.op {
+        Op::Scratch => ("scratch", Value::Null),
+        Op::Image(image) => ("image", json!({ "name": image.name, "digest": image.digest, "layers": image.layers })),
+        Op::Run(run) => ("run", json!(run)),
+        Op::Copy(copy) => ("copy", json!(copy)),
+        Op::Mkdir(mkdir) => ("mkdir", json!(mkdir)),
+    };
+    json!({
+        "title": step.title,
+        "key": step.key.to_string(),
+        "kind": kind,
+        "details": details,
+        "parent": step.parent,
+        "reads": step.reads,
+        "noCache": step.no_cache,
+    })
+}
