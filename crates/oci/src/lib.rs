@@ -6,12 +6,13 @@
 //! [`digest`] [`reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
 //! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob   [`blob`] both in one pass
 //! [`index`] what a layer holds, with offsets                   [`tree`] layers stacked, and their text form
-//! [`name`] paths inside images
+//! [`name`] paths inside images        [`passwd`] its users       [`archive`] images in one file    [`time`] RFC 3339
 //!
 //! Adding a compression: a variant of [`compress::Compression`], its media type in [`media`], and its row in the
 //! golden-digest test of `compress`.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod blob;
 pub mod compress;
 pub mod config;
@@ -22,8 +23,10 @@ pub mod layer;
 pub mod manifest;
 pub mod media;
 pub mod name;
+pub mod passwd;
 pub mod platform;
 pub mod reference;
+pub mod time;
 pub mod tree;
 
 pub use blob::{LayerDigests, LayerSink};

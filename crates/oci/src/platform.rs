@@ -108,8 +108,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lower = text.to_ascii_lowercase();
         let parts: Vec<&str> = lower.split('/').collect();
-        let ok =
-            |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let ok = |p: &str| p.starts_with(|c: char| c.is_ascii_alphanumeric()) && p.bytes().all(part);
         if !parts.iter().all(|p| ok(p)) {
             return Err(PlatformError(text.to_owned()));
         }

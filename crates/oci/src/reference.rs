@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn bad_names_are_errors() {
         for bad in
-            ["", ":x", "a:b:c", "A/b", "a//b", "a/../b", "-a", "a_", "a:..", "x@sha256:1", "a b", "ho st.x/a", "a..b"]
+            ["", ":x", "a:b:c", "a/B", "a//b", "a/../b", "-a", "a_", "a:..", "x@sha256:1", "a b", "ho st.x/a", "a..b"]
         {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }

@@ -75,7 +75,7 @@ pub(crate) type Shared = Arc<Vec<u8>>;
 
 enum Codec<W: Write> {
     None(W),
-    Gzip(gzip::Gzip<W>),
+    Gzip(Box<gzip::Gzip<W>>),
     Zstd(zstd::Zstd<W>),
 }
 
@@ -99,7 +99,7 @@ impl<W: Write> Compressor<W> {
         let threads = threads.clamp(1, 64);
         let codec = match compression.clamped() {
             Compression::None => Codec::None(inner),
-            Compression::Gzip { level } => Codec::Gzip(gzip::Gzip::new(inner, level, threads)),
+            Compression::Gzip { level } => Codec::Gzip(Box::new(gzip::Gzip::new(inner, level, threads))),
             Compression::Zstd { level } => Codec::Zstd(zstd::Zstd::new(inner, level, threads)),
         };
         Compressor { codec, block: Vec::new(), tap }

@@ -31,7 +31,9 @@ impl<W: Write> Zstd<W> {
     }
 
     pub(super) fn block(&mut self, block: &[u8]) -> io::Result<()> {
-        if let State::Waiting(inner) = std::mem::replace(&mut self.state, State::Gone) {
+        if let State::Waiting(_) = self.state
+            && let State::Waiting(inner) = std::mem::replace(&mut self.state, State::Gone)
+        {
             let mut encoder = encoder(inner, self.level)?;
             encoder.multithread(self.threads)?;
             encoder.set_parameter(CParameter::JobSize(JOB))?;

@@ -218,3 +218,70 @@ impl<'a> Cursor<'a> {
         })
     }
 }
+
+/// A body under a correct header and checksum, to get noise past the first check.
+#[cfg(test)]
+pub(crate) fn forged(body: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &checksum(body), body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> LayerIndex {
+        let file = |path: &str, offset| IndexedEntry {
+            entry: Entry { path: path.into(), kind: EntryKind::File { size: 3 }, meta: Meta::mode(0o644) },
+            offset,
+        };
+        LayerIndex { entries: vec![file("usr/lib/a", 512), file("usr/lib/b", 1536)], tar_size: 4096 }
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let bytes = sample().encode();
+        assert_eq!(LayerIndex::decode(&bytes).unwrap(), sample());
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(LayerIndex::decode(&damaged).is_err(), "byte {at}");
+            assert!(LayerIndex::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        assert!(LayerIndex::decode(&[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_forged_count_allocates_nothing() {
+        let mut body = Vec::new();
+        put(&mut body, 0);
+        put(&mut body, u64::MAX >> 1);
+        assert!(matches!(LayerIndex::decode(&forged(&body)), Err(LayerError::Index("its count is wrong"))));
+        assert!(Cursor(&[0xff; 10]).number().is_err());
+    }
+
+    #[test]
+    fn forged_paths_are_refused() {
+        for path in ["../x", "/x", "a//b"] {
+            let mut index = sample();
+            index.entries[0].entry.path = path.into();
+            assert!(LayerIndex::decode(&index.encode()).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_entries_round_trip() {
+        let mut index = sample();
+        let entry = index.entries[0].clone();
+        index.entries = (0..100_000_u64)
+            .map(|n| {
+                let mut e = entry.clone();
+                e.entry.path = format!("usr/share/pkg{}/file{n}", n / 50).into_bytes();
+                e.offset = n * 1024;
+                e
+            })
+            .collect();
+        let bytes = index.encode();
+        assert!(bytes.len() < 3_000_000, "{} bytes", bytes.len());
+        assert_eq!(LayerIndex::decode(&bytes).unwrap(), index);
+    }
+}

@@ -2,6 +2,9 @@
 
 mod codec;
 
+#[cfg(test)]
+pub(crate) use codec::forged;
+
 use std::io::Read;
 
 use crate::Entry;

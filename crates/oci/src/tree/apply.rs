@@ -64,13 +64,13 @@ impl Tree {
     /// A directory that stands in the tar after entries inside it, where the lower tree has a link: those entries belong
     /// in the new directory, not where the old link points.
     fn replace_links_declared_late(&mut self, index: &LayerIndex) -> Result<(), TreeError> {
+        let mut entered: Option<HashMap<&[u8], usize>> = None;
         for (at, IndexedEntry { entry, .. }) in index.entries.iter().enumerate() {
             if entry.kind != EntryKind::Dir || self.at(&entry.path).is_none_or(|node| node.is_dir()) {
                 continue;
             }
-            let inside =
-                |e: &IndexedEntry| e.entry.path.strip_prefix(&*entry.path).is_some_and(|r| r.starts_with(b"/"));
-            if index.entries[..at].iter().any(inside) {
+            let entered = entered.get_or_insert_with(|| first_entered(index));
+            if entered.get(&*entry.path).is_some_and(|first| *first < at) {
                 self.insert(&entry.path, Arc::new(Node { meta: entry.meta.clone(), ..Node::dir() }))?;
             }
         }
@@ -206,4 +206,17 @@ impl Tree {
             Err(e) => Err(e),
         }
     }
+}
+
+/// For every directory with entries inside it, the place of the first of those in the tar.
+fn first_entered(index: &LayerIndex) -> HashMap<&[u8], usize> {
+    let mut out = HashMap::new();
+    for (at, indexed) in index.entries.iter().enumerate() {
+        let mut dir = name::split(&indexed.entry.path).0;
+        while !dir.is_empty() && !out.contains_key(dir) {
+            out.insert(dir, at);
+            dir = name::split(dir).0;
+        }
+    }
+    out
 }

@@ -93,6 +93,9 @@ struct Pairs<'t> {
     new: std::iter::Peekable<std::collections::btree_map::Iter<'t, Name, Arc<Node>>>,
 }
 
+/// A name, and what each directory has by it.
+type Pair<'t> = (&'t [u8], Option<&'t Arc<Node>>, Option<&'t Arc<Node>>);
+
 static NOTHING: Children = Children::new();
 
 impl<'t> Pairs<'t> {
@@ -101,7 +104,7 @@ impl<'t> Pairs<'t> {
         Pairs { old: iter(old), new: iter(new) }
     }
 
-    fn next(&mut self) -> Option<(&'t [u8], Option<&'t Arc<Node>>, Option<&'t Arc<Node>>)> {
+    fn next(&mut self) -> Option<Pair<'t>> {
         let name: &'t Name = match (self.old.peek(), self.new.peek()) {
             (Some((a, _)), Some((b, _))) => Ord::min(*a, *b),
             (Some((a, _)), None) | (None, Some((a, _))) => a,
