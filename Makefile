@@ -1,0 +1,43 @@
+# The house of Kiln. Everything here works in a fresh clone on Debian 12 with Rust installed.
+SHELL := /bin/bash
+ifneq ($(KILN_TARGET_DIR),)
+# A build directory outside the tree, to keep it between clones. Only an optimisation.
+export CARGO_TARGET_DIR := $(KILN_TARGET_DIR)
+endif
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
+export CARGO_TERM_COLOR ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build release lint test demo bench fmt
+
+help: ## this text
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages of scripts/packages.txt, check the Rust toolchain
+	@scripts/setup.sh
+
+build: ## debug build
+	cargo build --workspace
+
+release: ## the static binary, checked to be static
+	cargo build --release --package kiln
+	@scripts/static.sh $(TARGET)/release/kiln
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: setup lint ## everything CI runs: lint, unit and integration tests, doc tests
+	@if cargo nextest --version >/dev/null 2>&1; \
+	 then set -x; cargo nextest run --workspace --no-fail-fast; \
+	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi
+	cargo test --workspace --doc --quiet
+
+demo: ## from nothing to a web server in a registry, told step by step
+	@scripts/demo.sh
+
+bench: setup ## Kiln beside buildah on the same machine (BENCH="--runs 5 w1" for arguments)
+	cargo xtask bench $(BENCH)
+
+fmt: ## format the code
+	cargo fmt --all
