@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use kiln_oci::digest::HashReader;
 use kiln_oci::{Digest, Hasher};
@@ -15,6 +16,10 @@ use crate::lock::Gate;
 use crate::temp::{self, TempFile};
 use crate::{Kind, Result, Store, StoreError};
 
+/// Large blobs go to the disk in portions of this many bytes while they are written, so that the commit has little to
+/// wait for: the processor compresses the next portion meanwhile.
+const PORTION: u64 = 16 << 20;
+
 /// Takes the bytes of one blob. Dropped without a commit, it leaves nothing.
 pub struct BlobWriter {
     store: Store,
@@ -22,6 +27,46 @@ pub struct BlobWriter {
     hasher: Option<Hasher>,
     written: u64,
     limit: u64,
+    flush: Flush,
+}
+
+/// The flushing of one file in the background.
+struct Flush {
+    running: Option<JoinHandle<io::Result<()>>>,
+    next: u64,
+}
+
+impl Flush {
+    fn new() -> Flush {
+        Flush { running: None, next: PORTION }
+    }
+
+    /// Leaves all to the commit, or to the kernel.
+    fn never() -> Flush {
+        Flush { running: None, next: u64::MAX }
+    }
+
+    /// Starts a flush if a portion is complete and none is running.
+    fn advance(&mut self, file: &File, written: u64) -> io::Result<()> {
+        if written < self.next || self.running.as_ref().is_some_and(|r| !r.is_finished()) {
+            return Ok(());
+        }
+        self.wait()?;
+        self.next = written.saturating_add(PORTION);
+        let file = file.try_clone()?;
+        // Without a thread to spare, the commit does all of it.
+        self.running = thread::Builder::new().name("blob-flush".to_owned()).spawn(move || file.sync_data()).ok();
+        Ok(())
+    }
+
+    /// Waits for the flush that is running. The kernel reports a failure once per open file, so it must be taken here.
+    fn wait(&mut self) -> io::Result<()> {
+        match self.running.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(io::Error::other("the thread that flushed the file panicked")),
+        }
+    }
 }
 
 impl Store {
@@ -46,7 +91,7 @@ impl Store {
         let dir = self.own("tmp");
         let temp =
             TempFile::create(self, 0o644).map_err(at(&dir, |path, source| StoreError::WriteBlob { path, source }))?;
-        Ok(BlobWriter { store: self.clone(), temp, hasher, written: 0, limit: u64::MAX })
+        Ok(BlobWriter { store: self.clone(), temp, hasher, written: 0, limit: u64::MAX, flush: Flush::new() })
     }
 
     /// Stores some bytes: a manifest, a configuration. Bytes that are there already are not written again.
@@ -149,7 +194,8 @@ impl BlobWriter {
     pub fn reset(&mut self) -> Result<()> {
         let failed = at(self.temp.path(), |path, source| StoreError::WriteBlob { path, source });
         let mut file = &self.temp.file;
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        self.flush.wait().and_then(|()| file.set_len(0)).and_then(|()| file.rewind()).map_err(failed)?;
+        self.flush.next = self.flush.next.min(PORTION);
         self.hasher = self.hasher.is_some().then(Hasher::new);
         self.written = 0;
         Ok(())
@@ -198,14 +244,14 @@ impl BlobWriter {
     }
 
     /// Forces the bytes to the disk and gives them their name.
-    fn finish(self, digest: &Digest, path: &Path) -> Result<()> {
+    fn finish(mut self, digest: &Digest, path: &Path) -> Result<()> {
         let failed = |source| StoreError::WriteBlob { path: path.to_path_buf(), source };
         // Noted first: once it has its name, it must not be taken away again.
         drop(self.store.hold(Kind::Blob, digest)?);
         if self.store.blob_size(digest) == Some(self.written) {
             return Ok(());
         }
-        self.temp.file.sync_data().map_err(failed)?;
+        self.flush.wait().and_then(|()| self.temp.file.sync_data()).map_err(failed)?;
         let dir = path.parent().unwrap_or(path);
         if digest.algorithm() != "sha256" {
             fs::create_dir_all(dir).map_err(failed)?;
@@ -227,6 +273,12 @@ impl BlobWriter {
         let _gate = Gate::shared(self.store.dir()).map_err(failed)?;
         self.store.mark_pending(Kind::Tar, diff_id).map_err(failed)?;
         self.temp.persist(&path).map_err(failed)
+    }
+
+    /// For bytes that need not be on the disk at commit.
+    pub(crate) fn unhurried(mut self) -> BlobWriter {
+        self.flush = Flush::never();
+        self
     }
 
     /// The digest of what was written, if this writer hashes.
@@ -253,6 +305,7 @@ impl Write for BlobWriter {
             hasher.update(&buf[..n]);
         }
         self.written += n as u64;
+        self.flush.advance(&self.temp.file, self.written)?;
         Ok(n)
     }
 

@@ -55,7 +55,7 @@ impl Store {
     /// # Errors
     /// When the store is read-only or no file can be made.
     pub fn tar_writer(&self) -> Result<TarWriter> {
-        self.blob_writer().map(TarWriter)
+        self.blob_writer().map(|w| TarWriter(w.unhurried()))
     }
 
     /// Begins to keep the uncompressed tar of a layer whose diff id the caller computes.
@@ -63,7 +63,7 @@ impl Store {
     /// # Errors
     /// When the store is read-only or no file can be made.
     pub fn raw_tar_writer(&self) -> Result<TarWriter> {
-        self.raw_blob_writer().map(TarWriter)
+        self.raw_blob_writer().map(|w| TarWriter(w.unhurried()))
     }
 
     /// The file with the uncompressed tar of a layer, if it is here. With a lease, it stays.

@@ -98,3 +98,26 @@ fn missing_long_and_damaged_blobs_are_told_apart() {
     fs::create_dir(store.blob_path(&other)).unwrap();
     assert!(!store.has_blob(&other));
 }
+
+#[test]
+fn large_blobs_are_flushed_while_they_are_written() {
+    let (_dir, store) = store();
+    let mut writer = store.blob_writer().unwrap();
+    let mut hasher = Hasher::new();
+    for round in 0..2 {
+        writer.reset().unwrap();
+        hasher = Hasher::new();
+        for n in 0..70_u8 {
+            let chunk = vec![n + round; 1 << 20];
+            writer.write_all(&chunk).unwrap();
+            hasher.update(&chunk);
+        }
+    }
+    let digest = hasher.finish();
+    assert_eq!(writer.commit(Some(&digest), Some(70 << 20)).unwrap().0, digest);
+    assert!(store.fsck(false).unwrap().problems.is_empty());
+    let mut dropped = store.blob_writer().unwrap();
+    dropped.write_all(&vec![1; 40 << 20]).unwrap();
+    drop(dropped);
+    assert!(names(&store.dir().join("kiln/tmp")).is_empty());
+}
