@@ -1,0 +1,105 @@
+//! What a registry says when it refuses: its JSON errors, made safe to show.
+
+use reqwest::Response;
+use serde::Deserialize;
+
+use crate::error::Answer;
+
+/// No error body is read beyond this many bytes.
+const MAX_BODY: usize = 64 << 10;
+const MAX_MESSAGE: usize = 400;
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    errors: Vec<Entry>,
+    // Token servers and proxies use other forms.
+    #[serde(default)]
+    code: Option<serde_json::Value>,
+    #[serde(default)]
+    error: Option<serde_json::Value>,
+    #[serde(default)]
+    error_description: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    details: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    code: serde_json::Value,
+    #[serde(default)]
+    message: serde_json::Value,
+}
+
+/// Reads the refusal out of a response, up to a limit; a body that breaks off is used as far as it came.
+pub(crate) async fn read(mut response: Response) -> Answer {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while body.len() < MAX_BODY {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            _ => break,
+        }
+    }
+    body.truncate(MAX_BODY);
+    parse(status, &body)
+}
+
+/// The refusal in `body`.
+pub(crate) fn parse(status: u16, body: &[u8]) -> Answer {
+    let fallback = reqwest::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
+    let Ok(parsed) = serde_json::from_slice::<Body>(body) else {
+        return Answer { status, code: String::new(), message: fallback.to_owned() };
+    };
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
+    let (code, message) = match parsed.errors.first() {
+        Some(first) => (text(&first.code), text(&first.message)),
+        None => (
+            parsed.code.as_ref().or(parsed.error.as_ref()).map(text).unwrap_or_default(),
+            parsed
+                .error_description
+                .or(parsed.message)
+                .or_else(|| parsed.details.as_ref().map(text))
+                .unwrap_or_default(),
+        ),
+    };
+    let message = if message.is_empty() && code.is_empty() { fallback.to_owned() } else { printable(&message) };
+    Answer { status, code: printable(&code), message }
+}
+
+/// Text from outside, without control characters (which could drive a terminal) and not too long.
+pub(crate) fn printable(text: &str) -> String {
+    let clean = |c: char| {
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { ' ' } else { c }
+    };
+    let mut out: String = text.trim().chars().map(clean).take(MAX_MESSAGE).collect();
+    if text.trim().chars().count() > MAX_MESSAGE {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registrys_words_are_found() {
+        let a = parse(404, br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#);
+        assert_eq!(a.to_string(), "HTTP 404 MANIFEST_UNKNOWN: manifest unknown");
+        let a = parse(401, br#"{"details":"incorrect username or password"}"#);
+        assert_eq!(a.to_string(), "HTTP 401: incorrect username or password");
+        let a = parse(400, br#"{"error":"invalid_grant","error_description":"bad\u001b[31m token"}"#);
+        assert_eq!(a.to_string(), "HTTP 400 invalid_grant: bad [31m token");
+    }
+
+    #[test]
+    fn other_bodies_are_not_shown() {
+        assert_eq!(parse(502, b"<html>").to_string(), "HTTP 502: Bad Gateway");
+        assert_eq!(parse(418, b"[]").to_string(), "HTTP 418: I'm a teapot");
+        assert_eq!(parse(500, br#"{"errors":[{"code":7,"message":null}]}"#).message, "Internal Server Error");
+    }
+}

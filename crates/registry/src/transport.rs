@@ -1,0 +1,280 @@
+//! One request to one host: TLS as that host wants it, proxies, redirects that keep to the rules, errors in words.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
+use rustls::RootCertStore;
+use url::Url;
+
+use crate::config::{Config, is_loopback};
+use crate::error::RegistryError;
+use crate::retry::{Again, Failure};
+use crate::tls::{HostTls, shared_roots};
+
+const MAX_REDIRECTS: usize = 10;
+
+/// Sends requests, with one connection pool per host.
+pub(crate) struct Transport {
+    pub(crate) config: Arc<Config>,
+    clients: Mutex<HashMap<String, reqwest::Client>>,
+    roots: RootCertStore,
+}
+
+/// A request that can be repeated, because its body is in memory.
+pub(crate) struct Parcel<'a> {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    /// Goes to the URL's own origin only, never to where it redirects.
+    pub authorization: Option<HeaderValue>,
+    pub body: Bytes,
+    /// In words, for errors.
+    pub what: &'a str,
+    /// How long the head of the answer may take.
+    pub wait: Duration,
+    /// Whether redirects to other hosts are refused, because the body is secret.
+    pub same_origin: bool,
+}
+
+impl Transport {
+    pub(crate) fn new(config: Arc<Config>) -> Result<Transport, RegistryError> {
+        proxies(&config, false)?;
+        let roots = shared_roots(&config)?;
+        Ok(Transport { config, clients: Mutex::default(), roots })
+    }
+
+    /// The connection pool for the host of `url`.
+    pub(crate) fn client(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
+        let authority = authority(url);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&authority) {
+            return Ok(client.clone());
+        }
+        let client = self.build(url, &authority)?;
+        clients.insert(authority, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, url: &Url, authority: &str) -> Result<reqwest::Client, RegistryError> {
+        let config = &self.config;
+        let tls = HostTls::of(config, &names(url, authority))?.client_config(authority, &self.roots)?;
+        // HTTP/1.1 only: parallel transfers get a TCP connection each instead of sharing one flow-control window,
+        // and a broken connection costs one transfer.
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(config.connect_timeout)
+            .tcp_keepalive(Duration::from_secs(15))
+            .pool_max_idle_per_host(config.connections_per_host.max(1))
+            .user_agent(&*config.user_agent);
+        for proxy in proxies(config, is_loopback(authority))? {
+            builder = builder.proxy(proxy);
+        }
+        builder.build().map_err(|e| RegistryError::TlsSetup { host: authority.to_owned(), why: innermost(&e) })
+    }
+
+    /// Sends, and follows redirects: from https to https only, without credentials to other hosts, and for requests
+    /// other than GET and HEAD only where the method stays the same.
+    pub(crate) async fn send(&self, parcel: Parcel<'_>) -> Result<Response, Failure> {
+        let Parcel { method, mut url, headers, authorization, body, what, wait, same_origin } = parcel;
+        let origin = url.origin();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = Request::new(method.clone(), url.clone());
+            *request.headers_mut() = headers.clone();
+            request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            if let Some(value) = authorization.as_ref().filter(|_| url.origin() == origin) {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            if !body.is_empty() || matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+                *request.body_mut() = Some(Body::from(body.clone()));
+            }
+            let response = self.exchange(request, what, wait).await?;
+            let fetch = matches!(method, Method::GET | Method::HEAD);
+            match response.status().as_u16() {
+                301 | 302 | 303 if fetch => {}
+                307 | 308 => {}
+                _ => return Ok(response),
+            }
+            let target = redirect_target(&url, &response, what)?;
+            if same_origin && target.origin() != origin {
+                let (host, target) = (authority(&url), origin_text(&target));
+                let why = "the request holds a secret";
+                return Err(RegistryError::Redirect { host, what: what.to_owned(), target, why }.into());
+            }
+            url = target;
+        }
+        Err(RegistryError::Redirect {
+            host: authority(&url),
+            what: what.to_owned(),
+            target: origin_text(&url),
+            why: "there were too many redirects before it",
+        }
+        .into())
+    }
+
+    /// One request and the head of its answer.
+    async fn exchange(&self, request: Request, what: &str, wait: Duration) -> Result<Response, Failure> {
+        let host = authority(request.url());
+        let sent = self.client(request.url())?.execute(request);
+        match tokio::time::timeout(wait, sent).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(broken(&host, what, &error)),
+            Err(_) => Err(Failure::soon(RegistryError::Stalled { host, what: what.to_owned(), after: wait })),
+        }
+    }
+}
+
+/// Where a response redirects to, if the rules allow it.
+fn redirect_target(from: &Url, response: &Response, what: &str) -> Result<Url, RegistryError> {
+    let protocol =
+        |why: &str| RegistryError::Protocol { host: authority(from), what: what.to_owned(), why: why.to_owned() };
+    let location = response.headers().get(LOCATION).ok_or_else(|| protocol("a redirect without a location"))?;
+    let text = location.to_str().map_err(|_| protocol("a redirect to an unreadable location"))?;
+    let target = from.join(text).map_err(|_| protocol("a redirect to a location that is not a URL"))?;
+    let refuse = |why| RegistryError::Redirect {
+        host: authority(from),
+        what: what.to_owned(),
+        target: origin_text(&target),
+        why,
+    };
+    match (from.scheme(), target.scheme()) {
+        ("https", "https") | ("http", "http" | "https") => {}
+        ("https", "http") => return Err(refuse("it would leave TLS")),
+        _ => return Err(refuse("only http and https are")),
+    }
+    if !target.username().is_empty() || target.password().is_some() {
+        return Err(refuse("it carries credentials in the address"));
+    }
+    Ok(target)
+}
+
+fn proxies(config: &Config, loopback: bool) -> Result<Vec<Proxy>, RegistryError> {
+    if loopback {
+        return Ok(Vec::new());
+    }
+    let p = &config.proxies;
+    let bypass = p.no_proxy.as_deref().and_then(NoProxy::from_string);
+    let mut out = Vec::new();
+    for (variable, value, make) in [
+        ("HTTP_PROXY", &p.http, Proxy::http as fn(String) -> reqwest::Result<Proxy>),
+        ("HTTPS_PROXY", &p.https, Proxy::https),
+        ("ALL_PROXY", &p.all, Proxy::all),
+    ] {
+        let Some(value) = value else { continue };
+        // As curl does: a proxy without a scheme is an http proxy.
+        let address = if value.contains("://") { value.clone() } else { format!("http://{value}") };
+        let usable = Url::parse(&address).is_ok_and(|u| {
+            u.has_host() && matches!(u.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h")
+        });
+        if !usable {
+            return Err(RegistryError::Proxy(variable));
+        }
+        out.push(make(address).map_err(|_| RegistryError::Proxy(variable))?.no_proxy(bypass.clone()));
+    }
+    Ok(out)
+}
+
+/// `host[:port]` of a URL; the port only where it is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Scheme and host, which are safe to show: paths and queries of redirects may hold signatures.
+pub(crate) fn origin_text(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), authority(url))
+}
+
+/// The names a host may be configured by.
+fn names(url: &Url, authority: &str) -> Vec<String> {
+    let mut names = vec![authority.to_owned()];
+    if let (None, Some(port)) = (url.port(), url.port_or_known_default()) {
+        names.push(format!("{authority}:{port}"));
+    }
+    if authority == crate::endpoint::DOCKER_HUB {
+        names.push(kiln_oci::reference::DEFAULT_REGISTRY.to_owned());
+    }
+    names
+}
+
+/// A failure of the connection, in words.
+pub(crate) fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure {
+    let (host, what) = (host.to_owned(), what.to_owned());
+    if let Some(tls) = tls_error(error) {
+        if matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) {
+            return RegistryError::Untrusted { host, why: tls.to_string() }.into();
+        }
+    }
+    let again = if error.is_connect() { Again::Unreachable } else { Again::Soon };
+    Failure { error: RegistryError::Connect { host, what, why: innermost(error) }, again }
+}
+
+/// The TLS error somewhere inside `error`. I/O errors hide what they wrap from `source`.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The last error of the chain: the outer ones repeat the address, which may hold signatures.
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    match last.downcast_ref::<reqwest::Error>() {
+        Some(_) => "the connection failed".to_owned(),
+        None => crate::answer::printable(&last.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Proxies;
+
+    #[test]
+    fn bad_proxies_are_errors_without_their_value() {
+        for bad in ["ftp://u:hunter2@p", "http://", "http://u:hunter2@:99999"] {
+            let config =
+                Config { proxies: Proxies { https: Some(bad.to_owned()), ..Proxies::default() }, ..Config::default() };
+            let error = proxies(&config, false).unwrap_err().to_string();
+            assert!(error.contains("HTTPS_PROXY") && !error.contains("hunter2"), "{error}");
+            assert!(proxies(&config, true).unwrap().is_empty());
+        }
+        let config = Config {
+            proxies: Proxies {
+                http: Some("proxy:3128".to_owned()),
+                all: Some("socks5://p".to_owned()),
+                ..Proxies::default()
+            },
+            ..Config::default()
+        };
+        assert_eq!(proxies(&config, false).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn hosts_have_several_names() {
+        let url = Url::parse("https://registry-1.docker.io/v2/").unwrap();
+        assert_eq!(names(&url, &authority(&url)), ["registry-1.docker.io", "registry-1.docker.io:443", "docker.io"]);
+        let url = Url::parse("http://[::1]:5000/v2/").unwrap();
+        assert_eq!(authority(&url), "[::1]:5000");
+    }
+}
