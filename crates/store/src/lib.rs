@@ -52,7 +52,7 @@ pub use fsck::{FsckReport, Problem};
 pub use layer::{LayerRecord, TarWriter};
 pub use lease::Lease;
 pub use lock::LockGuard;
-pub use mount::{CacheMount, Sharing};
+pub use mount::{CacheMount, MountRequest, Sharing};
 pub use prune::{Filter, PrunePolicy, PruneReport, Removed};
 pub use refs::StoredRef;
 pub use remove::remove_tree;
