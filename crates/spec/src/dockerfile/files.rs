@@ -82,6 +82,7 @@ fn sources(
     context: &mut Context<'_>,
 ) -> Option<Vec<Sourced>> {
     if heredocs.is_empty() {
+        unread_heredoc(header, &words, context)?;
         return Some(words.into_iter().map(Sourced::Path).collect());
     }
     let mut bodies = heredocs.into_iter().peekable();
@@ -104,4 +105,19 @@ fn sources(
         return None;
     }
     Some(sources)
+}
+
+/// A line whose quotes do not close announces no heredoc; one that looks like it does is a mistake.
+fn unread_heredoc(header: &Header<'_>, words: &[Word], context: &mut Context<'_>) -> Option<()> {
+    let exec = header.args_text().starts_with('[');
+    let Some(word) = words.iter().find(|word| !exec && heredoc::marker(&word.text).is_some()) else {
+        return Some(());
+    };
+    let message = format!("the heredoc `{}` is not read", word.text);
+    context.sink.push(
+        Diagnostic::error("InvalidHeredoc", word.span, message)
+            .note("a quote elsewhere in the line is not closed")
+            .hint("escape the quote, or close it"),
+    );
+    None
 }

@@ -32,6 +32,9 @@ pub(super) const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
+/// What may stand around flags: Unicode blanks are no blanks here.
+const FLAG_BLANKS: [char; 6] = ['\t', '\n', '\u{b}', '\u{c}', '\r', ' '];
+
 /// One instruction, its arguments not looked at yet.
 pub(super) struct Header<'a> {
     pub(super) line: &'a Traced,
@@ -70,7 +73,7 @@ fn split_flags(line: &Traced, range: Range<usize>) -> (Vec<RawFlag>, Range<usize
     let mut at = range.start;
     loop {
         let rest = &line.text[at..range.end];
-        let start = at + (rest.len() - rest.trim_start().len());
+        let start = at + (rest.len() - rest.trim_start_matches(FLAG_BLANKS).len());
         let rest = &line.text[start..range.end];
         if !rest.starts_with("--") {
             return (flags, start..range.end);
@@ -92,7 +95,7 @@ fn flag_text(line: &Traced, range: Range<usize>) -> (Traced, usize) {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
-            None if c.is_whitespace() => return (flag, at),
+            None if FLAG_BLANKS.contains(&c) => return (flag, at),
             None if c == '\'' || c == '"' => quote = Some(c),
             Some(open) if c == open => quote = None,
             _ if c == '\\' => {

@@ -120,6 +120,7 @@ fn wrong_inline_files() {
         errors("FROM a\nCOPY << EOF /x\nEOF"),
         ["2:1 InvalidHeredoc: the heredoc `EOF` is no source of its own"]
     );
+    assert_eq!(errors("FROM a\nCOPY it's <<EOF /x"), ["2:11 InvalidHeredoc: the heredoc `<<EOF` is not read"]);
     assert_eq!(
         errors("FROM a\nRUN b\nCOPY <<EOF /x\nfoo\nRUN c\n"),
         ["3:6 UnterminatedHeredoc: the heredoc `<<EOF` is not terminated"]
