@@ -7,7 +7,7 @@ use super::MAX_ARGUMENTS;
 use super::file::Sink;
 use super::traced::Traced;
 use super::words::{self, BLANKS};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, did_you_mean};
 use crate::source::{Span, Word};
 
 /// Every instruction.
@@ -224,7 +224,10 @@ impl Header<'_> {
         if known.is_empty() {
             return diagnostic.note(format!("`{}` has no flags at all", self.name));
         }
-        diagnostic.suggest(name, known.iter().map(|(known, _)| *known))
+        match did_you_mean(name, known.iter().map(|(known, _)| *known)) {
+            Some(meant) => diagnostic.hint(format!("did you mean `--{meant}`?")),
+            None => diagnostic,
+        }
     }
 }
 

@@ -51,7 +51,7 @@ fn an_unknown_flag() {
       |
     2 | COPY --form=b a /b
       |      ^^^^^^^^
-    hint: did you mean `from`?
+    hint: did you mean `--from`?
     ");
 }
 
