@@ -1,0 +1,58 @@
+//! Crates depend downwards only.
+
+use crate::cargo::Package;
+
+/// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("kiln-oci", &[]),
+    ("kiln-spec", &["kiln-oci"]),
+    ("kiln-plan", &["kiln-spec", "kiln-oci"]),
+    ("kiln-sandbox", &[]),
+    ("kiln-store", &["kiln-oci"]),
+    ("kiln-registry", &["kiln-store", "kiln-oci"]),
+    ("kiln-engine", &["kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
+    ("kiln", &["kiln-engine", "kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
+    ("kiln-testkit", &["kiln-oci"]),
+    ("xtask", &["kiln-testkit", "kiln-oci"]),
+];
+
+/// Crates that must be able to run nowhere: no async runtime, no network, no processes.
+const PURE: [&str; 3] = ["kiln-oci", "kiln-spec", "kiln-plan"];
+const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
+
+/// Dependencies that point the wrong way.
+pub(super) fn check(packages: &[Package]) -> Vec<String> {
+    packages.iter().flat_map(check_one).collect()
+}
+
+fn check_one(package: &Package) -> Vec<String> {
+    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
+        return vec![format!("{}: has no row in xtask/src/tidy/arrows.rs", package.name)];
+    };
+    let ours = |name: &str| ARROWS.iter().any(|(n, _)| *n == name);
+    let wrong = package.dependencies.iter().filter(|d| d.kind.is_none()).filter(|d| {
+        let upwards = ours(&d.name) && !allowed.contains(&d.name.as_str());
+        upwards || (PURE.contains(&package.name.as_str()) && IMPURE_CRATES.contains(&d.name.as_str()))
+    });
+    wrong.map(|d| format!("{}: must not depend on {}", package.name, d.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cargo::Dependency;
+
+    #[test]
+    fn an_arrow_upwards_is_found_and_a_dev_dependency_is_not_one() {
+        let needs = |name: &str, kind: Option<&str>| Dependency { name: name.into(), kind: kind.map(str::to_owned) };
+        let plan = |dependencies| vec![Package { name: "kiln-plan".into(), dependencies }];
+        assert_eq!(
+            check(&plan(vec![needs("kiln-oci", None), needs("kiln-testkit", Some("dev"))])),
+            Vec::<String>::new()
+        );
+        assert_eq!(check(&plan(vec![needs("kiln-store", None)])), ["kiln-plan: must not depend on kiln-store"]);
+        assert_eq!(check(&plan(vec![needs("tokio", None)])), ["kiln-plan: must not depend on tokio"]);
+        let unknown = Package { name: "kiln-new".into(), dependencies: Vec::new() };
+        assert_eq!(check(&[unknown]), ["kiln-new: has no row in xtask/src/tidy/arrows.rs"]);
+    }
+}
