@@ -11,6 +11,7 @@
 //! The supervisor answers only after everything is dead and cleaned, so the parent never looks at a root in use.
 
 mod command;
+mod copy;
 mod devices;
 mod emulate;
 mod executable;
@@ -23,6 +24,7 @@ mod proxy;
 mod rights;
 pub mod seal;
 mod supervise;
+mod swap;
 mod tree;
 
 /// The first argument that makes this program the child side.

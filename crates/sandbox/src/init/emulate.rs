@@ -1,10 +1,156 @@
-//! The rung `chroot`: no namespaces, no mounts.
+//! The rung `chroot`: a private root directory without a single mount or namespace.
+//!
+//! What the rung `root` mounts is put in place here by renaming: the image's own file or directory goes to a stash next
+//! to the root, ours takes its place, and afterwards they change back ([`Swaps`]). The command sees the same tree, and
+//! nothing of it stays.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use crate::job::Job;
-use crate::wire::{Fault, Report};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, mkdirat, openat};
+use rustix::process::{Pid, Signal, getpid};
+use rustix::thread::{CapabilitySet, capabilities};
 
-pub fn run(_job: &Job, _control: &UnixStream) -> Result<Report, Fault> {
-    Ok(Report::Lacks("commands yet".to_owned()))
+use super::command::Surroundings;
+use super::devices::{NODES, make_plain_node};
+use super::mountpoints::Kind;
+use super::mounts::open_source;
+use super::overlay::open_place;
+use super::proxy;
+use super::supervise::start_inner;
+use super::swap::Swaps;
+use super::tree;
+use crate::job::{Job, Mount, Network, Root, Security};
+use crate::wire::{Fault, Report, Step};
+
+/// The supervisor's part: everything is put in place, and taken away again, out here.
+pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+    let dir = match &job.root {
+        Root::Dir(dir) => dir,
+        Root::Overlay { .. } => return Ok(Report::Lacks("a root of several layers; unpack them into one directory".to_owned())),
+    };
+    if job.network == Network::None {
+        let what = "a command without network, which takes a network namespace (isolation `root`)";
+        return Ok(Report::Lacks(what.to_owned()));
+    }
+    rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
+    let mut swaps = Swaps::beside(dir)?;
+    let result = furnish(job, &mut swaps).and_then(|()| in_chroot(job, dir, control));
+    let killed = kill_all();
+    let undone = swaps.undo();
+    match (result, killed.and(undone)) {
+        (Ok(Report::Code(_) | Report::Signal(_)), Err(fault)) => Ok(Report::CleanUpFailed(fault)),
+        (result, _) => result,
+    }
+}
+
+fn in_chroot(job: &Job, dir: &Path, control: &UnixStream) -> Result<Report, Fault> {
+    // Only with this right can a filter be installed that leaves setuid programs working; pods have a filter already.
+    let held = capabilities(None).step(|| "read capabilities".to_owned())?;
+    let filter = job.security == Security::Sandbox && held.effective.contains(CapabilitySet::SYS_ADMIN);
+    let surroundings = Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true };
+    start_inner(control, |answer| tree::run_command(job, &surroundings, &answer))?.wait(control)
+}
+
+/// Puts everything in place that the job wants in the root.
+fn furnish(job: &Job, swaps: &mut Swaps) -> Result<(), Fault> {
+    for target in ["/proc", "/sys"] {
+        swaps.place_new(Path::new(target), Kind::Dir, |stash, name| make_dir(stash, name, 0o555))?;
+    }
+    swaps.place_new(Path::new("/dev"), Kind::Dir, make_devices)?;
+    for mount in &job.mounts {
+        place(swaps, mount)?;
+    }
+    for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
+        swaps.place_file(Path::new(target), &content.0, 0o644, (0, 0))?;
+    }
+    Ok(())
+}
+
+fn make_dir(at: &OwnedFd, name: &str, mode: u32) -> Result<(), Fault> {
+    let step = || format!("make the directory {name}");
+    mkdirat(at, name, Mode::RWXU).step(step)?;
+    chmodat(at, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty()).step(step)
+}
+
+/// `/dev` with the nodes this process may make; commands need at least a `/dev/null` that swallows.
+fn make_devices(stash: &OwnedFd, name: &str) -> Result<(), Fault> {
+    make_dir(stash, name, 0o755)?;
+    let dev = openat(stash, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the new /dev".to_owned())?;
+    for (node, major, minor) in NODES {
+        let made = make_plain_node(&dev, node, major, minor);
+        // A file system mounted without devices lets nodes be made and not be opened.
+        let works = made.is_ok() && (node == "tty" || openat(&dev, node, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok());
+        if !works {
+            let _ = rustix::fs::unlinkat(&dev, node, AtFlags::empty());
+        }
+        if !works && node == "null" {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            openat(&dev, node, flags, Mode::from_raw_mode(0o666)).step(|| "make a stand-in for /dev/null".to_owned())?;
+        }
+    }
+    make_dir(&dev, "shm", 0o1777)
+}
+
+fn place(swaps: &mut Swaps, mount: &Mount) -> Result<(), Fault> {
+    match mount {
+        Mount::Bind { source, subpath, target, readonly: true } => {
+            swaps.place_copy(target, &open_source(source, subpath)?)
+        }
+        Mount::Bind { source, subpath, target, readonly: false } => swaps.place_original(target, source, subpath),
+        Mount::Overlay { lowers, subpath, target, .. } => match lowers.as_slice() {
+            [only] => swaps.place_copy(target, &open_source(only, subpath)?),
+            _ => Err(Fault::new(
+                format!("put {} layers at {}", lowers.len(), target.display()),
+                "isolation `chroot` can join no layers; unpack them into one directory",
+            )),
+        },
+        Mount::Tmpfs { target, mode, .. } => {
+            swaps.place_new(target, Kind::Dir, |stash, name| make_dir(stash, name, *mode))
+        }
+        Mount::File { target, content, mode, uid, gid } => {
+            swaps.place_file(target, &content.0, *mode, (*uid, *gid))
+        }
+        Mount::Socket { source, target, mode, uid, gid } => {
+            let listener = swaps.place_socket(target, *mode, (*uid, *gid))?;
+            proxy::start(listener, source, || true).map(drop)
+        }
+    }
+}
+
+/// How often to look for processes that are left before giving up; each look waits a millisecond longer, 25 s in all.
+const LOOKS: u64 = 220;
+
+/// Kills everything the command left behind. Only direct children are killed, whose ids cannot be taken by others
+/// before we collect them; their children then become ours.
+fn kill_all() -> Result<(), Fault> {
+    let step = || "kill the processes the command left".to_owned();
+    for look in 0..LOOKS {
+        if !tree::reap_ended() {
+            return Ok(());
+        }
+        for pid in children().step(step)? {
+            // It may have ended just now, which is as good.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(look));
+    }
+    Err(Fault::new(step(), "new ones keep appearing"))
+}
+
+/// The direct children of this process, by looking at every process there is.
+fn children() -> std::io::Result<Vec<Pid>> {
+    let own = getpid().as_raw_nonzero().get();
+    let entries = std::fs::read_dir("/proc")?.filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    Ok(pids.filter(|pid| parent_of(*pid) == Some(own)).filter_map(Pid::from_raw).collect())
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the state and the parent follow the last one.
+    let rest = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
+    std::str::from_utf8(rest).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

@@ -1,7 +1,7 @@
 //! The places things are mounted on: finding which are missing in an image, and making them without a trace.
 //!
-//! On an overlay the missing ones come from a layer of their own in memory, put on top of the image's, so that nothing
-//! reaches the upper directory. In a plain directory they are created and removed again ([`Planted`]).
+//! On an overlay the missing ones come from a layer of their own, put on top of the image's, so that nothing reaches
+//! the upper directory. In a plain directory they are created and removed again ([`Planted`]).
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -124,6 +124,18 @@ pub fn find(root: &OwnedFd, target: &Path) -> Result<Found, Fault> {
     found(trail, None, Some(FileType::Directory), Vec::new())
 }
 
+/// [`find`]s a target and checks that what is wanted can go there.
+pub fn find_for(root: &OwnedFd, wanted: &Wanted) -> Result<Found, Fault> {
+    let found = find(root, &wanted.target)?;
+    check_kind(wanted, &found)?;
+    Ok(found)
+}
+
+/// Opens a directory by a path without links, as [`find`] returns it.
+pub fn open_below(root: &OwnedFd, real: &Path) -> Result<OwnedFd, Errno> {
+    real.iter().try_fold(open_dir(root, ".")?, |at, name| open_dir(&at, name))
+}
+
 /// Whether a mount of this kind can go where the path leads.
 fn check_kind(wanted: &Wanted, found: &Found) -> Result<(), Fault> {
     let step = || format!("mount onto {}", wanted.target.display());
@@ -147,8 +159,7 @@ pub fn missing(root: &OwnedFd, wanted: &[Wanted]) -> Result<Vec<(Found, Kind)>, 
     let mut places: Vec<PathBuf> = Vec::new();
     let mut missing = Vec::new();
     for want in wanted {
-        let found = find(root, &want.target)?;
-        check_kind(want, &found)?;
+        let found = find_for(root, want)?;
         let place = found.place();
         let inside = places.iter().any(|earlier| place.starts_with(earlier) && place != *earlier);
         if !inside && found.file_type.is_none() && !places.contains(&place) {
@@ -199,7 +210,17 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(from)?;
     rustix::fs::fchown(to, Some(rustix::fs::Uid::from_raw(stat.st_uid)), Some(rustix::fs::Gid::from_raw(stat.st_gid)))?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    let mut list = vec![0; rustix::fs::flistxattr_query(from)?];
+    copy_xattrs(from, to)?;
+    rustix::fs::futimens(to, &times_of(&stat))
+}
+
+/// Extended attributes, except those overlayfs keeps for itself.
+pub fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+    let length = match rustix::fs::flistxattr_query(from) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+        result => result?,
+    };
+    let mut list = vec![0; length];
     let length = rustix::fs::flistxattr(from, &mut list[..])?;
     for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if name.starts_with(b"trusted.overlay.") {
@@ -210,7 +231,7 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
         let length = rustix::fs::fgetxattr(from, name, &mut value[..])?;
         rustix::fs::fsetxattr(to, name, &value[..length], rustix::fs::XattrFlags::empty())?;
     }
-    rustix::fs::futimens(to, &times_of(&stat))
+    Ok(())
 }
 
 /// Both times of a file, for setting them again.
@@ -245,8 +266,7 @@ fn create(at: &OwnedFd, missing: &[OsString], kind: Kind) -> Result<(), Errno> {
 
 /// Makes a mountpoint inside something already mounted.
 pub fn create_in_place(root: &OwnedFd, wanted: &Wanted) -> Result<(), Fault> {
-    let found = find(root, &wanted.target)?;
-    check_kind(wanted, &found)?;
+    let found = find_for(root, wanted)?;
     create(&found.parent, &found.missing, wanted.kind).step(|| format!("make the mountpoint {}", wanted.target.display()))
 }
 

@@ -1,6 +1,6 @@
 //! Building the command's file tree in the inner process, and moving into it.
 //!
-//! A file system in memory (the scratch) holds everything Kiln itself makes: the mountpoint layer, secrets, injected
+//! A file system in memory (the scratch) holds what Kiln itself brings: secrets, injected
 //! files, sockets, the place the root hangs on. It lies over the root's own directory in this namespace only and is
 //! detached with the old root, so it needs no removal.
 
@@ -16,7 +16,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmo
 
 use super::devices;
 use super::mountpoints::{self, Kind, Wanted};
-use super::overlay::{Layers, attach, open_place};
+use super::overlay::{Layers, attach, mountpoint_layer, open_place};
 use super::proxy;
 use crate::job::{Job, Mount, OsBytes, Root, Security};
 use crate::sys;
@@ -181,7 +181,7 @@ fn overlay_root(
 ) -> Result<(Scratch, OwnedFd), Fault> {
     let mut layers = Layers::open(lowers, upper, work)?;
     let scratch = Scratch::over(&open_place(upper)?)?;
-    let mountpoints = scratch.dir("mountpoints")?;
+    let mountpoints = mountpoint_layer(work)?;
     let view = scratch.dir("view")?;
     let look = layers.to_look_at()?;
     if lowers.is_empty() {

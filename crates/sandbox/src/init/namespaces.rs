@@ -10,10 +10,10 @@ use rustix::thread::UnshareFlags;
 use super::command::Surroundings;
 use super::mountpoints::{self, Planted};
 use super::mounts;
-use super::overlay::open_place;
+use super::overlay::{clear_work, open_place};
 use super::supervise::start_inner;
 use super::tree;
-use crate::job::{Job, Network, Root, Security};
+use crate::job::{Job, Mount, Network, Root, Security};
 use crate::sys;
 use crate::wire::{Fault, Report, Step};
 
@@ -29,7 +29,16 @@ pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
         }
     };
     let report = in_new_world(job, control);
-    match (report, planted.remove()) {
+    let mut cleared = planted.remove();
+    if let Root::Overlay { work, .. } = &job.root {
+        cleared = cleared.and(clear_work(work));
+    }
+    for mount in &job.mounts {
+        if let Mount::Overlay { work, .. } = mount {
+            cleared = cleared.and(clear_work(work));
+        }
+    }
+    match (report, cleared) {
         (Ok(Report::Code(_) | Report::Signal(_)), Err(fault)) => Ok(Report::CleanUpFailed(fault)),
         (report, _) => report,
     }

@@ -4,7 +4,10 @@
 //! from 6.5 on take one layer per call; older ones take all of them in one page of text, for which the numbers alone
 //! are short enough.
 
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -19,6 +22,35 @@ use crate::wire::{Fault, Step};
 /// The kernel's own bound.
 const MAX_LAYERS: usize = 500;
 
+/// What the caller's work directory holds while a command runs: the kernel's scratch, and the mountpoint layer. Both lie
+/// on the file system of the other layers, since overlayfs then shows one device and lasting inode numbers.
+const OWN_WORK: &str = "overlay";
+const MOUNTPOINTS: &str = "mountpoints";
+
+/// The mountpoint layer of a root, new and empty.
+pub fn mountpoint_layer(work: &Path) -> Result<OwnedFd, Fault> {
+    fresh_dir(&work.join(MOUNTPOINTS))
+}
+
+/// Empties the caller's work directory again.
+pub fn clear_work(work: &Path) -> Result<(), Fault> {
+    [OWN_WORK, MOUNTPOINTS].iter().try_for_each(|name| remove_tree(&work.join(name)))
+}
+
+fn remove_tree(dir: &Path) -> Result<(), Fault> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step(|| format!("remove {}", dir.display())),
+        _ => Ok(()),
+    }
+}
+
+/// A new directory; what an earlier command that was killed has left there goes first.
+fn fresh_dir(dir: &Path) -> Result<OwnedFd, Fault> {
+    remove_tree(dir)?;
+    fs::DirBuilder::new().mode(0o755).create(dir).step(|| format!("make the directory {}", dir.display()))?;
+    open_place(dir)
+}
+
 /// The directories an overlay is made of, open.
 pub struct Layers {
     /// Topmost first.
@@ -29,8 +61,6 @@ pub struct Layers {
 struct Changes {
     upper: OwnedFd,
     work: OwnedFd,
-    /// Whether overlayfs may skip syncing: a crash loses the step anyway, and its result is synced when stored.
-    volatile: bool,
 }
 
 /// Opens a directory as a place: nothing is read through it.
@@ -43,8 +73,7 @@ impl Layers {
     /// Opens layers, topmost first, for a writable overlay.
     pub fn open(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<Layers, Fault> {
         let lowers: Vec<OwnedFd> = lowers.iter().map(|lower| open_place(lower)).collect::<Result<_, _>>()?;
-        let work_is_fresh = std::fs::read_dir(work).is_ok_and(|mut entries| entries.next().is_none());
-        let changes = Changes { upper: open_place(upper)?, work: open_place(work)?, volatile: work_is_fresh };
+        let changes = Changes { upper: open_place(upper)?, work: fresh_dir(&work.join(OWN_WORK))? };
         Ok(Layers { lowers, changes: Some(changes) })
     }
 
@@ -97,9 +126,8 @@ impl Layers {
                 // An option the kernel was built without is off already.
                 let _ = fsconfig_set_string(&context, key, value);
             }
-            if changes.volatile {
-                let _ = fsconfig_set_flag(&context, "volatile");
-            }
+            // Skips syncing: a crash loses the step anyway, and its result is synced when it is stored.
+            let _ = fsconfig_set_flag(&context, "volatile");
         }
         fsconfig_create(&context).map_err(failed)?;
         let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)?;
@@ -112,9 +140,6 @@ impl Layers {
         let mut text = format!("lowerdir={}", lowers.join(":"));
         if let Some(changes) = &self.changes {
             text += &format!(",upperdir={},workdir={}", number(&changes.upper), number(&changes.work));
-            if changes.volatile {
-                text += ",volatile";
-            }
         }
         rustix::process::chdir("/proc/self/fd")?;
         let text = std::ffi::CString::new(text).map_err(|_| Errno::INVAL)?;
@@ -130,7 +155,7 @@ enum Stage {
 }
 
 /// The upper directory has to be readable on its own: whole files, real directories.
-const OPTIONS: [(&str, &str); 4] = [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off"), ("xino", "auto")];
+const OPTIONS: [(&str, &str); 3] = [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")];
 
 fn path_of(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())

@@ -38,7 +38,11 @@ pub fn give_up(job: &Job, filter: bool) -> Result<(), Fault> {
         shrink_bounding_set().step(|| "give up capabilities for good".to_owned())?;
     }
     if filter {
-        sys::install_filter(&seccomp::program()).step(|| "install the syscall filter".to_owned())?;
+        let program = seccomp::program().ok_or_else(|| {
+            let why = format!("Kiln has no table of system calls for {}", std::env::consts::ARCH);
+            Fault::new("install the syscall filter", why)
+        })?;
+        sys::install_filter(&program).step(|| "install the syscall filter".to_owned())?;
     }
     change_user(job).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;

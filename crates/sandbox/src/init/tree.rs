@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, WaitOptions, wait};
 
 use super::command::{self, Surroundings};
 use super::supervise::ending;
@@ -56,9 +56,8 @@ fn reap_until(main: Pid) -> Result<Report, Fault> {
 pub fn reap_ended() -> bool {
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((_, status))) => drop::<WaitStatus>(status),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return true,
-            Err(Errno::INTR) => {}
             Err(_) => return false,
         }
     }
