@@ -123,3 +123,38 @@ impl Index {
             .max_by_key(|d| d.platform.as_ref().map_or(0, |p| p.closeness(want)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(platform: Option<&str>) -> Descriptor {
+        let digest = Digest::of(platform.unwrap_or_default().as_bytes());
+        let platform = platform.map(|p| p.parse().unwrap());
+        Descriptor { platform, ..Descriptor::new(media::OCI_MANIFEST, digest, 2) }
+    }
+
+    #[test]
+    fn the_closest_platform_is_selected() {
+        let names = [None, Some("linux/arm/v6"), Some("linux/amd64"), Some("linux/arm/v7"), Some("windows/amd64")];
+        let index = Index::new(names.map(entry).to_vec());
+        let select = |text: &str| {
+            let found = index.select(&text.parse().unwrap())?;
+            found.platform.as_ref().map(Platform::to_string)
+        };
+        assert_eq!(select("linux/amd64").as_deref(), Some("linux/amd64"));
+        assert_eq!(select("linux/arm/v7").as_deref(), Some("linux/arm/v7"));
+        assert_eq!(select("linux/arm/v6").as_deref(), Some("linux/arm/v6"));
+        assert_eq!(select("linux/arm/v5"), None);
+        assert_eq!(select("linux/riscv64"), None);
+    }
+
+    #[test]
+    fn documents_round_trip_and_hide_what_is_absent() {
+        let index = Index::new(vec![entry(Some("linux/amd64"))]);
+        let text = serde_json::to_string(&index).unwrap();
+        assert!(!text.contains("annotations") && !text.contains("null"), "{text}");
+        assert_eq!(serde_json::from_str::<Index>(&text).unwrap(), index);
+        assert!(serde_json::from_str::<Manifest>(r#"{"schemaVersion":2}"#).is_err(), "a manifest has a config");
+    }
+}

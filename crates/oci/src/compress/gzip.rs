@@ -1,8 +1,7 @@
 //! Gzip on several threads, as one member.
 //!
-//! Each block of input is deflated on its own, primed with the last 32 KiB of the block before it, and ended by a sync
-//! flush, so the pieces join to one deflate stream. A piece depends on its block and the one before only; which thread
-//! made it does not matter.
+//! Each block of input becomes a piece of one deflate stream (see [`Deflater`]). A piece depends on its block and the one
+//! before only; which thread made it does not matter.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,12 +9,11 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::Crc;
 
 use super::Shared;
+use super::deflate::Deflater;
 
-/// Deflate looks back no further than this.
-const WINDOW: usize = 32 << 10;
 /// No name, no time, no extra flags, and no operating system: nothing that differs between machines.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
@@ -34,7 +32,7 @@ pub(super) struct Gzip<W> {
     threads: usize,
     crc: Crc,
     before: Option<Shared>,
-    deflater: Option<Compress>,
+    deflater: Option<Deflater>,
     /// Started with the first block that is not the last.
     workers: Option<Sender<Job>>,
     pending: VecDeque<Receiver<Piece>>,
@@ -76,7 +74,8 @@ impl<W: Write> Gzip<W> {
     fn deflate(&mut self, block: Shared, last: bool) -> io::Result<()> {
         let before = self.before.replace(Arc::clone(&block));
         let Some(workers) = &self.workers else {
-            let piece = deflate(&mut self.deflater, self.level, before.as_ref(), &block, last)?;
+            let deflater = self.deflater.get_or_insert_with(|| Deflater::new(self.level));
+            let piece = make(deflater, before.as_ref(), &block, last)?;
             return self.write_piece(&piece);
         };
         // A bounded queue: when all threads are busy, wait for the oldest piece.
@@ -123,11 +122,11 @@ fn start(level: u32, threads: usize) -> io::Result<Sender<Job>> {
     for _ in 0..threads {
         let queue = Arc::clone(&queue);
         thread::Builder::new().name("gzip".to_owned()).spawn(move || {
-            let mut deflater = None;
+            let mut deflater = Deflater::new(level);
             loop {
                 let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(job) = job else { return };
-                let piece = deflate(&mut deflater, level, job.before.as_ref(), &job.block, job.last);
+                let piece = make(&mut deflater, job.before.as_ref(), &job.block, job.last);
                 // Nobody waits for it when the compressor was dropped.
                 let _ = job.reply.send(piece);
             }
@@ -136,31 +135,9 @@ fn start(level: u32, threads: usize) -> io::Result<Sender<Job>> {
     Ok(jobs)
 }
 
-fn deflate(state: &mut Option<Compress>, level: u32, before: Option<&Shared>, block: &[u8], last: bool) -> Piece {
-    let deflater = match state {
-        Some(deflater) => {
-            deflater.reset();
-            deflater
-        }
-        None => state.insert(Compress::new(Compression::new(level), false)),
-    };
-    if let Some(before) = before {
-        let window = &before[before.len().saturating_sub(WINDOW)..];
-        deflater.set_dictionary(window).map_err(io::Error::other)?;
-    }
-    let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut out = Vec::with_capacity(block.len() / 2 + 128);
-    loop {
-        let taken = deflater.total_in() as usize;
-        let status = deflater.compress_vec(&block[taken..], &mut out, flush).map_err(io::Error::other)?;
-        // A flush is complete when it leaves room in the output.
-        let flushed = deflater.total_in() as usize == block.len() && out.len() < out.capacity();
-        if status == Status::StreamEnd || (!last && flushed) {
-            break;
-        }
-        out.reserve(out.capacity().max(4096));
-    }
+fn make(deflater: &mut Deflater, before: Option<&Shared>, block: &[u8], last: bool) -> Piece {
+    let bytes = deflater.piece(before.map_or(&[], |b| b), block, last)?;
     let mut crc = Crc::new();
     crc.update(block);
-    Ok((out, crc))
+    Ok((bytes, crc))
 }

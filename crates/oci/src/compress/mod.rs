@@ -7,6 +7,8 @@
 //! Adding a compression: a variant of [`Compression`] and of `Codec`, its media types in [`media`], a row in
 //! the golden-digest test.
 
+mod ahead;
+mod deflate;
 mod detect;
 mod gzip;
 mod hash;
@@ -16,6 +18,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::sync::Arc;
 
+pub use ahead::ReadAhead;
 pub use detect::{Format, archive_format, decompress, detect};
 pub(crate) use hash::HashLane;
 

@@ -68,8 +68,12 @@ pub(super) fn encode(fields: &Fields<'_>) -> Block {
 
 fn put_text(b: &mut Block, (from, to): (usize, usize), text: &[u8]) {
     // Bytes outside ASCII are only in the pax record; the header keeps what is left.
-    let ascii = text.iter().copied().filter(u8::is_ascii);
-    b[from..to].iter_mut().zip(ascii).for_each(|(slot, c)| *slot = c);
+    let mut ascii = text.iter().copied().filter(u8::is_ascii);
+    b[from..to].iter_mut().zip(&mut ascii).for_each(|(slot, c)| *slot = c);
+    // A name cut after a slash would look like a directory's to old readers.
+    if b[to - 1] == b'/' && ascii.next().is_some() {
+        b[to - 1] = 0;
+    }
 }
 
 fn put_octal(b: &mut Block, (from, to): (usize, usize), value: u64) {

@@ -132,14 +132,6 @@ fn large_values_get_pax_records_sorted_by_key() {
 }
 
 #[test]
-fn sizes_from_eight_gibibytes_get_a_record() {
-    let mut w = LayerWriter::new(io::sink());
-    let size = 1 << 33;
-    w.append(&file("big", size), &mut io::repeat(0).take(size)).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(w.position(), size + 3 * BLOCK as u64);
-}
-
-#[test]
 fn bodies_of_another_length_are_errors_and_break_the_layer() {
     let mut w = LayerWriter::new(Vec::new());
     let short = w.append(&file("f", 5), &mut &b"four"[..]).unwrap_err();

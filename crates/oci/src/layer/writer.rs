@@ -314,3 +314,28 @@ fn pax_name(name: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_from_eight_gibibytes_get_a_record() {
+        let records = |size| {
+            let entry = Entry { path: b"big".to_vec(), kind: EntryKind::File { size }, meta: Meta::mode(0o644) };
+            let mut out = Vec::new();
+            pax_records(&entry, &fields(&entry, b"big").unwrap(), &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(records((8 << 30) - 1), "");
+        assert_eq!(records(8 << 30), "19 size=8589934592\n");
+    }
+
+    #[test]
+    fn the_extended_header_is_named_after_its_entry() {
+        assert_eq!(pax_name(b"a/b/c"), b"a/b/PaxHeaders.0/c");
+        assert_eq!(pax_name(b"dir/"), b"dir/PaxHeaders.0");
+        assert_eq!(pax_name(b"c"), b"PaxHeaders.0/c");
+        assert_eq!(pax_name(&[b'x'; 300]).len(), NAME);
+    }
+}

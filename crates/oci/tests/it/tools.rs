@@ -83,8 +83,15 @@ fn gnu_tar_reads_what_we_write() {
 #[test]
 fn the_usual_programs_read_what_we_compress() {
     let (mut tar, _) = everything();
-    // Several blocks, so that they must join.
-    tar.extend((0..5_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8));
+    // Several blocks, so that they must join; text and noise in turn.
+    let mut seed = 1_u64;
+    for n in 0..500_000_u32 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        match (n >> 14) % 2 {
+            0 => tar.extend_from_slice(format!("line {n}\n").as_bytes()),
+            _ => tar.extend_from_slice(&(seed ^ seed >> 32).to_le_bytes()),
+        }
+    }
     for (compression, command) in [(Compression::Gzip { level: 6 }, "gzip"), (Compression::Zstd { level: 3 }, "zstd")] {
         let mut sink = LayerSink::new(Vec::new(), compression, 2);
         sink.write_all(&tar).unwrap();
