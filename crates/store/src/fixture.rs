@@ -182,6 +182,9 @@ pub(crate) struct Overlay {
 impl Overlay {
     /// Mounts `lowers`, the topmost last.
     pub(crate) fn mount(lowers: &[PathBuf]) -> Overlay {
+        let nothing = tempdir();
+        let empty = [nothing.path().to_path_buf()];
+        let lowers = if lowers.is_empty() { &empty[..] } else { lowers };
         let dir = tempdir();
         for name in ["upper", "work", "merged"] {
             std::fs::create_dir(dir.path().join(name)).expect("directory");
@@ -191,7 +194,7 @@ impl Overlay {
         overlay
     }
 
-    pub(crate) fn attach(&self, lowers: &[PathBuf]) {
+    fn attach(&self, lowers: &[PathBuf]) {
         let lowers: Vec<String> = lowers.iter().rev().map(|path| path.display().to_string()).collect();
         let (upper, work) = (self.upper(), self.dir.path().join("work"));
         let options = format!(
@@ -211,15 +214,10 @@ impl Overlay {
     pub(crate) fn upper(&self) -> PathBuf {
         self.dir.path().join("upper")
     }
-
-    pub(crate) fn detach(&self) {
-        unmount(self.merged(), UnmountFlags::DETACH).expect("unmount");
-    }
 }
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        // Already gone after `detach`.
-        let _ = unmount(self.merged(), UnmountFlags::DETACH);
+        unmount(self.merged(), UnmountFlags::DETACH).expect("unmount");
     }
 }
