@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::Mode;
 use super::measure::{self, Cost};
@@ -83,7 +83,8 @@ impl Builder {
     /// Removes a store. buildah leaves its overlay directory mounted on itself.
     pub(super) fn clean(&self, store: &Path) -> Result<(), Error> {
         if let Builder::Buildah { .. } = self {
-            let _ = Command::new("umount").arg("--lazy").arg("--quiet").arg(store.join("root/overlay")).status();
+            let mut umount = Command::new("umount");
+            let _ = umount.arg("--lazy").arg(store.join("root/overlay")).stderr(Stdio::null()).status();
         }
         match fs::remove_dir_all(store) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
