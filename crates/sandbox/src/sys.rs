@@ -119,9 +119,13 @@ pub fn close_in_copy(fd: impl AsFd) {
 
 /// Lets every signal do what it does by default and blocks none: a command inherits both through `execve`.
 pub fn default_signals() {
+    // Handler, flags, restorer and mask, all zero: the default. The C library's own function leaves out the two signals it
+    // keeps for itself, which a parent may have ignored all the same.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; signals that cannot be changed make the call fail without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the array is as large as the kernel's `struct sigaction` and the mask in it eight bytes; signals that
+        // cannot be changed make the call fail without effect.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8) };
     }
     // SAFETY: an all-zero `sigset_t` is the empty set, and the pointer to the old set may be null.
     unsafe {

@@ -63,7 +63,7 @@ fn furnish(job: &Job, swaps: &mut Swaps) -> Result<(), Fault> {
         place(swaps, mount)?;
     }
     for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
-        swaps.place_file(Path::new(target), &content.0, 0o644, (0, 0))?;
+        swaps.place_file(Path::new(target), &content.0, (0o644, 0, 0), false)?;
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ fn place(swaps: &mut Swaps, mount: &Mount) -> Result<(), Fault> {
             swaps.place_new(target, Kind::Dir, |stash, name| make_dir(stash, name, *mode))
         }
         Mount::File { target, content, mode, uid, gid } => {
-            swaps.place_file(target, &content.0, *mode, (*uid, *gid))
+            swaps.place_file(target, &content.0, (*mode, *uid, *gid), true)
         }
         Mount::Socket { source, target, mode, uid, gid } => {
             let listener = swaps.place_socket(target, *mode, (*uid, *gid))?;

@@ -22,14 +22,23 @@ pub fn start_in_own_mounts(listener: UnixListener, source: &Path) -> Result<Pid,
     start(listener, source, || sys::unshare(UnshareFlags::NEWNS).is_ok())
 }
 
-/// Starts a process that forwards until it is killed or its parent ends.
+/// Starts a process that forwards until it is killed or its parent ends; returns once it is `ready`.
 pub fn start(listener: UnixListener, source: &Path, ready: impl FnOnce() -> bool) -> Result<Pid, Fault> {
+    let step = || "start the socket's forwarder".to_owned();
     UnixStream::connect(source).step(|| format!("connect to the socket {}", source.display()))?;
-    match sys::fork().step(|| "start the socket's forwarder".to_owned())? {
-        sys::Fork::Parent(pid) => Ok(pid),
+    let (is_ready, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(step)?;
+    match sys::fork().step(step)? {
+        sys::Fork::Parent(pid) => {
+            drop(tell);
+            match rustix::io::read(&is_ready, &mut [0; 1]) {
+                Ok(1) => Ok(pid),
+                _ => Err(Fault::new(step(), "it ended at once")),
+            }
+        }
         sys::Fork::Child => {
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            if ready() {
+            if ready() && rustix::io::write(&tell, b"!").is_ok() {
+                drop(tell);
                 forward_all(&listener, source);
             }
             sys::exit(0)

@@ -9,6 +9,7 @@ use std::io::{Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, mkdirat, openat, renameat, statat,
@@ -101,16 +102,22 @@ impl Swaps {
         self.swap(target, kind, &stash, OsStr::new(&name), Home::Nowhere, None)
     }
 
-    /// Puts a file with the given content in place; it is wiped afterwards.
-    pub fn place_file(&mut self, target: &Path, content: &[u8], mode: u32, owner: (u32, u32)) -> Result<(), Fault> {
+    /// Puts a file with the given content in place; a secret is wiped afterwards.
+    pub fn place_file(
+        &mut self,
+        target: &Path,
+        content: &[u8],
+        (mode, uid, gid): (u32, u32, u32),
+        secret: bool,
+    ) -> Result<(), Fault> {
         let step = || format!("write the file for {}", target.display());
         let name = self.next_name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = fs::File::from(openat(&self.stash, &name, flags, Mode::RUSR | Mode::WUSR).step(step)?);
         file.write_all(content).step(step)?;
-        own(&self.stash, &name, mode, owner).step(step)?;
+        own(&self.stash, &name, mode, (uid, gid)).step(step)?;
         let stash = self.stash.try_clone().step(step)?;
-        self.swap(target, Kind::File, &stash, OsStr::new(&name), Home::Nowhere, Some(file))
+        self.swap(target, Kind::File, &stash, OsStr::new(&name), Home::Nowhere, secret.then_some(file))
     }
 
     /// Puts a listening socket in place.
@@ -285,11 +292,26 @@ fn own(at: &OwnedFd, name: &str, mode: u32, (uid, gid): (u32, u32)) -> Result<()
     chmodat(at, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
 }
 
+/// How long to wait for Kiln to take what the command has printed.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Overwrites a file with zeros and empties it.
+///
+/// A command may have put the file's very pages into its output (`cat` does, with `sendfile`); they are overwritten
+/// only after they have been read.
 fn wipe(mut file: fs::File) -> std::io::Result<()> {
-    let length = file.metadata()?.len();
-    file.rewind()?;
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length), &mut file)?;
-    file.sync_data()?;
+    let end = Instant::now() + OUTPUT_PATIENCE;
+    let unread = || {
+        let pending = |fd| rustix::io::ioctl_fionread(fd).unwrap_or(0);
+        pending(rustix::stdio::stdout()) + pending(rustix::stdio::stderr()) > 0
+    };
+    while unread() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if !unread() {
+        let length = file.metadata()?.len();
+        file.rewind()?;
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length), &mut file)?;
+    }
     file.set_len(0)
 }
