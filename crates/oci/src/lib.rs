@@ -3,7 +3,7 @@
 //! Nothing here opens a file or a socket: layers are read from `Read` and written to `Write`. The same entries
 //! give the same bytes on every machine and with any number of threads.
 //!
-//! [`digest`] [`reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
+//! [`digest`] [`mod@reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
 //! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob   [`blob`] both in one pass
 //! [`index`] what a layer holds, with offsets                   [`tree`] layers stacked, and their text form
 //! [`name`] paths inside images        [`passwd`] its users       [`archive`] images in one file    [`time`] RFC 3339
