@@ -8,7 +8,7 @@ use kiln_oci::name;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-const COMMON: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
+const COMMON: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
@@ -36,7 +36,7 @@ impl Beneath {
 
     /// The file at `path`, to read it. A named pipe there does not block.
     pub(super) fn file(&self, path: &[u8]) -> Result<File, Errno> {
-        self.at(path, OFlags::RDONLY | OFlags::NONBLOCK | COMMON).map(File::from)
+        self.at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | COMMON).map(File::from)
     }
 
     fn at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -91,6 +91,9 @@ mod tests {
         }
         assert!(root.file(b"a/f").is_ok());
         assert!(root.stepwise(b"a/f", OFlags::RDONLY | COMMON).is_ok());
-        assert!(root.dir(b"").is_ok() && root.parent(b"a").is_ok());
+        assert!(
+            root.dir(b"").is_ok() && root.dir(b"a").is_ok() && root.parent(b"a").is_ok() && root.parent(b"a/f").is_ok()
+        );
+        assert!(root.parent(b"same/f").is_err());
     }
 }

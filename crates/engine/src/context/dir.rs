@@ -5,6 +5,7 @@
 //! extended attributes.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -174,23 +175,27 @@ impl DirSource {
         Ok(Some(Node { name: base.to_vec(), stat, ident: seen.ident, hash: OnceLock::new() }))
     }
 
+    /// Opens what should be a regular file.
+    fn open_file(&self, path: &[u8]) -> Result<(File, Ident)> {
+        let failed = |errno| self.failed("read", path, errno);
+        let file = self.root.file(path).map_err(failed)?;
+        let seen = Seen::of(&file).map_err(failed)?;
+        if seen.kind == FileType::RegularFile {
+            return Ok((file, seen.ident));
+        }
+        Err(EngineError::Context(format!("`{}` was replaced while the build was reading it", name::escape(path))))
+    }
+
     /// Reads and hashes a file. Its hash is remembered between builds only if the file was left alone long enough
     /// for its times to tell any later change.
     fn hash_now(&self, path: &[u8], size: u64, scanned: Ident) -> Result<[u8; 32]> {
-        let failed = |errno| self.failed("read", path, errno);
         let now = SystemTime::now();
-        let file = self.root.file(path).map_err(failed)?;
-        let again = file.try_clone().map_err(|e| failed(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
-        let before = Seen::of(&file).map_err(failed)?;
-        if before.kind != FileType::RegularFile {
-            return Err(EngineError::Context(format!(
-                "`{}` was replaced while the build was reading it",
-                name::escape(path)
-            )));
-        }
+        let (file, before) = self.open_file(path)?;
+        let again =
+            file.try_clone().map_err(|e| self.failed("read", path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         let hash = hash::of_reader(path, Box::new(Steady::new(file, size, None)))?;
         if let Some(table) = &self.table
-            && before.ident == scanned
+            && before == scanned
             && Seen::of(&again).is_ok_and(|after| after.ident == scanned)
         {
             table.remember(&scanned, hash, now);
@@ -221,14 +226,7 @@ impl Source for DirSource {
         let Some(hash) = self.at(path, |node| node.hash.get().copied())? else {
             return Err(self.failed("read", path, Errno::NOENT));
         };
-        let file = self.root.file(path).map_err(|errno| self.failed("read", path, errno))?;
-        let seen = Seen::of(&file).map_err(|errno| self.failed("read", path, errno))?;
-        if seen.kind != FileType::RegularFile {
-            return Err(EngineError::Context(format!(
-                "`{}` was replaced while the build was reading it",
-                name::escape(path)
-            )));
-        }
+        let (file, _) = self.open_file(path)?;
         Ok(Box::new(Steady::new(file, size, hash)))
     }
 
