@@ -61,7 +61,12 @@ fn demands(limits: &Limits) -> Vec<Demand> {
     });
     let pids = limits.pids.map(|count| {
         let count = count.saturating_add(OWN_PROCESSES);
-        Demand { controller: "pids", what: "processes", v1: vec![set("pids.max", count)], v2: vec![set("pids.max", count)] }
+        Demand {
+            controller: "pids",
+            what: "processes",
+            v1: vec![set("pids.max", count)],
+            v2: vec![set("pids.max", count)],
+        }
     });
     [memory, cpu, pids].into_iter().flatten().collect()
 }
@@ -85,7 +90,8 @@ impl Cgroup {
         let layout = Layout::of_this_process().map_err(|why| refused(&demands[0], why))?;
         let mut unified = Vec::new();
         for demand in &demands {
-            match layout.v1.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == demand.controller)) {
+            match layout.v1.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == demand.controller))
+            {
                 Some(hierarchy) => {
                     let dir = make_below(&hierarchy.own).map_err(|why| refused(demand, why))?;
                     group.dirs.push(dir.clone());
@@ -129,7 +135,9 @@ impl Drop for Cgroup {
             // A process that has just ended stays counted for a moment.
             for pause in 0..100 {
                 match fs::remove_dir(dir) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(pause)),
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                        thread::sleep(Duration::from_millis(pause))
+                    }
                     _ => break,
                 }
             }
@@ -203,7 +211,10 @@ impl Layout {
                     "cgroup2" if names.is_empty() && layout.unified.is_none() => {
                         layout.unified = Some((mount.into(), own(group)));
                     }
-                    "cgroup" if !names.is_empty() && names.split(',').all(|name| options.split(',').any(|option| option == name)) => {
+                    "cgroup"
+                        if !names.is_empty()
+                            && names.split(',').all(|name| options.split(',').any(|option| option == name)) =>
+                    {
                         layout.v1.push(Hierarchy { controllers: listed(), own: own(group) });
                     }
                     _ => {}
@@ -273,7 +284,8 @@ mod tests {
     fn limits_become_files() {
         let limits = Limits { memory: Some(1 << 20), cpu_millis: Some(1500), pids: Some(10) };
         let demands = demands(&limits);
-        let values: Vec<String> = demands.iter().flat_map(|demand| &demand.v2).map(|set| format!("{}={}", set.file, set.value)).collect();
+        let values: Vec<String> =
+            demands.iter().flat_map(|demand| &demand.v2).map(|set| format!("{}={}", set.file, set.value)).collect();
         assert_eq!(values, ["memory.max=1048576", "memory.swap.max=0", "cpu.max=150000 100000", "pids.max=12"]);
         assert!(super::demands(&Limits::default()).is_empty());
     }

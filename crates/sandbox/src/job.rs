@@ -1,8 +1,8 @@
 //! What to run: the root, what is mounted into it, the command, and who runs it with which rights.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -78,10 +78,12 @@ impl<'de> Deserialize<'de> for OsBytes {
 
 /// Paths in the same form as [`OsBytes`]: serde's own refuses what is not UTF-8.
 mod path_form {
-    use super::{Deserialize, Deserializer, OsBytes, OsStr, OsStrExt, OsString, OsStringExt, PathBuf, Serialize, Serializer};
+    use super::{
+        Deserialize, Deserializer, OsBytes, OsStrExt, OsString, OsStringExt, Path, PathBuf, Serialize, Serializer,
+    };
 
-    pub fn serialize<S: Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
-        OsBytes(<OsStr as OsStrExt>::as_bytes(path.as_os_str()).to_vec()).serialize(serializer)
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        OsBytes(path.as_os_str().as_bytes().to_vec()).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
@@ -266,7 +268,7 @@ pub enum Mount {
 impl Mount {
     /// Where in the root it appears.
     #[must_use]
-    pub fn target(&self) -> &std::path::Path {
+    pub fn target(&self) -> &Path {
         match self {
             Mount::Bind { target, .. }
             | Mount::Overlay { target, .. }
@@ -321,11 +323,8 @@ impl Injection {
     /// The files to put into the root, as target and content.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &OsBytes)> {
-        let all = [
-            ("/etc/resolv.conf", &self.resolv_conf),
-            ("/etc/hosts", &self.hosts),
-            ("/etc/hostname", &self.hostname),
-        ];
+        let all =
+            [("/etc/resolv.conf", &self.resolv_conf), ("/etc/hosts", &self.hosts), ("/etc/hostname", &self.hostname)];
         all.into_iter().filter_map(|(target, content)| content.as_ref().map(|content| (target, content))).collect()
     }
 }

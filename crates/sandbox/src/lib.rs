@@ -16,8 +16,8 @@ mod error;
 mod init;
 mod job;
 mod names;
-mod rung;
 mod run;
+mod rung;
 mod seccomp;
 mod sys;
 mod wire;
@@ -25,9 +25,7 @@ mod wire;
 pub use cancel::Cancel;
 pub use error::SandboxError;
 pub use init::init_main_if_called;
-pub use job::{
-    ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User,
-};
+pub use job::{ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User};
 pub use names::{host_resolv_conf, hosts_file};
-pub use rung::{Rung, RungReport, probe, probe_overlay, probe_with, strongest};
 pub use run::{Exit, Init, Stream, run};
+pub use rung::{Rung, RungReport, probe, probe_overlay, probe_with, strongest};

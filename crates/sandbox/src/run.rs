@@ -124,7 +124,8 @@ impl FirstProcess {
     fn start(init: &Init, order: &Order) -> Result<FirstProcess, SandboxError> {
         let socket = |source| SandboxError::Talk { intention: "open a socket to the sandbox", source };
         let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(talk("open a pipe for the command's output"))
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+                .map_err(talk("open a pipe for the command's output"))
         };
         let (control, theirs) = UnixStream::pair().map_err(socket)?;
         let (stdout, to_stdout) = pipe()?;
@@ -164,7 +165,8 @@ impl FirstProcess {
         }
         let report = wire::receive::<Report>(&self.control);
         // The socket is at its end, so the first process is exiting and all others are gone already.
-        let status = self.child.wait().map_err(|source| SandboxError::Talk { intention: "wait for the sandbox", source })?;
+        let status =
+            self.child.wait().map_err(|source| SandboxError::Talk { intention: "wait for the sandbox", source })?;
         self.drain(out);
         if cancel.is_some_and(Cancel::is_cancelled) {
             return Err(SandboxError::Cancelled);
@@ -188,7 +190,11 @@ impl FirstProcess {
     }
 
     /// Sleeps until something happens; `false` once the first process has spoken or ended.
-    fn wait_for_events(&mut self, out: &mut dyn FnMut(Stream, &[u8]), waker: Option<&OwnedFd>) -> Result<bool, SandboxError> {
+    fn wait_for_events(
+        &mut self,
+        out: &mut dyn FnMut(Stream, &[u8]),
+        waker: Option<&OwnedFd>,
+    ) -> Result<bool, SandboxError> {
         let mut fds = vec![PollFd::new(&self.control, PollFlags::IN | PollFlags::RDHUP)];
         fds.extend(waker.map(|event| PollFd::new(event, PollFlags::IN)));
         let pipes = fds.len();

@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn the_strongest_available_rung_wins() {
         let report = |rung, available| RungReport { rung, available, why: String::new() };
-        assert_eq!(strongest(&[report(Rung::Root, false), report(Rung::Chroot, true), report(Rung::None, true)]), Rung::Chroot);
+        assert_eq!(
+            strongest(&[report(Rung::Root, false), report(Rung::Chroot, true), report(Rung::None, true)]),
+            Rung::Chroot
+        );
         assert_eq!(strongest(&[]), Rung::None);
     }
 

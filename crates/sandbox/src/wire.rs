@@ -99,7 +99,10 @@ pub fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut bytes, message)?;
     let length = bytes.len() - 4;
     if length > MAX_MESSAGE {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command, its input and its secrets exceed 256 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the command, its input and its secrets exceed 256 MiB",
+        ));
     }
     bytes[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     to.write_all(&bytes)

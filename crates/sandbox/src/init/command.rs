@@ -49,7 +49,8 @@ fn prepare(job: &Job, surroundings: &Surroundings) -> Result<(), Fault> {
     rustix::process::umask(Mode::from_raw_mode(job.umask & 0o777));
     if surroundings.orphaned_means_dead {
         // After the change of user, which would reset it.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step(|| "tie the command's life".to_owned())?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .step(|| "tie the command's life".to_owned())?;
     }
     Ok(())
 }

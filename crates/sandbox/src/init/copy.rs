@@ -25,14 +25,17 @@ pub fn copy_tree(source: &OwnedFd, to: &OwnedFd, name: &OsStr) -> Result<(), Fau
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             // The handle is a place only; listing takes one to read through.
-            let from = openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            let from =
+                openat(source, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
             copy_dir(&from, &stat, to, name, 0)
         }
         FileType::RegularFile => {
             let mut file = fs::File::open(format!("/proc/self/fd/{}", source.as_raw_fd())).step(step)?;
             copy_file(&mut file, &stat, to, name).step(step)
         }
-        other => Err(Fault::new(step(), format!("it is a {other:?}; only files and directories can be put into a root"))),
+        other => {
+            Err(Fault::new(step(), format!("it is a {other:?}; only files and directories can be put into a root")))
+        }
     }
 }
 

@@ -72,9 +72,8 @@ pub fn filesystem(
         fsconfig_create(&context)?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
-    configured().map_err(|errno| {
-        Fault::new(step(), format!("{}{}", std::io::Error::from(errno), kernel_words(&context)))
-    })
+    configured()
+        .map_err(|errno| Fault::new(step(), format!("{}{}", std::io::Error::from(errno), kernel_words(&context))))
 }
 
 fn mount_at(root: &OwnedFd, target: &str, tree: &OwnedFd) -> Result<(), Fault> {
@@ -85,7 +84,8 @@ fn mount_at(root: &OwnedFd, target: &str, tree: &OwnedFd) -> Result<(), Fault> {
 
 /// Mounts `/proc`, `/sys` and `/dev` into the root.
 pub fn mount_system(root: &OwnedFd, job: &Job) -> Result<(), Fault> {
-    let closed = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let closed =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     mount_at(root, "/proc", &filesystem("proc", &[], &[], closed)?)?;
     let writable = job.security == Security::Insecure;
     let sys_attributes = if writable { closed } else { closed | MountAttrFlags::MOUNT_ATTR_RDONLY };
@@ -120,8 +120,12 @@ fn mount_devices(root: &OwnedFd, shm_size: u64, closed: MountAttrFlags) -> Resul
     }
     let terminals = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
     let no_exec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_at(root, "/dev/pts", &filesystem("devpts", &terminals, &["newinstance"], no_exec)
-        .or_else(|_| filesystem("devpts", &terminals, &[], no_exec))?)?;
+    mount_at(
+        root,
+        "/dev/pts",
+        &filesystem("devpts", &terminals, &["newinstance"], no_exec)
+            .or_else(|_| filesystem("devpts", &terminals, &[], no_exec))?,
+    )?;
     let size = shm_size.to_string();
     mount_at(root, "/dev/shm", &filesystem("tmpfs", &[("mode", "1777"), ("size", &size)], &[], closed)?)?;
     // A kernel may be built without message queues; few programs use them.
@@ -135,13 +139,15 @@ fn mount_devices(root: &OwnedFd, shm_size: u64, closed: MountAttrFlags) -> Resul
 fn make_node(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Errno> {
     match make_plain_node(dev, name, major, minor) {
         Err(Errno::PERM | Errno::ACCESS) => {
-            let host = openat(CWD, format!("/dev/{name}"), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            let host =
+                openat(CWD, format!("/dev/{name}"), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
             let stat = rustix::fs::fstat(&host)?;
             let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
             if !is_device || stat.st_rdev != makedev(major, minor) {
                 return Err(Errno::NODEV);
             }
-            let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+            let clone =
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
             let tree = open_tree(&host, "", clone)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             openat(dev, name, flags, Mode::from_raw_mode(0o666))?;

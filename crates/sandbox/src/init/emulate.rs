@@ -5,7 +5,6 @@
 //! nothing of it stays.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, mkdirat, openat};
@@ -18,17 +17,20 @@ use super::mountpoints::Kind;
 use super::mounts::open_source;
 use super::overlay::open_place;
 use super::proxy;
-use super::supervise::start_inner;
+use super::supervise::{Task, run_inner};
 use super::swap::Swaps;
 use super::tree;
 use crate::job::{Job, Mount, Network, Root, Security};
 use crate::wire::{Fault, Report, Step};
 
 /// The supervisor's part: everything is put in place, and taken away again, out here.
-pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+pub fn run(task: &Task) -> Result<Report, Fault> {
+    let job = task.job;
     let dir = match &job.root {
         Root::Dir(dir) => dir,
-        Root::Overlay { .. } => return Ok(Report::Lacks("a root of several layers; unpack them into one directory".to_owned())),
+        Root::Overlay { .. } => {
+            return Ok(Report::Lacks("a root of several layers; unpack them into one directory".to_owned()));
+        }
     };
     if job.network == Network::None {
         let what = "a command without network, which takes a network namespace (isolation `root`)";
@@ -36,7 +38,7 @@ pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
     }
     rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
     let mut swaps = Swaps::beside(dir)?;
-    let result = furnish(job, &mut swaps).and_then(|()| in_chroot(job, dir, control));
+    let result = furnish(job, &mut swaps).and_then(|()| in_chroot(task, dir));
     let killed = kill_all();
     let undone = swaps.undo();
     match (result, killed.and(undone)) {
@@ -45,12 +47,12 @@ pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
     }
 }
 
-fn in_chroot(job: &Job, dir: &Path, control: &UnixStream) -> Result<Report, Fault> {
+fn in_chroot(task: &Task, dir: &Path) -> Result<Report, Fault> {
     // Only with this right can a filter be installed that leaves setuid programs working; pods have a filter already.
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
-    let filter = job.security == Security::Sandbox && held.effective.contains(CapabilitySet::SYS_ADMIN);
+    let filter = task.job.security == Security::Sandbox && held.effective.contains(CapabilitySet::SYS_ADMIN);
     let surroundings = Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true };
-    start_inner(control, |answer| tree::run_command(job, &surroundings, &answer))?.wait(control)
+    run_inner(task, || Ok(surroundings))
 }
 
 /// Puts everything in place that the job wants in the root.
@@ -82,13 +84,15 @@ fn make_devices(stash: &OwnedFd, name: &str) -> Result<(), Fault> {
     for (node, major, minor) in NODES {
         let made = make_plain_node(&dev, node, major, minor);
         // A file system mounted without devices lets nodes be made and not be opened.
-        let works = made.is_ok() && (node == "tty" || openat(&dev, node, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok());
+        let works = made.is_ok()
+            && (node == "tty" || openat(&dev, node, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok());
         if !works {
             let _ = rustix::fs::unlinkat(&dev, node, AtFlags::empty());
         }
         if !works && node == "null" {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            openat(&dev, node, flags, Mode::from_raw_mode(0o666)).step(|| "make a stand-in for /dev/null".to_owned())?;
+            openat(&dev, node, flags, Mode::from_raw_mode(0o666))
+                .step(|| "make a stand-in for /dev/null".to_owned())?;
         }
     }
     make_dir(&dev, "shm", 0o1777)

@@ -55,7 +55,10 @@ fn attempt(job: &Job, name: &[u8], argv: &[CString], env: &[CString]) -> (Option
         let path = job.variable("PATH").unwrap_or(DEFAULT_PATH);
         path.split(|byte| *byte == b':')
             // An empty entry is the working directory, as in a shell.
-            .map(|dir| Path::new(if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) }).join(OsStr::from_bytes(name)))
+            .map(|dir| {
+                Path::new(if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) })
+                    .join(OsStr::from_bytes(name))
+            })
             .collect()
     };
     let mut failure = (None, Errno::NOENT);
@@ -159,7 +162,9 @@ fn format_hint(head: &[u8]) -> String {
     };
     let here = rustix::system::uname();
     let here = here.machine().to_string_lossy();
-    format!("built for {built_for}, this machine is {here}; building for it here needs QEMU registered with binfmt_misc")
+    format!(
+        "built for {built_for}, this machine is {here}; building for it here needs QEMU registered with binfmt_misc"
+    )
 }
 
 #[cfg(test)]

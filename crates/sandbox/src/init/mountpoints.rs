@@ -197,8 +197,13 @@ pub fn build_layer(layer: &OwnedFd, root: &OwnedFd, missing: &[(Found, Kind)]) -
     for (path, copy) in &copied {
         let step = || format!("copy the attributes of /{}", path.display());
         let relative = if path.as_os_str().is_empty() { Path::new(".") } else { path.as_path() };
-        let image = openat(root, relative, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .step(step)?;
+        let image = openat(
+            root,
+            relative,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .step(step)?;
         let copy = openat(copy, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
         copy_attributes(&image, &copy).step(step)?;
     }
@@ -236,7 +241,6 @@ pub fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
 
 /// Both times of a file, for setting them again.
 pub fn times_of(stat: &Stat) -> Timestamps {
-    #[expect(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "the types differ by platform")]
     let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) };
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
@@ -267,7 +271,8 @@ fn create(at: &OwnedFd, missing: &[OsString], kind: Kind) -> Result<(), Errno> {
 /// Makes a mountpoint inside something already mounted.
 pub fn create_in_place(root: &OwnedFd, wanted: &Wanted) -> Result<(), Fault> {
     let found = find_for(root, wanted)?;
-    create(&found.parent, &found.missing, wanted.kind).step(|| format!("make the mountpoint {}", wanted.target.display()))
+    create(&found.parent, &found.missing, wanted.kind)
+        .step(|| format!("make the mountpoint {}", wanted.target.display()))
 }
 
 /// What was created in a directory for the time of a command.

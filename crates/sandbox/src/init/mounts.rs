@@ -173,12 +173,7 @@ pub fn enter_root(job: &Job) -> Result<(), Fault> {
     pivot(&root).step(|| "make the image's root this process's root".to_owned())
 }
 
-fn overlay_root(
-    wanted: &[Wanted],
-    lowers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-) -> Result<(Scratch, OwnedFd), Fault> {
+fn overlay_root(wanted: &[Wanted], lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<(Scratch, OwnedFd), Fault> {
     let mut layers = Layers::open(lowers, upper, work)?;
     let scratch = Scratch::over(&open_place(upper)?)?;
     let mountpoints = mountpoint_layer(work)?;

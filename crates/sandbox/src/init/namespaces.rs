@@ -1,8 +1,5 @@
 //! The rung `root`: a world of its own made of namespaces.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
@@ -11,15 +8,15 @@ use super::command::Surroundings;
 use super::mountpoints::{self, Planted};
 use super::mounts;
 use super::overlay::{clear_work, open_place};
-use super::supervise::start_inner;
-use super::tree;
+use super::supervise::{Task, run_inner};
 use crate::job::{Job, Mount, Network, Root, Security};
 use crate::sys;
 use crate::wire::{Fault, Report, Step};
 
 /// The supervisor's part. Mountpoints missing in a plain directory are made out here, where nothing of the command's
 /// mounts is visible, so that they can be removed again whatever becomes of its world.
-pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+pub fn run(task: &Task) -> Result<Report, Fault> {
+    let job = task.job;
     let planted = match &job.root {
         Root::Overlay { .. } => Planted::default(),
         Root::Dir(dir) => {
@@ -28,7 +25,7 @@ pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
             Planted::plant(&root, &missing)?
         }
     };
-    let report = in_new_world(job, control);
+    let report = in_new_world(task);
     let mut cleared = planted.remove();
     if let Root::Overlay { work, .. } = &job.root {
         cleared = cleared.and(clear_work(work));
@@ -44,17 +41,10 @@ pub fn run(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
     }
 }
 
-fn in_new_world(job: &Job, control: &UnixStream) -> Result<Report, Fault> {
+fn in_new_world(task: &Task) -> Result<Report, Fault> {
     // Applies to children only: the inner process becomes PID 1 of the new namespace and takes everything with it.
     sys::unshare(UnshareFlags::NEWPID).step(|| "make a process namespace".to_owned())?;
-    start_inner(control, |answer| inner(job, &answer))?.wait(control)
-}
-
-fn inner(job: &Job, answer: &OwnedFd) {
-    match prepare(job) {
-        Ok(surroundings) => tree::run_command(job, &surroundings, answer),
-        Err(fault) => tree::send(answer, &Report::Failed(fault)),
-    }
+    run_inner(task, || prepare(task.job))
 }
 
 fn prepare(job: &Job) -> Result<Surroundings, Fault> {

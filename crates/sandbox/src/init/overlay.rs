@@ -39,7 +39,9 @@ pub fn clear_work(work: &Path) -> Result<(), Fault> {
 
 fn remove_tree(dir: &Path) -> Result<(), Fault> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step(|| format!("remove {}", dir.display())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).step(|| format!("remove {}", dir.display()))
+        }
         _ => Ok(()),
     }
 }

@@ -46,13 +46,15 @@ pub fn overlay(dir: &Path) -> Result<(), Fault> {
 
 fn try_overlay(top: &Path) -> Result<(), Fault> {
     own_mounts()?;
-    Layers::open(&[top.join("lower")], &top.join("upper"), &top.join("work"))?.mount_on(&open_place(&top.join("merged"))?)?;
+    Layers::open(&[top.join("lower")], &top.join("upper"), &top.join("work"))?
+        .mount_on(&open_place(&top.join("merged"))?)?;
     fs::write(top.join("merged/file"), "x").step(|| "write through the overlay".to_owned())
 }
 
 fn own_mounts() -> Result<(), Fault> {
     sys::unshare(UnshareFlags::NEWNS).step(|| "unshare(CLONE_NEWNS)".to_owned())?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step(|| "mount(MS_PRIVATE)".to_owned())
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .step(|| "mount(MS_PRIVATE)".to_owned())
 }
 
 fn try_chroot() -> Result<(), Fault> {

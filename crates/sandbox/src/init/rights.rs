@@ -48,7 +48,8 @@ pub fn give_up(job: &Job, filter: bool) -> Result<(), Fault> {
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
     let kept = if sandboxed { held.permitted & SANDBOX } else { held.permitted };
     // Nothing is inheritable: programs with inheritable file capabilities would otherwise gain them for every user.
-    let sets = CapabilitySets { effective: kept & held.effective, permitted: kept, inheritable: CapabilitySet::empty() };
+    let sets =
+        CapabilitySets { effective: kept & held.effective, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).step(|| "give up capabilities".to_owned())
 }
 

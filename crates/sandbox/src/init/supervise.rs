@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, waitpid};
 
-use super::{emulate, namespaces, probing, seal};
+use super::command::Surroundings;
+use super::{emulate, namespaces, probing, seal, tree};
+use crate::job::Job;
 use crate::rung::Rung;
 use crate::sys;
 use crate::wire::{self, Fault, Order, Report, Step};
@@ -33,11 +35,12 @@ pub fn main(stage: &OsStr) -> i32 {
         Order::Probe => Report::Rungs(probing::rungs()),
         Order::ProbeOverlay(dir) => probing::overlay(&dir).map_or_else(Report::Failed, |()| Report::Code(0)),
         Order::Run { rung, job, cgroups } => {
-            enter_cgroups(&cgroups).and_then(|()| match rung {
-                Rung::Root => namespaces::run(&job, &control),
-                Rung::Chroot => emulate::run(&job, &control),
+            let task = Task { job: &job, cgroups: &cgroups, control: &control };
+            match rung {
+                Rung::Root => namespaces::run(&task),
+                Rung::Chroot => emulate::run(&task),
                 Rung::None => Ok(Report::Lacks("a place to run commands in".to_owned())),
-            })
+            }
             .unwrap_or_else(Report::Failed)
         }
     };
@@ -52,7 +55,11 @@ fn take_control() -> Result<UnixStream, Errno> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     rustix::process::umask(rustix::fs::Mode::empty());
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    );
     match null {
         Ok(null) => rustix::stdio::dup2_stdin(null)?,
         // A bare chroot without /dev: an empty pipe reads the same.
@@ -60,6 +67,13 @@ fn take_control() -> Result<UnixStream, Errno> {
     }
     sys::close_on_exec_from(3)?;
     Ok(UnixStream::from(control))
+}
+
+/// What the supervisor was told to do, and the socket by which it is told to stop.
+pub struct Task<'a> {
+    pub job: &'a Job,
+    cgroups: &'a [PathBuf],
+    control: &'a UnixStream,
 }
 
 fn enter_cgroups(entrances: &[PathBuf]) -> Result<(), Fault> {
@@ -74,22 +88,30 @@ fn enter_cgroups(entrances: &[PathBuf]) -> Result<(), Fault> {
 }
 
 /// The process below the supervisor, and the pipe its report comes through.
-pub struct Inner {
+struct Inner {
     pid: Pid,
     report: OwnedFd,
 }
 
-/// Forks the inner process; `work` sends its report into the pipe it is given and never comes back.
-pub fn start_inner(control: &UnixStream, work: impl FnOnce(OwnedFd)) -> Result<Inner, Fault> {
-    let (report, answer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(|| "open a pipe".to_owned())?;
+/// Forks the inner process, which prepares the root and runs the command, and waits for its end. Only from there on the
+/// limits apply: a supervisor killed for lack of memory could not clean up.
+pub fn run_inner(task: &Task, prepare: impl FnOnce() -> Result<Surroundings, Fault>) -> Result<Report, Fault> {
+    let (report, answer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(|| "open a pipe".to_owned())?;
     match sys::fork().step(|| "start the sandbox's init".to_owned())? {
-        sys::Fork::Parent(pid) => Ok(Inner { pid, report }),
+        sys::Fork::Parent(pid) => {
+            drop(answer);
+            Inner { pid, report }.wait(task.control)
+        }
         sys::Fork::Child => {
             drop(report);
             // The supervisor alone holds the socket: its end is what Kiln waits for.
-            sys::close_in_copy(control);
+            sys::close_in_copy(task.control);
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            work(answer);
+            match enter_cgroups(task.cgroups).and_then(|()| prepare()) {
+                Ok(surroundings) => tree::run_command(task.job, &surroundings, &answer),
+                Err(fault) => tree::send(&answer, &Report::Failed(fault)),
+            }
             sys::exit(0)
         }
     }
@@ -97,7 +119,7 @@ pub fn start_inner(control: &UnixStream, work: impl FnOnce(OwnedFd)) -> Result<I
 
 impl Inner {
     /// Waits for the end; kills the inner process when Kiln closes its half of the socket or dies.
-    pub fn wait(self, control: &UnixStream) -> Result<Report, Fault> {
+    fn wait(self, control: &UnixStream) -> Result<Report, Fault> {
         let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).step(|| "watch the sandbox's init".to_owned())?;
         loop {
             let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::RDHUP)];

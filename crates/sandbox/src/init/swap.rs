@@ -34,7 +34,7 @@ pub struct Swaps {
 
 enum Done {
     Planted(Planted),
-    Swapped(Swap),
+    Swapped(Box<Swap>),
 }
 
 /// One thing in place of another.
@@ -79,7 +79,10 @@ impl Swaps {
         let same = rustix::fs::fstat(&root).step(step)?.st_dev == rustix::fs::fstat(&stash).step(step)?.st_dev;
         if !same {
             let _ = fs::remove_dir(&stash_path);
-            return Err(Fault::new(step(), "the root is a mount point; isolation `chroot` needs a directory inside one"));
+            return Err(Fault::new(
+                step(),
+                "the root is a mount point; isolation `chroot` needs a directory inside one",
+            ));
         }
         Ok(Swaps { root, stash, stash_path, count: 0, done: Vec::new() })
     }
@@ -208,7 +211,7 @@ impl Swaps {
         if let Ok(after) = after {
             swap.after = after;
         }
-        self.done.push(Done::Swapped(swap));
+        self.done.push(Done::Swapped(Box::new(swap)));
         moved.and(after.map(drop))
     }
 
@@ -218,7 +221,7 @@ impl Swaps {
         while let Some(done) = self.done.pop() {
             let undone = match done {
                 Done::Planted(planted) => planted.remove(),
-                Done::Swapped(swap) => self.change_back(swap),
+                Done::Swapped(swap) => self.change_back(*swap),
             };
             result = result.and(undone);
         }
@@ -265,14 +268,16 @@ impl Swaps {
         fresh.push(".kiln-new");
         match ours {
             Some(ours) => {
-                let ours = openat(&self.stash, ours, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+                let ours = openat(&self.stash, ours, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                    .step(step)?;
                 copy_tree(&ours, parent, &fresh)?;
             }
             None => mkdirat(parent, &fresh, Mode::from_raw_mode(0o755)).step(step)?,
         }
         let old = open_inside(parent, Path::new(name), OFlags::PATH | OFlags::NOFOLLOW).step(step)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
-        let removed = if kind_of(&old).step(step)? == Kind::Dir { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let removed =
+            if kind_of(&old).step(step)? == Kind::Dir { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         removed.step(step)?;
         renameat(parent, &fresh, parent, name).step(step)
     }

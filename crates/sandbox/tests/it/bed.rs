@@ -4,9 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use kiln_sandbox::{
-    Cancel, Exit, Init, Job, OsBytes, Root, Rung, SandboxError, Stream, probe_with, run,
-};
+use kiln_sandbox::{Cancel, Exit, Init, Job, OsBytes, Root, Rung, SandboxError, Stream, probe_with, run};
 use tempfile::TempDir;
 
 /// The program whose main is the child side.
@@ -17,8 +15,11 @@ pub fn init() -> Init {
 /// The rungs that can run commands on this machine.
 pub fn rungs() -> Vec<Rung> {
     let reports = probe_with(&init());
-    let rungs: Vec<Rung> =
-        reports.iter().filter(|report| report.available && report.rung != Rung::None).map(|report| report.rung).collect();
+    let rungs: Vec<Rung> = reports
+        .iter()
+        .filter(|report| report.available && report.rung != Rung::None)
+        .map(|report| report.rung)
+        .collect();
     if rungs.is_empty() {
         eprintln!("no rung to test: {reports:?}");
     }

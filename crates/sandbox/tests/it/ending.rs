@@ -22,7 +22,10 @@ fn output_and_exit_codes_come_through() {
 #[test]
 fn much_output_is_complete_and_in_order() {
     for rung in rungs() {
-        let outcome = { let bed = Bed::new(rung); bed.sh("seq 1 100000") };
+        let outcome = {
+            let bed = Bed::new(rung);
+            bed.sh("seq 1 100000")
+        };
         let want: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
         assert!(outcome.ok() == want, "{rung}: {} of {} bytes", outcome.stdout.len(), want.len());
     }

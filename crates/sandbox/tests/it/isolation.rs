@@ -1,6 +1,6 @@
 //! What a command can and cannot do: users, capabilities, syscalls, kernel files, network, limits.
 
-use kiln_sandbox::{ExtraHost, Exit, Limits, Network, Resource, Rung, Security, Ulimit, User, hosts_file};
+use kiln_sandbox::{Exit, ExtraHost, Limits, Network, Resource, Rung, Security, Ulimit, User, hosts_file};
 
 use crate::bed::{Bed, have_root_rung, rungs};
 
@@ -72,7 +72,14 @@ fn new_namespaces_and_mounts_are_refused() {
         return;
     }
     let bed = Bed::new(Rung::Root);
-    for command in ["unshare -m true", "unshare -U true", "mount -t tmpfs none /tmp", "umount /proc", "hostname x", "chroot /proc/1/root true"] {
+    for command in [
+        "unshare -m true",
+        "unshare -U true",
+        "mount -t tmpfs none /tmp",
+        "umount /proc",
+        "hostname x",
+        "chroot /proc/1/root true",
+    ] {
         let outcome = bed.sh(command);
         assert_ne!(outcome.code(), 0, "{command}");
         let words = outcome.stderr.to_lowercase();
@@ -86,16 +93,14 @@ fn kernel_files_are_hidden_or_read_only() {
         return;
     }
     let bed = Bed::new(Rung::Root);
-    let outcome = bed.sh(
-        "for f in kcore keys timer_list interrupts latency_stats sched_debug; do
+    let outcome = bed.sh("for f in kcore keys timer_list interrupts latency_stats sched_debug; do
             [ ! -e /proc/$f ] || [ -z \"$(head -c 1 /proc/$f 2>/dev/null)\" ] || echo visible $f; done
          [ -z \"$(ls /sys/firmware 2>/dev/null)\" ] || echo firmware
          [ -z \"$(ls /proc/scsi 2>/dev/null)\" ] || echo scsi
          for f in sys/kernel/hostname sysrq-trigger irq/default_smp_affinity; do
             if [ -e /proc/$f ] && (echo h > /proc/$f) 2>/dev/null; then echo writable $f; fi; done
          touch /sys/x 2>/dev/null && echo sysfs writable
-         echo done",
-    );
+         echo done");
     assert_eq!(outcome.ok(), "done\n");
 }
 
@@ -103,11 +108,9 @@ fn kernel_files_are_hidden_or_read_only() {
 fn devices_are_the_usual_ones() {
     for rung in rungs() {
         let bed = Bed::new(rung);
-        let outcome = bed.sh(
-            "for d in null zero full random urandom tty; do [ -c /dev/$d ] || echo missing $d; done
+        let outcome = bed.sh("for d in null zero full random urandom tty; do [ -c /dev/$d ] || echo missing $d; done
              [ ! -e /dev/console ] && [ ! -e /dev/vda ] && [ ! -e /dev/kmsg ] || echo too many
-             head -c 3 /dev/zero | wc -c; echo x > /dev/null; touch /dev/shm/a && ls -ld /dev/shm | cut -c1-10",
-        );
+             head -c 3 /dev/zero | wc -c; echo x > /dev/null; touch /dev/shm/a && ls -ld /dev/shm | cut -c1-10");
         assert_eq!(outcome.ok(), "3\ndrwxrwxrwt\n", "{rung}");
     }
     if have_root_rung() {
@@ -157,7 +160,8 @@ fn the_program_cannot_be_executed_again_writable() {
 fn no_network_is_a_loopback_alone_or_a_clear_error() {
     for rung in rungs() {
         let bed = Bed::new(rung);
-        let mut job = bed.script("ip -o link | wc -l; ip -o -4 addr show lo; ping -c1 -W1 127.0.0.1 >/dev/null && echo up");
+        let mut job =
+            bed.script("ip -o link | wc -l; ip -o -4 addr show lo; ping -c1 -W1 127.0.0.1 >/dev/null && echo up");
         job.network = Network::None;
         let outcome = bed.run(&job);
         if rung == Rung::Root {
@@ -183,7 +187,11 @@ fn names_are_injected() {
         });
         let outcome = bed.run(&job);
         let text = outcome.ok();
-        assert!(text.starts_with("nameserver 192.0.2.1\n127.0.0.1\tlocalhost box\n") && text.ends_with("10.9.8.7\tdb\nbox\n"), "{text}");
+        assert!(
+            text.starts_with("nameserver 192.0.2.1\n127.0.0.1\tlocalhost box\n")
+                && text.ends_with("10.9.8.7\tdb\nbox\n"),
+            "{text}"
+        );
     }
 }
 
@@ -229,7 +237,8 @@ fn limits_hold_and_leave_no_group() {
     job.limits = Limits { memory: Some(64 << 20), ..Limits::default() };
     assert_eq!(bed.run(&job).code(), 3);
     let own = format!("kiln-run-{}-", std::process::id());
-    let left = std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("{own}*")]).output().unwrap();
+    let left =
+        std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &format!("{own}*")]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 

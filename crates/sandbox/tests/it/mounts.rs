@@ -22,7 +22,9 @@ fn a_read_only_bind_shows_the_source_and_never_changes_it() {
         fs::set_permissions(bed.path("ctx/sub/file"), fs::Permissions::from_mode(0o640)).unwrap();
         symlink("sub/file", bed.path("ctx/link")).unwrap();
         let before = dump(&bed.path("ctx"));
-        let mut job = bed.script("cat /mnt/ctx/link; stat -c %a /mnt/ctx/sub/file; echo x > /mnt/ctx/sub/file; rm -rf /mnt/ctx/sub; true");
+        let mut job = bed.script(
+            "cat /mnt/ctx/link; stat -c %a /mnt/ctx/sub/file; echo x > /mnt/ctx/sub/file; rm -rf /mnt/ctx/sub; true",
+        );
         job.mounts = vec![bind(&bed, "ctx", "/mnt/ctx", true)];
         assert_eq!(bed.run(&job).ok(), "content640\n", "{rung}");
         assert_eq!(dump(&bed.path("ctx")), before, "{rung}");
@@ -75,8 +77,11 @@ fn a_cache_on_another_file_system_is_kept_too() {
         let cache = other.path().join(rung.to_string());
         fs::create_dir(&cache).unwrap();
         fs::write(cache.join("old"), "old").unwrap();
-        let mut job = bed.script("cat /c/old; rm /c/old; mkdir -p /c/deep/er; echo new > /c/deep/er/file; chmod 600 /c/deep/er/file");
-        job.mounts = vec![Mount::Bind { source: cache.clone(), subpath: "".into(), target: "/c".into(), readonly: false }];
+        let mut job = bed.script(
+            "cat /c/old; rm /c/old; mkdir -p /c/deep/er; echo new > /c/deep/er/file; chmod 600 /c/deep/er/file",
+        );
+        job.mounts =
+            vec![Mount::Bind { source: cache.clone(), subpath: "".into(), target: "/c".into(), readonly: false }];
         assert_eq!(bed.run(&job).ok(), "old");
         assert!(!cache.join("old").exists(), "{rung}");
         assert_eq!(fs::read_to_string(cache.join("deep/er/file")).unwrap(), "new\n");
@@ -107,7 +112,13 @@ fn memory_is_empty_private_and_gone_afterwards() {
 fn secrets_are_there_for_their_user_and_nowhere_afterwards() {
     for rung in rungs() {
         let bed = Bed::new(rung);
-        let secret = Mount::File { target: "/run/secrets/token".into(), content: "s3cr3t-s3cr3t".into(), mode: 0o400, uid: 77, gid: 88 };
+        let secret = Mount::File {
+            target: "/run/secrets/token".into(),
+            content: "s3cr3t-s3cr3t".into(),
+            mode: 0o400,
+            uid: 77,
+            gid: 88,
+        };
         let mut job = bed.script("stat -c '%a %u %g' /run/secrets/token; cat /run/secrets/token");
         job.mounts = vec![secret];
         job.user = User { uid: 77, gid: 88, groups: vec![] };
@@ -115,10 +126,12 @@ fn secrets_are_there_for_their_user_and_nowhere_afterwards() {
         job.user = User { uid: 78, gid: 88, groups: vec![] };
         assert_ne!(bed.run(&job).code(), 0);
         job.user = User::default();
-        job.argv[2] = "mv /run/secrets/token /root/stolen || true; ln /run/secrets/token /root/linked || true; false".into();
+        job.argv[2] =
+            "mv /run/secrets/token /root/stolen || true; ln /run/secrets/token /root/linked || true; false".into();
         assert_eq!(bed.run(&job).code(), 1);
         assert!(!bed.image().join("run").exists() && !bed.path("upper/run").exists(), "{rung}");
-        let found = std::process::Command::new("grep").args(["-rl", "s3cr3t-s3cr3t"]).arg(bed.dir.path()).output().unwrap();
+        let found =
+            std::process::Command::new("grep").args(["-rl", "s3cr3t-s3cr3t"]).arg(bed.dir.path()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{rung}");
     }
 }
@@ -156,12 +169,14 @@ fn an_agents_socket_is_forwarded() {
         fs::copy(std::env::current_exe().unwrap(), bed.image().join("client")).unwrap();
         let mut job = bed.script("stat -c '%a %u' /run/agent; /client --exact mounts::helper_that_talks_to_an_agent --nocapture | grep -o PING");
         job.env.push((CLIENT.into(), "/run/agent".into()));
-        job.mounts = vec![Mount::Socket { source: path.clone(), target: "/run/agent".into(), mode: 0o600, uid: 5, gid: 6 }];
+        job.mounts =
+            vec![Mount::Socket { source: path.clone(), target: "/run/agent".into(), mode: 0o600, uid: 5, gid: 6 }];
         job.user = User { uid: 5, gid: 6, groups: vec![] };
         let outcome = bed.run(&job);
         assert_eq!(outcome.stdout, "600 5\nPING\n", "{rung}: {outcome:?}");
         assert!(path.exists());
-        job.mounts = vec![Mount::Socket { source: bed.path("none"), target: "/run/agent".into(), mode: 0o600, uid: 0, gid: 0 }];
+        job.mounts =
+            vec![Mount::Socket { source: bed.path("none"), target: "/run/agent".into(), mode: 0o600, uid: 0, gid: 0 }];
         assert!(bed.run(&job).error().contains("none"));
     }
 }
@@ -227,7 +242,8 @@ fn links_in_the_image_lead_nowhere_outside() {
         let before = dump(&bed.path("host"));
         let mut job = bed.script("cat /etc/resolv.conf; cat /host/resolv.conf; cat /out/cached");
         job.injection = Some(Injection { resolv_conf: Some("ours\n".into()), ..Injection::default() });
-        job.mounts = vec![Mount::File { target: "/out/cached".into(), content: "c\n".into(), mode: 0o444, uid: 0, gid: 0 }];
+        job.mounts =
+            vec![Mount::File { target: "/out/cached".into(), content: "c\n".into(), mode: 0o444, uid: 0, gid: 0 }];
         assert_eq!(bed.run(&job).ok(), "ours\nours\nc\n", "{rung}");
         assert_eq!(dump(&bed.path("host")), before, "{rung}");
         assert!(!bed.image().join("host").exists(), "{rung}");
@@ -249,12 +265,27 @@ fn a_subpath_stays_in_its_source() {
         symlink("../../../secret", bed.path("ctx/in/relative")).unwrap();
         let mut job = bed.script("cat /s");
         for subpath in ["in/relative", "../secret", "in/../../secret"] {
-            job.mounts = vec![Mount::Bind { source: bed.path("ctx"), subpath: subpath.into(), target: "/s".into(), readonly: true }];
+            job.mounts = vec![Mount::Bind {
+                source: bed.path("ctx"),
+                subpath: subpath.into(),
+                target: "/s".into(),
+                readonly: true,
+            }];
             assert_eq!(bed.run(&job).ok(), "of the context", "{rung} {subpath}");
         }
-        job.mounts = vec![Mount::Bind { source: bed.path("ctx"), subpath: "absolute".into(), target: "/s".into(), readonly: true }];
+        job.mounts = vec![Mount::Bind {
+            source: bed.path("ctx"),
+            subpath: "absolute".into(),
+            target: "/s".into(),
+            readonly: true,
+        }];
         bed.run(&job).error();
-        job.mounts = vec![Mount::Bind { source: "/proc/self".into(), subpath: "root/etc".into(), target: "/s".into(), readonly: true }];
+        job.mounts = vec![Mount::Bind {
+            source: "/proc/self".into(),
+            subpath: "root/etc".into(),
+            target: "/s".into(),
+            readonly: true,
+        }];
         bed.run(&job).error();
     }
 }
@@ -278,7 +309,11 @@ fn a_hundred_and_thirty_layers_are_one_root() {
     let mut job = bed.script("ls /files | wc -l; cat /top");
     job.root = Root::Overlay { lowers: lowers.clone(), upper: bed.path("upper"), work: bed.path("work") };
     assert_eq!(bed.run(&job).ok(), "130\n0");
-    job.root = Root::Overlay { lowers: lowers.iter().cycle().take(501).cloned().collect(), upper: bed.path("upper"), work: bed.path("work") };
+    job.root = Root::Overlay {
+        lowers: lowers.iter().cycle().take(501).cloned().collect(),
+        upper: bed.path("upper"),
+        work: bed.path("work"),
+    };
     assert!(bed.run(&job).error().contains("500"));
 }
 

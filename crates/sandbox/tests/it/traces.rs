@@ -23,7 +23,12 @@ fn loaded(bed: &Bed, script: &str) -> Job {
     });
     job.mounts = vec![
         Mount::Bind { source: bed.path("ctx"), subpath: "".into(), target: "/made/by/bind".into(), readonly: true },
-        Mount::Bind { source: bed.path("cache"), subpath: "".into(), target: "/root/.cache/deep".into(), readonly: false },
+        Mount::Bind {
+            source: bed.path("cache"),
+            subpath: "".into(),
+            target: "/root/.cache/deep".into(),
+            readonly: false,
+        },
         Mount::Tmpfs { target: "/tmp/inner".into(), size: None, mode: 0o700 },
         Mount::File { target: "/run/secrets/key".into(), content: "k".into(), mode: 0o400, uid: 0, gid: 0 },
     ];
@@ -42,7 +47,8 @@ fn a_command_that_changes_nothing_leaves_an_empty_layer() {
             assert_eq!(dump(&bed.image()), image, "{rung}");
             assert_eq!(dump(&bed.path("upper")), changes, "{rung}");
             assert_eq!(fs::read_dir(bed.path("work")).unwrap().count(), 0, "{rung}");
-            let mut names: Vec<_> = fs::read_dir(bed.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let mut names: Vec<_> =
+                fs::read_dir(bed.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
             assert_eq!(names, ["cache", "ctx", "image", "upper", "work"], "{rung}");
         }
@@ -54,7 +60,12 @@ fn a_job_that_cannot_start_leaves_an_empty_layer_too() {
     for rung in rungs() {
         let bed = Bed::new(rung);
         let mut job = loaded(&bed, "true");
-        job.mounts.push(Mount::Bind { source: bed.path("nothing"), subpath: "".into(), target: "/x".into(), readonly: true });
+        job.mounts.push(Mount::Bind {
+            source: bed.path("nothing"),
+            subpath: "".into(),
+            target: "/x".into(),
+            readonly: true,
+        });
         let before = dump(&bed.image());
         assert!(bed.run(&job).error().contains("nothing"));
         job.mounts.pop();
@@ -72,12 +83,26 @@ fn a_job_that_cannot_start_leaves_an_empty_layer_too() {
 fn what_the_command_writes_beside_mountpoints_stays_alone() {
     for rung in rungs() {
         let bed = Bed::new(rung);
-        bed.run(&loaded(&bed, "echo a > /etc/new; echo b > /made/kept; mkdir /run/lock; touch /root/.cache/deep/in-cache")).ok();
+        bed.run(&loaded(
+            &bed,
+            "echo a > /etc/new; echo b > /made/kept; mkdir /run/lock; touch /root/.cache/deep/in-cache",
+        ))
+        .ok();
         let changes = bed.changes();
         assert_eq!(fs::read_to_string(changes.join("etc/new")).unwrap(), "a\n");
         assert_eq!(fs::read_to_string(changes.join("made/kept")).unwrap(), "b\n");
         assert!(changes.join("run/lock").is_dir());
-        for gone in ["etc/resolv.conf", "etc/hosts", "etc/hostname", "made/by", "run/secrets", "proc", "sys", "dev", "tmp/inner"] {
+        for gone in [
+            "etc/resolv.conf",
+            "etc/hosts",
+            "etc/hostname",
+            "made/by",
+            "run/secrets",
+            "proc",
+            "sys",
+            "dev",
+            "tmp/inner",
+        ] {
             assert!(fs::symlink_metadata(changes.join(gone)).is_err(), "{rung}: {gone}");
         }
         assert!(fs::symlink_metadata(changes.join("root/.cache")).is_err(), "{rung}");
@@ -145,7 +170,8 @@ fn a_plain_directory_is_left_clean_by_the_root_rung_too() {
 fn a_command_that_removes_its_own_mountpoints_is_survived() {
     for rung in rungs() {
         let bed = Bed::new(rung);
-        let job = loaded(&bed, "rm -rf /made /run /root /tmp/inner /etc/resolv.conf 2>/dev/null; mkdir -p /made/by; true");
+        let job =
+            loaded(&bed, "rm -rf /made /run /root /tmp/inner /etc/resolv.conf 2>/dev/null; mkdir -p /made/by; true");
         bed.run(&job).ok();
         assert!(bed.path("cache").is_dir() && bed.path("ctx").is_dir(), "{rung}");
     }
@@ -158,7 +184,8 @@ fn descriptors_of_the_parent_do_not_reach_the_command() {
         let file = fs::File::open("/etc/passwd").unwrap();
         // As a careless library would: inheritable.
         rustix_set_inheritable(&file);
-        let script = "i=3; while [ $i -lt 64 ]; do (eval \": <&$i\") 2>/dev/null && echo open $i; i=$((i+1)); done; echo end";
+        let script =
+            "i=3; while [ $i -lt 64 ]; do (eval \": <&$i\") 2>/dev/null && echo open $i; i=$((i+1)); done; echo end";
         let outcome = bed.run(&bed.command(&["/bin/busybox", "sh", "-c", script]));
         assert_eq!(outcome.ok(), "end\n", "{rung}");
     }
@@ -176,7 +203,11 @@ fn helper_that_runs_a_job_until_it_is_killed() {
     let Ok(place) = std::env::var(HELPER) else { return };
     let (rung, mark, dir) = {
         let mut parts = place.splitn(3, ' ');
-        (parts.next().unwrap().parse::<Rung>().unwrap(), parts.next().unwrap().to_owned(), parts.next().unwrap().to_owned())
+        (
+            parts.next().unwrap().parse::<Rung>().unwrap(),
+            parts.next().unwrap().to_owned(),
+            parts.next().unwrap().to_owned(),
+        )
     };
     let dir = Path::new(&dir);
     let root = if rung == Rung::Root {
@@ -187,7 +218,8 @@ fn helper_that_runs_a_job_until_it_is_killed() {
     let script = format!("(setsid sleep {mark} &); echo up; sleep {mark}");
     let mut job = Job::new(root, ["/bin/sh", "-c", &script].map(Into::into).to_vec());
     job.user = User::default();
-    job.mounts = vec![Mount::File { target: "/run/secrets/key".into(), content: "k3y-k3y".into(), mode: 0o400, uid: 0, gid: 0 }];
+    job.mounts =
+        vec![Mount::File { target: "/run/secrets/key".into(), content: "k3y-k3y".into(), mode: 0o400, uid: 0, gid: 0 }];
     let mut out = |_: Stream, bytes: &[u8]| eprintln!("{}", String::from_utf8_lossy(bytes));
     let _ = kiln_sandbox::run(&job, rung, &init(), &mut out, &Cancel::new());
 }
@@ -205,7 +237,8 @@ fn killing_kiln_kills_the_tree_and_cleans_up() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let up = BufReader::new(kiln.stderr.take().unwrap()).lines().map_while(Result::ok).any(|line| line.contains("up"));
+        let up =
+            BufReader::new(kiln.stderr.take().unwrap()).lines().map_while(Result::ok).any(|line| line.contains("up"));
         assert!(up, "{rung}");
         assert!(!processes_with(&mark).is_empty(), "{rung}");
         kiln.kill().unwrap();
