@@ -263,3 +263,83 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::fixture::{open, tempdir};
+    use crate::unpack::break_links;
+
+    #[test]
+    fn threads_do_not_show() {
+        let dir = tempdir();
+        for n in 0..40 {
+            let below = dir.path().join(format!("d{n}/x/y"));
+            fs::create_dir_all(&below).expect("directories");
+            fs::write(below.join("f"), "f").expect("file");
+            fs::write(dir.path().join(std::ffi::OsStr::from_bytes(&[0xff, b'a' + n])), "").expect("file");
+        }
+        let one = scan_with(open(dir.path()), 1).expect("scan");
+        assert_eq!(one.len(), 40 * 5);
+        assert!(one.iter().is_sorted_by_key(|(path, _)| path.to_vec()));
+        assert_eq!(scan_with(open(dir.path()), 4).expect("scan"), one);
+        assert_eq!(one.get(b"d7/x/y/f").expect("there").size, 1);
+        assert!(one.get(b"d7/x/z").is_none() && !one.is_empty());
+        assert_eq!(one.diff(&one), Diff::default());
+    }
+
+    #[test]
+    fn every_change_shows() {
+        let dir = tempdir();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("d")).expect("directory");
+        for name in ["a", "b", "c", "d/x", "d-e", "same"] {
+            fs::write(at(name), "one").expect("file");
+        }
+        let before = scan(open(dir.path())).expect("scan");
+        let old = fs::metadata(at("a")).expect("a").modified().expect("time");
+        // As many bytes, and the old time: only the change time tells.
+        fs::write(at("a"), "two").expect("file");
+        fs::File::options().write(true).open(at("a")).expect("a").set_modified(old).expect("time");
+        fs::rename(at("b"), at("c")).expect("rename");
+        fs::remove_dir_all(at("d")).expect("removal");
+        fs::write(at("new"), "").expect("file");
+        let diff = before.diff(&scan(open(dir.path())).expect("scan"));
+        assert_eq!(diff.changed, [b"a".to_vec(), b"c".to_vec(), b"new".to_vec()]);
+        assert_eq!(diff.removed, [b"b".to_vec(), b"d".to_vec(), b"d/x".to_vec()]);
+    }
+
+    #[test]
+    fn what_is_mounted_inside_is_not_entered() {
+        if !crate::fixture::is_root() {
+            return;
+        }
+        let overlay = crate::fixture::Overlay::mount(&[]);
+        fs::write(overlay.merged().join("inside"), "").expect("file");
+        let found = scan(open(overlay.dir.path())).expect("scan");
+        assert!(found.get(b"merged").is_some() && found.get(b"upper/inside").is_some());
+        assert!(found.get(b"merged/inside").is_none());
+    }
+
+    #[test]
+    fn links_are_parted() {
+        let dir = tempdir();
+        fs::create_dir(dir.path().join("d")).expect("directory");
+        fs::write(dir.path().join("a"), "bytes").expect("file");
+        fs::hard_link(dir.path().join("a"), dir.path().join("b")).expect("link");
+        fs::hard_link(dir.path().join("a"), dir.path().join("d/c")).expect("link");
+        let before = scan(open(dir.path())).expect("scan");
+        assert_eq!(break_links(open(dir.path()), &before).expect("parted"), 2);
+        let after = scan(open(dir.path())).expect("scan");
+        assert_eq!(after.iter().map(|(path, _)| path.to_vec()).collect::<Vec<_>>(), [&b"a"[..], b"b", b"d", b"d/c"]);
+        for (path, stat) in after.iter().filter(|(_, stat)| stat.kind == FileKind::File) {
+            let was = before.get(path).expect("there");
+            assert_eq!((stat.nlink, stat.mtime, stat.size, stat.mode), (1, was.mtime, was.size, was.mode));
+        }
+        assert_eq!(after.get(b"d").expect("there").mtime, before.get(b"d").expect("there").mtime);
+        assert_eq!(break_links(open(dir.path()), &after).expect("nothing to do"), 0);
+    }
+}

@@ -62,6 +62,14 @@ pub enum ChangeError {
         /// The file.
         path: String,
     },
+    /// A time could not be set.
+    #[error("cannot set the time of {path}: {source}")]
+    Date {
+        /// The path.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The layer could not be written.
     #[error(transparent)]
     Write(LayerError),

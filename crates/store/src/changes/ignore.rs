@@ -15,8 +15,8 @@ pub struct Ignore {
 
 impl Ignore {
     /// Nothing ignored.
-    pub fn none() -> Ignore {
-        Ignore::default()
+    pub const fn none() -> Ignore {
+        Ignore { paths: BTreeSet::new(), trees: BTreeSet::new() }
     }
 
     /// Ignores what happens to `path` itself (no leading slash): `run/secrets` that the runner made for a mount.

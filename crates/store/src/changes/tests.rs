@@ -19,6 +19,12 @@ use crate::unpack::{Links, Options, unpack};
 /// A later time than that of the lower layers, to which new things are dated so that both rungs agree.
 const CLAMP: i64 = THEN + 1000;
 
+static NOTHING: Ignore = Ignore::none();
+
+/// Everything as it is.
+const OPTIONS: ChangeOptions<'static> =
+    ChangeOptions { ignore: &NOTHING, clamp_mtime: None, xattrs: OverlayXattrs::Trusted };
+
 /// One image that commands can be run on in both ways.
 struct Rungs {
     stack: Stack,
@@ -73,12 +79,12 @@ impl Rungs {
     }
 
     fn changes(&self) -> String {
-        self.layer(&Ignore::none()).0
+        self.layer(&NOTHING).0
     }
 
     /// That the layer found, put on the lower ones, makes what the command left; and what it holds.
     fn round_trip(mut self) -> String {
-        let (text, tar) = self.layer(&Ignore::none());
+        let (text, tar) = self.layer(&NOTHING);
         let want = undated(&dump(&self.overlay.merged()));
         self.stack.push(&tar);
         assert_eq!(undated(&dump_tree(&self.stack)), want, "tree");
@@ -300,7 +306,7 @@ fn what_a_layer_cannot_say_is_an_error() {
     }
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| fs::write(root.join("d/.wh.g"), "").expect("write"));
-    let (overlay, scanned) = rungs.both(&Ignore::none());
+    let (overlay, scanned) = rungs.both(&NOTHING);
     let message = overlay.err().expect("refused").to_string();
     assert_eq!(message, scanned.err().expect("refused").to_string());
     insta::assert_snapshot!(message, @"/d/.wh.g cannot be kept in a layer: names beginning with `.wh.` mean deletion there; remove or rename it in the same step");
@@ -309,10 +315,29 @@ fn what_a_layer_cannot_say_is_an_error() {
     fs::create_dir(upper.path().join("moved")).expect("directory");
     rustix::fs::setxattr(upper.path().join("moved"), "trusted.overlay.redirect", b"/d", XattrFlags::empty())
         .expect("mark");
-    let none = Ignore::none();
-    let options = ChangeOptions { ignore: &none, clamp_mtime: None, xattrs: OverlayXattrs::Trusted };
-    let refused = overlay_changes(open(upper.path()), &crate::lower::Scratch, &options).err().expect("refused");
+    let refused = overlay_changes(open(upper.path()), &crate::lower::Scratch, &OPTIONS).err().expect("refused");
     insta::assert_snapshot!(refused.to_string(), @"/moved has the mark `trusted.overlay.redirect`: overlayfs was mounted with `redirect_dir` or `metacopy`, which Kiln does not read; mount with `redirect_dir=off,metacopy=off`");
+}
+
+#[test]
+fn dates_of_the_tree_follow_the_layer() {
+    let root = tempdir();
+    let options = ChangeOptions { clamp_mtime: Some(CLAMP), ..OPTIONS };
+    let before = scan(open(root.path())).expect("scan");
+    fs::create_dir(root.path().join("d")).expect("directory");
+    fs::write(root.path().join("d/f"), "f").expect("file");
+    symlink("f", root.path().join("d/l")).expect("link");
+    set_time(&root.path().join("d/l"), THEN);
+    let scratch = crate::lower::Scratch;
+    let (mut changes, _) = scan_changes(open(root.path()), &before, &scratch, &options).expect("changes");
+    let (tar, _) = write_layer(&mut changes, Vec::new()).expect("write");
+    changes.date_tree().expect("dates");
+    let mut stack = Stack::default();
+    stack.push(&tar);
+    assert_eq!(dump(root.path()), dump_tree(&stack));
+    // A new scan from nothing finds the same without the clamp.
+    let (mut again, _) = scan_changes(open(root.path()), &before, &scratch, &OPTIONS).expect("changes");
+    assert_eq!(write_layer(&mut again, Vec::new()).expect("write").0, tar);
 }
 
 #[test]
@@ -320,10 +345,8 @@ fn files_that_change_while_they_are_read_are_noticed() {
     let root = tempdir();
     let before = scan(open(root.path())).expect("scan");
     fs::write(root.path().join("f"), "12345").expect("file");
-    let none = Ignore::none();
-    let options = ChangeOptions { ignore: &none, clamp_mtime: None, xattrs: OverlayXattrs::Trusted };
     for bytes in ["123", "1234567", "54321"] {
-        let found = scan_changes(open(root.path()), &before, &crate::lower::Scratch, &options).expect("changes");
+        let found = scan_changes(open(root.path()), &before, &crate::lower::Scratch, &OPTIONS).expect("changes");
         let mut changes = found.0;
         // The scan returns after the clock of `ctime` moved on, so even a write of as many bytes shows.
         fs::write(root.path().join("f"), bytes).expect("file");
@@ -337,16 +360,14 @@ fn an_unusable_depth_is_an_error_not_a_crash() {
     let root = tempdir();
     let before = scan(open(root.path())).expect("scan");
     let mut handle = rustix::fs::open(root.path(), rustix::fs::OFlags::PATH, Mode::empty()).expect("open");
-    for _ in 0..4096 {
+    for _ in 0..1100 {
         rustix::fs::mkdirat(&handle, "d", Mode::RWXU).expect("mkdir");
         handle = rustix::fs::openat(&handle, "d", rustix::fs::OFlags::PATH, Mode::empty()).expect("open");
     }
     drop(handle);
-    let none = Ignore::none();
-    let options = ChangeOptions { ignore: &none, clamp_mtime: None, xattrs: OverlayXattrs::Trusted };
-    let found = scan_changes(open(root.path()), &before, &crate::lower::Scratch, &options);
+    let found = scan_changes(open(root.path()), &before, &crate::lower::Scratch, &OPTIONS);
     assert!(matches!(found, Err(ChangeError::PathTooLong { .. })));
-    let overlay = overlay_changes(open(root.path()), &crate::lower::Scratch, &options);
+    let overlay = overlay_changes(open(root.path()), &crate::lower::Scratch, &OPTIONS);
     assert!(matches!(overlay, Err(ChangeError::PathTooLong { .. })));
     // `TempDir` would need a stack frame for each level.
     let removed = std::process::Command::new("rm").arg("-rf").arg(root.path()).status().expect("rm");

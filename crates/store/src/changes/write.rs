@@ -5,6 +5,8 @@ use std::io::Write;
 use kiln_oci::entry::EntryKind;
 use kiln_oci::index::LayerIndex;
 use kiln_oci::layer::{LayerError, LayerWriter};
+use kiln_oci::name::split;
+use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
 
 use super::error::{ChangeError, read};
 use super::{ChangedEntry, Changes};
@@ -22,6 +24,28 @@ pub fn write_layer<W: Write>(changes: &mut Changes, to: W) -> Result<(W, LayerIn
 }
 
 impl Changes {
+    /// Dates what is in the tree as the layer's entries are, where `SOURCE_DATE_EPOCH` made those older: a later
+    /// command that leaves a file as it is must not find it newer than the layer says. After [`write_layer`].
+    ///
+    /// # Errors
+    /// A time cannot be set.
+    pub fn date_tree(&mut self) -> Result<(), ChangeError> {
+        // Parents come first, and setting a child's time leaves its parent's alone.
+        for changed in &self.entries {
+            if changed.stat.is_none_or(|stat| stat.mtime.secs <= changed.entry.meta.mtime.secs) {
+                continue;
+            }
+            let path = &changed.entry.path;
+            let at = Timespec { tv_sec: changed.entry.meta.mtime.secs, tv_nsec: 0 };
+            let times = Timestamps { last_access: at, last_modification: at };
+            let (parent, name) = split(path);
+            let dir = self.tree.dir(parent).map_err(read(path))?;
+            utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| ChangeError::Date { path: shown(path), source: errno.into() })?;
+        }
+        Ok(())
+    }
+
     /// Appends all entries to a layer being written.
     ///
     /// # Errors

@@ -170,8 +170,7 @@ impl<'a> Applier<'a> {
             return self.note_root();
         }
         self.note_root()?;
-        let mut missing: Vec<&[u8]> =
-            ancestors(path).take_while(|dir| !self.is_own_dir(dir)).collect();
+        let mut missing: Vec<&[u8]> = ancestors(path).take_while(|dir| !self.is_own_dir(dir)).collect();
         while let Some(dir) = missing.pop() {
             self.imply_dir(dir)?;
         }

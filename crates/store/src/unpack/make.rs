@@ -177,7 +177,7 @@ impl Maker {
         })
     }
 
-    fn date_at(&self, spot: Spot<'_>, mtime: Mtime) -> Result<(), UnpackError> {
+    pub(super) fn date_at(&self, spot: Spot<'_>, mtime: Mtime) -> Result<(), UnpackError> {
         utimensat(spot.dir, spot.name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(set_time(spot.path))
     }
 }

@@ -9,13 +9,15 @@
 //! from the same pass. The caller checks the layer's digest by giving a
 //! [`HashReader`](kiln_oci::digest::HashReader), and keeps the directory only if it is right.
 //!
-//! [`apply`](self) entries in order    `make` the system calls    `whiteouts` `links` `finish` the special cases
+//! `apply` entries in order    `resolve` where they go    `make` the system calls
+//! `whiteouts` `links` `finish` the special cases    [`break_links`] parts the hard links of a root
 
 mod apply;
 mod error;
 mod finish;
 mod links;
 mod make;
+mod part;
 mod resolve;
 mod whiteouts;
 
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use kiln_oci::Digest;
 use kiln_oci::entry::{Entry, EntryKind, Meta};
 use kiln_oci::index::{IndexedEntry, LayerIndex};
-use kiln_oci::layer::LayerReader;
+use kiln_oci::layer::{LayerReader, ReadOptions};
 use kiln_oci::tree::Tree;
 
 use crate::beneath::{Beneath, shown};
@@ -39,6 +41,7 @@ use crate::lower::Lower;
 use crate::reader::{Content, entry_kind};
 use apply::Applier;
 pub use error::UnpackError;
+pub use part::break_links;
 
 /// What the target directory is for.
 #[derive(Clone, Copy)]
@@ -106,13 +109,16 @@ pub struct Options<'a> {
     pub devices: Devices,
     /// Owners and capabilities.
     pub owners: Owners,
+    /// How much is accepted, and whether the tar is a layer or a user's archive, which has no whiteouts.
+    pub read: ReadOptions,
 }
 
 impl<'a> Options<'a> {
     /// Everything as the layer says, in a directory of its own for overlayfs.
     pub fn overlay(lower: Option<&'a dyn Lower>) -> Options<'a> {
         let flavour = Flavour::OverlayLower { xattrs: OverlayXattrs::Trusted, lower };
-        Options { flavour, links: Links::Keep, devices: Devices::Create, owners: Owners::Keep }
+        let read = ReadOptions::default();
+        Options { flavour, links: Links::Keep, devices: Devices::Create, owners: Owners::Keep, read }
     }
 
     /// Everything as the layer says, over what is there.
@@ -140,7 +146,7 @@ pub struct Unpacked {
 pub fn unpack(tar: impl Read, target: impl AsFd, options: &Options<'_>) -> Result<Unpacked, UnpackError> {
     let read = |source| UnpackError::ReadLayer { source };
     let mut applier = open(target, options)?;
-    let mut reader = LayerReader::new(tar);
+    let mut reader = LayerReader::with_options(tar, options.read);
     let mut entries = Vec::new();
     while let Some(mut found) = reader.next_entry().map_err(read)? {
         let nothing = Entry { path: Vec::new(), kind: EntryKind::Dir, meta: Meta::default() };
@@ -185,6 +191,29 @@ pub fn unpack_tree(
                 applier.put(&entry, &mut body)?;
             }
         }
+    }
+    applier.finish()
+}
+
+/// Fills the directory `target` from entries and a way to open the bytes of each file: files that are in no layer yet.
+///
+/// # Errors
+/// As [`unpack`]; `open_body` failing is reported as reading the file.
+pub fn unpack_entries(
+    entries: impl IntoIterator<Item = Entry>,
+    mut open_body: impl FnMut(&Entry) -> std::io::Result<Box<dyn Read>>,
+    target: impl AsFd,
+    options: &Options<'_>,
+) -> Result<(), UnpackError> {
+    let mut applier = open(target, options)?;
+    for entry in entries {
+        let mut body: Box<dyn Read> = match entry.kind {
+            EntryKind::File { size } if size > 0 => {
+                open_body(&entry).map_err(|source| UnpackError::ReadBody { path: shown(&entry.path), source })?
+            }
+            _ => Box::new(std::io::empty()),
+        };
+        applier.put(&entry, &mut body)?;
     }
     applier.finish()
 }

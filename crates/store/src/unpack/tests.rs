@@ -390,6 +390,17 @@ fn many_entries_and_deep_paths() {
 }
 
 #[test]
+fn an_archive_has_no_whiteouts() {
+    let tar = Layer::new().file("a", 0o644, "").whiteout("a").tar();
+    let dir = tempdir();
+    let options = Options { read: ReadOptions::archive(), ..Options::merged() };
+    let refused = unpack(tar.as_slice(), open(dir.path()), &options).expect_err("refused").to_string();
+    assert!(refused.contains(".wh.a"), "{refused}");
+    let few = Options { read: ReadOptions { max_entries: 1, ..ReadOptions::default() }, ..Options::merged() };
+    assert!(matches!(unpack(tar.as_slice(), open(dir.path()), &few), Err(UnpackError::ReadLayer { .. })));
+}
+
+#[test]
 fn the_marks_of_overlayfs() {
     if !is_root() {
         return;

@@ -150,7 +150,7 @@ proptest! {
                     let (overlay, root) = (rungs.overlay.merged(), rungs.root.path());
                     assert_eq!(command.run(&overlay), command.run(root), "{command:?}");
                 }
-                let (_, tar) = rungs.layer(&Ignore::none());
+                let (_, tar) = rungs.layer(&NOTHING);
                 layers.push(tar);
                 let mut stack = Stack::default();
                 layers.iter().for_each(|tar| stack.push(tar));
