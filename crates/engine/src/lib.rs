@@ -1,1 +1,32 @@
-//! stub
+//! Doing it: what was planned is resolved, scheduled, run and published.
+//!
+//! [`world`] answers the planner's questions     [`schedule`] decides what runs and when
+//! [`step`] one file per kind of step            [`copy`] layers of files, written without unpacking anything
+//! [`context`] trees that files are copied from  [`rootfs`] layers as directories and trees
+//! [`images`] where images come from             [`fetch`] URLs and Git repositories
+//! [`build`] all of it in a row                  [`output`] where an image goes
+//! [`transfer`] images between store and registry [`archive`] images in files
+//! [`event`] what happens, as it happens         [`session`] what a build works with
+//!
+//! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod context;
+pub mod copy;
+pub mod error;
+pub mod event;
+pub mod fetch;
+pub mod images;
+pub mod layout;
+pub mod output;
+pub mod rootfs;
+pub mod schedule;
+pub mod session;
+pub mod step;
+pub mod users;
+pub mod world;
+
+pub use build::{Built, Image, build};
+pub use error::{EngineError, Result};
+pub use session::{Session, Settings};

@@ -1,2 +1,35 @@
-//! stub
-fn main() {}
+//! The kiln binary: one file per verb in [`cmd`], errors in words and codes in [`error`], events for people and
+//! programs in [`progress`], what every verb needs in [`surroundings`].
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cmd;
+mod error;
+mod options;
+mod progress;
+mod surroundings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A command of a build starts as a copy of this program, before anything else of it.
+    kiln_sandbox::init_main_if_called();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let code = if e.use_stderr() { error::USAGE } else { 0 };
+            // Nothing can be done about a terminal that is gone.
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    match cmd::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            e.print();
+            ExitCode::from(e.code())
+        }
+    }
+}

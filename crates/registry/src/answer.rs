@@ -35,7 +35,7 @@ struct Entry {
 }
 
 /// Reads the refusal out of a response, up to a limit; a body that breaks off is used as far as it came.
-pub(crate) async fn read(mut response: Response) -> Answer {
+pub(crate) async fn read(mut response: Response) -> Box<Answer> {
     let status = response.status().as_u16();
     let mut body = Vec::new();
     while body.len() < MAX_BODY {
@@ -45,7 +45,7 @@ pub(crate) async fn read(mut response: Response) -> Answer {
         }
     }
     body.truncate(MAX_BODY);
-    parse(status, &body)
+    Box::new(parse(status, &body))
 }
 
 /// The refusal in `body`.

@@ -283,7 +283,7 @@ pub(crate) async fn next_chunk(
 pub(crate) fn refusal(
     endpoint: &Endpoint,
     what: &str,
-    answer: Answer,
+    answer: Box<Answer>,
     retry_after: Option<Duration>,
     logged_in: bool,
 ) -> RegistryError {

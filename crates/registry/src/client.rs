@@ -107,6 +107,19 @@ impl Client {
         self.run(self.core.blob(reference, descriptor, sink, progress))
     }
 
+    /// Fetches a plain URL of at most `limit` bytes into `sink`; `None` if the server says that `etag` is still right.
+    /// User and password in the URL become a login; nothing of them is ever shown.
+    pub fn fetch_url(
+        &self,
+        url: &str,
+        etag: Option<&str>,
+        limit: u64,
+        sink: &mut dyn BlobSink,
+        progress: &dyn Fn(u64),
+    ) -> Result<Option<crate::fetch::UrlHead>, RegistryError> {
+        self.run(self.core.fetch_url(url, etag, limit, sink, progress))
+    }
+
     /// Whether the repository has a blob. Mirrors are not asked.
     pub fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
         let scopes = [Scope::repository(&reference.repository, &["pull"])];

@@ -106,7 +106,7 @@ pub enum RegistryError {
         /// What was wanted.
         what: String,
         /// What it said.
-        answer: Answer,
+        answer: Box<Answer>,
         /// Whether credentials were used.
         logged_in: bool,
     },
@@ -118,7 +118,7 @@ pub enum RegistryError {
         /// The token server.
         realm: String,
         /// What it said.
-        answer: Answer,
+        answer: Box<Answer>,
         /// Whether credentials were used.
         logged_in: bool,
     },
@@ -138,7 +138,7 @@ pub enum RegistryError {
         /// What was wanted.
         what: String,
         /// What it said.
-        answer: Answer,
+        answer: Box<Answer>,
     },
     /// Too many requests, and waiting is not sensible.
     #[error("{host} limits the rate of requests ({what}): {answer}")]
@@ -148,7 +148,7 @@ pub enum RegistryError {
         /// What was wanted.
         what: String,
         /// What it said.
-        answer: Answer,
+        answer: Box<Answer>,
         /// How long it asked to wait, if it said so.
         retry_after: Option<Duration>,
     },
@@ -160,7 +160,7 @@ pub enum RegistryError {
         /// What was wanted.
         what: String,
         /// What it said.
-        answer: Answer,
+        answer: Box<Answer>,
     },
     /// An answer that is not the protocol.
     #[error("{host} answers {what} wrongly: {why}")]
@@ -202,9 +202,9 @@ pub enum RegistryError {
         /// What was wanted.
         what: String,
         /// The digest asked for.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of what came.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The length is not what the descriptor says.
     #[error("{host} sends {actual} bytes for {what}, not the expected {expected}")]
@@ -230,9 +230,9 @@ pub enum RegistryError {
     #[error("the manifest to push has digest {actual}, the reference says {expected}")]
     PushDigest {
         /// The digest in the reference.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of the bytes.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// What was downloaded could not be stored.
     #[error("cannot store blob {digest}: {source}")]
@@ -247,6 +247,14 @@ pub enum RegistryError {
     Source {
         /// The blob.
         digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was fetched from a URL cannot be kept.
+    #[error("cannot keep {what}: {source}")]
+    Keep {
+        /// The path of the URL.
+        what: String,
         /// Why.
         source: io::Error,
     },

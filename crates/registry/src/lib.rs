@@ -9,6 +9,8 @@
 //! [`credentials`] where secrets are      `auth` challenges and tokens         `call` one request, with login and retries
 //! `manifest` `listing` documents         `pull` blobs in                      `push` `upload` blobs out
 //!
+//! `fetch` plain URLs
+//!
 //! Adding a request: a method in the module of its noun that builds a `Call`, and its blocking twin in [`client`].
 #![forbid(unsafe_code)]
 
@@ -20,6 +22,7 @@ pub mod config;
 pub mod credentials;
 mod endpoint;
 pub mod error;
+mod fetch;
 mod listing;
 mod manifest;
 mod pull;
@@ -33,6 +36,7 @@ pub use client::Client;
 pub use config::{ClientCert, Config, HostCa, Mirror, Proxies};
 pub use credentials::{Credential, Credentials, LoginStore, Secret};
 pub use error::{Answer, RegistryError};
+pub use fetch::UrlHead;
 pub use manifest::FetchedManifest;
 pub use pull::BlobSink;
 pub use push::{MountOutcome, PushOutcome};

@@ -127,7 +127,7 @@ impl Core {
             None => Digest::of(&bytes),
         };
         if let Some(expected) = reference.digest.clone().filter(|d| *d != digest) {
-            return Err(RegistryError::PushDigest { expected, actual: digest });
+            return Err(RegistryError::PushDigest { expected: expected.into(), actual: digest.into() });
         }
         let what = name(reference);
         let endpoint = self.endpoint(&reference.registry)?;
@@ -144,9 +144,12 @@ impl Core {
         call.body = bytes;
         let reply = self.call(&endpoint, &call).await?.expect(&[200, 201, 202], &endpoint, &what).await?;
         match announced_digest(&reply).filter(|stored| stored.algorithm() == digest.algorithm() && *stored != digest) {
-            Some(actual) => {
-                Err(RegistryError::DigestMismatch { host: endpoint.host.clone(), what, expected: digest, actual })
-            }
+            Some(actual) => Err(RegistryError::DigestMismatch {
+                host: endpoint.host.clone(),
+                what,
+                expected: digest.into(),
+                actual: actual.into(),
+            }),
             None => Ok(digest),
         }
     }
@@ -199,7 +202,12 @@ fn verify(
         let actual = digest_like(expected, bytes);
         if actual != *expected {
             let (host, what) = (endpoint.host.clone(), what.to_owned());
-            return Err(RegistryError::DigestMismatch { host, what, expected: expected.clone(), actual });
+            return Err(RegistryError::DigestMismatch {
+                host,
+                what,
+                expected: expected.clone().into(),
+                actual: actual.into(),
+            });
         }
     }
     Ok(reference.digest.clone().unwrap_or_else(|| Digest::of(bytes)))

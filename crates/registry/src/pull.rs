@@ -253,7 +253,12 @@ fn verify(endpoint: &Endpoint, what: &str, download: &mut Download<'_>) -> Resul
     }
     let pieced = download.pieced;
     download.reset()?;
-    let error = RegistryError::DigestMismatch { host: endpoint.host.clone(), what: what.to_owned(), expected, actual };
+    let error = RegistryError::DigestMismatch {
+        host: endpoint.host.clone(),
+        what: what.to_owned(),
+        expected: expected.into(),
+        actual: actual.into(),
+    };
     Err(if pieced { Failure::soon(error) } else { error.into() })
 }
 

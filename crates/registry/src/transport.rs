@@ -209,10 +209,10 @@ fn names(url: &Url, authority: &str) -> Vec<String> {
 /// A failure of the connection, in words.
 pub(crate) fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure {
     let (host, what) = (host.to_owned(), what.to_owned());
-    if let Some(tls) = tls_error(error) {
-        if matches!(tls, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) {
-            return RegistryError::Untrusted { host, why: tls.to_string() }.into();
-        }
+    if let Some(tls @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) =
+        tls_error(error)
+    {
+        return RegistryError::Untrusted { host, why: tls.to_string() }.into();
     }
     let again = if error.is_connect() { Again::Unreachable } else { Again::Soon };
     Failure { error: RegistryError::Connect { host, what, why: innermost(error) }, again }

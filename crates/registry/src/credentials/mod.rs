@@ -262,7 +262,7 @@ mod tests {
             "XDG_RUNTIME_DIR" => Some(at("run")),
             _ => None,
         })
-        .with("given:1", Credential::basic("given", "p"));
+        .with("given:1", Credential::basic("given", "hunter2"));
         let user = |host: &str| match credentials.find(host, "x").unwrap() {
             Some(Credential::Basic { username, .. }) => username,
             other => format!("{other:?}"),
@@ -271,6 +271,6 @@ mod tests {
             ["a", "b", "c", "d", "given:1", "e"].map(user),
             ["env", "file", "docker", "podman", "given", "None"]
         );
-        assert!(!format!("{credentials:?}").contains("password"));
+        assert!(!format!("{credentials:?}").contains("hunter2"));
     }
 }

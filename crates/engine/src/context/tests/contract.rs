@@ -35,8 +35,10 @@ pub(super) fn layers(nodes: Vec<(&str, Node)>) -> LayerSource {
     LayerSource::of(tree, Box::new(Bytes))
 }
 
+type Sources = Vec<(&'static str, Box<dyn Source>)>;
+
 /// The same tree in each kind of source: `a/f` and `a/link -> f`, `a-b`, `top -> /a`.
-fn sources() -> (Vec<(&'static str, Box<dyn Source>)>, Tree) {
+fn sources() -> (Sources, Tree) {
     let tree =
         Tree::of(&["a/f", "a/link -> f", "a-b", "top -> /a"]).mode("a/f", 0o755).mode("a", 0o700).mode("a-b", 0o644);
     let dir = tree.source();

@@ -1,0 +1,133 @@
+//! From a Dockerfile to images in the store: one call for each platform, the arrows of the pipeline in a row.
+
+use std::collections::BTreeMap;
+
+use kiln_oci::config::History;
+use kiln_oci::manifest::Annotations;
+use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Mtime, Platform, media, time};
+use kiln_plan::{Facts, Options, Plan};
+use kiln_spec::ast::Dockerfile;
+
+use crate::error::Result;
+use crate::rootfs::Layer;
+use crate::schedule::{self, Reports};
+use crate::session::Session;
+use crate::world;
+
+/// An image that was made: its documents are in the store, its layers there or with those who provide them.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What it is for.
+    pub platform: Platform,
+    /// Its manifest's descriptor, with the platform.
+    pub descriptor: Descriptor,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The manifest's bytes.
+    pub manifest_bytes: Vec<u8>,
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A finished build for one platform.
+#[derive(Debug)]
+pub struct Built {
+    /// The image.
+    pub image: Image,
+    /// What was planned.
+    pub plan: Plan,
+    /// How each step went.
+    pub reports: Reports,
+}
+
+/// Builds for one platform.
+///
+/// # Errors
+/// Mistakes in the Dockerfile, a failing step, or anything on the way.
+pub fn build(file: &Dockerfile, options: &Options, annotations: &Annotations, session: &Session) -> Result<Built> {
+    let (plan, facts) = world::plan(file, options, session)?;
+    run(plan, &facts, annotations, session)
+}
+
+/// Runs what was planned and makes an image of it.
+///
+/// # Errors
+/// A failing step, or a store that cannot be written.
+pub fn run(plan: Plan, facts: &Facts, annotations: &Annotations, session: &Session) -> Result<Built> {
+    for warning in &plan.warnings {
+        session.warn(&warning.message);
+    }
+    let reports = schedule::run(&plan, facts, session)?;
+    let made = reports.iter().filter_map(|(id, r)| r.layer.clone().map(|l| (*id, l))).collect();
+    let layers = schedule::layers_of(&plan, plan.result, &made);
+    let image = assemble(&plan, &reports, layers, annotations, session)?;
+    Ok(Built { image, plan, reports })
+}
+
+fn assemble(
+    plan: &Plan,
+    reports: &Reports,
+    layers: Vec<Layer>,
+    annotations: &Annotations,
+    session: &Session,
+) -> Result<Image> {
+    let mut config = plan.config.clone();
+    config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
+    let created: Vec<String> =
+        plan.chain(plan.result).iter().filter_map(|id| reports.get(id).and_then(|r| r.created.clone())).collect();
+    date(&mut config, plan.base_history, &created, session);
+    let config_bytes = serde_json::to_vec(&config).unwrap_or_default();
+    session.store.put(&config_bytes)?;
+    let layer_descriptor = |l: &Layer| {
+        let blob = &l.blob;
+        Descriptor { media_type: media::to_oci(&blob.media_type).to_owned(), platform: None, ..blob.clone() }
+    };
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media::OCI_MANIFEST.to_owned()),
+        artifact_type: None,
+        config: Descriptor::of(media::OCI_CONFIG, &config_bytes),
+        layers: layers.iter().map(layer_descriptor).collect(),
+        subject: None,
+        annotations: annotations.clone(),
+    };
+    let manifest_bytes = serde_json::to_vec(&manifest).unwrap_or_default();
+    session.store.put(&manifest_bytes)?;
+    let platform = config.platform();
+    let mut descriptor = Descriptor::of(media::OCI_MANIFEST, &manifest_bytes);
+    descriptor.platform = Some(platform.clone());
+    Ok(Image { platform, descriptor, manifest, manifest_bytes, config, layers })
+}
+
+/// Dates the history this build added, as BuildKit does: a layer when it was made, a change of configuration at the
+/// time of the layer before it, or of the first new layer if none came before; the image at its last entry's time.
+fn date(config: &mut ImageConfig, base_history: usize, made: &[String], session: &Session) {
+    let epoch = session.settings.source_date_epoch.map(|secs| time::rfc3339(Mtime::secs(secs)));
+    let now = || epoch.clone().unwrap_or_else(|| time::rfc3339(Mtime::secs(session.settings.now)));
+    let base_time = config.history[..base_history].iter().rev().find_map(|h| h.created.clone());
+    let mut times = made.iter();
+    let mut current = made.first().cloned().or(base_time).unwrap_or_else(now);
+    for entry in &mut config.history[base_history..] {
+        if !entry.empty_layer
+            && let Some(time) = times.next()
+        {
+            current.clone_from(time);
+        }
+        entry.created = Some(epoch.clone().unwrap_or_else(|| current.clone()));
+    }
+    let last = config.history.iter().rev().find_map(|h: &History| h.created.clone());
+    config.created = Some(epoch.clone().or(last).unwrap_or_else(now));
+}
+
+/// The blobs of images that are not documents: configurations and layers, each once.
+pub fn blobs(images: &[Image]) -> Vec<Descriptor> {
+    let mut seen: BTreeMap<Digest, Descriptor> = BTreeMap::new();
+    for image in images {
+        for descriptor in image.manifest.layers.iter().chain([&image.manifest.config]) {
+            seen.entry(descriptor.digest.clone()).or_insert_with(|| descriptor.clone());
+        }
+    }
+    seen.into_values().collect()
+}

@@ -1,0 +1,176 @@
+//! What can fail while an image is made, moved or written.
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_oci::layer::LayerError;
+use kiln_oci::{Digest, Platform};
+use kiln_plan::StepId;
+use kiln_registry::RegistryError;
+use kiln_sandbox::SandboxError;
+use kiln_spec::diag::Diagnostic;
+use kiln_spec::source::Span;
+use kiln_store::StoreError;
+
+/// Why a build, or an operation on images, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The Dockerfile has mistakes; each says where.
+    #[error("the Dockerfile has mistakes")]
+    Dockerfile(Vec<Diagnostic>),
+    /// A command ended with a code other than 0.
+    #[error("`{title}` did not complete: exit code {code}")]
+    RunFailed {
+        /// The step.
+        step: StepId,
+        /// Its title.
+        title: String,
+        /// The instruction.
+        span: Span,
+        /// The command's exit code; 128 + n for signal n.
+        code: i32,
+        /// What else is known: killed by which signal, out of memory.
+        why: Option<String>,
+        /// The last lines it wrote.
+        tail: Vec<String>,
+    },
+    /// A step cannot be done.
+    #[error("`{title}`: {message}")]
+    Step {
+        /// Its title.
+        title: String,
+        /// The instruction.
+        span: Span,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] Box<RegistryError>),
+    /// A command could not be started.
+    #[error("`{title}`: {source}")]
+    Sandbox {
+        /// The step.
+        title: String,
+        /// Why.
+        #[source]
+        source: Box<SandboxError>,
+    },
+    /// A layer cannot be read.
+    #[error("layer {digest}: {source}")]
+    Layer {
+        /// Its blob or diff id.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// A layer cannot be unpacked, compared or written.
+    #[error("layer {digest}: {message}")]
+    LayerFiles {
+        /// Its diff id or blob.
+        digest: String,
+        /// Why.
+        message: String,
+    },
+    /// A blob's uncompressed content is not what the image says.
+    #[error("layer {digest}: its content is {found}, but the image says {expected}")]
+    DiffId {
+        /// The blob.
+        digest: Digest,
+        /// What the configuration lists.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// An image that is there cannot be used.
+    #[error("image `{name}`: {message}")]
+    Image {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// No image of this name.
+    #[error("no image `{0}` in the store")]
+    NoSuchImage(String),
+    /// An index without an image for the platform.
+    #[error("image `{name}` has nothing for {platform}; it has {}", if have.is_empty() { "no platforms".to_owned() } else { have.join(", ") })]
+    NoPlatform {
+        /// Its name.
+        name: String,
+        /// What was asked for.
+        platform: Platform,
+        /// What there is.
+        have: Vec<String>,
+    },
+    /// A build context cannot be read.
+    #[error("{0}")]
+    Context(String),
+    /// A URL cannot be fetched.
+    #[error("cannot fetch {url}: {message}")]
+    Fetch {
+        /// The URL, without credentials.
+        url: String,
+        /// Why.
+        message: String,
+    },
+    /// Git failed.
+    #[error("git: {remote}: {message}")]
+    Git {
+        /// The remote, without credentials.
+        remote: String,
+        /// Why.
+        message: String,
+    },
+    /// A file or directory the user named cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried, as a verb with its object.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive is not what it should be.
+    #[error("{name}: {message}")]
+    Archive {
+        /// The file, or `standard input`.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Something asked for is not supported.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The user stopped it.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What the functions of this crate return.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+impl From<RegistryError> for EngineError {
+    fn from(e: RegistryError) -> Self {
+        match e {
+            RegistryError::Cancelled => EngineError::Cancelled,
+            other => EngineError::Registry(Box::new(other)),
+        }
+    }
+}
+
+impl EngineError {
+    /// An error about a file of the user.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> EngineError {
+        let path = path.into();
+        move |source| EngineError::File { action, path, source }
+    }
+}

@@ -1,0 +1,157 @@
+//! OCI image layouts that are not Kiln's store: read as a source, written as an output.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use kiln_oci::{Descriptor, Digest, Index};
+use kiln_store::Store;
+
+use crate::error::{EngineError, Result};
+use crate::images::MAX_DOCUMENT;
+
+/// What a text such as `dir:tag`, `dir@sha256:…` or `dir` means.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The manifest or index it names.
+    pub descriptor: Descriptor,
+}
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+impl Layout {
+    /// Finds the image a text names.
+    ///
+    /// # Errors
+    /// When there is no layout, or no single image of that name in it.
+    pub fn find(text: &str) -> Result<Layout> {
+        let (dir, wanted) = split(text);
+        let index = index(&dir)?;
+        let matches = |d: &&Descriptor| match &wanted {
+            Wanted::Only => true,
+            Wanted::Tag(tag) => {
+                d.annotations.get(REF_NAME).is_some_and(|n| n == tag || n.ends_with(&format!(":{tag}")))
+            }
+            Wanted::Digest(digest) => d.digest == *digest,
+        };
+        let found: Vec<&Descriptor> = index.manifests.iter().filter(matches).collect();
+        match found[..] {
+            [one] => Ok(Layout { dir, descriptor: one.clone() }),
+            [] => Err(bad(text, "the layout has no such image")),
+            _ => Err(bad(text, "the layout has several images: name one with `:TAG` or `@DIGEST`")),
+        }
+    }
+}
+
+enum Wanted {
+    Only,
+    Tag(String),
+    Digest(Digest),
+}
+
+fn split(text: &str) -> (PathBuf, Wanted) {
+    if let Some((dir, digest)) = text.split_once('@')
+        && let Ok(digest) = digest.parse()
+    {
+        return (PathBuf::from(dir), Wanted::Digest(digest));
+    }
+    match text.rsplit_once(':') {
+        Some((dir, tag)) if !tag.contains('/') && !Path::new(text).exists() => {
+            (PathBuf::from(dir), Wanted::Tag(tag.to_owned()))
+        }
+        _ => (PathBuf::from(text), Wanted::Only),
+    }
+}
+
+fn bad(name: impl Into<String>, message: impl ToString) -> EngineError {
+    EngineError::Image { name: name.into(), message: message.to_string() }
+}
+
+/// The `index.json` of a layout.
+///
+/// # Errors
+/// When `dir` is not a layout.
+pub fn index(dir: &Path) -> Result<Index> {
+    let path = dir.join("index.json");
+    let mut bytes = Vec::new();
+    let file = File::open(&path).map_err(EngineError::file("read the OCI layout", &path))?;
+    file.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(EngineError::file("read the OCI layout", &path))?;
+    serde_json::from_slice(&bytes).map_err(|e| bad(path.display().to_string(), e))
+}
+
+fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
+    dir.join("blobs").join(digest.algorithm()).join(digest.hex())
+}
+
+/// A document of a layout, verified.
+///
+/// # Errors
+/// When it is missing, too large, or not what its digest says.
+pub fn read(dir: &Path, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    let path = blob_path(dir, &descriptor.digest);
+    let file = File::open(&path).map_err(EngineError::file("read the blob", &path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(EngineError::file("read the blob", &path))?;
+    let mut hasher = descriptor.digest.hasher();
+    hasher.update(&bytes);
+    match hasher.finish() == descriptor.digest {
+        true => Ok(bytes),
+        false => Err(bad(path.display().to_string(), "the blob is not what its digest says")),
+    }
+}
+
+/// Copies a blob of a layout into the store, verified.
+///
+/// # Errors
+/// When it is missing or not what its digest says.
+pub fn copy(dir: &Path, descriptor: &Descriptor, store: &Store) -> Result<()> {
+    let path = blob_path(dir, &descriptor.digest);
+    let mut file = File::open(&path).map_err(EngineError::file("read the blob", &path))?;
+    let mut writer = store.blob_writer()?.limit(descriptor.size);
+    std::io::copy(&mut file, &mut writer).map_err(EngineError::file("copy the blob", &path))?;
+    writer.commit(Some(&descriptor.digest), Some(descriptor.size))?;
+    Ok(())
+}
+
+/// Writes a layout of `images` (name and descriptor) at `dir`, which is empty or not there; blobs come from `store`.
+///
+/// # Errors
+/// When something is in the way, or a file cannot be written.
+pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Digest], store: &Store) -> Result<()> {
+    let failed = |path: &Path| EngineError::file("write the OCI layout", path.to_path_buf());
+    if dir.read_dir().is_ok_and(|mut d| d.next().is_some()) && !dir.join("oci-layout").exists() {
+        let source = std::io::Error::other("the directory is not empty and no OCI layout");
+        return Err(failed(dir)(source));
+    }
+    let mut merged = if dir.join("index.json").exists() { index(dir)? } else { Index::new(Vec::new()) };
+    for digest in blobs {
+        let to = blob_path(dir, digest);
+        std::fs::create_dir_all(to.parent().unwrap_or(dir)).map_err(failed(&to))?;
+        if !to.exists() {
+            let temp = to.with_extension("partial");
+            let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed(&temp))?);
+            std::io::copy(&mut store.open_blob(digest)?, &mut out).map_err(failed(&temp))?;
+            out.flush().map_err(failed(&temp))?;
+            std::fs::rename(&temp, &to).map_err(failed(&to))?;
+        }
+    }
+    for (name, descriptor) in images {
+        let mut entry = descriptor.clone();
+        if let Some(name) = name {
+            entry.annotations.insert(REF_NAME.to_owned(), name.clone());
+            merged.manifests.retain(|d| d.annotations.get(REF_NAME) != Some(name));
+        } else {
+            merged.manifests.retain(|d| d.digest != entry.digest);
+        }
+        merged.manifests.push(entry);
+    }
+    let marker = dir.join("oci-layout");
+    std::fs::write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed(&marker))?;
+    let temp = dir.join("index.json.partial");
+    let bytes = serde_json::to_vec(&merged).unwrap_or_default();
+    std::fs::write(&temp, bytes).map_err(failed(&temp))?;
+    let to = dir.join("index.json");
+    std::fs::rename(&temp, &to).map_err(failed(&to))
+}

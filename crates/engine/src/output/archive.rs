@@ -1,0 +1,124 @@
+//! Images in one file, and OCI layouts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Cursor, Read, Write};
+use std::path::Path;
+
+use kiln_oci::archive::{self, ArchiveImage, Member};
+use kiln_oci::layer::LayerWriter;
+use kiln_oci::{Entry, EntryKind, Meta, Mtime, Reference};
+use kiln_store::Store;
+
+use super::{Artifact, Dest};
+use crate::build;
+use crate::error::{EngineError, Result};
+use crate::layout;
+use crate::session::Session;
+
+/// Writes an archive of what was built.
+///
+/// # Errors
+/// When a blob cannot be had or the file cannot be written.
+pub fn publish(names: &[Reference], dest: &Dest, docker: bool, artifact: &Artifact, session: &Session) -> Result<()> {
+    for descriptor in build::blobs(&artifact.images) {
+        session.images.fetch(&descriptor)?;
+    }
+    let mut documents = BTreeMap::from([(artifact.root.digest.clone(), artifact.root_bytes.clone())]);
+    documents.extend(artifact.images.iter().map(|i| (i.descriptor.digest.clone(), i.manifest_bytes.clone())));
+    let image = ArchiveImage {
+        names: names.to_vec(),
+        root: artifact.root.clone(),
+        documents,
+        manifests: artifact.images.iter().map(|i| i.manifest.clone()).collect(),
+    };
+    write_to(dest, |out| write(&[image], docker, &session.store, out, &|| session.check_cancelled()))
+}
+
+/// Writes an OCI layout of what was built, or adds it to one.
+///
+/// # Errors
+/// When a blob cannot be had or a file cannot be written.
+pub fn layout(names: &[Reference], dest: &Path, artifact: &Artifact, session: &Session) -> Result<()> {
+    let mut blobs = Vec::new();
+    for descriptor in build::blobs(&artifact.images) {
+        session.images.fetch(&descriptor)?;
+        blobs.push(descriptor.digest);
+    }
+    blobs.extend(artifact.images.iter().map(|i| i.descriptor.digest.clone()));
+    if !blobs.contains(&artifact.root.digest) {
+        blobs.push(artifact.root.digest.clone());
+    }
+    std::fs::create_dir_all(dest).map_err(EngineError::file("make the OCI layout", dest))?;
+    let mut images: Vec<_> =
+        names.iter().map(|n| (n.tag_or_latest().map(str::to_owned), artifact.root.clone())).collect();
+    if images.is_empty() {
+        images.push((None, artifact.root.clone()));
+    }
+    layout::write(dest, &images, &blobs, &session.store)
+}
+
+/// Writes images whose blobs are all in the store as one archive.
+///
+/// # Errors
+/// When a blob cannot be read or the file cannot be written.
+pub fn write(
+    images: &[ArchiveImage],
+    docker: bool,
+    store: &Store,
+    out: &mut dyn Write,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let failed = |message: String| EngineError::Archive { name: "the archive".to_owned(), message };
+    let members = archive::members(images, docker).map_err(|e| failed(e.to_string()))?;
+    let mut writer = LayerWriter::new(out);
+    for member in members {
+        check()?;
+        let (path, kind, mode, mut body): (String, EntryKind, u32, Box<dyn Read>) = match member {
+            Member::Dir { path } => (path, EntryKind::Dir, 0o755, Box::new(io::empty())),
+            Member::Document { path, bytes } => {
+                let size = bytes.len() as u64;
+                (path, EntryKind::File { size }, 0o644, Box::new(Cursor::new(bytes)))
+            }
+            Member::Blob { path, digest, size } => {
+                let file = store.open_blob(&digest)?;
+                (path, EntryKind::File { size }, 0o644, Box::new(file))
+            }
+        };
+        let entry = Entry { path: path.into_bytes(), kind, meta: Meta { mtime: Mtime::secs(0), ..Meta::mode(mode) } };
+        writer.append(&entry, &mut body).map_err(|e| failed(e.to_string()))?;
+    }
+    writer.finish().map_err(|e| failed(e.to_string()))?.flush().map_err(|e| failed(e.to_string()))
+}
+
+/// Opens a destination, so that a file is seen only once it is whole.
+///
+/// # Errors
+/// When it cannot be written, or what `f` says.
+pub fn write_to(dest: &Dest, f: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let path = match dest {
+        Dest::Stdout => {
+            let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+            f(&mut out)?;
+            return out.flush().map_err(EngineError::file("write", "standard output"));
+        }
+        Dest::Path(path) => path,
+    };
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |e| EngineError::file("write", path.clone())(e);
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    // A device or pipe the user named is written to as it is.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        let mut out = BufWriter::with_capacity(256 << 10, File::options().write(true).open(path).map_err(failed)?);
+        f(&mut out)?;
+        return out.flush().map_err(failed);
+    }
+    let temp = tempfile::Builder::new().prefix(".kiln-").tempfile_in(dir).map_err(failed)?;
+    let mut out = BufWriter::with_capacity(256 << 10, temp);
+    f(&mut out)?;
+    let temp = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+    temp.as_file().set_permissions(mode).map_err(failed)?;
+    temp.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Where an image goes: several places at once, each from the same layers.
+//!
+//! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
+//! [`files`] the file system itself, as a directory or a tar
+
+pub mod archive;
+pub mod files;
+pub mod image;
+pub mod registry;
+
+use std::path::PathBuf;
+
+use kiln_oci::manifest::Annotations;
+use kiln_oci::{Descriptor, Index, Reference, media};
+
+use crate::build::Image;
+use crate::error::Result;
+use crate::session::Session;
+
+/// A file or directory, or standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dest {
+    /// Standard output.
+    Stdout,
+    /// A path.
+    Path(PathBuf),
+}
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Names in the store.
+    Image {
+        /// The names; without one, the image is only kept as long as nothing prunes it.
+        names: Vec<Reference>,
+    },
+    /// A push to registries.
+    Registry {
+        /// The names.
+        names: Vec<Reference>,
+    },
+    /// An archive of an OCI layout.
+    OciArchive {
+        /// The names in it.
+        names: Vec<Reference>,
+        /// Where to.
+        dest: Dest,
+    },
+    /// A directory with an OCI layout.
+    OciLayout {
+        /// The names in it.
+        names: Vec<Reference>,
+        /// Where to.
+        dest: PathBuf,
+    },
+    /// An archive that `docker load` reads.
+    DockerArchive {
+        /// The names in it.
+        names: Vec<Reference>,
+        /// Where to.
+        dest: Dest,
+    },
+    /// The files of the image in a directory.
+    Local {
+        /// Where to.
+        dest: PathBuf,
+    },
+    /// The files of the image as a tar.
+    Tar {
+        /// Where to.
+        dest: Dest,
+    },
+}
+
+/// What images are called together: one manifest, or an index over several.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// One image a platform.
+    pub images: Vec<Image>,
+    /// The manifest of the only image, or the index.
+    pub root: Descriptor,
+    /// The bytes of the root.
+    pub root_bytes: Vec<u8>,
+}
+
+impl Artifact {
+    /// Joins images; with `always_index`, an index is made even over a single one.
+    ///
+    /// # Errors
+    /// When the index cannot be kept in the store.
+    pub fn new(
+        images: Vec<Image>,
+        annotations: &Annotations,
+        always_index: bool,
+        session: &Session,
+    ) -> Result<Artifact> {
+        if let ([only], false) = (&images[..], always_index) {
+            let (root, root_bytes) = (only.descriptor.clone(), only.manifest_bytes.clone());
+            return Ok(Artifact { images, root, root_bytes });
+        }
+        let mut index = Index::new(images.iter().map(|i| i.descriptor.clone()).collect());
+        index.annotations.clone_from(annotations);
+        let root_bytes = serde_json::to_vec(&index).unwrap_or_default();
+        session.store.put(&root_bytes)?;
+        let root = Descriptor::of(media::OCI_INDEX, &root_bytes);
+        Ok(Artifact { images, root, root_bytes })
+    }
+}
+
+/// Writes an artifact to one place.
+///
+/// # Errors
+/// When the place cannot be written, or a blob cannot be had.
+pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Result<()> {
+    session.check_cancelled()?;
+    match output {
+        Output::Image { names } => image::publish(names, artifact, session),
+        Output::Registry { names } => registry::publish(names, artifact, session),
+        Output::OciArchive { names, dest } => archive::publish(names, dest, false, artifact, session),
+        Output::DockerArchive { names, dest } => archive::publish(names, dest, true, artifact, session),
+        Output::OciLayout { names, dest } => archive::layout(names, dest, artifact, session),
+        Output::Local { dest } => files::local(dest, artifact, session),
+        Output::Tar { dest } => files::tar(dest, artifact, session),
+    }
+}

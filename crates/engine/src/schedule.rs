@@ -1,0 +1,355 @@
+//! Which steps run, and when.
+//!
+//! First the plan is walked from its result: a step whose layer is in the cache is not run, and what only it would
+//! have read is not looked at. Then what is left runs, each step as soon as all it needs is there, as many at once as
+//! there are jobs. One thread waits for the others and decides; they only work.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use kiln_oci::{Digest, Mtime, time};
+use kiln_plan::facts::{Facts, Files, Select};
+use kiln_plan::key::{self, Identity, Inputs};
+use kiln_plan::step::{Op, Origin};
+use kiln_plan::{Key, Plan, StepId};
+use serde::{Deserialize, Serialize};
+
+use crate::context;
+use crate::error::{EngineError, Result};
+use crate::event::{Done, Event};
+use crate::rootfs::Layer;
+use crate::session::Session;
+use crate::step::{self, Work};
+
+/// The kind of a step's record in the store's cache.
+const KIND: &str = "step";
+
+/// What the cache remembers of a step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    diff_id: Digest,
+    blob: kiln_oci::Descriptor,
+    created: String,
+}
+
+/// How a step went, for the summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// Which.
+    pub step: StepId,
+    /// What it is.
+    pub title: String,
+    /// How it ended.
+    pub done: Done,
+    /// How long it took.
+    pub took: Duration,
+    /// Its layer.
+    pub layer: Option<Layer>,
+    /// When its layer was made, RFC 3339.
+    pub created: Option<String>,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// The first step that failed; what was running is stopped or waited for.
+pub fn run(plan: &Plan, facts: &Facts, session: &Session) -> Result<Reports> {
+    let mut schedule = Schedule::new(plan, facts, session);
+    schedule.look_up();
+    schedule.work()?;
+    Ok(schedule.reports)
+}
+
+/// What is known of each finished step.
+pub type Reports = BTreeMap<StepId, StepReport>;
+
+/// Layers of finished steps that make one.
+type Made = Mutex<HashMap<StepId, Layer>>;
+
+struct Schedule<'a> {
+    plan: &'a Plan,
+    facts: &'a Facts,
+    session: &'a Session,
+    layers: Arc<Made>,
+    reports: Reports,
+    /// Steps to run.
+    todo: BTreeSet<StepId>,
+}
+
+struct Outcome {
+    step: StepId,
+    result: Result<(Layer, String, Done)>,
+    took: Duration,
+}
+
+impl<'a> Schedule<'a> {
+    fn new(plan: &'a Plan, facts: &'a Facts, session: &'a Session) -> Schedule<'a> {
+        Schedule { plan, facts, session, layers: Arc::default(), reports: Reports::new(), todo: BTreeSet::new() }
+    }
+
+    /// Finds, from the result downwards, what the cache has and what must run.
+    fn look_up(&mut self) {
+        let mut wanted = vec![self.plan.result];
+        let mut seen = BTreeSet::new();
+        while let Some(id) = wanted.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let step = self.plan.step(id);
+            // The layers below are part of what this step stands for, whether it runs or not.
+            wanted.extend(step.parent);
+            if !step.op.makes_layer() {
+                self.finish_base(id);
+                continue;
+            }
+            let started = Instant::now();
+            let found = if step.no_cache { None } else { find(self.session, &step.key) };
+            match found {
+                Some((layer, created)) => self.finish(id, layer, created, Done::Cached, started.elapsed()),
+                None => {
+                    wanted.extend(&step.reads);
+                    self.todo.insert(id);
+                }
+            }
+        }
+    }
+
+    fn finish_base(&mut self, id: StepId) {
+        let step = self.plan.step(id);
+        let report = StepReport {
+            step: id,
+            title: step.title.clone(),
+            done: Done::Cached,
+            took: Duration::ZERO,
+            layer: None,
+            created: None,
+        };
+        if matches!(step.op, Op::Image(_)) {
+            let (title, took) = (&*step.title, Duration::ZERO);
+            self.session.events.event(&Event::StepDone { step: id, title, done: Done::Ran, took, size: None });
+        }
+        self.reports.insert(id, report);
+    }
+
+    fn finish(&mut self, id: StepId, layer: Layer, created: String, done: Done, took: Duration) {
+        let title = self.plan.step(id).title.clone();
+        let size = Some(layer.blob.size);
+        self.session.events.event(&Event::StepDone { step: id, title: &title, done, took, size });
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, layer.clone());
+        let (layer, created) = (Some(layer), Some(created));
+        self.reports.insert(id, StepReport { step: id, title, done, took, layer, created });
+    }
+
+    /// Runs what is to be done.
+    fn work(&mut self) -> Result<()> {
+        let mut waiting = self.dependencies();
+        let mut ready: BTreeSet<StepId> =
+            waiting.iter().filter(|(_, needs)| needs.is_empty()).map(|(id, _)| *id).collect();
+        let (sender, outcomes) = mpsc::channel::<Outcome>();
+        let (plan, facts, session, jobs) = (self.plan, self.facts, self.session, self.session.settings.jobs.max(1));
+        // Steps that are equal (the same key) run once: the others wait for the first.
+        let mut running: BTreeMap<Key, StepId> = BTreeMap::new();
+        let mut held: BTreeMap<Key, Vec<StepId>> = BTreeMap::new();
+        let mut failure: Option<EngineError> = None;
+        std::thread::scope(|scope| {
+            loop {
+                while failure.is_none() && running.len() < jobs {
+                    let Some(id) = ready.pop_first() else { break };
+                    let key = plan.step(id).key;
+                    if running.contains_key(&key) {
+                        held.entry(key).or_default().push(id);
+                        continue;
+                    }
+                    running.insert(key, id);
+                    let made = self.layers.clone();
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        let started = Instant::now();
+                        let result = one(plan, facts, session, id, &made);
+                        // The receiver lives until every worker has reported.
+                        let _ = sender.send(Outcome { step: id, result, took: started.elapsed() });
+                    });
+                }
+                if running.is_empty() {
+                    break;
+                }
+                let Ok(outcome) = outcomes.recv() else { break };
+                let key = plan.step(outcome.step).key;
+                running.remove(&key);
+                match outcome.result {
+                    Ok((layer, created, done)) => {
+                        let mut finished = vec![(outcome.step, done, outcome.took)];
+                        finished.extend(
+                            held.remove(&key)
+                                .unwrap_or_default()
+                                .into_iter()
+                                .map(|id| (id, Done::Shared, Duration::ZERO)),
+                        );
+                        for (id, done, took) in finished {
+                            self.finish(id, layer.clone(), created.clone(), done, took);
+                            waiting.remove(&id);
+                            for (other, needs) in &mut waiting {
+                                if needs.remove(&id) && needs.is_empty() {
+                                    ready.insert(*other);
+                                }
+                            }
+                        }
+                    }
+                    Err(e) => {
+                        let title = &*plan.step(outcome.step).title;
+                        session.events.event(&Event::StepFailed { step: outcome.step, title, took: outcome.took });
+                        // Others are stopped; that they were is no news.
+                        if failure.is_none() {
+                            session.cancel.cancel();
+                            failure = Some(e);
+                        }
+                    }
+                }
+            }
+        });
+        match failure {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+
+    /// For each step to run, the steps to run that must be done before it.
+    fn dependencies(&self) -> BTreeMap<StepId, BTreeSet<StepId>> {
+        let mut nearest: HashMap<StepId, Option<StepId>> = HashMap::new();
+        let mut waiting = BTreeMap::new();
+        // A plan lists every step after what it needs, so one pass finds the nearest running step at or below each.
+        for index in 0..self.plan.steps.len() {
+            let id = StepId(index);
+            let step = self.plan.step(id);
+            let below = step.parent.and_then(|p| nearest.get(&p).copied().flatten());
+            if !self.todo.contains(&id) {
+                nearest.insert(id, below);
+                continue;
+            }
+            let reads = step.reads.iter().filter_map(|r| nearest.get(r).copied().flatten());
+            waiting.insert(id, below.into_iter().chain(reads).collect());
+            nearest.insert(id, Some(id));
+        }
+        waiting
+    }
+}
+
+/// The layers of a step's file system, lowest first.
+pub fn layers_of(plan: &Plan, id: StepId, made: &HashMap<StepId, Layer>) -> Vec<Layer> {
+    let mut layers = Vec::new();
+    for id in plan.chain(id) {
+        match &plan.step(id).op {
+            Op::Image(image) => {
+                let ids = image.config.rootfs.diff_ids.iter();
+                layers.extend(ids.zip(&image.layers).map(|(d, b)| Layer { diff_id: d.clone(), blob: b.clone() }));
+            }
+            _ => layers.extend(made.get(&id).cloned()),
+        }
+    }
+    layers
+}
+
+/// Runs one step, unless its content key or another process makes that unnecessary.
+fn one(plan: &Plan, facts: &Facts, session: &Session, id: StepId, made: &Made) -> Result<(Layer, String, Done)> {
+    let step = plan.step(id);
+    let layers = |id: StepId| layers_of(plan, id, &made.lock().unwrap_or_else(PoisonError::into_inner));
+    let work = Work { session, plan, id, layers: &layers };
+    session.events.event(&Event::StepStarted { step: id, title: &step.title });
+    // Another process with the same step is waited for, and its layer taken.
+    let cancelled = || session.cancel.is_cancelled();
+    let lock = session.store.lock(&format!("step-{}", step.key), &cancelled);
+    let _lock = lock.map_err(|e| if cancelled() { EngineError::Cancelled } else { e.into() })?;
+    if !step.no_cache
+        && let Some((layer, created)) = find(session, &step.key)
+    {
+        return Ok((layer, created, Done::Cached));
+    }
+    let content_key = content_key(&work, facts)?;
+    if !step.no_cache
+        && let Some((layer, created)) = find(session, &content_key)
+    {
+        keep(session, &step.key, &layer, &created)?;
+        return Ok((layer, created, Done::Cached));
+    }
+    let layer = step::execute(&work)?;
+    let created = match session.settings.source_date_epoch {
+        Some(secs) => time::rfc3339(Mtime::secs(secs)),
+        None => time::rfc3339(now()),
+    };
+    keep(session, &step.key, &layer, &created)?;
+    keep(session, &content_key, &layer, &created)?;
+    Ok((layer, created, Done::Ran))
+}
+
+fn now() -> Mtime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Mtime { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
+}
+
+/// The record of a step, if its layer is really here.
+fn find(session: &Session, key: &Key) -> Option<(Layer, String)> {
+    let bytes = session.store.cache_get(KIND, &key.to_string())?;
+    let record: Record = serde_json::from_slice(&bytes).ok()?;
+    let here = session.store.blob_size(&record.blob.digest) == Some(record.blob.size);
+    here.then_some((Layer { diff_id: record.diff_id, blob: record.blob }, record.created))
+}
+
+fn keep(session: &Session, key: &Key, layer: &Layer, created: &str) -> Result<()> {
+    let (diff_id, blob) = (layer.diff_id.clone(), layer.blob.clone());
+    let record = Record { version: 1, diff_id, blob, created: created.to_owned() };
+    let bytes = serde_json::to_vec(&record).unwrap_or_default();
+    Ok(session.store.cache_put(KIND, &key.to_string(), &bytes)?)
+}
+
+/// The key of a step whose inputs exist: they are named by what they hold.
+fn content_key(work: &Work<'_>, facts: &Facts) -> Result<Key> {
+    let inputs = Contents { work, facts, failed: Mutex::default() };
+    let key = key::of(&work.step().op, &work.plan.platform, &inputs);
+    match inputs.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(e) => Err(e),
+        None => Ok(key),
+    }
+}
+
+struct Contents<'a> {
+    work: &'a Work<'a>,
+    facts: &'a Facts,
+    failed: Mutex<Option<EngineError>>,
+}
+
+impl Inputs for Contents<'_> {
+    fn parent(&self) -> Identity {
+        let ids = step::diff_ids(&self.work.below());
+        Identity::Content(key::chain(&ids).0)
+    }
+
+    fn files(&self, origin: &Origin, select: &Select) -> Identity {
+        let hash = || -> Result<[u8; 32]> {
+            let id = match origin {
+                Origin::Step(id) => id,
+                Origin::Context(context) => {
+                    let query = Files { context: context.clone(), select: select.clone() };
+                    return Ok(self.facts.files.get(&query).map_or([0; 32], |f| f.hash.0));
+                }
+            };
+            if matches!(self.work.step().op, Op::Run(_)) {
+                // A command may read anything of a mounted stage; its layers name all of it without reading it.
+                let ids = step::diff_ids(&(self.work.layers)(*id));
+                return Ok(key::chain(&ids).0);
+            }
+            let source = self.work.source(origin)?;
+            let selection = context::select(&*source, select).map_err(|e| self.work.failed(e.to_string()))?;
+            let hash = context::hash_selection(&*source, &selection).map_err(|e| self.work.failed(e.to_string()))?;
+            Ok(hash.0)
+        };
+        match hash() {
+            Ok(hash) => Identity::Content(hash),
+            Err(e) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                Identity::Nothing
+            }
+        }
+    }
+}

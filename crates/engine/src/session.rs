@@ -1,0 +1,168 @@
+//! All that a build works with, made once and shared by its threads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_oci::compress::Compression;
+use kiln_oci::digest::Digest;
+use kiln_plan::facts::ContextId;
+use kiln_sandbox::{Cancel, Init, Limits, Rung};
+use kiln_store::Store;
+
+use crate::context::Source;
+use crate::error::{EngineError, Result};
+use crate::event::{Event, Events};
+use crate::images::Images;
+use crate::rootfs::Roots;
+use crate::step::PrivateRoot;
+
+/// A secret, where `--secret` says it is. It is read when a command needs it, and kept nowhere.
+#[derive(Clone)]
+pub enum Secret {
+    /// A file.
+    File(PathBuf),
+    /// A value taken from Kiln's own environment.
+    Value(Arc<[u8]>),
+}
+
+/// Largest secret, as BuildKit has it.
+const MAX_SECRET: u64 = 500 << 10;
+
+impl Secret {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When its file cannot be read or is too large.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        match self {
+            Secret::Value(bytes) => Ok(bytes.to_vec()),
+            Secret::File(path) => {
+                let failed = |e| EngineError::file("read the secret", path.clone())(e);
+                let size = std::fs::metadata(path).map_err(failed)?.len();
+                if size > MAX_SECRET {
+                    return Err(failed(std::io::Error::other("a secret may have 500 KiB at the most")));
+                }
+                std::fs::read(path).map_err(failed)
+            }
+        }
+    }
+}
+
+/// How a build is to be done, as far as its result does not depend on it.
+pub struct Settings {
+    /// The rung of isolation for commands.
+    pub rung: Rung,
+    /// How commands are started.
+    pub init: Init,
+    /// How many steps run at once.
+    pub jobs: usize,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// `--secret`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: sockets of agents.
+    pub ssh: BTreeMap<String, PathBuf>,
+    /// Bounds for commands.
+    pub limits: Limits,
+    /// Seconds since the epoch now: the time of directories made on the way, and of history.
+    pub now: i64,
+    /// `SOURCE_DATE_EPOCH`.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// A build's surroundings.
+pub struct Session {
+    /// Where layers and records are.
+    pub store: Store,
+    /// Where images come from.
+    pub images: Arc<Images>,
+    /// Layers as files.
+    pub roots: Arc<Roots>,
+    /// Build contexts.
+    pub contexts: BTreeMap<ContextId, Arc<dyn Source>>,
+    /// How to do it.
+    pub settings: Settings,
+    /// Who is told.
+    pub events: Arc<dyn Events>,
+    /// Set when the user stops it.
+    pub cancel: Cancel,
+    /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
+    pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
+}
+
+impl Session {
+    /// A build context.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn context(&self, id: &ContextId) -> Result<&Arc<dyn Source>> {
+        self.contexts.get(id).ok_or_else(|| {
+            EngineError::Context(match id {
+                ContextId::Main => "this build has no context: give a directory, `.` for the current one".to_owned(),
+                ContextId::Named(name) => format!("there is no build context `{name}`"),
+            })
+        })
+    }
+
+    /// Threads a compressor may use beside others at work.
+    pub fn compress_threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Fails if the user has stopped the build.
+    ///
+    /// # Errors
+    /// [`EngineError::Cancelled`].
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Tells the user something, together with what the store has noticed.
+    pub fn warn(&self, text: &str) {
+        self.events.event(&Event::Warning(text));
+    }
+
+    /// Takes a private root that holds exactly these layers, if one is kept.
+    pub fn take_private_root(&self, layers: &[Digest]) -> Option<PrivateRoot> {
+        self.private_roots.lock().unwrap_or_else(PoisonError::into_inner).remove(layers)
+    }
+
+    /// Keeps a private root for the next command.
+    pub fn keep_private_root(&self, layers: Vec<Digest>, root: PrivateRoot) {
+        self.private_roots.lock().unwrap_or_else(PoisonError::into_inner).insert(layers, root);
+    }
+}
+
+impl Session {
+    /// A session that only fetches what a build will be made from; it runs no steps.
+    pub fn for_fetching(
+        store: Store,
+        images: Arc<Images>,
+        roots: Arc<Roots>,
+        events: Arc<dyn Events>,
+        cancel: Cancel,
+    ) -> Session {
+        let settings = Settings {
+            rung: Rung::None,
+            init: Init::default(),
+            jobs: 1,
+            compression: Compression::default(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            limits: Limits::default(),
+            now: 0,
+            source_date_epoch: None,
+        };
+        Session {
+            store,
+            images,
+            roots,
+            contexts: BTreeMap::new(),
+            settings,
+            events,
+            cancel,
+            private_roots: Mutex::default(),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Effects: one file per kind of step. What a step starts from and what comes out are layers; nothing here decides
+//! whether a step runs.
+
+mod copy;
+mod mkdir;
+mod mounts;
+mod run;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use kiln_oci::Digest;
+use kiln_oci::blob::{LayerDigests, LayerSink};
+use kiln_oci::index::LayerIndex;
+use kiln_oci::layer::LayerWriter;
+use kiln_plan::step::{Op, Origin, Step};
+use kiln_plan::{Plan, StepId};
+use kiln_store::{BlobWriter, LayerRecord};
+
+use crate::context::{LayerSource, Source};
+use crate::copy::dest::{CopyError, Emitted};
+use crate::error::{EngineError, Result};
+use crate::rootfs::{Layer, Root, chain_text};
+use crate::session::Session;
+pub use run::PrivateRoot;
+
+/// What a step may look at while it runs.
+pub struct Work<'a> {
+    /// The build.
+    pub session: &'a Session,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Which step.
+    pub id: StepId,
+    /// The layers of every step it needs.
+    pub layers: &'a (dyn Fn(StepId) -> Vec<Layer> + Sync),
+}
+
+impl Work<'_> {
+    /// The step.
+    pub fn step(&self) -> &Step {
+        self.plan.step(self.id)
+    }
+
+    /// The layers the step starts from.
+    pub fn below(&self) -> Vec<Layer> {
+        self.step().parent.map(|p| (self.layers)(p)).unwrap_or_default()
+    }
+
+    /// The tree of a step this one needs.
+    pub fn root(&self, id: StepId) -> Result<Root> {
+        self.session.roots.tree(&(self.layers)(id))
+    }
+
+    /// The tree files are copied from.
+    pub fn source(&self, origin: &Origin) -> Result<Arc<dyn Source>> {
+        match origin {
+            Origin::Context(id) => self.session.context(id).cloned(),
+            Origin::Step(id) => Ok(Arc::new(LayerSource::new(self.root(*id)?))),
+        }
+    }
+
+    /// An error of this step.
+    pub fn failed(&self, message: impl Into<String>) -> EngineError {
+        let step = self.step();
+        EngineError::Step { title: step.title.clone(), span: step.span, message: message.into(), hint: None }
+    }
+
+    fn copy_failed(&self, e: &CopyError) -> EngineError {
+        self.failed(chain_text(e))
+    }
+
+    /// A writer of this step's layer.
+    fn sink(&self) -> Result<LayerSink<BlobWriter>> {
+        let blob = self.session.store.raw_blob_writer()?;
+        Ok(LayerSink::new(blob, self.session.settings.compression, self.session.compress_threads()))
+    }
+
+    /// Ends a layer: its blob and listing are in the store.
+    fn commit(&self, sink: LayerSink<BlobWriter>, index: LayerIndex) -> Result<Layer> {
+        let (blob, digests) = sink.finish().map_err(|e| self.failed(format!("cannot write the layer: {e}")))?;
+        blob.commit_hashed(digests.digest.clone())?;
+        self.session.roots.keep_index(&digests.diff_id, index)?;
+        self.session.store.record_layer(&record(&digests))?;
+        Ok(Layer { diff_id: digests.diff_id.clone(), blob: digests.descriptor(false) })
+    }
+
+    /// Writes entries as this step's layer.
+    fn write(&self, entries: Vec<Emitted>) -> Result<Layer> {
+        let cannot = |what: &[u8], e: &dyn std::fmt::Display| {
+            self.failed(format!("cannot read `/{}`: {e}", kiln_oci::name::escape(what)))
+        };
+        let mut writer = LayerWriter::indexed(self.sink()?);
+        for Emitted { entry, body } in entries {
+            self.session.check_cancelled()?;
+            let mut bytes = body.open().map_err(|e| cannot(&entry.path, &e))?;
+            writer.append(&entry, &mut bytes).map_err(|e| cannot(&entry.path, &e))?;
+        }
+        let (mut sink, index) = writer.finish_indexed().map_err(|e| self.failed(e.to_string()))?;
+        sink.flush().map_err(|e| self.failed(e.to_string()))?;
+        self.commit(sink, index)
+    }
+}
+
+fn record(digests: &LayerDigests) -> LayerRecord {
+    LayerRecord {
+        diff_id: digests.diff_id.clone(),
+        digest: digests.digest.clone(),
+        size: digests.size,
+        media_type: digests.media_type(false).to_owned(),
+    }
+}
+
+/// Does a step, and returns its layer.
+///
+/// # Errors
+/// What the step ran into.
+pub fn execute(work: &Work<'_>) -> Result<Layer> {
+    work.session.check_cancelled()?;
+    match &work.step().op {
+        Op::Run(op) => run::execute(work, op),
+        Op::Copy(op) => copy::execute(work, op),
+        Op::Mkdir(op) => mkdir::execute(work, op),
+        // These start a stage and have layers from the beginning.
+        Op::Scratch | Op::Image(_) => Err(work.failed("this step has nothing to do")),
+    }
+}
+
+/// The diff ids of some layers.
+pub fn diff_ids(layers: &[Layer]) -> Vec<Digest> {
+    layers.iter().map(|l| l.diff_id.clone()).collect()
+}

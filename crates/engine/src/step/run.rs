@@ -1,0 +1,308 @@
+//! `RUN`: a command on the file system below, and what it changed as a layer.
+//!
+//! On the rung `root` the layers below are lower directories of an overlay and the changes are its upper directory;
+//! on the rung `chroot` they are unpacked into a private directory, and the changes are found by comparing a scan
+//! from before with one from after. Both give the same layer.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+
+use kiln_oci::{Entry, EntryKind};
+use kiln_plan::step::{Network, RunOp};
+use kiln_sandbox::{
+    self as sandbox, Exit, ExtraHost, Injection, Job, OsBytes, Resource, Root, Rung, Security, Ulimit, User,
+};
+use kiln_store::SnapshotDraft;
+use kiln_store::changes::{self, ChangeOptions, Changes, Ignore};
+use kiln_store::scan::{self, Snapshot};
+use kiln_store::unpack::{self, Links, Options};
+
+use super::{Work, diff_ids, mounts};
+use crate::copy::dest::{Dest, Style};
+use crate::copy::{emit, place};
+use crate::error::{EngineError, Result};
+use crate::event::{Event, Stream};
+use crate::rootfs::{Layer, chain_text};
+use crate::users;
+
+/// How many of a failing command's last lines are shown with the error.
+const TAIL_LINES: usize = 20;
+/// The host name a command sees.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// A root directory of the rung `chroot`, with its state when it was last looked at.
+pub struct PrivateRoot {
+    draft: SnapshotDraft,
+    scanned: Option<Snapshot>,
+}
+
+/// Runs the command.
+pub fn execute(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
+    match work.session.settings.rung {
+        Rung::Root => on_overlay(work, op),
+        Rung::Chroot => in_private_root(work, op),
+        _ => Err(EngineError::Step {
+            title: work.step().title.clone(),
+            span: work.step().span,
+            message: "RUN needs an isolation that can run commands, and this one is `none`".to_owned(),
+            hint: Some("see what this machine allows: kiln doctor build".to_owned()),
+        }),
+    }
+}
+
+fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
+    let below = work.below();
+    let root = work.session.roots.tree(&below)?;
+    let mut lowers = work.session.roots.lowers(&below)?;
+    let draft = work.session.store.begin_snapshot()?;
+    if lowers.is_empty() {
+        lowers.push(mounts::empty_dir(&draft)?);
+    }
+    like_root(&root, draft.fs())?;
+    make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)))?;
+    let (upper, work_dir) = (draft.fs().to_path_buf(), draft.work().to_path_buf());
+    run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir })?;
+    let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
+    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
+    let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed(chain_text(&e)))?;
+    let layer = write(work, &mut changes)?;
+    drop(changes);
+    draft.commit(&layer.diff_id)?;
+    Ok(layer)
+}
+
+/// The mode, owner and time of the image's root for the directory that stands for it.
+fn like_root(root: &crate::rootfs::Root, dir: &std::path::Path) -> Result<()> {
+    let meta = &root.tree.root().meta;
+    let failed = |e| EngineError::file("set up", dir)(e);
+    chown(dir, Some(meta.uid), Some(meta.gid)).map_err(failed)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(meta.mode)).map_err(failed)
+}
+
+/// A working directory that is not there is made, owned by root, as every builder does.
+fn make_cwd(
+    work: &Work<'_>,
+    op: &RunOp,
+    root: &crate::rootfs::Root,
+    dir: &std::path::Path,
+    options: &Options<'_>,
+) -> Result<()> {
+    let now = kiln_oci::Mtime::secs(work.session.settings.now);
+    let style = Style { owner: None, chmod: None, mtime: op.clamp_mtime.map(kiln_oci::Mtime::secs), now };
+    let mut dest = Dest::new(root);
+    place::directory(&mut dest, &op.cwd, &style).map_err(|e| work.copy_failed(&e))?;
+    let entries = emit::entries(dest).map_err(|e| work.failed(e.to_string()))?;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
+    let entries = entries.into_iter().map(|e| e.entry);
+    let nothing = |_: &Entry| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::empty())) };
+    unpack::unpack_entries(entries, nothing, &handle, options).map_err(|e| work.failed(chain_text(&e)))
+}
+
+fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
+    let below = work.below();
+    let root = work.session.roots.tree(&below)?;
+    let mut private = private_root(work, &below, &root)?;
+    let dir = private.draft.fs().to_path_buf();
+    let handle = File::open(&dir).map_err(EngineError::file("open", &dir))?;
+    let before = match private.scanned.take() {
+        Some(before) => before,
+        None => scan::scan(&handle).map_err(|e| work.failed(chain_text(&e)))?,
+    };
+    make_cwd(work, op, &root, &dir, &Options::merged())?;
+    run(work, op, &root, Root::Dir(dir))?;
+    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
+    let found = changes::scan_changes(&handle, &before, &root, &options);
+    let (mut changes, after) = found.map_err(|e| work.failed(chain_text(&e)))?;
+    let layer = write(work, &mut changes)?;
+    let broken = break_links(work, &changes, &handle)?;
+    drop(changes);
+    private.scanned = Some(after).filter(|_| !broken);
+    let mut ids = diff_ids(&below);
+    ids.push(layer.diff_id.clone());
+    work.session.keep_private_root(ids, private);
+    Ok(layer)
+}
+
+/// A directory with exactly these layers: the one the step before left, with what came since, or a new one.
+fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) -> Result<PrivateRoot> {
+    let options = Options { links: Links::Break, ..Options::merged() };
+    let ids = diff_ids(below);
+    for have in (1..=ids.len()).rev() {
+        if let Some(mut private) = work.session.take_private_root(&ids[..have]) {
+            if have < ids.len() {
+                private.scanned = None;
+                work.session.roots.unpack_into(&below[have..], private.draft.fs(), &options)?;
+            }
+            return Ok(private);
+        }
+    }
+    let draft = work.session.store.begin_snapshot()?;
+    like_root(root, draft.fs())?;
+    work.session.roots.unpack_into(below, draft.fs(), &options)?;
+    Ok(PrivateRoot { draft, scanned: None })
+}
+
+/// Gives every later name of a file its own copy: on an overlay the next command that writes one of them would not
+/// write the others. Returns whether there was any.
+fn break_links(work: &Work<'_>, changes: &Changes, root: &File) -> Result<bool> {
+    let mut any = false;
+    for changed in &changes.entries {
+        let EntryKind::Hardlink { target } = &changed.entry.kind else { continue };
+        any = true;
+        let read = |_: &Entry| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(open_beneath(root, target)?)) };
+        let size = open_beneath(root, target).and_then(|f| f.metadata()).map_err(|e| work.failed(e.to_string()))?.len();
+        let entry = Entry { kind: EntryKind::File { size }, ..changed.entry.clone() };
+        let options = Options { links: Links::Break, ..Options::merged() };
+        unpack::unpack_entries([entry], read, root, &options).map_err(|e| work.failed(chain_text(&e)))?;
+    }
+    Ok(any)
+}
+
+fn open_beneath(root: &File, path: &[u8]) -> std::io::Result<File> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(File::from(openat2(root, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?))
+}
+
+fn write(work: &Work<'_>, changes: &mut Changes) -> Result<Layer> {
+    let written = changes::write_layer(changes, work.sink()?);
+    let (sink, index) = written.map_err(|e| work.failed(chain_text(&e)))?;
+    work.commit(sink, index)
+}
+
+/// Runs the command to its end; anything but success is an error.
+fn run(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, place: Root) -> Result<()> {
+    let session = work.session;
+    let prepared = mounts::prepare(work, op)?;
+    let job = job(work, op, root, place, &prepared)?;
+    let mut tail = Tail::default();
+    let mut out = |stream: sandbox::Stream, bytes: &[u8]| {
+        let stream = match stream {
+            sandbox::Stream::Stdout => Stream::Stdout,
+            sandbox::Stream::Stderr => Stream::Stderr,
+        };
+        tail.add(bytes);
+        session.events.event(&Event::StepOutput { step: work.id, stream, bytes });
+    };
+    let settings = &session.settings;
+    let exit = sandbox::run(&job, settings.rung, &settings.init, &mut out, &session.cancel);
+    let (code, why) = match exit {
+        Ok(Exit::Code(0)) => return Ok(()),
+        Ok(Exit::Code(code)) => (code, None),
+        Ok(Exit::Signal(signal)) => (128 + signal, Some(format!("killed by signal {signal}"))),
+        Ok(Exit::OomKilled) => (137, Some("killed because it reached its memory limit".to_owned())),
+        Err(sandbox::SandboxError::Cancelled) => return Err(EngineError::Cancelled),
+        Err(source) => {
+            return Err(EngineError::Sandbox { title: work.step().title.clone(), source: Box::new(source) });
+        }
+    };
+    session.check_cancelled()?;
+    let step = work.step();
+    Err(EngineError::RunFailed {
+        step: work.id,
+        title: step.title.clone(),
+        span: step.span,
+        code,
+        why,
+        tail: tail.lines(),
+    })
+}
+
+fn job(
+    work: &Work<'_>,
+    op: &RunOp,
+    root: &crate::rootfs::Root,
+    place: Root,
+    prepared: &mounts::Prepared,
+) -> Result<Job> {
+    let account = users::account(root, if op.user.is_empty() { "0" } else { &op.user }).map_err(|e| work.failed(e))?;
+    let mut job = Job::new(place, op.argv.iter().map(|a| OsBytes::from(a.clone())).collect());
+    job.mounts.clone_from(&prepared.mounts);
+    job.env = environment(op, &account.home);
+    job.env.extend(prepared.env.iter().map(|(n, v)| (OsBytes::from(n.clone()), v.clone())));
+    job.cwd = PathBuf::from(&op.cwd);
+    job.user = User { uid: account.uid, gid: account.gid, groups: account.groups };
+    job.network = match op.network {
+        Network::None => sandbox::Network::None,
+        Network::Default | Network::Host => sandbox::Network::Host,
+    };
+    job.security = if op.insecure { Security::Insecure } else { Security::Sandbox };
+    job.hostname = HOSTNAME.to_owned();
+    job.injection = Some(injection(work, op)?);
+    job.limits = work.session.settings.limits;
+    job.shm_size = op.shm_size;
+    for limit in &op.ulimits {
+        let resource = Resource::by_name(&limit.name);
+        let resource = resource.ok_or_else(|| work.failed(format!("`{}` is not a resource limit", limit.name)))?;
+        let bound = |n: i64| u64::try_from(n).ok();
+        job.ulimits.push(Ulimit { resource, soft: bound(limit.soft), hard: bound(limit.hard) });
+    }
+    Ok(job)
+}
+
+fn environment(op: &RunOp, home: &str) -> Vec<(OsBytes, OsBytes)> {
+    let mut env: Vec<(String, String)> = op.env.clone();
+    for (name, value) in &op.proxy_env {
+        env.push((name.clone(), value.clone()));
+    }
+    if !env.iter().any(|(n, _)| n == "HOME") {
+        env.push(("HOME".to_owned(), home.to_owned()));
+    }
+    env.into_iter().map(|(n, v)| (OsBytes::from(n), OsBytes::from(v))).collect()
+}
+
+fn injection(work: &Work<'_>, op: &RunOp) -> Result<Injection> {
+    let mut hosts = Vec::new();
+    for (name, address) in &op.hosts {
+        let address =
+            address.parse().map_err(|_| work.failed(format!("--add-host {name}: `{address}` is not an address")))?;
+        hosts.push(ExtraHost { name: name.clone(), address });
+    }
+    Ok(Injection {
+        resolv_conf: Some(sandbox::host_resolv_conf()),
+        hosts: Some(sandbox::hosts_file(HOSTNAME, &hosts)),
+        hostname: Some(OsBytes::from(format!("{HOSTNAME}\n"))),
+    })
+}
+
+/// The last lines a command wrote.
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    open: Vec<u8>,
+}
+
+impl Tail {
+    fn add(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|b| *b == b'\n') {
+            // One endless line is cut, not collected.
+            if self.open.len() < 4096 {
+                self.open.extend_from_slice(part);
+            }
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.open).trim_end().to_owned();
+        self.open.clear();
+        self.lines.push_back(line);
+        if self.lines.len() > TAIL_LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        if !self.open.is_empty() {
+            self.end_line();
+        }
+        self.lines.into()
+    }
+}

@@ -1,0 +1,50 @@
+//! Users and groups as the image's own `/etc/passwd` and `/etc/group` name them. Nothing of the host is asked.
+
+use kiln_oci::passwd::{self, ResolvedUser};
+
+use crate::copy::Owner;
+use crate::rootfs::Root;
+
+/// A passwd or group file larger than this is not read to the end.
+const MAX_FILE: u64 = 10 << 20;
+
+fn files(root: &Root) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let read = |path: &str| {
+        let found = root.read_file(path.as_bytes(), MAX_FILE);
+        found.map(Option::unwrap_or_default).map_err(|e| format!("cannot read `/{path}` of the image: {e}"))
+    };
+    Ok((read("etc/passwd")?, read("etc/group")?))
+}
+
+/// Who a command runs as.
+///
+/// # Errors
+/// When a name is unknown in the image.
+pub fn account(root: &Root, user: &str) -> Result<ResolvedUser, String> {
+    let (passwd, group) = files(root)?;
+    passwd::resolve_user(user, &passwd, &group).map_err(|e| e.to_string())
+}
+
+/// Who owns files written for `user[:group]`; a user without a group owns them with its primary one.
+///
+/// # Errors
+/// When a name is unknown in the image.
+pub fn owner(root: &Root, text: &str) -> Result<Owner, String> {
+    if let Some(owner) = numeric(text) {
+        return Ok(owner);
+    }
+    let (passwd, group) = files(root)?;
+    let (uid, gid) = passwd::resolve_owner(text, &passwd, &group).map_err(|e| e.to_string())?;
+    Ok(Owner { uid, gid })
+}
+
+/// `uid` or `uid:gid` in numbers. A lone number is its own group, as `--chown` has it.
+pub fn numeric(text: &str) -> Option<Owner> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
+    let uid: u32 = user.parse().ok()?;
+    let gid = match group {
+        None | Some("") => uid,
+        Some(group) => group.parse().ok()?,
+    };
+    Some(Owner { uid, gid })
+}

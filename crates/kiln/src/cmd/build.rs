@@ -1,0 +1,468 @@
+//! `kiln build`: a Dockerfile goes in, an image comes out.
+
+mod inputs;
+mod outputs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_engine::event::Events;
+use kiln_engine::images::Pull;
+use kiln_engine::output::{self, Artifact};
+use kiln_engine::{Session, Settings, build as engine};
+use kiln_oci::compress::Compression;
+use kiln_oci::manifest::Annotations;
+use kiln_oci::{Platform, Reference};
+use kiln_plan::options::{NoCache, Options, Ulimit};
+use kiln_plan::step::Network;
+use kiln_plan::{Outcome, explain};
+use kiln_sandbox::{Init, Limits, Rung};
+use kiln_spec::diag::Diagnostic;
+use kiln_spec::source::Source;
+use kiln_spec::{ast, dockerfile, size};
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::options::RegistryOptions;
+use crate::surroundings;
+use inputs::Inputs;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln build -t app .                                  the Dockerfile here, kept in the store as app:latest
+  kiln build -f deploy/Dockerfile --target test .      another file, up to one stage
+  kiln build -t registry.example/app:1 --push .        build and push; nothing is kept under a name
+  kiln build -o type=local,dest=out .                  the files of the result in a directory
+  kiln build -o type=oci,dest=app.tar -t app .         an OCI archive
+  kiln build --secret id=npm,src=$HOME/.npmrc .        for RUN --mount=type=secret,id=npm
+  kiln build --build-context lib=../lib .              for COPY --from=lib
+  kiln build - < Dockerfile                            a Dockerfile without a context
+  tar c . | kiln build -t app -                        a context from standard input
+  kiln build --plan .                                  what would be done, and nothing else";
+
+/// Build an image from a Dockerfile.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The build context: a directory, a tar archive, a Git or tar URL, or - for standard input
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    pub context: String,
+    /// The Dockerfile [default: CONTEXT/Dockerfile]; - reads it from standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<String>,
+    /// Name for the image (repeat)
+    #[arg(short = 't', long = "tag", value_name = "NAME[:TAG]")]
+    pub tags: Vec<String>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value for an ARG; without a value, from the environment (repeat)
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+    /// Another tree for COPY --from, FROM or RUN --mount: a directory, docker-image://, oci-layout:// or target: (repeat)
+    #[arg(long = "build-context", value_name = "NAME=WHAT")]
+    pub build_contexts: Vec<String>,
+    /// Platform to build for; several make an image index
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    pub platform: Vec<String>,
+    /// Label for the image (repeat)
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// Annotation for the manifest, or with `index:` for the index (repeat)
+    #[arg(long = "annotation", value_name = "[LEVEL:]NAME=VALUE")]
+    pub annotations: Vec<String>,
+    /// Secret for RUN --mount=type=secret (repeat): id=ID[,src=FILE|env=VAR]
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+    /// SSH agent for RUN --mount=type=ssh (repeat): default, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
+    pub ssh: Vec<String>,
+    /// Where the result goes (repeat): type=image|registry|oci|docker|local|tar[,dest=PATH][,name=NAME], or a directory
+    #[arg(short = 'o', long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+    /// Short for --output=type=registry
+    #[arg(long)]
+    pub push: bool,
+    /// Short for --output=type=image, which is the default
+    #[arg(long)]
+    pub load: bool,
+    /// Write the digest of the image to FILE
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what is known of the result to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Do not look steps up in the cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Do not look up the steps of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for bases even if the store has them
+    #[arg(long)]
+    pub pull: bool,
+    /// Network of RUN: default, host or none
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// Line for /etc/hosts of RUN (repeat): NAME:ADDRESS
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    pub add_hosts: Vec<String>,
+    /// Size of /dev/shm in RUN
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Resource limit of RUN (repeat): nofile=1024:2048
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub ulimits: Vec<String>,
+    /// Memory a RUN may use
+    #[arg(short = 'm', long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Cores a RUN may use, as a decimal number
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Extra rights: security.insecure (for RUN --security=insecure), network.host
+    #[arg(long, value_name = "RIGHT")]
+    pub allow: Vec<String>,
+    /// Steps that run at once [default: number of cores]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// How RUN is isolated: auto, root, chroot or none
+    #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION")]
+    pub isolation: String,
+    /// Compression of new layers: gzip, zstd or none
+    #[arg(long, value_name = "HOW", default_value = "gzip")]
+    pub compression: String,
+    /// Level of the compression
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub compression_level: Option<i32>,
+    /// Clamp the times of files written by RUN to SOURCE_DATE_EPOCH
+    #[arg(long)]
+    pub rewrite_timestamp: bool,
+    /// Print the plan and stop; with --json, all that its keys are made of
+    #[arg(long)]
+    pub plan: bool,
+    /// With --plan, print JSON
+    #[arg(long, requires = "plan")]
+    pub json: bool,
+    /// Print only the digest of the image
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registry: RegistryOptions,
+}
+
+/// Runs the verb.
+pub fn run(args: Args, global: &Global) -> Result<(), CliError> {
+    let style = if args.quiet { crate::progress::Style::Quiet } else { global.progress };
+    let events = crate::progress::events(style);
+    let platforms = platforms(&args)?;
+    let names = references(&args.tags)?;
+    let wanted = outputs::parse(&args, &names)?;
+    let annotations = Leveled::parse(&args.annotations)?;
+    let pull = if args.pull { Pull::Always } else { Pull::Missing };
+    let around = surroundings::open(global, &args.registry, pull, events.clone())?;
+    let inputs = Inputs::gather(&args, &around)?;
+    let (file, found) = dockerfile::parse(&inputs.dockerfile);
+    let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
+    report(&found, &inputs.dockerfile, &*events).map_err(in_file)?;
+    let epoch = source_date_epoch(&args)?;
+    let session = session(&args, &around, &inputs, epoch)?;
+    let options = options(&args, &inputs, epoch)?;
+    if args.plan {
+        return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
+    }
+    let started = std::time::Instant::now();
+    let mut built = Vec::new();
+    for platform in &platforms {
+        let several = platforms.len() > 1;
+        let options = Options { platform: platform.clone(), several_platforms: several, ..options.clone() };
+        built.push(engine(&file, &options, &annotations.manifest, &session).map_err(in_file)?);
+        inputs.remember(&session.store)?;
+    }
+    let images = built.iter().map(|b| b.image.clone()).collect();
+    let artifact = Artifact::new(images, &annotations.index, platforms.len() > 1, &session)?;
+    for output in &wanted {
+        output::publish(output, &artifact, &session)?;
+    }
+    outputs::write_files(&args, &names, &artifact)?;
+    if args.quiet {
+        println!("{}", artifact.root.digest);
+    } else {
+        outputs::summary(&names, &wanted, &artifact, &built, started.elapsed());
+    }
+    Ok(())
+}
+
+/// Shows warnings; fails with the errors.
+fn report(found: &[Diagnostic], source: &Source, events: &dyn Events) -> Result<(), kiln_engine::EngineError> {
+    let errors: Vec<Diagnostic> = found.iter().filter(|d| d.is_error()).cloned().collect();
+    if !errors.is_empty() {
+        return Err(kiln_engine::EngineError::Dockerfile(errors));
+    }
+    for warning in found {
+        let (line, _) = source.position(warning.span.start);
+        let text = format!("{}: {} ({}:{line})", warning.code, warning.message, source.name);
+        events.event(&kiln_engine::event::Event::Warning(&text));
+    }
+    Ok(())
+}
+
+fn platforms(args: &Args) -> Result<Vec<Platform>, CliError> {
+    let fallback = std::env::var("DOCKER_DEFAULT_PLATFORM").ok().filter(|p| !p.is_empty());
+    let texts: Vec<&str> = match (&args.platform[..], &fallback) {
+        ([], Some(one)) => vec![one],
+        (given, _) => given.iter().map(|p| &**p).collect(),
+    };
+    let mut platforms: Vec<Platform> = Vec::new();
+    for text in texts {
+        let platform = text.parse().map_err(|e: kiln_oci::platform::PlatformError| CliError::usage(e.to_string()))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(platforms)
+}
+
+fn references(texts: &[String]) -> Result<Vec<Reference>, CliError> {
+    let parse = |t: &String| t.parse::<Reference>().map_err(|e| CliError::usage(format!("--tag {t}: {e}")));
+    texts.iter().map(parse).collect()
+}
+
+/// Annotations by what they are put on.
+struct Leveled {
+    manifest: Annotations,
+    index: Annotations,
+}
+
+impl Leveled {
+    fn parse(texts: &[String]) -> Result<Leveled, CliError> {
+        let mut out = Leveled { manifest: Annotations::new(), index: Annotations::new() };
+        for text in texts {
+            let bad = || {
+                CliError::usage(format!("--annotation {text}: expected NAME=VALUE, or manifest: or index: before it"))
+            };
+            let (levels, rest) = match text.split_once(':') {
+                Some((levels, rest)) if levels.split(',').all(|l| matches!(l, "manifest" | "index")) => (levels, rest),
+                Some((level, _)) if matches!(level, "manifest-descriptor" | "index-descriptor") => {
+                    return Err(CliError::usage(format!(
+                        "--annotation {text}: annotations on descriptors are not supported yet"
+                    )));
+                }
+                _ => ("manifest", &**text),
+            };
+            let (name, value) = crate::options::key_value(rest).ok_or_else(bad)?;
+            for level in levels.split(',') {
+                let map = if level == "index" { &mut out.index } else { &mut out.manifest };
+                map.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// `SOURCE_DATE_EPOCH` from the build arguments, else the environment.
+fn source_date_epoch(args: &Args) -> Result<Option<i64>, CliError> {
+    let given = args.build_args.iter().find_map(|a| a.strip_prefix("SOURCE_DATE_EPOCH=").map(str::to_owned));
+    let text = given.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()).filter(|t| !t.is_empty());
+    match text {
+        None => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(secs) => Ok(Some(secs)),
+            Err(_) => Err(CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970"))),
+        },
+    }
+}
+
+fn options(args: &Args, inputs: &Inputs, epoch: Option<i64>) -> Result<Options, CliError> {
+    let mut build_args = BTreeMap::new();
+    for text in &args.build_args {
+        match text.split_once('=') {
+            Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
+            // Without a value the environment gives it, or nothing does, as docker has it.
+            None => drop(std::env::var(text).map(|value| build_args.insert(text.clone(), value))),
+        }
+    }
+    if let Some(secs) = epoch {
+        build_args.insert("SOURCE_DATE_EPOCH".to_owned(), secs.to_string());
+    }
+    let mut labels = Vec::new();
+    for text in &args.labels {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        labels.push((name.to_owned(), value.to_owned()));
+    }
+    let no_cache = match (args.no_cache, &args.no_cache_filter[..]) {
+        (true, _) => NoCache::Always,
+        (false, []) => NoCache::Never,
+        (false, stages) => NoCache::Stages(stages.iter().map(|s| s.to_ascii_lowercase()).collect()),
+    };
+    for right in &args.allow {
+        if !matches!(&**right, "security.insecure" | "network.host") {
+            return Err(CliError::usage(format!("--allow {right}: expected security.insecure or network.host")));
+        }
+    }
+    Ok(Options {
+        target: args.target.clone(),
+        build_args,
+        platform_explicit: !args.platform.is_empty(),
+        labels,
+        no_cache,
+        contexts: inputs.named.clone(),
+        secrets: inputs.secrets.keys().cloned().collect(),
+        ssh: inputs.ssh.keys().cloned().collect::<BTreeSet<_>>(),
+        network: network(&args.network)?,
+        allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
+        add_hosts: add_hosts(&args.add_hosts)?,
+        shm_size: bytes("--shm-size", args.shm_size.as_deref())?,
+        ulimits: ulimits(&args.ulimits)?,
+        source_date_epoch: epoch,
+        rewrite_timestamp: args.rewrite_timestamp,
+        ..Options::new(Platform::host())
+    })
+}
+
+fn network(text: &str) -> Result<Network, CliError> {
+    match text {
+        "default" => Ok(Network::Default),
+        "host" => Ok(Network::Host),
+        "none" => Ok(Network::None),
+        other => Err(CliError::usage(format!("--network {other}: expected default, host or none"))),
+    }
+}
+
+fn add_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CliError> {
+    let mut hosts = Vec::new();
+    for text in texts {
+        let bad = || CliError::usage(format!("--add-host {text}: expected NAME:ADDRESS"));
+        let (name, address) = text.split_once(['=', ':']).ok_or_else(bad)?;
+        let address = match address.trim_matches(['[', ']']) {
+            // There is no bridge: the host is where the command is.
+            "host-gateway" => "127.0.0.1",
+            other => other,
+        };
+        address.parse::<std::net::IpAddr>().map_err(|_| bad())?;
+        hosts.push((name.to_owned(), address.to_owned()));
+    }
+    Ok(hosts)
+}
+
+fn bytes(flag: &str, text: Option<&str>) -> Result<Option<u64>, CliError> {
+    match text {
+        None => Ok(None),
+        Some(text) => size::parse(text).map(Some).map_err(|e| CliError::usage(format!("{flag} {text}: {e}"))),
+    }
+}
+
+fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, CliError> {
+    let mut limits = Vec::new();
+    for text in texts {
+        let bad = || CliError::usage(format!("--ulimit {text}: expected NAME=SOFT[:HARD], such as nofile=1024:2048"));
+        let (name, values) = text.split_once('=').ok_or_else(bad)?;
+        let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+        let number = |t: &str| t.parse::<i64>().ok().filter(|n| *n >= -1).ok_or_else(bad);
+        let (soft, hard) = (number(soft)?, number(hard)?);
+        if kiln_sandbox::Resource::by_name(name).is_none() {
+            return Err(bad());
+        }
+        limits.push(Ulimit { name: name.to_owned(), soft, hard });
+    }
+    Ok(limits)
+}
+
+fn compression(args: &Args) -> Result<Compression, CliError> {
+    let level = |default: i32, range: std::ops::RangeInclusive<i32>| match args.compression_level.unwrap_or(default) {
+        -1 => Ok(default),
+        n if range.contains(&n) => Ok(n),
+        n => Err(CliError::usage(format!("--compression-level {n}: expected {} to {}", range.start(), range.end()))),
+    };
+    match &*args.compression {
+        "gzip" => Ok(Compression::Gzip { level: u32::try_from(level(6, 0..=9)?).unwrap_or(6) }),
+        "zstd" => Ok(Compression::Zstd { level: level(3, 1..=22)? }),
+        "none" | "uncompressed" => Ok(Compression::None),
+        other => Err(CliError::usage(format!("--compression {other}: expected gzip, zstd or none"))),
+    }
+}
+
+fn rung(args: &Args) -> Result<Rung, CliError> {
+    let reports = kiln_sandbox::probe();
+    if args.isolation == "auto" {
+        return Ok(kiln_sandbox::strongest(&reports));
+    }
+    let wanted: Rung = args.isolation.parse().map_err(|e: String| CliError::usage(format!("--isolation: {e}")))?;
+    match reports.iter().find(|r| r.rung == wanted) {
+        Some(report) if !report.available => {
+            Err(CliError::environment(format!("isolation `{wanted}` does not work here: {}", report.why)))
+        }
+        _ => Ok(wanted),
+    }
+}
+
+fn session(
+    args: &Args,
+    around: &surroundings::Surroundings,
+    inputs: &Inputs,
+    epoch: Option<i64>,
+) -> Result<Session, CliError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpu_millis = match args.cpus {
+        None => None,
+        Some(n) if n.is_finite() && n > 0.0 && n < 1e6 => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked")]
+            let millis = (n * 1000.0).round() as u64;
+            Some(millis)
+        }
+        Some(n) => return Err(CliError::usage(format!("--cpus {n}: expected a positive number"))),
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let roots = kiln_engine::rootfs::Roots::new(
+        around.store.clone(),
+        around.images.clone(),
+        around.lease.clone(),
+        around.events.clone(),
+    );
+    let settings = Settings {
+        rung: rung(args)?,
+        init: Init::default(),
+        jobs: args.jobs.unwrap_or(cores).max(1),
+        compression: compression(args)?,
+        secrets: inputs.secrets.clone(),
+        ssh: inputs.ssh.clone(),
+        limits: Limits { memory: bytes("--memory", args.memory.as_deref())?, cpu_millis, pids: None },
+        now: i64::try_from(now).unwrap_or(i64::MAX),
+        source_date_epoch: epoch,
+    };
+    Ok(Session {
+        store: around.store.clone(),
+        images: around.images.clone(),
+        roots: Arc::new(roots),
+        contexts: inputs.contexts.clone(),
+        settings,
+        events: around.events.clone(),
+        cancel: around.cancel.clone(),
+        private_roots: Default::default(),
+    })
+}
+
+fn print_plan(
+    args: &Args,
+    file: &ast::Dockerfile,
+    options: &Options,
+    platforms: &[Platform],
+    session: &Session,
+) -> Result<(), kiln_engine::EngineError> {
+    for platform in platforms {
+        let options = Options { platform: platform.clone(), several_platforms: platforms.len() > 1, ..options.clone() };
+        let (plan, facts) = kiln_engine::world::plan(file, &options, session)?;
+        // Printed is what a second planning of the same facts gives: a plan is nothing but its inputs.
+        debug_assert!(matches!(kiln_plan::build(file, &options, &facts), Ok(Outcome::Plan(_))));
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&explain::json(&plan)).unwrap_or_default());
+        } else {
+            print!("{}", explain::text(&plan));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,377 @@
+//! What a build reads: the Dockerfile, contexts, secrets, agents.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive};
+use kiln_engine::fetch::{git as git_fetch, http};
+use kiln_engine::session::Secret;
+use kiln_plan::facts::ContextId;
+use kiln_plan::git;
+use kiln_plan::options::NamedContext;
+use kiln_spec::dockerignore::Ignore;
+use kiln_spec::source::Source;
+use kiln_store::Store;
+
+use super::Args;
+use crate::error::CliError;
+use crate::surroundings::Surroundings;
+
+/// A Dockerfile larger than this is refused.
+const MAX_DOCKERFILE: u64 = kiln_spec::dockerfile::MAX_LENGTH as u64 + 1;
+
+/// All that was gathered.
+pub struct Inputs {
+    /// The Dockerfile.
+    pub dockerfile: Source,
+    /// Trees by context.
+    pub contexts: BTreeMap<ContextId, Arc<dyn Tree>>,
+    /// What named contexts are.
+    pub named: BTreeMap<String, NamedContext>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Agents by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    tables: Vec<Arc<HashTable>>,
+    /// Directories of contexts that came as an archive or checkout; they live as long as the build.
+    _scratch: Vec<kiln_store::SnapshotDraft>,
+}
+
+/// Where the main context is, once it is a directory.
+struct Located {
+    /// `None` for a build without a context.
+    dir: Option<PathBuf>,
+    /// A Dockerfile that came instead of a context.
+    dockerfile: Option<Source>,
+}
+
+impl Inputs {
+    /// Reads and opens everything.
+    pub fn gather(args: &Args, around: &Surroundings) -> Result<Inputs, CliError> {
+        let mut scratch = Vec::new();
+        let located = locate(args, around, &mut scratch)?;
+        let (dockerfile, path) = match located.dockerfile {
+            Some(source) => (source, None),
+            None => read_dockerfile(args, located.dir.as_deref())?,
+        };
+        let mut inputs = Inputs {
+            dockerfile,
+            contexts: BTreeMap::new(),
+            named: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            tables: Vec::new(),
+            _scratch: scratch,
+        };
+        if let Some(dir) = &located.dir {
+            let ignore = ignore(dir, path.as_deref())?;
+            inputs.add_dir(ContextId::Main, dir, ignore, &around.store)?;
+        }
+        for text in &args.build_contexts {
+            inputs.add_named(text, &around.store)?;
+        }
+        for text in &args.secrets {
+            let (id, secret) = secret(text)?;
+            inputs.secrets.insert(id, secret);
+        }
+        for text in &args.ssh {
+            let (id, socket) = agent(text)?;
+            inputs.ssh.insert(id, socket);
+        }
+        Ok(inputs)
+    }
+
+    fn add_dir(
+        &mut self,
+        id: ContextId,
+        dir: &Path,
+        ignore: Option<(Ignore, String)>,
+        store: &Store,
+    ) -> Result<(), CliError> {
+        let real = dir
+            .canonicalize()
+            .map_err(|e| CliError::input(format!("cannot use {} as a build context: {e}", dir.display())))?;
+        let table = Arc::new(HashTable::load(store, &real));
+        let source = DirSource::open(&real, ignore)?.with_table(table.clone());
+        self.tables.push(table);
+        self.contexts.insert(id, Arc::new(source));
+        Ok(())
+    }
+
+    fn add_named(&mut self, text: &str, store: &Store) -> Result<(), CliError> {
+        let (name, what) = crate::options::key_value(text)
+            .ok_or_else(|| CliError::usage(format!("--build-context {text}: expected NAME=WHAT")))?;
+        let name = name.to_owned();
+        let context = if let Some(reference) = what.strip_prefix("docker-image://") {
+            NamedContext::Image(reference.to_owned())
+        } else if let Some(layout) = what.strip_prefix("oci-layout://") {
+            NamedContext::OciLayout(layout.to_owned())
+        } else if let Some(stage) = what.strip_prefix("target:") {
+            NamedContext::Target(stage.to_owned())
+        } else if what.contains("://") || git::parse(what).is_some() {
+            return Err(CliError::usage(format!("--build-context {name}: `{what}` is not supported yet"))
+                .with_hint("use a directory, docker-image://, oci-layout:// or target:"));
+        } else {
+            let ignore = ignore(Path::new(what), None)?;
+            self.add_dir(ContextId::Named(name.clone()), Path::new(what), ignore, store)?;
+            NamedContext::Dir
+        };
+        self.named.insert(name, context);
+        Ok(())
+    }
+
+    /// Keeps the hashes of contexts for the next build.
+    pub fn remember(&self, store: &Store) -> Result<(), CliError> {
+        for table in &self.tables {
+            table.save(store)?;
+        }
+        Ok(())
+    }
+}
+
+fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let read = from.by_ref().take(max).read_to_end(&mut bytes);
+    read.map_err(|e| CliError::input(format!("cannot read {name}: {e}")))?;
+    Ok(bytes)
+}
+
+fn text(name: &str, bytes: Vec<u8>) -> Source {
+    let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    Source { name: name.to_owned(), text }
+}
+
+/// Finds the main context and makes a directory of it.
+fn locate(
+    args: &Args,
+    around: &Surroundings,
+    scratch: &mut Vec<kiln_store::SnapshotDraft>,
+) -> Result<Located, CliError> {
+    let context = &*args.context;
+    if context == "-" {
+        if args.file.as_deref() == Some("-") {
+            return Err(CliError::usage("invalid argument: can't use stdin for both build context and dockerfile"));
+        }
+        return from_stdin(around, scratch);
+    }
+    if let Some(parsed) = git::parse(context) {
+        let url = parsed.map_err(|e| CliError::usage(e.to_string()))?;
+        return from_git(&url, around, scratch);
+    }
+    if context.starts_with("http://") || context.starts_with("https://") {
+        return from_url(context, around, scratch);
+    }
+    let path = Path::new(context);
+    if path.is_file() {
+        let file = File::open(path).map_err(|e| CliError::input(format!("cannot read {context}: {e}")))?;
+        return Ok(Located { dir: Some(unpacked(context, file, around, scratch)?), dockerfile: None });
+    }
+    if !path.is_dir() {
+        return Err(CliError::input(format!("unable to prepare context: path `{context}` not found"))
+            .with_hint("the last argument is the build context: `.` for the directory you are in"));
+    }
+    Ok(Located { dir: Some(path.to_path_buf()), dockerfile: None })
+}
+
+fn unpacked(
+    name: &str,
+    from: impl Read + Send,
+    around: &Surroundings,
+    scratch: &mut Vec<kiln_store::SnapshotDraft>,
+) -> Result<PathBuf, CliError> {
+    let draft = around.store.begin_snapshot()?;
+    archive::unpack_context(name, from, draft.fs())?;
+    let dir = draft.fs().to_path_buf();
+    scratch.push(draft);
+    Ok(dir)
+}
+
+/// Standard input is a tar, or a Dockerfile without a context.
+fn from_stdin(around: &Surroundings, scratch: &mut Vec<kiln_store::SnapshotDraft>) -> Result<Located, CliError> {
+    let mut stdin = std::io::stdin();
+    let head = read_to_end(&mut stdin, "standard input", 1024)?;
+    if kiln_oci::compress::detect(&head).is_some() {
+        let dir = unpacked("standard input", std::io::Cursor::new(head).chain(stdin), around, scratch)?;
+        return Ok(Located { dir: Some(dir), dockerfile: None });
+    }
+    let mut bytes = head;
+    bytes.extend(read_to_end(stdin, "standard input", MAX_DOCKERFILE)?);
+    Ok(Located { dir: None, dockerfile: Some(text("-", bytes)) })
+}
+
+fn session_for_fetch(around: &Surroundings) -> kiln_engine::Session {
+    let roots = kiln_engine::rootfs::Roots::new(
+        around.store.clone(),
+        around.images.clone(),
+        around.lease.clone(),
+        around.events.clone(),
+    );
+    kiln_engine::Session::for_fetching(
+        around.store.clone(),
+        around.images.clone(),
+        Arc::new(roots),
+        around.events.clone(),
+        around.cancel.clone(),
+    )
+}
+
+fn from_git(
+    url: &git::GitUrl,
+    around: &Surroundings,
+    scratch: &mut Vec<kiln_store::SnapshotDraft>,
+) -> Result<Located, CliError> {
+    let session = session_for_fetch(around);
+    let query = kiln_plan::facts::GitQuery { remote: url.remote.clone(), reference: url.reference.clone() };
+    let fact = git_fetch::answer(&session, &query)?;
+    if let Some(wanted) = url.checksum.as_ref().filter(|c| !fact.commit.starts_with(&c.to_ascii_lowercase())) {
+        return Err(CliError::input(format!("the reference is commit {}, but {wanted} was expected", fact.commit)));
+    }
+    let wanted = git_fetch::Checkout {
+        remote: &url.remote,
+        reference: url.reference.as_deref(),
+        commit: &fact.commit,
+        subdir: &url.subdir,
+        keep_git_dir: url.keep_git_dir.unwrap_or(false),
+        submodules: url.submodules.unwrap_or(true),
+    };
+    let (draft, dir, _) = git_fetch::checkout(&session, &wanted)?;
+    scratch.push(draft);
+    Ok(Located { dir: Some(dir), dockerfile: None })
+}
+
+/// A URL is a tar, or a Dockerfile without a context.
+fn from_url(
+    url: &str,
+    around: &Surroundings,
+    scratch: &mut Vec<kiln_store::SnapshotDraft>,
+) -> Result<Located, CliError> {
+    let session = session_for_fetch(around);
+    let query = kiln_plan::facts::HttpQuery { url: url.to_owned(), checksum: None };
+    let fact = http::answer(&session, &query)?;
+    let mut file = around.store.open_blob(&fact.digest)?;
+    let head = read_to_end(&mut file, url, 1024)?;
+    let whole = around.store.open_blob(&fact.digest)?;
+    if kiln_oci::compress::detect(&head).is_some() {
+        return Ok(Located { dir: Some(unpacked(&http::shown(url), whole, around, scratch)?), dockerfile: None });
+    }
+    Ok(Located { dir: None, dockerfile: Some(text(&http::shown(url), read_to_end(whole, url, MAX_DOCKERFILE)?)) })
+}
+
+/// The Dockerfile, and its path if it is a file.
+fn read_dockerfile(args: &Args, dir: Option<&Path>) -> Result<(Source, Option<PathBuf>), CliError> {
+    let dir = dir.unwrap_or(Path::new("."));
+    let path = match args.file.as_deref() {
+        Some("-") => {
+            let bytes = read_to_end(std::io::stdin(), "standard input", MAX_DOCKERFILE)?;
+            return Ok((text("-", bytes), None));
+        }
+        Some(file) if Path::new(file).exists() => PathBuf::from(file),
+        // A name that is not here may be one of the context, as for contexts that come from elsewhere.
+        Some(file) => beneath(dir, file)?,
+        None => {
+            let upper = dir.join("Dockerfile");
+            let lower = dir.join("dockerfile");
+            if !upper.exists() && lower.exists() { lower } else { beneath(dir, "Dockerfile")? }
+        }
+    };
+    let shown = path.strip_prefix("./").unwrap_or(&path).display().to_string();
+    let file = File::open(&path).map_err(|e| {
+        let error = CliError::input(format!("failed to read dockerfile: {shown}: {e}"));
+        error.with_hint("name it with -f, or run kiln where it is")
+    })?;
+    Ok((text(&shown, read_to_end(file, &shown, MAX_DOCKERFILE)?), Some(path)))
+}
+
+/// A path in a context; a symbolic link in a context from elsewhere must not read this machine's files.
+fn beneath(dir: &Path, file: &str) -> Result<PathBuf, CliError> {
+    let path = dir.join(file.trim_start_matches('/'));
+    let escapes = || CliError::input(format!("the Dockerfile `{file}` is outside the build context"));
+    match (path.canonicalize(), dir.canonicalize()) {
+        (Ok(real), Ok(root)) if !real.starts_with(&root) => Err(escapes()),
+        _ => Ok(path),
+    }
+}
+
+/// The ignore file of a context: `<Dockerfile>.dockerignore` goes before `.dockerignore`.
+fn ignore(dir: &Path, dockerfile: Option<&Path>) -> Result<Option<(Ignore, String)>, CliError> {
+    let own = dockerfile.map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    let candidates = own.into_iter().chain([dir.join(".dockerignore")]);
+    for path in candidates {
+        let shown = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(CliError::input(format!("cannot read {}: {e}", path.display()))),
+        };
+        let (ignore, errors) = Ignore::parse(read_to_end(file, &shown, 16 << 20)?);
+        if let Some(e) = errors.first() {
+            return Err(CliError::input(format!("{shown}:{}: `{}`: {}", e.line, e.text, e.problem)));
+        }
+        return Ok(Some((ignore, shown)));
+    }
+    Ok(None)
+}
+
+/// `id=ID[,src=FILE|,env=VAR]`; without either, the variable or file of that name.
+fn secret(spec: &str) -> Result<(String, Secret), CliError> {
+    let bad = |why: &str| {
+        CliError::usage(format!("--secret {spec}: {why}")).with_hint("id=npm,src=$HOME/.npmrc or id=token,env=TOKEN")
+    };
+    let (mut id, mut src, mut env, mut kind) = (None, None, None, None);
+    for field in spec.split(',') {
+        match field.split_once('=') {
+            Some(("id", v)) => id = Some(v.to_owned()),
+            Some(("src" | "source", v)) => src = Some(PathBuf::from(v)),
+            Some(("env", v)) => env = Some(v.to_owned()),
+            Some(("type", v @ ("file" | "env"))) => kind = Some(v.to_owned()),
+            _ => return Err(bad(&format!("`{field}` is not understood"))),
+        }
+    }
+    let id = id.filter(|i| !i.is_empty()).or_else(|| env.clone()).ok_or_else(|| bad("it needs an id"))?;
+    if let (Some(path), true) = (&src, kind.as_deref() == Some("env")) {
+        env = Some(path.display().to_string());
+        src = None;
+    }
+    if let Some(path) = src {
+        if !path.exists() {
+            return Err(CliError::input(format!("--secret id={id}: {} does not exist", path.display())));
+        }
+        return Ok((id, Secret::File(path)));
+    }
+    let variable = env.clone().unwrap_or_else(|| id.clone());
+    match std::env::var_os(&variable) {
+        Some(value) => Ok((id, Secret::Value(std::os::unix::ffi::OsStringExt::into_vec(value).into()))),
+        None if env.is_none() && kind.as_deref() != Some("env") && Path::new(&id).exists() => {
+            Ok((id.clone(), Secret::File(PathBuf::from(id))))
+        }
+        None => Err(CliError::input(format!("--secret id={id}: the variable {variable} is not set"))
+            .with_hint("name a file with src=")),
+    }
+}
+
+/// `default` or `ID=SOCKET`.
+fn agent(spec: &str) -> Result<(String, PathBuf), CliError> {
+    let (id, path) = spec.split_once('=').map_or((spec, None), |(id, p)| (id, Some(PathBuf::from(p))));
+    let path = path.or_else(|| std::env::var_os("SSH_AUTH_SOCK").filter(|v| !v.is_empty()).map(PathBuf::from));
+    let Some(path) = path else {
+        return Err(CliError::input(format!("--ssh {spec}: no SSH agent is running here (SSH_AUTH_SOCK is not set)"))
+            .with_hint("start one with `eval $(ssh-agent)` and `ssh-add`, or give its socket: --ssh default=/path"));
+    };
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok((id.to_owned(), path)),
+        Ok(_) => Err(CliError::usage(format!(
+            "--ssh {spec}: {} is not a socket; private key files are not supported",
+            path.display()
+        ))
+        .with_hint("load the key into an agent with ssh-add, and give the agent's socket")),
+        Err(e) => Err(CliError::input(format!("--ssh {spec}: {}: {e}", path.display()))),
+    }
+}

@@ -1,0 +1,228 @@
+//! Errors in words, and exit codes: 1 the user's input, 2 usage, 3 the environment (registry, host, disk), 70 a bug in
+//! Kiln, 130 stopped by the user; a failing `RUN` gives its command's own code.
+
+use std::io::IsTerminal;
+
+use kiln_engine::EngineError;
+use kiln_spec::diag::{self, Diagnostic};
+use kiln_spec::source::{Source, Span};
+use kiln_store::ErrorKind;
+
+/// Wrong use of the command line.
+pub const USAGE: u8 = 2;
+const INPUT: u8 = 1;
+const ENVIRONMENT: u8 = 3;
+const BUG: u8 = 70;
+const STOPPED: u8 = 130;
+
+/// Why a verb failed.
+#[derive(Debug)]
+pub enum CliError {
+    /// The options do not fit together or have no meaning.
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A file the user named cannot be used.
+    Input {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The machine or network is not as it must be.
+    Environment {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A Dockerfile has mistakes, or a step of it failed.
+    InFile {
+        /// The Dockerfile.
+        source: Box<Source>,
+        /// The failure.
+        error: Box<EngineError>,
+    },
+    /// Anything below the command line.
+    Engine(Box<EngineError>),
+}
+
+impl CliError {
+    /// Wrong use.
+    pub fn usage(message: impl Into<String>) -> CliError {
+        CliError::Usage { message: message.into(), hint: None }
+    }
+
+    /// A bad file.
+    pub fn input(message: impl Into<String>) -> CliError {
+        CliError::Input { message: message.into(), hint: None }
+    }
+
+    /// A bad environment.
+    pub fn environment(message: impl Into<String>) -> CliError {
+        CliError::Environment { message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub fn with_hint(mut self, text: impl Into<String>) -> CliError {
+        match &mut self {
+            CliError::Usage { hint, .. } | CliError::Input { hint, .. } | CliError::Environment { hint, .. } => {
+                *hint = Some(text.into());
+            }
+            CliError::InFile { .. } | CliError::Engine(_) => {}
+        }
+        self
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            CliError::Usage { .. } => USAGE,
+            CliError::Input { .. } => INPUT,
+            CliError::Environment { .. } => ENVIRONMENT,
+            CliError::InFile { error, .. } | CliError::Engine(error) => engine_code(error),
+        }
+    }
+
+    /// Tells the user, on standard error.
+    pub fn print(&self) {
+        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        eprint!("{}", self.render(color));
+    }
+
+    /// The text for the user.
+    pub fn render(&self, color: bool) -> String {
+        match self {
+            CliError::Usage { message, hint }
+            | CliError::Input { message, hint }
+            | CliError::Environment { message, hint } => plain(message, hint.as_deref(), color),
+            CliError::Engine(error) => plain(&kiln_engine::rootfs::chain_text(&**error), hint(error).as_deref(), color),
+            CliError::InFile { source, error } => in_file(source, error, color),
+        }
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        CliError::Engine(Box::new(error))
+    }
+}
+
+impl From<kiln_store::StoreError> for CliError {
+    fn from(error: kiln_store::StoreError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+impl From<kiln_registry::RegistryError> for CliError {
+    fn from(error: kiln_registry::RegistryError) -> Self {
+        EngineError::from(error).into()
+    }
+}
+
+/// `error: …` and `hint: …` as every failure is shown.
+fn plain(message: &str, hint: Option<&str>, color: bool) -> String {
+    let (red, cyan, reset) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+    let mut text = format!("{red}error{reset}: {message}\n");
+    if let Some(hint) = hint {
+        text += &format!("{cyan}hint{reset}: {hint}\n");
+    }
+    text
+}
+
+fn in_file(source: &Source, error: &EngineError, color: bool) -> String {
+    let at = |span: Span, message: String, hint: Option<String>, label: &str| {
+        let mut d = Diagnostic::error("step", span, message).label(label);
+        if let Some(hint) = hint {
+            d = d.hint(hint);
+        }
+        diag::render(&d, source, color)
+    };
+    match error {
+        EngineError::Dockerfile(found) => {
+            found.iter().map(|d| diag::render(d, source, color)).collect::<Vec<_>>().join("\n")
+        }
+        EngineError::RunFailed { title, span, code, why, tail, .. } => {
+            let mut text = String::new();
+            if !tail.is_empty() {
+                text += &format!("------\n > {}:\n", title.lines().next().unwrap_or(""));
+                text += &tail.iter().map(|l| format!("{l}\n")).collect::<String>();
+                text += "------\n";
+            }
+            let why = why.as_ref().map(|w| format!(" ({w})")).unwrap_or_default();
+            text + &at(
+                *span,
+                format!("the command did not complete: exit code {code}{why}"),
+                run_hint(*code, tail),
+                "this command failed",
+            )
+        }
+        EngineError::Step { span, message, hint, .. } => at(*span, message.clone(), hint.clone(), "in this step"),
+        other => plain(&kiln_engine::rootfs::chain_text(other), hint(other).as_deref(), color),
+    }
+}
+
+/// What usually is behind an exit code.
+fn run_hint(code: i32, tail: &[String]) -> Option<String> {
+    let text = match code {
+        127 => "the command was not found in the image: is it installed, and in PATH?",
+        126 => "the command could not be executed: is it executable, and for this architecture?",
+        137 => "the command was killed; memory is the usual reason",
+        _ if tail.iter().any(|l| l.contains("Temporary failure resolving") || l.contains("Could not resolve")) => {
+            "names could not be resolved: check the host's DNS, or set a proxy with --build-arg HTTP_PROXY=…"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn engine_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::RunFailed { code, .. } => u8::try_from(*code).unwrap_or(INPUT).max(1),
+        EngineError::Cancelled => STOPPED,
+        EngineError::Store(e) => match e.kind() {
+            ErrorKind::Usage => INPUT,
+            ErrorKind::Cancelled => STOPPED,
+            _ => ENVIRONMENT,
+        },
+        EngineError::Registry(_)
+        | EngineError::Sandbox { .. }
+        | EngineError::Fetch { .. }
+        | EngineError::Git { .. } => ENVIRONMENT,
+        EngineError::File { .. } => ENVIRONMENT,
+        EngineError::LayerFiles { .. } => ENVIRONMENT,
+        EngineError::Dockerfile(_)
+        | EngineError::Step { .. }
+        | EngineError::Layer { .. }
+        | EngineError::DiffId { .. }
+        | EngineError::Image { .. }
+        | EngineError::NoSuchImage(_)
+        | EngineError::NoPlatform { .. }
+        | EngineError::Context(_)
+        | EngineError::Archive { .. }
+        | EngineError::Unsupported(_) => INPUT,
+    }
+}
+
+/// The code for a bug in Kiln, which a panic ends with.
+pub const fn bug() -> u8 {
+    BUG
+}
+
+fn hint(error: &EngineError) -> Option<String> {
+    match error {
+        EngineError::Registry(e) => e.hint(),
+        EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
+        EngineError::Store(e) => match e.kind() {
+            ErrorKind::NoSpace => Some("free space with `kiln prune`, or use another disk with --store".to_owned()),
+            ErrorKind::ReadOnly | ErrorKind::Permission => {
+                Some("use a directory you may write to with --store or KILN_STORE".to_owned())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}

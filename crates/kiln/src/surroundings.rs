@@ -1,0 +1,104 @@
+//! What every verb needs: the store, registries, the rung, and the user's wish to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kiln_engine::event::Events;
+use kiln_engine::images::{Images, Pull};
+use kiln_registry::{Client, Config};
+use kiln_sandbox::Cancel;
+use kiln_store::{DirEnv, Lease, Store};
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::options::RegistryOptions;
+
+/// The store, and what holds its content while a verb works.
+pub struct Surroundings {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Keeps what this process uses from being pruned.
+    pub lease: Arc<Lease>,
+    /// Where images come from.
+    pub images: Arc<Images>,
+    /// Who is told what happens.
+    pub events: Arc<dyn Events>,
+    /// Set when the user stops it.
+    pub cancel: Cancel,
+}
+
+/// The directory of the store.
+pub fn store_dir(global: &Global) -> Result<PathBuf, CliError> {
+    if let Some(dir) = &global.store {
+        return Ok(dir.clone());
+    }
+    let var = |name: &str| std::env::var_os(name);
+    let (xdg, home) = (var("XDG_DATA_HOME"), var("HOME"));
+    let root = rustix::process::geteuid().is_root();
+    let env = DirEnv { kiln_store: None, root, xdg_data_home: xdg.as_deref(), home: home.as_deref() };
+    Ok(Store::default_dir(&env)?)
+}
+
+/// Opens the store.
+pub fn open_store(global: &Global) -> Result<Store, CliError> {
+    Ok(Store::open(store_dir(global)?)?)
+}
+
+/// Opens the store and prepares for registries; from now on Ctrl-C stops the verb cleanly.
+pub fn open(
+    global: &Global,
+    registry: &RegistryOptions,
+    pull: Pull,
+    events: Arc<dyn Events>,
+) -> Result<Surroundings, CliError> {
+    let store = open_store(global)?;
+    let cancel = Cancel::new();
+    let (client, flag) = client(registry)?;
+    stop_on_signals(cancel.clone(), flag);
+    let lease = Arc::new(store.lease()?);
+    let images = Arc::new(Images::new(store.clone(), client, pull, lease.clone(), events.clone()));
+    Ok(Surroundings { store, lease, images, events, cancel })
+}
+
+/// A registry client, and the flag that stops it.
+pub fn client(registry: &RegistryOptions) -> Result<(Client, Arc<AtomicBool>), CliError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let config = Config { cancel: flag.clone(), ..registry.config()? };
+    Ok((Client::new(config)?, flag))
+}
+
+/// The first SIGINT or SIGTERM stops what runs and cleans up; the second gives up at once.
+pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
+    let wait = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+                return;
+            };
+            let mut asked = false;
+            loop {
+                tokio::select! {
+                    _ = int.recv() => {}
+                    _ = term.recv() => {}
+                }
+                if asked {
+                    #[expect(clippy::exit, reason = "the user asked twice; nothing is to be waited for")]
+                    std::process::exit(130);
+                }
+                asked = true;
+                cancel.cancel();
+                flag.store(true, Ordering::Relaxed);
+            }
+        });
+    };
+    // Without this thread the signals keep their usual meaning.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+}
+
+/// A path as the user typed it, or standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
