@@ -27,5 +27,5 @@ pub use error::SandboxError;
 pub use init::init_main_if_called;
 pub use job::{ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User};
 pub use names::{host_resolv_conf, hosts_file};
-pub use run::{Exit, Init, Stream, run};
+pub use run::{Exit, Init, Stream, run, shield};
 pub use rung::{Rung, RungReport, probe, probe_overlay, probe_with, strongest};

@@ -94,6 +94,16 @@ pub fn run(
     Ok(if !exit.success() && cgroup.ran_out_of_memory() { Exit::OomKilled } else { exit })
 }
 
+/// Hides this process's memory, environment and descriptors from other processes, so that commands of the rung
+/// [`Chroot`](Rung::Chroot), which share its process namespace, cannot read credentials out of it. Call it once, early
+/// in `main`; there are no core dumps afterwards.
+///
+/// # Errors
+/// When the kernel refuses, which no released one does.
+pub fn shield() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 fn refusal(rung: Rung, report: Report) -> SandboxError {
     match report {
         Report::Failed(fault) => SandboxError::Prepare { step: fault.step, cause: fault.cause },

@@ -253,7 +253,9 @@ fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount) -> Result<(
         }
         Mount::File { target, content, mode, uid, gid } => {
             let tree = scratch.file(content, *mode, (*uid, *gid))?;
-            restrict(&tree, hidden | MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC, target)?;
+            // A script of a here-document is to be executed, a secret is not.
+            let data_only = if mode & 0o111 == 0 { MountAttrFlags::MOUNT_ATTR_NOEXEC } else { MountAttrFlags::empty() };
+            restrict(&tree, hidden | MountAttrFlags::MOUNT_ATTR_RDONLY | data_only, target)?;
             (tree, Kind::File)
         }
         Mount::Socket { source, mode, uid, gid, .. } => (scratch.socket(source, *mode, (*uid, *gid))?, Kind::File),

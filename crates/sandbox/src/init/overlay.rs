@@ -182,3 +182,48 @@ pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", target, "", flags)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+    use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+    use rustix::thread::UnshareFlags;
+
+    /// In a thread with mounts of its own; without root there is nothing to try.
+    fn with_own_mounts(work: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                if sys::unshare(UnshareFlags::NEWNS).is_ok() {
+                    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+                    work();
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn an_old_kernel_takes_many_layers_as_one_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let lowers: Vec<PathBuf> = (0..200).map(|number| dir.path().join(format!("layer,with:odd-{number}"))).collect();
+        for (number, lower) in lowers.iter().enumerate() {
+            fs::create_dir(lower).unwrap();
+            fs::write(lower.join(number.to_string()), "").unwrap();
+            fs::write(lower.join("top"), number.to_string()).unwrap();
+        }
+        for name in ["upper", "work", "merged"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let merged = dir.path().join("merged");
+        with_own_mounts(|| {
+            let layers = Layers::open(&lowers, &dir.path().join("upper"), &dir.path().join("work")).unwrap();
+            let view = layers.to_look_at().unwrap();
+            for layers in [layers, view] {
+                layers.mount_by_text(&open_place(&merged).unwrap()).unwrap();
+                assert_eq!(fs::read_dir(&merged).unwrap().count(), 201);
+                assert_eq!(fs::read_to_string(merged.join("top")).unwrap(), "0");
+                unmount(&merged, UnmountFlags::empty()).unwrap();
+            }
+        });
+    }
+}

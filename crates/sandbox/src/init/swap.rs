@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{Seek, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,9 @@ struct Swap {
     original: Option<String>,
     /// Where ours goes afterwards.
     home: Home,
-    /// A secret, held open so that it can be wiped wherever the command moved it.
-    secret: Option<fs::File>,
+    /// A secret, held so that it can be wiped wherever the command moved it; not open for writing, since a file that is
+    /// cannot be executed.
+    secret: Option<OwnedFd>,
 }
 
 enum Home {
@@ -115,12 +116,14 @@ impl Swaps {
     ) -> Result<(), Fault> {
         let step = || format!("write the file for {}", target.display());
         let name = self.next_name();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = fs::File::from(openat(&self.stash, &name, flags, Mode::RUSR | Mode::WUSR).step(step)?);
         file.write_all(content).step(step)?;
         own(&self.stash, &name, mode, (uid, gid)).step(step)?;
+        let handle = openat(&self.stash, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        let handle = handle.step(step)?;
         let stash = self.stash.try_clone().step(step)?;
-        self.swap(target, Kind::File, &stash, OsStr::new(&name), Home::Nowhere, secret.then_some(file))
+        self.swap(target, Kind::File, &stash, OsStr::new(&name), Home::Nowhere, secret.then_some(handle))
     }
 
     /// Puts a listening socket in place.
@@ -169,7 +172,7 @@ impl Swaps {
         from: &OwnedFd,
         from_name: &OsStr,
         home: Home,
-        secret: Option<fs::File>,
+        secret: Option<OwnedFd>,
     ) -> Result<(), Fault> {
         let step = || format!("put something at {}", target.display());
         let wanted = Wanted { target: target.to_owned(), kind };
@@ -304,7 +307,8 @@ const OUTPUT_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// A command may have put the file's very pages into its output (`cat` does, with `sendfile`); they are overwritten
 /// only after they have been read.
-fn wipe(mut file: fs::File) -> std::io::Result<()> {
+fn wipe(handle: OwnedFd) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
     let end = Instant::now() + OUTPUT_PATIENCE;
     let unread = || {
         let pending = |fd| rustix::io::ioctl_fionread(fd).unwrap_or(0);
@@ -315,7 +319,6 @@ fn wipe(mut file: fs::File) -> std::io::Result<()> {
     }
     if !unread() {
         let length = file.metadata()?.len();
-        file.rewind()?;
         std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length), &mut file)?;
     }
     file.set_len(0)

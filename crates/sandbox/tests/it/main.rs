@@ -6,4 +6,5 @@ mod bed;
 mod ending;
 mod isolation;
 mod mounts;
+mod pod;
 mod traces;

@@ -136,6 +136,18 @@ fn secrets_are_there_for_their_user_and_nowhere_afterwards() {
     }
 }
 
+#[test]
+fn a_script_is_put_under_dev_and_executed() {
+    for rung in rungs() {
+        let bed = Bed::new(rung);
+        let mut job = bed.command(&["/dev/pipes/EOF", "a"]);
+        let content = "#!/bin/sh\necho script $1\n".into();
+        job.mounts = vec![Mount::File { target: "/dev/pipes/EOF".into(), content, mode: 0o755, uid: 0, gid: 0 }];
+        job.user = User { uid: 9, gid: 9, groups: vec![] };
+        assert_eq!(bed.run(&job).ok(), "script a\n", "{rung}");
+    }
+}
+
 const CLIENT: &str = "KILN_SANDBOX_TEST_SOCKET";
 
 /// Not a test by itself: the client inside the root.
