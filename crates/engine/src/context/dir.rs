@@ -204,6 +204,27 @@ impl DirSource {
     }
 }
 
+/// The content of a file of at most `max` bytes of the directory `dir`: a Dockerfile, an ignore file. Links are followed
+/// inside `dir` only, so that a context cannot show what is outside of it, and what is no regular file is never opened.
+/// `None` when it is not there.
+///
+/// # Errors
+/// When it is no regular file, is longer, or cannot be read.
+pub fn read_inside(dir: &Path, path: &[u8], max: u64) -> Result<Option<Vec<u8>>> {
+    let source = DirSource::open(dir, None)?;
+    let Some(found) = super::resolve(&source, path)? else { return Ok(None) };
+    let failed =
+        |why: &dyn std::fmt::Display| EngineError::Context(format!("cannot read `{}`: {why}", name::escape(path)));
+    match found.stat.kind {
+        Kind::File { size } if size > max => return Err(failed(&format!("it has more than {max} bytes"))),
+        Kind::File { .. } => {}
+        _ => return Err(failed(&"it is not a regular file")),
+    }
+    let mut bytes = Vec::new();
+    source.open(&found.path, &found.stat)?.read_to_end(&mut bytes).map_err(|e| failed(&e))?;
+    Ok(Some(bytes))
+}
+
 impl Source for DirSource {
     fn stat(&self, path: &[u8]) -> Result<Option<Stat>> {
         if path.is_empty() {

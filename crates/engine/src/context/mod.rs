@@ -36,7 +36,7 @@ use kiln_oci::{Meta, name};
 
 use crate::error::Result;
 
-pub use dir::DirSource;
+pub use dir::{DirSource, read_inside};
 pub use hash::{answer, hash_selection};
 pub use layers::LayerSource;
 pub use memory::MemorySource;

@@ -179,6 +179,23 @@ fn many_files_on_many_threads_are_each_seen_once() {
 }
 
 #[test]
+fn single_files_are_read_inside_only() {
+    let tree = Tree::of(&["Dockerfile", "d/x", "link -> /d/x", "out -> /etc/passwd", "up -> ../../etc/passwd"]);
+    let read = |path: &str| read_inside(tree.path(), path.as_bytes(), 10).map_err(|e| e.to_string());
+    assert_eq!(read("Dockerfile"), Ok(Some(b"Dockerfile".to_vec())));
+    assert_eq!(read("link"), Ok(Some(b"d/x".to_vec())));
+    for nothing in ["out", "up", "../../etc/passwd", "no"] {
+        assert_eq!(read(nothing), Ok(None), "{nothing}");
+    }
+    assert_eq!(read("d"), Err("cannot read `d`: it is not a regular file".to_owned()));
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, tree.path().join("pipe"), fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(read("pipe"), Err("cannot read `pipe`: it is not a regular file".to_owned()));
+    std::fs::write(tree.path().join("long"), "12345678901").unwrap();
+    assert_eq!(read("long"), Err("cannot read `long`: it has more than 10 bytes".to_owned()));
+}
+
+#[test]
 fn deep_directories_are_read() {
     let tree = Tree::new();
     let deep = "d/".repeat(200);

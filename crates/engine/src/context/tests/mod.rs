@@ -2,6 +2,7 @@
 
 mod archives;
 mod contract;
+mod differential;
 mod directories;
 mod hashes;
 mod selections;
