@@ -54,7 +54,7 @@ impl Dice {
 #[test]
 fn links_are_resolved_as_the_kernel_does_in_a_root() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..60 {
+    for _ in 0..30 {
         let tree = dice.tree(true);
         let (source, root) = (tree.source(), openat(CWD, tree.path(), OFlags::PATH, Mode::empty()).unwrap());
         for _ in 0..60 {
@@ -78,7 +78,7 @@ fn links_are_resolved_as_the_kernel_does_in_a_root() {
 #[test]
 fn a_walk_agrees_with_the_rules_and_with_single_questions() {
     let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    for _ in 0..80 {
+    for _ in 0..40 {
         let tree = dice.tree(false);
         let every: Vec<String> = tree.source().below(b"").unwrap().iter().map(|p| escape(&p.rel)).collect();
         let rule = |dice: &mut Dice| format!("{}{}", dice.pick(&["", "", "!"]), dice.path(&["a", "b", "*", "**", "c"]));
