@@ -5,7 +5,7 @@
 //!
 //! [`DirSource`] a directory, with its `.dockerignore`     [`LayerSource`] a stage or an image
 //! [`MemorySource`] a few files in memory                  [`archive`] a context that is a tar
-//! [`resolve`] links followed inside the root              [`select`] patterns → files
+//! [`resolve()`] links followed inside the root            [`select()`] patterns → files
 //! [`answer`] and [`hash_selection`] files → key           [`HashTable`] hashes remembered between builds
 //!
 //! Adding a kind of source: implement [`Source`] and add it to the contract test in `tests`.
