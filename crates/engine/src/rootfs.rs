@@ -4,7 +4,7 @@
 //! as a listing; each is made from the one before it, once, when something needs it. Several threads that need the
 //! same one wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -185,6 +185,10 @@ impl Roots {
             lowers.push(self.directory(layers, at)?);
         }
         lowers.reverse();
+        // Two steps may write the same layer (every `RUN true` does), and the kernel refuses a directory that is there
+        // twice. The upper of the two shows all that the lower one could.
+        let mut seen = HashSet::new();
+        lowers.retain(|lower| seen.insert(lower.clone()));
         Ok(lowers)
     }
 
