@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn in_the_unified_hierarchy_the_nearest_group_that_may_have_children_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mount, own) = (dir.path().to_owned(), dir.path().join("slice/scope"));
+        fs::create_dir_all(&own).unwrap();
+        let layout = Layout { v1: Vec::new(), unified: Some((mount.clone(), own)) };
+        assert!(layout.make_unified(&["memory"]).unwrap_err().contains("scope/cgroup.subtree_control"));
+        fs::write(mount.join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+        let made = layout.make_unified(&["memory", "pids"]).unwrap();
+        assert_eq!(made.parent(), Some(mount.as_path()));
+        assert_ne!(layout.make_unified(&["memory"]).unwrap(), made);
+        assert!(Layout::default().make_unified(&["memory"]).unwrap_err().contains("`memory`"));
+    }
+
+    #[test]
     fn limits_become_files() {
         let limits = Limits { memory: Some(1 << 20), cpu_millis: Some(1500), pids: Some(10) };
         let demands = demands(&limits);

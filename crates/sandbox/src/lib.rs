@@ -4,8 +4,8 @@
 //! as the [`Init`], streams what the command prints and returns how it ended. Whatever happens, nothing that was
 //! set up for the command stays behind: no process, no mount, no mountpoint, no secret.
 //!
-//! [`job`] what to run     [`rung`] how isolated, and what this machine can do     [`init`] the child side
-//! [`seccomp`] the syscall filter     [`cgroup`] limits     `sys` the only `unsafe` code of Kiln
+//! `job` what to run     `rung` how isolated, and what this machine can do     `init` the child side
+//! `seccomp` the syscall filter     `cgroup` limits     `sys` the only `unsafe` code of Kiln
 //!
 //! Adding a kind of mount: a variant of [`Mount`], its place in `init/mounts.rs` (namespaces) and in
 //! `init/emulate.rs` (chroot), a row in the integration tests for both.

@@ -107,7 +107,21 @@ pub fn mount_setattr(mount: impl AsFd, set: MountAttrFlags, recursive: bool) -> 
 /// Marks every descriptor from `first` on to be closed by the next `execve`.
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed now, so no owner in this process is left dangling.
-    checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+    match checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }) {
+        Ok(_) => Ok(()),
+        // Before Linux 5.11, or behind a filter that does not know the call.
+        Err(_) => close_on_exec_one_by_one(first),
+    }
+}
+
+fn close_on_exec_one_by_one(first: u32) -> Result<(), Errno> {
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(|_| Errno::NOSYS)?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    for number in numbers.filter(|number| *number >= first) {
+        // SAFETY: sets a flag of a descriptor; one that is closed by now makes the call fail without effect.
+        unsafe { libc::syscall(libc::SYS_fcntl, number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
 }
 
 /// Closes a descriptor in a forked copy that never returns to its owner.
@@ -188,4 +202,20 @@ pub fn loopback_up(socket: impl AsFd) -> Result<(), Errno> {
         libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
     }))
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+
+    #[test]
+    fn both_ways_mark_descriptors_to_be_closed() {
+        for way in [close_on_exec_from, close_on_exec_one_by_one] {
+            let fd = fcntl_dupfd_cloexec(std::io::stderr(), 50).unwrap();
+            fcntl_setfd(&fd, FdFlags::empty()).unwrap();
+            way(u32::try_from(fd.as_raw_fd()).unwrap()).unwrap();
+            assert_eq!(fcntl_getfd(&fd).unwrap(), FdFlags::CLOEXEC);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, Uid, openat};
 use rustix::process::{Rlimit, Signal, chdir, chroot, fchdir, getcwd, getrlimit, setrlimit};
 
 use super::executable;
@@ -40,6 +40,7 @@ fn prepare(job: &Job, surroundings: &Surroundings) -> Result<(), Fault> {
     }
     enter_directory(job)?;
     rustix::stdio::dup2_stdin(input).step(|| "set up standard input".to_owned())?;
+    hand_over_streams(job);
     for limit in &job.ulimits {
         apply(limit)?;
     }
@@ -66,6 +67,18 @@ fn standard_input(bytes: Option<&OsBytes>) -> Result<OwnedFd, Fault> {
     let mut file = fs::File::from(memory);
     file.write_all(&bytes.0).and_then(|()| file.rewind()).step(step)?;
     Ok(file.into())
+}
+
+/// Gives the pipes to the command's user, who could not open `/dev/stdout` by name otherwise. Devices are not ours to
+/// give, and a file system without owners does without.
+fn hand_over_streams(job: &Job) {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let is_device = rustix::fs::fstat(stream)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice);
+        if !is_device {
+            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(job.user.uid)), None);
+        }
+    }
 }
 
 /// Enters the working directory through the root, so that no magic link to a descriptor of ours leads elsewhere.

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, chmodat, makedev, mkdirat, mknodat, openat, symlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, chmodat, makedev, mkdirat, mknodat, openat, openat2, symlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
@@ -63,6 +65,8 @@ pub fn filesystem(
     let step = || format!("mount {kind}");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(step)?;
     let configured = || {
+        // Only a name for /proc/mounts.
+        fsconfig_set_string(&context, "source", kind)?;
         for (key, value) in options {
             fsconfig_set_string(&context, *key, *value)?;
         }
@@ -78,7 +82,9 @@ pub fn filesystem(
 
 fn mount_at(root: &OwnedFd, target: &str, tree: &OwnedFd) -> Result<(), Fault> {
     let step = || format!("mount onto {target}");
-    let place = open_inside(root, Path::new(target), OFlags::PATH).step(step)?;
+    // A link in place of /proc could make the kernel's files appear where they are not hidden.
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let place = openat2(root, &target[1..], OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).step(step)?;
     attach(tree, place).step(step)
 }
 

@@ -118,6 +118,7 @@ impl Layers {
         let early = |errno| (errno, Stage::Layer, String::new());
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(early)?;
         let failed = |errno| (errno, Stage::Mount, kernel_words(&context));
+        let _ = fsconfig_set_string(&context, "source", "overlay");
         for lower in &self.lowers {
             fsconfig_set_string(&context, "lowerdir+", path_of(lower)).map_err(early)?;
         }

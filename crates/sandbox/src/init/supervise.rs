@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 
 use super::command::Surroundings;
 use super::{emulate, namespaces, probing, seal, tree};
@@ -120,9 +120,11 @@ pub fn run_inner(task: &Task, prepare: impl FnOnce() -> Result<Surroundings, Fau
 impl Inner {
     /// Waits for the end; kills the inner process when Kiln closes its half of the socket or dies.
     fn wait(self, control: &UnixStream) -> Result<Report, Fault> {
-        let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).step(|| "watch the sandbox's init".to_owned())?;
+        // The report pipe ends with its last holder, the inner process or a command process before it becomes the
+        // command; no kernel feature newer than the pipe is needed to see that.
         loop {
-            let mut fds = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::RDHUP)];
+            let mut fds =
+                [PollFd::new(&self.report, PollFlags::IN), PollFd::new(control, PollFlags::IN | PollFlags::RDHUP)];
             match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno).step(|| "watch the sandbox's init".to_owned()),

@@ -71,10 +71,7 @@ impl Swaps {
         let Some(parent) = canonical.parent() else {
             return Err(Fault::new(step(), "the machine's own root cannot be a root to run in; give a directory"));
         };
-        let stash_path = parent.join(format!(".kiln-stash-{}", std::process::id()));
-        // Left by a process with our id that was killed in the middle; its command is long gone.
-        let _ = fs::remove_dir_all(&stash_path);
-        mkdirat(CWD, &stash_path, Mode::RWXU).step(step)?;
+        let stash_path = make_stash(parent).step(step)?;
         let stash = open_place(&stash_path)?;
         let root = open_place(&canonical)?;
         let same = rustix::fs::fstat(&root).step(step)?.st_dev == rustix::fs::fstat(&stash).step(step)?.st_dev;
@@ -284,6 +281,19 @@ impl Swaps {
         removed.step(step)?;
         renameat(parent, &fresh, parent, name).step(step)
     }
+}
+
+/// A new directory of our own; one of the same name may be another's, or left by a supervisor that was killed.
+fn make_stash(parent: &Path) -> Result<PathBuf, Errno> {
+    let id = std::process::id();
+    for number in 0..1000 {
+        let path = parent.join(format!(".kiln-stash-{id}-{number}"));
+        match mkdirat(CWD, &path, Mode::RWXU) {
+            Err(Errno::EXIST) => {}
+            result => return result.map(|()| path),
+        }
+    }
+    Err(Errno::EXIST)
 }
 
 fn kind_of(fd: &OwnedFd) -> Result<Kind, Errno> {

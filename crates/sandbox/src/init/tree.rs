@@ -15,6 +15,8 @@ use crate::wire::{self, Fault, Report, Step};
 ///
 /// A fault of the command process itself is in the pipe already when its status arrives; the first report counts.
 pub fn run_command(job: &Job, surroundings: &Surroundings, answer: &OwnedFd) {
+    // Orphans come to the process that waits for them, also where no process namespace sees to that.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let report = start(job, surroundings, answer).and_then(reap_until).unwrap_or_else(Report::Failed);
     send(answer, &report);
 }

@@ -150,3 +150,18 @@ fn the_rung_none_runs_nothing() {
     let bed = Bed::new(Rung::None);
     assert!(matches!(bed.sh("true").result, Err(SandboxError::Unsupported { rung: Rung::None, .. })));
 }
+#[test]
+fn ordinary_users_may_open_their_output_by_name() {
+    if !crate::bed::have_root_rung() {
+        return;
+    }
+    let bed = Bed::new(Rung::Root);
+    let mut job = bed.script("echo a > /dev/stdout; echo b > /dev/stderr; cat /dev/stdin");
+    job.user.uid = 1000;
+    job.user.gid = 1000;
+    job.stdin = Some("c".into());
+    let outcome = bed.run(&job);
+    assert_eq!((outcome.ok(), outcome.stderr.as_str()), ("a\nc", "b\n"));
+    assert_eq!(fs::metadata("/dev/null").unwrap().permissions().mode() & 0o777, 0o666);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata("/dev/null").unwrap()), 0);
+}

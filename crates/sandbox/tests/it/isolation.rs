@@ -246,6 +246,10 @@ fn limits_hold_and_leave_no_group() {
 fn zombies_are_collected() {
     for rung in rungs() {
         let bed = Bed::new(rung);
+        // A zombie still has its id: daemons' scripts wait for that to go.
+        let waits =
+            "sh -c 'sleep 0 & echo $! > /tmp/pid'; sleep 1; kill -0 $(cat /tmp/pid) 2>/dev/null && echo zombie; true";
+        assert_eq!(bed.sh(waits).ok(), "", "{rung}");
         let script = if rung == Rung::Root {
             "for i in 1 2 3 4 5; do (sleep 0 &) ; done; sleep 1; grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null; echo end"
         } else {
@@ -253,4 +257,50 @@ fn zombies_are_collected() {
         };
         assert_eq!(bed.sh(script).ok(), "end\n", "{rung}");
     }
+}
+
+/// A 32-bit program that asks the kernel for `unshare(CLONE_NEWUSER)` and exits with the negated answer: 1 is "not
+/// permitted", 38 "no such call", 0 success.
+#[cfg(target_arch = "x86_64")]
+fn program_of_32_bits() -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    let code = [
+        0xb8, 0x36, 0x01, 0x00, 0x00, // mov eax, 310 (unshare)
+        0xbb, 0x00, 0x00, 0x00, 0x10, // mov ebx, CLONE_NEWUSER
+        0xcd, 0x80, // int 0x80
+        0xf7, 0xd8, // neg eax
+        0x89, 0xc3, // mov ebx, eax
+        0xb8, 0x01, 0x00, 0x00, 0x00, // mov eax, 1 (exit)
+        0xcd, 0x80, // int 0x80
+    ];
+    let size = 84 + u32::try_from(code.len()).unwrap();
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0".to_vec();
+    for word in [BASE + 84, 52, 0, 0, 52 | 32 << 16, 1, 0] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.extend_from_slice(&code);
+    file
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn programs_of_32_bits_run_behind_the_same_filter() {
+    if !have_root_rung() {
+        return;
+    }
+    let bed = Bed::new(Rung::Root);
+    let path = bed.image().join("bin/old");
+    std::fs::write(&path, program_of_32_bits()).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut job = bed.command(&["old"]);
+    job.security = Security::Insecure;
+    if bed.run(&job).code() != 0 {
+        eprintln!("this kernel runs no 32-bit programs");
+        return;
+    }
+    job.security = Security::Sandbox;
+    assert_eq!(bed.run(&job).code(), 1);
 }

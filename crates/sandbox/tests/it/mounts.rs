@@ -267,6 +267,18 @@ fn links_in_the_image_lead_nowhere_outside() {
 }
 
 #[test]
+fn an_image_with_a_link_for_proc_is_refused() {
+    if !have_root_rung() {
+        return;
+    }
+    for name in ["proc", "sys", "dev"] {
+        let bed = Bed::new(Rung::Root);
+        symlink("etc", bed.image().join(name)).unwrap();
+        assert!(bed.sh("true").error().contains(&format!("mount onto /{name}")));
+    }
+}
+
+#[test]
 fn a_subpath_stays_in_its_source() {
     for rung in rungs() {
         let bed = Bed::new(rung);
