@@ -73,7 +73,9 @@ impl Core {
         match status.as_u16() {
             200 => {}
             304 if etag.is_some() => return Ok(None),
-            404 | 410 => return Err(RegistryError::NotFound { host, what, answer: answer::read(response).await }.into()),
+            404 | 410 => {
+                return Err(RegistryError::NotFound { host, what, answer: answer::read(response).await }.into());
+            }
             _ => {
                 let again = after_status(status, response.headers());
                 let error = RegistryError::Refused { host, what, answer: answer::read(response).await };

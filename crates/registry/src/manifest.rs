@@ -29,16 +29,16 @@ pub struct FetchedManifest {
 impl Core {
     /// Fetches a manifest from the first mirror that has it, or the registry.
     pub(crate) async fn manifest(&self, reference: &Reference) -> Result<FetchedManifest, RegistryError> {
-        self.from_sources(reference, async |endpoint| self.manifest_from(endpoint, reference).await).await
+        self.try_sources(reference, async |endpoint| self.manifest_from(endpoint, reference).await).await
     }
 
     /// What a reference points to, without the document where the registry allows it.
     pub(crate) async fn resolve(&self, reference: &Reference) -> Result<Descriptor, RegistryError> {
-        self.from_sources(reference, async |endpoint| self.resolve_from(endpoint, reference).await).await
+        self.try_sources(reference, async |endpoint| self.resolve_from(endpoint, reference).await).await
     }
 
     /// Tries mirrors in order, then the registry, whose error is the one that is told.
-    pub(crate) async fn from_sources<T>(
+    pub(crate) async fn try_sources<T>(
         &self,
         reference: &Reference,
         fetch: impl AsyncFn(&Endpoint) -> Result<T, RegistryError>,

@@ -189,10 +189,10 @@ impl Core {
         let scopes = [Scope::repository(&repository, &["pull"])];
         let target = Target::Path(format!("{repository}/blobs/{}", download.descriptor.digest));
         let mut call = Call::new(Method::GET, target, &repository, &scopes, what);
-        if download.at > 0 {
-            if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", download.at)) {
-                call.headers.insert(RANGE, range);
-            }
+        if let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", download.at))
+            && download.at > 0
+        {
+            call.headers.insert(RANGE, range);
         }
         let mut reply = self.attempt(endpoint, &call).await?;
         if reply.status() == 416 || (reply.status() == 206 && content_start(&reply) != Some(download.at)) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
 use rustls::RootCertStore;
 use url::Url;
@@ -94,13 +94,16 @@ impl Transport {
             if let Some(value) = authorization.as_ref().filter(|_| url.origin() == origin) {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
             }
-            if !body.is_empty() || matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+            if !body.is_empty() {
                 *request.body_mut() = Some(Body::from(body.clone()));
+            } else if matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+                // Some servers refuse a request of these kinds that does not say it is empty.
+                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
             let response = self.exchange(request, what, wait).await?;
             let fetch = matches!(method, Method::GET | Method::HEAD);
             match response.status().as_u16() {
-                301 | 302 | 303 if fetch => {}
+                301..=303 if fetch => {}
                 307 | 308 => {}
                 _ => return Ok(response),
             }
