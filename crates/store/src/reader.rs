@@ -155,3 +155,64 @@ pub(crate) fn entry_kind(node: &Node) -> EntryKind {
         NodeKind::Fifo => EntryKind::Fifo,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use kiln_oci::index::LayerIndex;
+
+    use super::*;
+    use crate::fixture::{Layer as Tar, open, tempdir};
+    use crate::unpack::{Options, unpack};
+
+    fn read(content: &dyn Content, tree: &Tree, path: &str) -> io::Result<String> {
+        let mut text = String::new();
+        content.open(tree.at(path.as_bytes()).expect("there").file().expect("file"))?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    #[test]
+    fn a_file_comes_from_the_directory_or_from_the_tar() {
+        let dir = tempdir();
+        let store = Store::open(dir.path().join("store")).expect("store");
+        let tar =
+            Tar::new().symlink("s", "d").dir("d", 0o755).file("d/f", 0o644, "bytes").file("s/g", 0o644, "g").tar();
+        let diff_id = Digest::of(&tar);
+        let mut tree = Tree::new();
+        tree.apply(&LayerIndex::read(tar.as_slice()).expect("index"), &diff_id).expect("tree");
+
+        let content = ContentReader::new(&store);
+        let missing = read(&content, &tree, "d/f").expect_err("no layer yet").to_string();
+        assert!(missing.contains("/d/f") && missing.contains(&diff_id.to_string()), "{missing}");
+
+        let mut writer = store.tar_writer().expect("tar");
+        writer.write_all(&tar).expect("tar");
+        writer.commit(Some(&diff_id)).expect("tar");
+        assert_eq!(read(&content, &tree, "d/f").expect("from the tar"), "bytes");
+
+        let draft = store.begin_snapshot().expect("draft");
+        unpack(tar.as_slice(), open(draft.fs()), &Options::overlay(None)).expect("unpack");
+        std::fs::write(draft.fs().join("d/f"), "BYTES").expect("to tell them apart");
+        draft.commit(&diff_id).expect("snapshot");
+        let content = ContentReader::new(&store);
+        assert_eq!(read(&content, &tree, "d/f").expect("unpacked"), "BYTES");
+        // The entry was `s/g`; nothing is opened through a link, so its bytes come from the tar.
+        assert_eq!(read(&content, &tree, "d/g").expect("from the tar"), "g");
+    }
+
+    #[test]
+    fn a_short_tar_is_an_error() {
+        let dir = tempdir();
+        let store = Store::open(dir.path().join("store")).expect("store");
+        let tar = Tar::new().file("f", 0o644, &"x".repeat(2000)).tar();
+        let diff_id = Digest::of(&tar);
+        let mut tree = Tree::new();
+        tree.apply(&LayerIndex::read(tar.as_slice()).expect("index"), &diff_id).expect("tree");
+        let mut writer = store.raw_tar_writer().expect("tar");
+        writer.write_all(&tar[..1000]).expect("tar");
+        writer.commit_hashed(diff_id).expect("tar");
+        let failed = read(&ContentReader::new(&store), &tree, "f").expect_err("short");
+        assert_eq!(failed.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -3,15 +3,17 @@
 //! What an entry means for what is already there:
 //!
 //! ```text
-//! entry              own layer's path           older layers' path, merged       own directory for overlayfs
+//! entry              this layer's own path      older layers' path, merged       own directory for overlayfs
 //! directory          kept if a directory        kept if a directory              made; parent of what comes
 //! anything else      replaced (last one wins)   replaced                         made
-//! whiteout           hides nothing of its own   removed                          char device 0:0, if a lower layer has it
-//!                    layer; a directory becomes opaque
-//! opaque             hides nothing of its own   children removed                 xattr `overlay.opaque` = `y`
-//! hard link          link or copy               link or copy                     link, or a copy of the lower file
+//! whiteout           spared; a directory loses  removed                          char device 0:0, if a lower layer has
+//!                    what is not this layer's                                    it and nothing above hides it already
+//! opaque             as a whiteout, and stays   children removed                 xattr `overlay.opaque` = `y`
+//! hard link          to what is there when it   link or copy                     link, or a copy of the lower file
+//!                    comes; else at the end
 //! missing parent     -                          made, 0755 0:0                   like the lower directory, else 0755 0:0
-//! parent no dir      becomes a directory        becomes a directory              becomes a directory
+//! parent a link      followed by name, inside the root; not for removals, which are about older layers
+//! parent a file      becomes a directory        becomes a directory              becomes a directory, opaque
 //! ```
 //!
 //! Modes and times of directories are set at the end, children first, so that read-only directories can be filled and
@@ -27,6 +29,7 @@ use rustix::io::Errno;
 
 use super::error::{UnpackError, create, look, remove};
 use super::make::{Maker, Spot};
+use super::resolve::Through;
 use super::{Devices, Flavour, Options};
 use crate::beneath::{Beneath, ancestors, is_plain, shown};
 use crate::stat::{FileKind, Stat};
@@ -107,14 +110,16 @@ impl<'a> Applier<'a> {
         }
         if entry.kind == EntryKind::Opaque {
             // The mark is a file in the directory, so a link there is on the way to it.
-            return match self.resolve(path)? {
-                Some(path) => self.opaque(&path),
-                None => Ok(()),
-            };
+            return self.resolve(path, Through::OlderLinks)?.map_or(Ok(()), |path| self.opaque(&path));
+        }
+        if matches!(entry.kind, EntryKind::Dir | EntryKind::Whiteout) {
+            self.check_late(path)?;
+        }
+        if entry.kind == EntryKind::Whiteout {
+            return self.hidden_path(path)?.map_or(Ok(()), |path| self.whiteout(&path));
         }
         let path = self.real_path(path)?;
         match &entry.kind {
-            EntryKind::Whiteout => self.whiteout(&path),
             EntryKind::Hardlink { target } => self.put_link(&path, target),
             EntryKind::Dir => self.put_dir(&path, &entry.meta),
             _ => self.put_leaf(&path, entry, body),
@@ -129,7 +134,6 @@ impl<'a> Applier<'a> {
     }
 
     fn put_dir(&mut self, path: &[u8], meta: &Meta) -> Result<(), UnpackError> {
-        self.check_late(path)?;
         self.ready_parent(path)?;
         self.ready_dir(path)?;
         self.touched.insert(path.to_vec(), Touch::Dir);
@@ -155,6 +159,8 @@ impl<'a> Applier<'a> {
                 break;
             }
             self.clear(path)?;
+            // What stood here hid the lower directory, and still does.
+            self.hidden.insert(path.to_vec());
         }
         self.touch(path, Touch::Parent);
         if self.hidden.contains(path) {
@@ -318,7 +324,6 @@ impl<'a> Applier<'a> {
         self.ends.remove(path);
         forget_below(&mut self.touched, path);
         forget_below(&mut self.ends, path);
-        forget_below(&mut self.late, path);
         Ok(())
     }
 
@@ -358,7 +363,7 @@ impl<'a> Applier<'a> {
 }
 
 /// What a table knows about paths below `dir`.
-fn below<'t, V>(table: &'t BTreeMap<Vec<u8>, V>, dir: &[u8]) -> impl Iterator<Item = (&'t Vec<u8>, &'t V)> {
+pub(super) fn below<'t, V>(table: &'t BTreeMap<Vec<u8>, V>, dir: &[u8]) -> impl Iterator<Item = (&'t Vec<u8>, &'t V)> {
     let (from, to) = match dir {
         // Every path but the root's own.
         [] => (Bound::Excluded(Vec::new()), Bound::Unbounded),

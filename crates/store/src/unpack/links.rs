@@ -12,7 +12,7 @@ use super::apply::{Applier, Touch, bad};
 use super::error::{UnpackError, look};
 use super::make::Spot;
 use super::{Flavour, Links};
-use crate::beneath::{is_plain, shown};
+use crate::beneath::{is_below, is_plain, shown};
 use crate::capability;
 use crate::stat::{FileKind, Stat};
 
@@ -28,13 +28,15 @@ impl Applier<'_> {
         if target == path {
             return Err(bad(path, "it is a hard link to itself"));
         }
-        match self.touched.get(target) {
-            Some(Touch::Leaf) => self.link(path, target),
-            _ => {
-                self.late.insert(path.to_vec(), target.to_vec());
-                Ok(())
-            }
+        if is_below(target, path) || is_below(path, target) {
+            return Err(bad(path, "it is a hard link to what it would replace"));
         }
+        // A name that is there already is what is meant, even if a later entry replaces it.
+        if self.is_leaf_now(target)? {
+            return self.link(path, target);
+        }
+        self.late.insert(path.to_vec(), target.to_vec());
+        Ok(())
     }
 
     /// Makes the links whose target did not come before them.
@@ -91,7 +93,9 @@ impl Applier<'_> {
             self.clear(path)?;
         }
         self.touch(path, Touch::Leaf);
-        self.linked.insert(target.to_vec());
+        if self.touched.contains_key(target) {
+            self.linked.insert(target.to_vec());
+        }
         Ok(())
     }
 

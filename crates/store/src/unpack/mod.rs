@@ -1,8 +1,9 @@
 //! Layer → directory, whatever the layer says.
 //!
 //! A layer is hostile: it may name files through links it made before, link to what is not its own, or come with
-//! anything where a directory should be. Every path is resolved below the target's handle without following any link,
-//! and everything is made new: nothing outside the target is ever opened. What stands in an entry's way is replaced.
+//! anything where a directory should be. Links on an entry's way are followed by name, inside the root, as images mean
+//! them; the kernel then resolves the path found below the target's handle without following any link, and everything
+//! is made new. Nothing outside the target is ever opened. What stands in an entry's way is replaced.
 //!
 //! [`Flavour::OverlayLower`] makes one layer's own directory, to be a lower directory of overlayfs;
 //! [`Flavour::Merged`] applies layers one over the other to one root. [`unpack`] reads a tar and returns its index

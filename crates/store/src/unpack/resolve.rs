@@ -26,14 +26,22 @@ enum View {
     Other,
 }
 
+/// Which links are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Through {
+    AllLinks,
+    OlderLinks,
+}
+
 impl Applier<'_> {
     /// The path an entry gets: links in its parents followed, its last component kept.
     pub(super) fn real_path(&mut self, path: &[u8]) -> Result<Vec<u8>, UnpackError> {
         let (parent, name) = split(path);
+        // The usual case: nothing to look at.
         if parent.is_empty() || self.is_own_dir(parent) {
             return Ok(path.to_vec());
         }
-        match self.resolve(parent)? {
+        match self.resolve(parent, Through::AllLinks)? {
             Some(parent) => {
                 let real = join(&parent, name);
                 if is_normal(&real) { Ok(real) } else { Err(bad(path, "links on its way make its path too long")) }
@@ -43,9 +51,16 @@ impl Applier<'_> {
         }
     }
 
+    /// The path a whiteout hides; `None` when it hides nothing. It is about older layers: links of this one hide theirs.
+    pub(super) fn hidden_path(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, UnpackError> {
+        let (parent, name) = split(path);
+        let parent = self.resolve(parent, Through::OlderLinks)?;
+        Ok(parent.map(|parent| join(&parent, name)))
+    }
+
     /// Where the directory `path` really is; what does not exist is kept by name. `None` when something on the way is
-    /// neither a directory nor a link.
-    pub(super) fn resolve(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, UnpackError> {
+    /// neither a directory nor a link to go through.
+    pub(super) fn resolve(&mut self, path: &[u8], through: Through) -> Result<Option<Vec<u8>>, UnpackError> {
         let mut todo: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let mut real: Vec<u8> = Vec::new();
         let mut missing = 0;
@@ -64,14 +79,19 @@ impl Applier<'_> {
                     missing += 1;
                     real = next;
                 }
+                // At the end, it is what an entry below it replaces.
+                View::Other if todo.is_empty() && through == Through::AllLinks => real = next,
                 View::Other => return Ok(None),
                 View::Link(target) => {
                     links += 1;
                     if links > MAX_LINKS || todo.len() > MAX_LINKS * 16 {
                         return Err(bad(path, "too many symbolic links on the way to it"));
                     }
-                    if self.touched.get(&next) != Some(&Touch::Leaf) {
-                        self.followed.insert(next);
+                    let own = self.touched.get(&next) == Some(&Touch::Leaf);
+                    match through {
+                        Through::OlderLinks if own => return Ok(None),
+                        Through::AllLinks if !own => drop(self.followed.insert(next)),
+                        _ => {}
                     }
                     if target.starts_with(b"/") {
                         real.clear();
@@ -81,6 +101,11 @@ impl Applier<'_> {
             }
         }
         Ok(Some(real))
+    }
+
+    /// Whether something that is no directory is at `path` now.
+    pub(super) fn is_leaf_now(&mut self, path: &[u8]) -> Result<bool, UnpackError> {
+        Ok(matches!(self.view(path)?, View::Link(_) | View::Other))
     }
 
     fn view(&mut self, path: &[u8]) -> Result<View, UnpackError> {

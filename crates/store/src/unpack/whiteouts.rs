@@ -6,7 +6,7 @@
 use rustix::fs::{AtFlags, XattrFlags, fsetxattr, unlinkat};
 use rustix::io::Errno;
 
-use super::apply::{Applier, Touch};
+use super::apply::{Applier, Touch, below};
 use super::error::{UnpackError, create, look, remove};
 use super::make::{Spot, set_xattr};
 use super::{Flavour, OverlayXattrs};
@@ -15,7 +15,6 @@ use kiln_oci::name::{join, split};
 
 impl Applier<'_> {
     pub(super) fn whiteout(&mut self, path: &[u8]) -> Result<(), UnpackError> {
-        self.check_late(path)?;
         match &self.options.flavour {
             Flavour::Merged => self.whiteout_merged(path),
             Flavour::OverlayLower { .. } => self.whiteout_overlay(path),
@@ -86,20 +85,41 @@ impl Applier<'_> {
     }
 
     fn whiteout_overlay(&mut self, path: &[u8]) -> Result<(), UnpackError> {
-        let known =
-            matches!(&self.options.flavour, Flavour::OverlayLower { lower: Some(lower), .. } if !lower.has(path));
-        // A mark for what is not there would drag its missing parents into being.
-        if known {
+        // A mark for what is not there would drag its missing parents into being; and overlayfs lists a mark as a name
+        // in a directory that it does not merge with a lower one.
+        if self.hides(path) || !self.lower_has(path) {
             return Ok(());
         }
         self.hidden.insert(path.to_vec());
+        self.hide(path)
+    }
+
+    /// Hides what lower layers have at `path`, sparing what this layer put there.
+    fn hide(&mut self, path: &[u8]) -> Result<(), UnpackError> {
         match self.touched.get(path) {
+            Some(Touch::Parent) if !self.has_content(path) => {
+                self.clear(path)?;
+                self.put_whiteout(path)
+            }
             Some(Touch::Dir | Touch::Parent) => {
                 self.reset_parents(path, true)?;
                 self.mark_opaque(path)
             }
             Some(_) => Ok(()),
             None => self.put_whiteout(path),
+        }
+    }
+
+    /// Whether this layer put more than marks of removal below `path`.
+    fn has_content(&self, path: &[u8]) -> bool {
+        below(&self.touched, path).any(|(_, what)| matches!(what, Touch::Dir | Touch::Leaf))
+    }
+
+    /// Whether a lower layer has something at `path`, or may have.
+    fn lower_has(&self, path: &[u8]) -> bool {
+        match &self.options.flavour {
+            Flavour::OverlayLower { lower: Some(lower), .. } => lower.has(path),
+            _ => true,
         }
     }
 
@@ -115,6 +135,9 @@ impl Applier<'_> {
     }
 
     fn opaque_overlay(&mut self, path: &[u8]) -> Result<(), UnpackError> {
+        if self.hides(path) {
+            return Ok(());
+        }
         self.hidden.insert(path.to_vec());
         if path.is_empty() || self.is_own_dir(path) {
             self.reset_parents(path, false)?;
@@ -149,7 +172,24 @@ impl Applier<'_> {
             OverlayXattrs::User => b"user.overlay.opaque",
         };
         let dir = self.tree.read_dir(path).map_err(look(path))?;
-        fsetxattr(&dir, name, b"y", XattrFlags::empty()).map_err(set_xattr(path, name))
+        fsetxattr(&dir, name, b"y", XattrFlags::empty()).map_err(set_xattr(path, name))?;
+        self.clear_marks(path)
+    }
+
+    /// Removes marks of removal, and directories made for them, below a directory that now hides everything.
+    fn clear_marks(&mut self, path: &[u8]) -> Result<(), UnpackError> {
+        let marks = below(&self.touched, path).filter(|(_, what)| matches!(what, Touch::Whiteout | Touch::Parent));
+        for mark in marks.map(|(mark, _)| mark.clone()).collect::<Vec<_>>() {
+            let is_mark = match self.touched.get(&mark) {
+                Some(Touch::Whiteout) => true,
+                Some(Touch::Parent) => !self.has_content(&mark),
+                _ => false,
+            };
+            if is_mark {
+                self.clear(&mark)?;
+            }
+        }
+        Ok(())
     }
 
     /// Hides what the lower layers have in the root, when the layer says so: overlayfs has no opaque root.
@@ -159,11 +199,7 @@ impl Applier<'_> {
             return Ok(());
         }
         for path in lower.children(b"") {
-            match self.touched.get(&path) {
-                Some(Touch::Dir | Touch::Parent) => self.mark_opaque(&path)?,
-                Some(_) => {}
-                None => self.put_whiteout(&path)?,
-            }
+            self.hide(&path)?;
         }
         Ok(())
     }
