@@ -17,7 +17,7 @@ pub enum Rung {
     None,
     /// `chroot(2)` by a pod's root: a private root directory, no namespaces.
     Chroot,
-    /// Root of a host, VM or privileged container: namespaces, overlayfs, limits, syscall filter.
+    /// Root of a host, VM or privileged container: namespaces, overlayfs, limits, syscall filter. Linux 5.12 or newer.
     Root,
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 use rustix::process::{WaitOptions, waitpid};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use super::devices;
 use super::overlay::{Layers, open_place};
@@ -20,7 +20,7 @@ pub fn rungs() -> Vec<RungReport> {
         Err(fault) => RungReport { rung, available: false, why: format!("{}: {}", fault.step, fault.cause) },
     };
     vec![
-        report(Rung::Chroot, in_copy(try_chroot), "a private root directory; no namespaces, no limits on the network"),
+        report(Rung::Chroot, in_copy(try_chroot), &chroot_gives()),
         report(
             Rung::Root,
             in_copy(try_namespaces),
@@ -57,12 +57,33 @@ fn own_mounts() -> Result<(), Fault> {
         .step(|| "mount(MS_PRIVATE)".to_owned())
 }
 
+/// What unpacking an image and becoming its users takes, besides `chroot(2)` itself.
+const NEEDED: [(CapabilitySet, &str); 5] = [
+    (CapabilitySet::CHOWN, "CAP_CHOWN"),
+    (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
+    (CapabilitySet::FOWNER, "CAP_FOWNER"),
+    (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::SETUID, "CAP_SETUID"),
+];
+
 fn try_chroot() -> Result<(), Fault> {
     rustix::process::chroot("/").step(|| "chroot(2)".to_owned())?;
-    if !rustix::process::geteuid().is_root() {
-        return Err(Fault::new("change owners and users as root", "this process is not root"));
+    let missing = missing_capabilities(&NEEDED)?;
+    if missing.is_empty() { Ok(()) } else { Err(Fault::new("act as root", format!("without {}", missing.join(", ")))) }
+}
+
+fn missing_capabilities(wanted: &[(CapabilitySet, &'static str)]) -> Result<Vec<&'static str>, Fault> {
+    let held = capabilities(None).step(|| "read capabilities".to_owned())?.effective;
+    Ok(wanted.iter().filter(|(capability, _)| !held.contains(*capability)).map(|(_, name)| *name).collect())
+}
+
+/// What the rung gives, and what this process lacks for all of it.
+fn chroot_gives() -> String {
+    let mut words = "a private root directory; no namespaces, the network as it is".to_owned();
+    if !missing_capabilities(&[(CapabilitySet::MKNOD, "CAP_MKNOD")]).is_ok_and(|missing| missing.is_empty()) {
+        words.push_str("; without CAP_MKNOD no devices, only a file for /dev/null");
     }
-    Ok(())
+    words
 }
 
 fn try_namespaces() -> Result<(), Fault> {

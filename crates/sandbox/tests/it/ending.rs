@@ -146,6 +146,14 @@ fn a_daemon_left_running_is_killed() {
 }
 
 #[test]
+fn a_shielded_process_can_still_run_commands() {
+    kiln_sandbox::shield().unwrap();
+    for rung in rungs() {
+        Bed::new(rung).sh("true").ok();
+    }
+}
+
+#[test]
 fn the_rung_none_runs_nothing() {
     let bed = Bed::new(Rung::None);
     assert!(matches!(bed.sh("true").result, Err(SandboxError::Unsupported { rung: Rung::None, .. })));

@@ -131,7 +131,7 @@ fn secrets_are_there_for_their_user_and_nowhere_afterwards() {
         assert_eq!(bed.run(&job).code(), 1);
         assert!(!bed.image().join("run").exists() && !bed.path("upper/run").exists(), "{rung}");
         let found =
-            std::process::Command::new("grep").args(["-rl", "s3cr3t-s3cr3t"]).arg(bed.dir.path()).output().unwrap();
+            std::process::Command::new("grep").args(["-rlF", "s3cr3t-s3cr3t"]).arg(bed.dir.path()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{rung}");
     }
 }

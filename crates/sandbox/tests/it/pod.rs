@@ -38,3 +38,33 @@ fn the_probe_says_which_call_fails_in_a_pod() {
     assert!(of(Rung::Chroot).available, "{reports:?}");
     assert!(!of(Rung::Root).available && of(Rung::Root).why.contains("unshare("), "{reports:?}");
 }
+
+#[test]
+fn a_pod_without_the_rights_is_told_which_are_missing() {
+    if std::env::var_os(IN_POD).is_some() || !have_root_rung() {
+        return;
+    }
+    // An ordinary user of the sandbox has no capability at all.
+    let bed = Bed::new(Rung::Root);
+    fs::copy(init().program, bed.image().join("init")).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), bed.image().join("it")).unwrap();
+    let mut job = bed.command(&["/it", "--exact", "pod::helper_that_probes", "--nocapture"]);
+    job.env.push((PROBE.into(), "/init".into()));
+    job.user.uid = 1000;
+    let outcome = bed.run(&job);
+    assert!(outcome.ok().contains("Chroot false chroot(2): Operation not permitted"), "{outcome:?}");
+    assert!(outcome.ok().contains("strongest None"), "{outcome:?}");
+}
+
+const PROBE: &str = "KILN_SANDBOX_TEST_PROBE";
+
+/// Not a test by itself: what an unprivileged process finds.
+#[test]
+fn helper_that_probes() {
+    let Some(program) = std::env::var_os(PROBE) else { return };
+    let reports = probe_with(&kiln_sandbox::Init { program: program.into() });
+    for report in &reports {
+        println!("{:?} {} {}", report.rung, report.available, report.why);
+    }
+    println!("strongest {:?}", kiln_sandbox::strongest(&reports));
+}
