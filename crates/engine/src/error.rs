@@ -105,7 +105,7 @@ pub enum EngineError {
         /// Its name.
         name: String,
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What there is.
         have: Vec<String>,
     },

@@ -205,7 +205,8 @@ impl Images {
         Ok(Resolved { manifest, descriptor, config })
     }
 
-    fn provide(&self, manifest: &Manifest, provider: &Provider) {
+    /// Remembers where the blobs of a manifest can be had.
+    pub fn provide(&self, manifest: &Manifest, provider: &Provider) {
         let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
         for descriptor in manifest.layers.iter().chain([&manifest.config]) {
             providers.insert(descriptor.digest.clone(), provider.clone());
@@ -286,11 +287,11 @@ fn image_error(name: &str, message: impl ToString) -> EngineError {
     EngineError::Image { name: name.to_owned(), message: message.to_string() }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| image_error(name, format!("a document of it cannot be read: {e}")))
 }
 
-fn parse_manifest(name: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<Manifest> {
+pub(crate) fn parse_manifest(name: &str, descriptor: &Descriptor, bytes: &[u8]) -> Result<Manifest> {
     if !media::is_manifest(&descriptor.media_type) {
         return Err(image_error(name, format!("`{}` is not an image manifest", descriptor.media_type)));
     }
@@ -310,7 +311,7 @@ pub fn choose<'a>(name: &str, index: &'a Index, platform: &Platform) -> Result<&
         return Ok(only);
     }
     let have = index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).collect();
-    Err(EngineError::NoPlatform { name: name.to_owned(), platform: platform.clone(), have })
+    Err(EngineError::NoPlatform { name: name.to_owned(), platform: Box::new(platform.clone()), have })
 }
 
 /// The media type a document states, or what its fields say it must be.

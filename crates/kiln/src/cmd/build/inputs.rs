@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive};
+use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside};
 use kiln_engine::fetch::{git as git_fetch, http};
 use kiln_engine::session::Secret;
 use kiln_plan::facts::ContextId;
@@ -22,6 +22,9 @@ use crate::surroundings::Surroundings;
 
 /// A Dockerfile larger than this is refused.
 const MAX_DOCKERFILE: u64 = kiln_spec::dockerfile::MAX_LENGTH as u64 + 1;
+
+/// An ignore file larger than this is refused.
+const MAX_IGNORE: u64 = 16 << 20;
 
 /// All that was gathered.
 pub struct Inputs {
@@ -261,60 +264,48 @@ fn from_url(
 }
 
 /// The Dockerfile, and its path if it is a file.
+///
+/// A path that exists from here is the user's own word and read as it is; a name in the context is read inside it, for
+/// the context may be someone else's.
 fn read_dockerfile(args: &Args, dir: Option<&Path>) -> Result<(Source, Option<PathBuf>), CliError> {
     let dir = dir.unwrap_or(Path::new("."));
-    let path = match args.file.as_deref() {
+    let name = match args.file.as_deref() {
         Some("-") => {
             let bytes = read_to_end(std::io::stdin(), "standard input", MAX_DOCKERFILE)?;
             return Ok((text("-", bytes), None));
         }
-        Some(file) if Path::new(file).exists() => PathBuf::from(file),
-        // A name that is not here may be one of the context, as for contexts that come from elsewhere.
-        Some(file) => beneath(dir, file)?,
-        None => {
-            let upper = dir.join("Dockerfile");
-            let lower = dir.join("dockerfile");
-            if !upper.exists() && lower.exists() { lower } else { beneath(dir, "Dockerfile")? }
+        Some(file) if Path::new(file).exists() => {
+            let failed = |e| CliError::input(format!("failed to read dockerfile: {file}: {e}"));
+            let bytes = read_to_end(File::open(file).map_err(failed)?, file, MAX_DOCKERFILE)?;
+            return Ok((text(file.strip_prefix("./").unwrap_or(file), bytes), Some(PathBuf::from(file))));
         }
+        Some(file) => file,
+        None if !dir.join("Dockerfile").exists() && dir.join("dockerfile").exists() => "dockerfile",
+        None => "Dockerfile",
     };
+    let path = dir.join(name.trim_start_matches('/'));
     let shown = path.strip_prefix("./").unwrap_or(&path).display().to_string();
-    let file = File::open(&path).map_err(|e| {
-        let error = CliError::input(format!("failed to read dockerfile: {shown}: {e}"));
-        error.with_hint("name it with -f, or run kiln where it is")
-    })?;
-    Ok((text(&shown, read_to_end(file, &shown, MAX_DOCKERFILE)?), Some(path)))
-}
-
-/// A path in a context; a symbolic link in a context from elsewhere must not read this machine's files.
-fn beneath(dir: &Path, file: &str) -> Result<PathBuf, CliError> {
-    let path = dir.join(file.trim_start_matches('/'));
-    let escapes = || CliError::input(format!("the Dockerfile `{file}` is outside the build context"));
-    match (path.canonicalize(), dir.canonicalize()) {
-        (Ok(real), Ok(root)) if !real.starts_with(&root) => Err(escapes()),
-        _ => Ok(path),
+    match read_inside(dir, name.as_bytes(), MAX_DOCKERFILE)? {
+        Some(bytes) => Ok((text(&shown, bytes), Some(path))),
+        None => Err(CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
+            .with_hint("name it with -f, or run kiln where it is")),
     }
 }
 
-/// The ignore file of a context: `<Dockerfile>.dockerignore` goes before `.dockerignore`.
+/// The ignore file of a context: `<Dockerfile>.dockerignore` goes before `.dockerignore`. Both are read inside their
+/// directory only: a context is not trusted to link to this machine's files.
 fn ignore(dir: &Path, dockerfile: Option<&Path>) -> Result<Option<(Ignore, String)>, CliError> {
-    let own = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        PathBuf::from(name)
+    let own = dockerfile.and_then(|path| {
+        let dir = path.parent().map_or(Path::new("."), |d| if d.as_os_str().is_empty() { Path::new(".") } else { d });
+        Some((dir, format!("{}.dockerignore", path.file_name()?.to_string_lossy())))
     });
-    let candidates = own.into_iter().chain([dir.join(".dockerignore")]);
-    for path in candidates {
-        let shown = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(CliError::input(format!("cannot read {}: {e}", path.display()))),
-        };
-        let (ignore, errors) = Ignore::parse(read_to_end(file, &shown, 16 << 20)?);
+    for (dir, name) in own.into_iter().chain([(dir, ".dockerignore".to_owned())]) {
+        let Some(bytes) = read_inside(dir, name.as_bytes(), MAX_IGNORE)? else { continue };
+        let (ignore, errors) = Ignore::parse(bytes);
         if let Some(e) = errors.first() {
-            return Err(CliError::input(format!("{shown}:{}: `{}`: {}", e.line, e.text, e.problem)));
+            return Err(CliError::input(format!("{name}:{}: `{}`: {}", e.line, e.text, e.problem)));
         }
-        return Ok(Some((ignore, shown)));
+        return Ok(Some((ignore, name)));
     }
     Ok(None)
 }

@@ -1,0 +1,109 @@
+//! What is done again, and what is not.
+
+use crate::Bench;
+
+/// The titles of steps that ran.
+fn ran(b: &Bench, dockerfile: &str, more: &[&str]) -> Vec<String> {
+    let out = b.run(dockerfile, more).ok();
+    let events: Vec<&str> = out.stderr.lines().collect();
+    let mut titles = Vec::new();
+    for (number, title) in events.iter().filter_map(|l| l.strip_prefix('#')?.split_once(" [")) {
+        if title.starts_with("internal") {
+            continue;
+        }
+        let cached = events.iter().any(|l| *l == format!("#{number} CACHED"));
+        if !cached {
+            titles.push(title.split_once("] ").map_or(title, |(_, t)| t).to_owned());
+        }
+    }
+    titles
+}
+
+#[test]
+fn unchanged_steps_are_not_done_again() {
+    let b = Bench::new().file("f", 0o644, "1").file("g", 0o644, "1");
+    let text = "FROM busybox\nCOPY f /f\nRUN cat /f\nCOPY g /g\nRUN cat /g";
+    assert_eq!(ran(&b, text, &[]).len(), 4);
+    assert_eq!(ran(&b, text, &[]), [""; 0]);
+    b.t.write("g", 0o644, "2");
+    assert_eq!(ran(&b, text, &[]), ["COPY g /g", "RUN cat /g"]);
+    b.t.write("g", 0o644, "1");
+    assert_eq!(ran(&b, text, &[]), [""; 0], "the old content is known, too");
+    b.t.write("f", 0o755, "1");
+    assert_eq!(ran(&b, text, &[]).len(), 4, "a mode is content");
+}
+
+#[test]
+fn touching_a_file_changes_nothing() {
+    let b = Bench::new().file("f", 0o644, "1");
+    let text = "FROM busybox\nCOPY f /f";
+    assert_eq!(ran(&b, text, &[]).len(), 1);
+    let path = b.t.context().join("f");
+    let _ = b.t.tool("touch", &["-d", "2001-01-01", path.to_str().unwrap()]).ok();
+    assert_eq!(ran(&b, text, &[]), [""; 0]);
+}
+
+#[test]
+fn a_rebuilt_stage_with_the_same_result_is_the_same_input() {
+    let b = Bench::new().env("SOURCE_DATE_EPOCH", "1000");
+    let text = |n: u32| format!("FROM busybox AS a\nRUN echo {n} > /dev/null; echo same > /out\nFROM busybox\nCOPY --from=a /out /out\nRUN cat /out");
+    assert_eq!(ran(&b, &text(1), &[]).len(), 3);
+    assert_eq!(ran(&b, &text(2), &[]), ["RUN echo 2 > /dev/null; echo same > /out"], "COPY finds its content");
+}
+
+#[test]
+fn no_cache_and_its_filter() {
+    let b = Bench::new();
+    let text = "FROM busybox AS a\nRUN echo a\nFROM a AS b\nRUN echo b";
+    assert_eq!(ran(&b, text, &[]).len(), 2);
+    assert_eq!(ran(&b, text, &["--no-cache"]).len(), 2);
+    assert_eq!(ran(&b, text, &["--no-cache-filter=b"]), ["RUN echo b"]);
+}
+
+#[test]
+fn equal_steps_run_once() {
+    let b = Bench::new().file("count", 0o666, "");
+    let text = "FROM busybox AS a\nRUN --mount=type=cache,target=/c echo x >> /c/n\nFROM busybox AS b\nRUN --mount=type=cache,target=/c echo x >> /c/n\n\
+                FROM busybox\nCOPY --from=a /etc/passwd /a\nCOPY --from=b /etc/passwd /b\nRUN --mount=type=cache,target=/c wc -l < /c/n > /n";
+    let _ = b.run(text, &["--jobs=4"]).ok();
+    assert_eq!(crate::open(&b.t.store(), "t").read("n"), "1\n");
+}
+
+#[test]
+fn independent_stages_run_at_once() {
+    let b = Bench::new();
+    // Each waits for the other: one after the other they would never end.
+    let wait = |me: &str, other: &str| format!("touch /c/{me}; n=0; while [ ! -e /c/{other} ]; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done");
+    let text = format!(
+        "FROM busybox AS a\nRUN --mount=type=cache,target=/c {}\nFROM busybox AS b\nRUN --mount=type=cache,target=/c {}\n\
+         FROM scratch\nCOPY --from=a /etc/passwd /a\nCOPY --from=b /etc/passwd /b",
+        wait("a", "b"),
+        wait("b", "a")
+    );
+    let _ = b.run(&text, &["--jobs=2"]).ok();
+}
+
+#[test]
+fn builds_are_reproducible() {
+    let text = "FROM busybox\nCOPY . /ctx\nWORKDIR /w/x\nRUN echo hi > /f && mkdir /d && ln /f /d/g\nCOPY <<EOF /h\nx\nEOF\nLABEL a=b";
+    let digest = |epoch: &str, jobs: &str| {
+        let b = Bench::new().file("one/f", 0o644, "1").file("two", 0o755, "2").env("SOURCE_DATE_EPOCH", epoch);
+        let _ = b.run(text, &["--rewrite-timestamp", "--jobs", jobs]).ok();
+        b.t.tool("skopeo", &["inspect", "--format", "{{.Digest}}", &format!("oci:{}:docker.io/library/t:latest", b.t.store().display())]).ok().text().to_owned()
+    };
+    let first = digest("1600000000", "1");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(first, digest("1600000000", "4"), "another store, another time, another number of jobs");
+    assert_ne!(first, digest("1700000000", "1"));
+}
+
+#[test]
+fn a_damaged_blob_is_made_again() {
+    let b = Bench::new();
+    let text = "FROM busybox\nRUN echo hi > /f";
+    let built = b.build(text);
+    let blob = b.t.store().join("blobs/sha256").join(built.manifest.layers[1].digest.hex());
+    std::fs::remove_file(&blob).unwrap();
+    assert_eq!(ran(&b, text, &[]).len(), 1);
+    assert_eq!(b.build(text).read("f"), "hi\n");
+}
