@@ -114,13 +114,15 @@ impl Core {
         Ok(endpoint)
     }
 
-    pub(crate) fn retry(&self) -> Retry {
-        Retry::new(self.config.retries, self.config.backoff)
+    /// How often to try at an endpoint. Waiting for a mirror is not worth it: there is another place to ask.
+    pub(crate) fn retry(&self, endpoint: &Endpoint) -> Retry {
+        let limit = if endpoint.is_mirror { self.config.retries.min(1) } else { self.config.retries };
+        Retry::new(limit, self.config.backoff)
     }
 
     /// Sends until there is an answer that is not a passing failure.
     pub(crate) async fn call(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Reply, RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             match self.attempt(endpoint, call).await {
                 Ok(reply) => return Ok(reply),

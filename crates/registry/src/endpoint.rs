@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     /// At the most this many requests at once.
     pub permits: Arc<Semaphore>,
     pub auth: Auth,
+    /// Whether there is another place to ask when this one fails.
+    pub is_mirror: bool,
     secure: Url,
     plain: Url,
     scheme: Scheme,
@@ -60,7 +62,7 @@ impl Endpoint {
         let path = path.trim_matches('/');
         let path = if path == "v2" { "" } else { path.strip_prefix("v2/").unwrap_or(path) };
         let called = if host == DEFAULT_REGISTRY { DOCKER_HUB } else { host };
-        Endpoint::new(config, host, called, path, scheme)
+        Ok(Endpoint { is_mirror: true, ..Endpoint::new(config, host, called, path, scheme)? })
     }
 
     fn new(
@@ -90,6 +92,7 @@ impl Endpoint {
             prefix: prefix.to_owned(),
             permits: Arc::new(Semaphore::new(config.connections_per_host.max(1))),
             auth: Auth::default(),
+            is_mirror: false,
             secure: url("https")?,
             plain: url("http")?,
             scheme,

@@ -309,11 +309,11 @@ impl RegistryError {
                 format!("the stored credentials for {host} may be wrong or expired: run `kiln login {host}`")
             }
             RegistryError::Untrusted { host, .. } => format!(
-                "give the authority's certificate (--registry-ca, or /etc/docker/certs.d/{host}/ca.crt), or allow this host without verification with --insecure {host}"
+                "give the authority's certificate (--registry-ca {host}=FILE, or /etc/docker/certs.d/{host}/ca.crt), or do without verification for this host: --insecure={host}"
             ),
             RegistryError::Connect { host, .. } => {
                 format!(
-                    "check the name, the network and the proxy variables; if {host} speaks plain http, say so with --insecure {host}"
+                    "check the name, the network and the proxy variables; if {host} speaks plain http, say so with --plain-http {host}"
                 )
             }
             RegistryError::RateLimited { host, retry_after, .. } => {

@@ -11,7 +11,7 @@ use crate::answer;
 use crate::call::{Core, next_chunk};
 use crate::error::RegistryError;
 use crate::pull::BlobSink;
-use crate::retry::{Failure, after_status};
+use crate::retry::{Failure, Retry, after_status};
 use crate::transport::{Parcel, authority};
 
 /// What a server said about the content of a URL.
@@ -34,7 +34,7 @@ impl Core {
         progress: &dyn Fn(u64),
     ) -> Result<Option<UrlHead>, RegistryError> {
         let (url, authorization) = split_login(text)?;
-        let mut retry = self.retry();
+        let mut retry = Retry::new(self.config.retries, self.config.backoff);
         loop {
             match self.fetch_once(&url, authorization.as_ref(), etag, limit, sink, progress).await {
                 Ok(head) => return Ok(head),
@@ -103,7 +103,9 @@ impl Core {
 
 /// The URL without user and password, which go into a header.
 fn split_login(text: &str) -> Result<(Url, Option<HeaderValue>), RegistryError> {
-    let bad = || RegistryError::BadHost(text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned());
+    // Neither a password nor a query, which may hold a signature, is shown.
+    let shown = text.split(['?', '#']).next().unwrap_or_default();
+    let bad = || RegistryError::BadHost(shown.rsplit_once('@').map_or(shown, |(_, rest)| rest).to_owned());
     let mut url = Url::parse(text).map_err(|_| bad())?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(bad());

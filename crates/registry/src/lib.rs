@@ -34,7 +34,7 @@ mod upload;
 
 pub use client::Client;
 pub use config::{ClientCert, Config, HostCa, Mirror, Proxies};
-pub use credentials::{Credential, Credentials, LoginStore, Secret};
+pub use credentials::{Credential, CredentialError, Credentials, LoginStore, Secret, StoredIn};
 pub use error::{Answer, RegistryError};
 pub use fetch::UrlHead;
 pub use manifest::FetchedManifest;

@@ -110,7 +110,7 @@ impl Core {
         endpoint: &Endpoint,
         call: &Call<'_>,
     ) -> Result<(T, Option<Url>), RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             let failure = match self.attempt(endpoint, call).await {
                 Ok(reply) => {
@@ -144,6 +144,9 @@ fn next_page(reply: &Reply, endpoint: &Endpoint, what: &str) -> Result<Option<Ur
     let next = reply.response.url().join(link).map_err(|_| protocol("the next page is not at a URL"))?;
     if next.origin() != reply.base.origin() {
         return Err(protocol("the next page is on another host"));
+    }
+    if next == *reply.response.url() {
+        return Err(protocol("a page is its own next page"));
     }
     Ok(Some(next))
 }

@@ -59,7 +59,7 @@ impl Core {
         endpoint: &Endpoint,
         reference: &Reference,
     ) -> Result<FetchedManifest, RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             match self.manifest_once(endpoint, reference).await {
                 Ok(fetched) => return Ok(fetched),
@@ -81,7 +81,7 @@ impl Core {
 
     async fn resolve_from(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Descriptor, RegistryError> {
         let what = name(reference);
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         let reply = loop {
             match self.ask(endpoint, reference, Method::HEAD, &what).await {
                 Ok(reply) => break reply,

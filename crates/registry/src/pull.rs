@@ -134,7 +134,7 @@ impl Core {
         what: &str,
         download: &mut Download<'_>,
     ) -> Result<(), RegistryError> {
-        let mut retry = self.retry();
+        let mut retry = self.retry(endpoint);
         loop {
             let before = download.at;
             match self.blob_once(endpoint, reference, what, download).await {

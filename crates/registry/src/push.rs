@@ -104,8 +104,13 @@ impl Core {
     ) -> Result<PushOutcome, RegistryError> {
         let scopes = vec![Scope::repository(&reference.repository, &["pull", "push"])];
         // A session comes from a mount that failed, which is proof enough that the blob is not there.
-        if session.is_none() && self.has_blob(reference, &descriptor.digest, &scopes).await? {
-            return Ok(PushOutcome::Existed);
+        if session.is_none() {
+            match self.has_blob(reference, &descriptor.digest, &scopes).await {
+                Ok(true) => return Ok(PushOutcome::Existed),
+                // Registries that do not answer the question may still take the blob.
+                Ok(false) | Err(RegistryError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let what = name(reference, &descriptor.digest);
         let endpoint = self.endpoint(&reference.registry)?;
@@ -124,7 +129,7 @@ impl Core {
             resumed: false,
             chunk_size: self.config.chunk_size.max(1),
         };
-        push.run(self.retry()).await.map(|()| PushOutcome::Uploaded)
+        push.run(self.retry(&endpoint)).await.map(|()| PushOutcome::Uploaded)
     }
 
     /// Asks the registry to take a blob over from another of its repositories.
@@ -139,7 +144,7 @@ impl Core {
         let push = Scope::repository(&reference.repository, &["pull", "push"]);
         let scopes = vec![push.clone(), Scope::repository(from, &["pull"])];
         let both = Upload { core: self, endpoint: &endpoint, repository: &reference.repository, scopes, what: &what };
-        match repeated(self.retry(), || both.start(Some((digest, from)))).await {
+        match repeated(self.retry(&endpoint), || both.start(Some((digest, from)))).await {
             Ok(None) => return Ok(MountOutcome::Mounted),
             Ok(Some(session)) => return Ok(MountOutcome::NotMounted(session)),
             // Registries that know no mounting, or deny the other repository.
@@ -147,7 +152,7 @@ impl Core {
             Err(error) => return Err(error),
         }
         let alone = Upload { scopes: vec![push], ..both };
-        match repeated(self.retry(), || alone.start(None)).await? {
+        match repeated(self.retry(&endpoint), || alone.start(None)).await? {
             Some(session) => Ok(MountOutcome::NotMounted(session)),
             None => Ok(MountOutcome::Mounted),
         }

@@ -12,7 +12,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use kiln_oci::reference::DEFAULT_REGISTRY;
 use serde::Deserialize;
 
-use crate::credentials::{Credential, CredentialError, Secret, helper};
+use crate::credentials::helper::Helper;
+use crate::credentials::{Credential, CredentialError, Secret};
 
 /// No file is read beyond this many bytes.
 const MAX_FILE: u64 = 4 << 20;
@@ -99,7 +100,7 @@ impl AuthFile {
             None => None,
         };
         if let Some(name) = self.helper_for(host) {
-            match helper::get(name, server_key(host), timeout).await {
+            match ask(name, host, timeout).await {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 // A configuration copied from a desktop names a store that is not here: that matters only where the
@@ -162,6 +163,10 @@ impl Entry {
     }
 }
 
+async fn ask(name: &str, host: &str, timeout: Duration) -> Result<Option<Credential>, CredentialError> {
+    Helper::named(name, timeout)?.get(server_key(host)).await
+}
+
 /// Whether a key without a path scope: a host, or an address of the older forms `https://host/v1/`.
 fn legacy(key: &str) -> bool {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
@@ -216,6 +221,7 @@ pub(crate) fn invalid_json(place: &str, error: &serde_json::Error) -> Credential
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::helper;
 
     fn find(json: &str, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
         let file = AuthFile::parse(json.as_bytes(), "test")?;

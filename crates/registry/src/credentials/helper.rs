@@ -1,6 +1,7 @@
 //! Credential helpers: programs named `docker-credential-NAME` that keep secrets.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -33,74 +34,83 @@ struct Kept<'a> {
     secret: &'a str,
 }
 
-/// Asks a helper for the credential of a server; none if it has none.
-pub(crate) async fn get(name: &str, server: &str, timeout: Duration) -> Result<Option<Credential>, CredentialError> {
-    let (ok, output) = run(name, "get", server.as_bytes(), timeout).await?;
-    if !ok {
-        let text = String::from_utf8_lossy(&output);
-        // The wording helpers agree on; it is the only sign of "not there" the protocol has.
-        if text.contains("credentials not found") {
+/// A program that keeps secrets.
+pub(crate) struct Helper {
+    /// Its name without `docker-credential-`.
+    name: String,
+    program: PathBuf,
+    timeout: Duration,
+}
+
+impl Helper {
+    /// The helper of a name, found in `PATH`.
+    pub(crate) fn named(name: &str, timeout: Duration) -> Result<Helper, CredentialError> {
+        // The name becomes part of a program's name: it must not reach another directory.
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            let why = "its name is not allowed".to_owned();
+            return Err(CredentialError::HelperMissing { name: printable(name), why });
+        }
+        Ok(Helper { name: name.to_owned(), program: format!("docker-credential-{name}").into(), timeout })
+    }
+
+    /// The credential of a server; none if it has none.
+    pub(crate) async fn get(&self, server: &str) -> Result<Option<Credential>, CredentialError> {
+        let (ok, output) = self.run("get", server.as_bytes()).await?;
+        if !ok {
+            let text = String::from_utf8_lossy(&output);
+            // The wording helpers agree on; it is the only sign of "not there" the protocol has.
+            if text.contains("credentials not found") {
+                return Ok(None);
+            }
+            return Err(self.failed(&printable(&text)));
+        }
+        let found: Found =
+            serde_json::from_slice(&output).map_err(|_| self.failed("its answer is not a credential"))?;
+        if found.secret.expose().is_empty() {
             return Ok(None);
         }
-        return Err(failed(name, &printable(&text)));
+        Ok(Some(match &*found.username {
+            TOKEN_USER => Credential::IdentityToken { token: found.secret },
+            _ => Credential::Basic { username: found.username, password: found.secret },
+        }))
     }
-    let found: Found = serde_json::from_slice(&output).map_err(|_| failed(name, "its answer is not a credential"))?;
-    if found.secret.expose().is_empty() {
-        return Ok(None);
+
+    /// Keeps a credential for a server.
+    pub(crate) async fn store(&self, server: &str, username: &str, secret: &Secret) -> Result<(), CredentialError> {
+        let kept = Kept { server_url: server, username, secret: secret.expose() };
+        let input = serde_json::to_vec(&kept).map_err(|_| self.failed("the credential cannot be written as JSON"))?;
+        self.succeed(self.run("store", &input).await?)
     }
-    Ok(Some(match &*found.username {
-        TOKEN_USER => Credential::IdentityToken { token: found.secret },
-        _ => Credential::Basic { username: found.username, password: found.secret },
-    }))
-}
 
-/// Hands a helper a credential to keep.
-pub(crate) async fn store(
-    name: &str,
-    server: &str,
-    username: &str,
-    secret: &Secret,
-    timeout: Duration,
-) -> Result<(), CredentialError> {
-    let kept = Kept { server_url: server, username, secret: secret.expose() };
-    let input = serde_json::to_vec(&kept).map_err(|_| failed(name, "the credential cannot be written as JSON"))?;
-    succeed(name, run(name, "store", &input, timeout).await?)
-}
-
-/// Tells a helper to forget a server.
-pub(crate) async fn erase(name: &str, server: &str, timeout: Duration) -> Result<(), CredentialError> {
-    succeed(name, run(name, "erase", server.as_bytes(), timeout).await?)
-}
-
-fn succeed(name: &str, (ok, output): (bool, Vec<u8>)) -> Result<(), CredentialError> {
-    if ok { Ok(()) } else { Err(failed(name, &printable(&String::from_utf8_lossy(&output)))) }
-}
-
-fn failed(name: &str, why: &str) -> CredentialError {
-    let why = if why.is_empty() { "it gives no reason" } else { why };
-    CredentialError::HelperFailed { name: printable(name), why: why.to_owned() }
-}
-
-/// Runs a helper: whether it succeeded, and its standard output, which is where helpers write errors, too.
-async fn run(name: &str, verb: &str, input: &[u8], timeout: Duration) -> Result<(bool, Vec<u8>), CredentialError> {
-    let missing = |why: String| CredentialError::HelperMissing { name: printable(name), why };
-    // The name becomes part of a program's name: it must not reach another directory.
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
-        return Err(missing("its name is not allowed".to_owned()));
+    /// Forgets a server.
+    pub(crate) async fn erase(&self, server: &str) -> Result<(), CredentialError> {
+        self.succeed(self.run("erase", server.as_bytes()).await?)
     }
-    let mut child = Command::new(format!("docker-credential-{name}"))
-        .arg(verb)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| {
-            missing(if e.kind() == ErrorKind::NotFound { "it is not installed".to_owned() } else { e.to_string() })
-        })?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let work = async {
-        let mut output = Vec::new();
+
+    fn succeed(&self, (ok, output): (bool, Vec<u8>)) -> Result<(), CredentialError> {
+        if ok { Ok(()) } else { Err(self.failed(&printable(&String::from_utf8_lossy(&output)))) }
+    }
+
+    fn failed(&self, why: &str) -> CredentialError {
+        let why = if why.is_empty() { "it gives no reason" } else { why };
+        CredentialError::HelperFailed { name: self.name.clone(), why: why.to_owned() }
+    }
+
+    /// Runs the program: whether it succeeded, and its standard output, which is where helpers write errors, too.
+    async fn run(&self, verb: &str, input: &[u8]) -> Result<(bool, Vec<u8>), CredentialError> {
+        let missing = |e: io::Error| {
+            let why = if e.kind() == ErrorKind::NotFound { "it is not installed".to_owned() } else { e.to_string() };
+            CredentialError::HelperMissing { name: self.name.clone(), why }
+        };
+        let mut child = Command::new(&self.program)
+            .arg(verb)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(missing)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let write = async {
             // A helper may answer, or fail, without reading its input.
             if let Some(mut stdin) = stdin {
@@ -109,19 +119,22 @@ async fn run(name: &str, verb: &str, input: &[u8], timeout: Duration) -> Result<
             }
         };
         let read = async {
+            let mut output = Vec::new();
             match stdout {
-                Some(stdout) => stdout.take(MAX_ANSWER).read_to_end(&mut output).await,
-                None => Ok(0),
+                Some(stdout) => stdout.take(MAX_ANSWER).read_to_end(&mut output).await.map(|_| output),
+                None => Ok(output),
             }
         };
-        let ((), read) = tokio::join!(write, read);
-        read.map_err(|e| failed(name, &e.to_string()))?;
-        let status = child.wait().await.map_err(|e| failed(name, &e.to_string()))?;
-        Ok((status.success(), output))
-    };
-    match tokio::time::timeout(timeout, work).await {
-        Ok(result) => result,
-        Err(_) => Err(failed(name, &format!("it did not answer within {} s", timeout.as_secs_f32()))),
+        let work = async {
+            let ((), output) = tokio::join!(write, read);
+            let output = output.map_err(|e| self.failed(&e.to_string()))?;
+            let status = child.wait().await.map_err(|e| self.failed(&e.to_string()))?;
+            Ok((status.success(), output))
+        };
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(self.failed(&format!("it did not answer within {} s", self.timeout.as_secs_f32()))),
+        }
     }
 }
 
@@ -136,13 +149,61 @@ pub(crate) fn blocking<T>(work: impl Future<Output = T>) -> Result<T, Credential
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    /// A helper that is a shell script; it sees its verb as `$1`.
+    fn script(dir: &std::path::Path, text: &str) -> Helper {
+        let program = dir.join("helper");
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Helper { name: "script".to_owned(), program, timeout: Duration::from_secs(20) }
+    }
 
     #[test]
     fn names_with_a_path_are_not_run() {
         for bad in ["", "../x", "a/b", "a b", "x;y"] {
-            let error = blocking(get(bad, "s", Duration::from_secs(1))).unwrap().unwrap_err();
-            assert!(matches!(error, CredentialError::HelperMissing { .. }), "{error}");
+            assert!(matches!(Helper::named(bad, Duration::ZERO), Err(CredentialError::HelperMissing { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn helpers_are_asked_in_their_protocol() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("kept");
+        let text = format!(
+            r#"case $1 in
+            get) read -r server; case $server in
+                reg) echo '{{"ServerURL":"reg","Username":"u","Secret":"s"}}';;
+                token) echo '{{"ServerURL":"token","Username":"<token>","Secret":"s"}}';;
+                odd) echo 'hunter2';;
+                locked) echo 'the keyring is locked'; exit 1;;
+                *) echo 'credentials not found in native keychain'; exit 1;;
+            esac;;
+            *) cat > {}; test $1 = store;;
+            esac"#,
+            kept.display()
+        );
+        let helper = script(dir.path(), &text);
+        let get = |server: &str| blocking(helper.get(server)).unwrap();
+        assert_eq!(get("reg\n"), Ok(Some(Credential::basic("u", "s"))));
+        assert_eq!(get("token\n"), Ok(Some(Credential::IdentityToken { token: Secret::new("s") })));
+        assert_eq!(get("other\n"), Ok(None));
+        assert!(get("locked\n").unwrap_err().to_string().ends_with("failed: the keyring is locked"));
+        assert!(!get("odd\n").unwrap_err().to_string().contains("hunter2"));
+        blocking(helper.store("reg", "u", &Secret::new("p\"q"))).unwrap().unwrap();
+        let input = std::fs::read_to_string(&kept).unwrap();
+        assert_eq!(input, r#"{"ServerURL":"reg","Username":"u","Secret":"p\"q"}"#);
+        assert!(blocking(helper.erase("reg")).unwrap().is_err());
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "reg");
+    }
+
+    #[test]
+    fn a_helper_that_hangs_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let helper = Helper { timeout: Duration::from_millis(50), ..script(dir.path(), "exec sleep 600") };
+        let error = blocking(helper.get("reg")).unwrap().unwrap_err();
+        assert!(error.to_string().contains("did not answer"), "{error}");
     }
 }

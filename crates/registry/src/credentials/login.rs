@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::credentials::file::{AuthFile, canonical, invalid_json, read_limited, server_key};
+use crate::credentials::helper::Helper;
 use crate::credentials::{CredentialError, Secret, docker_config, helper};
 
 /// Where a credential was put.
@@ -51,7 +52,8 @@ impl LoginStore {
         let helper = self.helper(&document, host)?;
         let entry = match &helper {
             Some(name) => {
-                helper::blocking(helper::store(name, &key, username, secret, self.helper_timeout))??;
+                let helper = Helper::named(name, self.helper_timeout)?;
+                helper::blocking(helper.store(&key, username, secret))??;
                 // Docker leaves an empty entry behind, as a sign that the store has something.
                 Value::Object(Map::new())
             }
@@ -80,7 +82,8 @@ impl LoginStore {
         auths.retain(|k, _| !same_entry(k, host));
         let known = auths.len() < before;
         if let Some(name) = helper {
-            match helper::blocking(helper::erase(&name, server_key(host), self.helper_timeout))? {
+            let helper = Helper::named(&name, self.helper_timeout)?;
+            match helper::blocking(helper.erase(server_key(host)))? {
                 // Helpers disagree on whether forgetting nothing is an error.
                 Err(CredentialError::HelperFailed { .. }) if !known => {}
                 other => other?,

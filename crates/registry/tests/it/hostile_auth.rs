@@ -1,6 +1,6 @@
 //! Servers that ask for credentials: who sees what, and who must not.
 
-use kiln_registry::{Client, Config, Credential, Credentials, RegistryError, Secret};
+use kiln_registry::{Client, Config, Credential, Credentials, Mirror, RegistryError, Secret};
 
 use crate::server::{Say, Seen, Server};
 use crate::{blob, config, layer, pull, reference};
@@ -210,4 +210,19 @@ fn mounts_ask_for_both_repositories() {
     client.mount_blob(&reference(&server.host, "to"), "from", &layer(b"x").digest).unwrap();
     let asked = realm.lines();
     assert!(asked[0].contains("scope=repository%3Ato%3Apull%2Cpush&scope=repository%3Afrom%3Apull"), "{asked:?}");
+}
+
+#[test]
+fn a_mirror_gets_nothing_of_the_registrys() {
+    let mirror = Server::start(|_, _| Say::status(401).header("WWW-Authenticate", "Basic realm=x"));
+    let origin = Server::start(|seen, _| match seen.header("authorization") {
+        Some(BASIC) => Say::ok(MANIFEST),
+        _ => Say::status(401).header("WWW-Authenticate", "Basic realm=x"),
+    });
+    let mirrors = vec![Mirror { registry: origin.host.clone(), endpoint: format!("http://{}", mirror.host) }];
+    let credentials = Credentials::none().with(&origin.host, Credential::basic("user", "hunter2"));
+    let client = Client::new(Config { mirrors, credentials, ..config(&[&origin.host]) }).unwrap();
+    client.manifest(&reference(&origin.host, "a")).unwrap();
+    assert_eq!(mirror.seen().len(), 1);
+    assert_eq!(mirror.seen()[0].header("authorization"), None);
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kiln_oci::{Digest, media};
-use kiln_registry::{Client, Config, Mirror, RegistryError};
+use kiln_registry::{Client, Config, Mirror, Proxies, RegistryError};
 
 use crate::server::{Say, Seen, Server};
 use crate::{blob, client, config, layer, pull, reference};
@@ -228,8 +228,9 @@ fn tags_come_in_pages_of_the_same_host() {
     let client = client(&server.host);
     assert_eq!(client.tags(&reference(&server.host, "a")).unwrap(), ["a", "b", "c"]);
     assert!(client.tags(&reference(&server.host, "away/x")).unwrap_err().to_string().contains("another host"));
-    let endless =
-        Server::start(|_, _| Say::ok(r#"{"tags":["a"]}"#).header("Link", "</v2/a/tags/list?n=1>; rel=\"next\""));
+    let endless = Server::start(|_, n| {
+        Say::ok(r#"{"tags":["a"]}"#).header("Link", format!("</v2/a/tags/list?n={n}>; rel=\"next\""))
+    });
     let error = self::client(&endless.host).tags(&reference(&endless.host, "a")).unwrap_err();
     assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
 }
@@ -269,4 +270,22 @@ fn silence_ends_by_timeout_or_cancellation() {
     });
     cancel.store(true, Ordering::Relaxed);
     assert!(asked.join().unwrap().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn proxies_are_used_and_bypassed() {
+    let proxy = Server::start(|_, _| Say::ok(MANIFEST));
+    let proxies = Proxies { http: Some(format!("http://u:p@{}", proxy.host)), ..Proxies::default() };
+    let host = "registry.invalid:5000";
+    let with = |proxies: Proxies| Client::new(Config { proxies, retries: 0, ..config(&[host]) }).unwrap();
+    with(proxies.clone()).manifest(&reference(host, "a:v1")).unwrap();
+    let seen = &proxy.seen()[0];
+    assert_eq!(seen.line(), "GET http://registry.invalid:5000/v2/a/manifests/v1");
+    assert_eq!(seen.header("proxy-authorization"), Some("Basic dTpw"));
+    let direct = Proxies { no_proxy: Some("other, registry.invalid".to_owned()), ..proxies.clone() };
+    assert!(matches!(with(direct).manifest(&reference(host, "a:v1")), Err(RegistryError::Connect { .. })));
+    let near = Server::start(|_, _| Say::ok(MANIFEST));
+    let near_client = Client::new(Config { proxies, ..config(&[&near.host]) }).unwrap();
+    near_client.manifest(&reference(&near.host, "a")).unwrap();
+    assert_eq!(proxy.seen().len(), 1, "loopback is reached directly");
 }

@@ -300,5 +300,5 @@ fn nobody_there_is_told_soon() {
     assert!(matches!(error, RegistryError::Connect { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
     let error = pull(&Client::new(config(&[])).unwrap(), &free.to_string(), &layer(b"x")).unwrap_err();
-    assert!(error.hint().unwrap().contains("--insecure"), "{error}");
+    assert!(error.hint().unwrap().contains("--plain-http"), "{error}");
 }
