@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kiln_oci::name::split;
-use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
 /// Paths longer than this are resolved in pieces: the kernel takes at most 4095 bytes at once.
@@ -123,11 +123,20 @@ impl Beneath {
                 // A rename elsewhere on the machine raced with the resolution.
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // Old kernels, and seccomp filters that do not know the call.
-                Err(Errno::NOSYS | Errno::PERM) => return open_stepwise(base, path, flags),
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    let found = open_stepwise(base, path, flags)?;
+                    // Finds what is mounted from another file system, which is nearly all that ever is.
+                    let stays = !self.resolve.contains(ResolveFlags::NO_XDEV) || device(&found)? == device(&self.root)?;
+                    return if stays { Ok(found) } else { Err(Errno::XDEV) };
+                }
                 other => return other,
             }
         }
     }
+}
+
+fn device(file: impl AsFd) -> Result<u64, Errno> {
+    fstat(file).map(|found| found.st_dev)
 }
 
 /// Where to cut `path` so that its first piece fits into one call; `None` when all of it fits.

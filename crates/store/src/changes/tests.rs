@@ -320,6 +320,49 @@ fn what_a_layer_cannot_say_is_an_error() {
 }
 
 #[test]
+fn marks_of_a_mount_in_a_user_namespace() {
+    if !is_root() {
+        return;
+    }
+    let mut stack = Stack::default();
+    stack.push(&base());
+    let lower = LowerTree { tree: &stack.tree, content: &stack };
+    let upper = tempdir();
+    let at = |name: &str| upper.path().join(name);
+    let mark = |name: &str, mark: &str, value: &[u8]| {
+        rustix::fs::setxattr(at(name), mark, value, XattrFlags::empty()).expect("mark");
+    };
+    // Everything below `d` is hidden; in `x`, files with a mark are removals.
+    fs::create_dir_all(at("d/e")).expect("directory");
+    mark("d", "user.overlay.opaque", b"y");
+    fs::create_dir(at("x")).expect("directory");
+    fs::set_permissions(at("x"), Permissions::from_mode(0o700)).expect("mode");
+    mark("x", "user.overlay.opaque", b"x");
+    fs::write(at("x/1"), "").expect("file");
+    mark("x/1", "user.overlay.whiteout", b"");
+    mknodat(CWD, at("one"), FileType::CharacterDevice, Mode::empty(), 0).expect("whiteout");
+    mknodat(CWD, at("never"), FileType::CharacterDevice, Mode::empty(), 0).expect("whiteout");
+    for name in ["d", "d/e", "x"] {
+        set_time(&at(name), THEN);
+    }
+    let options = ChangeOptions { xattrs: OverlayXattrs::User, ..OPTIONS };
+    let found = overlay_changes(open(upper.path()), &lower, &options).expect("changes");
+    insta::assert_snapshot!(text(&found), @"
+    one gone
+    d d 0755 0:0 +0
+    d/g gone
+    d/e d 0755 0:0 +0
+    d/e/f gone
+    x d 0700 0:0 +0
+    x/1 gone
+    ");
+    fs::write(at("x/2"), "").expect("file");
+    mark("x/2", "user.overlay.metacopy", b"");
+    let refused = overlay_changes(open(upper.path()), &lower, &options).err().expect("refused").to_string();
+    assert!(refused.contains("/x/2") && refused.contains("user.overlay.metacopy"), "{refused}");
+}
+
+#[test]
 fn dates_of_the_tree_follow_the_layer() {
     let root = tempdir();
     let options = ChangeOptions { clamp_mtime: Some(CLAMP), ..OPTIONS };
