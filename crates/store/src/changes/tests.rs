@@ -374,7 +374,6 @@ fn dates_of_the_tree_follow_the_layer() {
     let scratch = crate::lower::Scratch;
     let (mut changes, _) = scan_changes(open(root.path()), &before, &scratch, &options).expect("changes");
     let (tar, _) = write_layer(&mut changes, Vec::new()).expect("write");
-    changes.date_tree().expect("dates");
     let mut stack = Stack::default();
     stack.push(&tar);
     assert_eq!(dump(root.path()), dump_tree(&stack));

@@ -13,19 +13,22 @@ use super::{ChangedEntry, Changes};
 use crate::beneath::{Beneath, shown};
 use crate::stat::Stat;
 
-/// Writes the layer that holds `changes` and returns where it went, with the layer's index.
+/// Writes the layer that holds `changes` and returns where it went, with the layer's index. Then dates the tree as the
+/// layer is ([`Changes::date_tree`]).
 ///
 /// # Errors
 /// A file cannot be read, or is not any more what it was when the changes were found; the writer fails.
 pub fn write_layer<W: Write>(changes: &mut Changes, to: W) -> Result<(W, LayerIndex), ChangeError> {
     let mut writer = LayerWriter::indexed(to);
     changes.append_to(&mut writer)?;
-    writer.finish_indexed().map_err(ChangeError::Write)
+    let done = writer.finish_indexed().map_err(ChangeError::Write)?;
+    changes.date_tree()?;
+    Ok(done)
 }
 
 impl Changes {
     /// Dates what is in the tree as the layer's entries are, where `SOURCE_DATE_EPOCH` made those older: a later
-    /// command that leaves a file as it is must not find it newer than the layer says. After [`write_layer`].
+    /// command that leaves a file as it is must not find it newer than the layer says. Comes after writing.
     ///
     /// # Errors
     /// A time cannot be set.
