@@ -19,6 +19,9 @@ pub struct Layout {
     pub descriptor: Descriptor,
 }
 
+/// Opens a blob.
+pub type Open<'a> = dyn Fn(&Digest) -> Result<Box<dyn Read + Send>> + 'a;
+
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 impl Layout {
@@ -81,7 +84,8 @@ pub fn index(dir: &Path) -> Result<Index> {
     serde_json::from_slice(&bytes).map_err(|e| bad(path.display().to_string(), e))
 }
 
-fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
+/// Where a layout keeps a blob.
+pub(crate) fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join("blobs").join(digest.algorithm()).join(digest.hex())
 }
 
@@ -115,11 +119,12 @@ pub fn copy(dir: &Path, descriptor: &Descriptor, store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Writes a layout of `images` (name and descriptor) at `dir`, which is empty or not there; blobs come from `store`.
+/// Writes `images` (name and descriptor) into a layout at `dir`, which is one, or empty, or not there; `open` gives the
+/// blobs' bytes.
 ///
 /// # Errors
 /// When something is in the way, or a file cannot be written.
-pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Digest], store: &Store) -> Result<()> {
+pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Digest], open: &Open<'_>) -> Result<()> {
     let failed = |path: &Path| EngineError::file("write the OCI layout", path.to_path_buf());
     if dir.read_dir().is_ok_and(|mut d| d.next().is_some()) && !dir.join("oci-layout").exists() {
         let source = std::io::Error::other("the directory is not empty and no OCI layout");
@@ -132,7 +137,7 @@ pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Diges
         if !to.exists() {
             let temp = to.with_extension("partial");
             let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed(&temp))?);
-            std::io::copy(&mut store.open_blob(digest)?, &mut out).map_err(failed(&temp))?;
+            std::io::copy(&mut open(digest)?, &mut out).map_err(failed(&temp))?;
             out.flush().map_err(failed(&temp))?;
             std::fs::rename(&temp, &to).map_err(failed(&to))?;
         }

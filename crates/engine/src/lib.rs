@@ -6,11 +6,13 @@
 //! [`images`] where images come from             [`fetch`] URLs and Git repositories
 //! [`build`] all of it in a row                  [`output`] where an image goes
 //! [`transfer`] images between store and registry [`archive`] images in files
+//! [`stored`] images as the store has them
 //! [`event`] what happens, as it happens         [`session`] what a build works with
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod build;
 pub mod context;
 pub mod copy;
@@ -24,6 +26,8 @@ pub mod rootfs;
 pub mod schedule;
 pub mod session;
 pub mod step;
+pub mod stored;
+pub mod transfer;
 pub mod users;
 pub mod world;
 

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use kiln_oci::archive::{self, ArchiveImage, Member};
 use kiln_oci::layer::LayerWriter;
-use kiln_oci::{Entry, EntryKind, Meta, Mtime, Reference};
-use kiln_store::Store;
+use kiln_oci::{Digest, Entry, EntryKind, Meta, Mtime, Reference};
 
 use super::{Artifact, Dest};
 use crate::build;
@@ -32,7 +31,7 @@ pub fn publish(names: &[Reference], dest: &Dest, docker: bool, artifact: &Artifa
         documents,
         manifests: artifact.images.iter().map(|i| i.manifest.clone()).collect(),
     };
-    write_to(dest, |out| write(&[image], docker, &session.store, out, &|| session.check_cancelled()))
+    write_to(dest, |out| write(&[image], docker, &open(session), out, &|| session.check_cancelled()))
 }
 
 /// Writes an OCI layout of what was built, or adds it to one.
@@ -55,17 +54,21 @@ pub fn layout(names: &[Reference], dest: &Path, artifact: &Artifact, session: &S
     if images.is_empty() {
         images.push((None, artifact.root.clone()));
     }
-    layout::write(dest, &images, &blobs, &session.store)
+    layout::write(dest, &images, &blobs, &open(session))
 }
 
-/// Writes images whose blobs are all in the store as one archive.
+fn open(session: &Session) -> impl Fn(&Digest) -> Result<Box<dyn Read + Send>> {
+    |digest| Ok(Box::new(session.store.open_blob(digest)?))
+}
+
+/// Writes images as one archive; `open` gives their blobs.
 ///
 /// # Errors
 /// When a blob cannot be read or the file cannot be written.
 pub fn write(
     images: &[ArchiveImage],
     docker: bool,
-    store: &Store,
+    open: &layout::Open<'_>,
     out: &mut dyn Write,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
@@ -80,10 +83,7 @@ pub fn write(
                 let size = bytes.len() as u64;
                 (path, EntryKind::File { size }, 0o644, Box::new(Cursor::new(bytes)))
             }
-            Member::Blob { path, digest, size } => {
-                let file = store.open_blob(&digest)?;
-                (path, EntryKind::File { size }, 0o644, Box::new(file))
-            }
+            Member::Blob { path, digest, size } => (path, EntryKind::File { size }, 0o644, open(&digest)?),
         };
         let entry = Entry { path: path.into_bytes(), kind, meta: Meta { mtime: Mtime::secs(0), ..Meta::mode(mode) } };
         writer.append(&entry, &mut body).map_err(|e| failed(e.to_string()))?;
