@@ -60,12 +60,14 @@ fn split(text: &str) -> (PathBuf, Wanted) {
     {
         return (PathBuf::from(dir), Wanted::Digest(digest));
     }
-    match text.rsplit_once(':') {
-        Some((dir, tag)) if !tag.contains('/') && !Path::new(text).exists() => {
-            (PathBuf::from(dir), Wanted::Tag(tag.to_owned()))
-        }
-        _ => (PathBuf::from(text), Wanted::Only),
+    if Path::new(text).is_dir() {
+        return (PathBuf::from(text), Wanted::Only);
     }
+    // A name may hold colons (`busybox:latest`) and a directory may, too: the directory is what is there.
+    let splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let named = |(dir, name): (&str, &str)| (PathBuf::from(dir), Wanted::Tag(name.to_owned()));
+    let there = splits.clone().find(|(dir, _)| Path::new(dir).is_dir());
+    there.or_else(|| splits.last()).map_or_else(|| (PathBuf::from(text), Wanted::Only), named)
 }
 
 fn bad(name: impl Into<String>, message: impl ToString) -> EngineError {
