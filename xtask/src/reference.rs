@@ -16,7 +16,7 @@ pub(crate) fn write(to: &Path) -> Result<(), Error> {
     let man = to.join("man1");
     fs::create_dir_all(&man).map_err(|cause| Error::Write { path: man.clone(), cause })?;
     for (shell, file) in SHELLS {
-        let text = said(Command::new(&kiln).args(["completions", shell]))?;
+        let text = said(Command::new(&kiln).args(["completion", shell]))?;
         let path = to.join(file);
         fs::write(&path, text).map_err(|cause| Error::Write { path, cause })?;
     }
