@@ -201,3 +201,169 @@ fn at_edge(left: &str, right: &str, width: usize) -> String {
     let gap = width - right.len() - text::width(&left);
     format!("{left}{}{right}", " ".repeat(gap))
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_engine::event::{Direction, Done, Event, Stream};
+    use kiln_plan::StepId;
+
+    use super::*;
+
+    fn board(events: &[(u64, Event<'_>)]) -> Board {
+        let mut board = Board::default();
+        events.iter().for_each(|(at, event)| board.apply(event, Duration::from_millis(*at)));
+        board
+    }
+
+    fn start(step: usize, title: &str) -> Event<'_> {
+        Event::StepStarted { step: StepId(step), title }
+    }
+
+    fn output(step: usize, bytes: &[u8]) -> Event<'_> {
+        Event::StepOutput { step: StepId(step), stream: Stream::Stdout, bytes }
+    }
+
+    fn done(step: usize, title: &str, done: Done, millis: u64) -> Event<'_> {
+        Event::StepDone { step: StepId(step), title, done, took: Duration::from_millis(millis), size: None }
+    }
+
+    fn moved(name: &str, current: u64, finished: bool) -> Event<'_> {
+        Event::Transfer { name, direction: Direction::Download, current, total: Some(60_000_000), finished }
+    }
+
+    fn text(lines: &[Line]) -> String {
+        lines.iter().map(|l| format!("{}\n", l.text)).collect()
+    }
+
+    fn live_text(board: &Board, millis: u64, width: usize, height: usize) -> String {
+        let lines = live(board, Duration::from_millis(millis), Size { width, height }, "Building");
+        assert!(lines.len() < height.max(1), "{} lines in {height} rows", lines.len());
+        lines.iter().for_each(|l| assert!(text::width(&l.text) <= width, "{:?}", l.text));
+        text(&lines)
+    }
+
+    /// A build in its middle.
+    fn middle() -> Board {
+        board(&[
+            (0, Event::TaskStarted { id: 0, title: "[internal] load metadata for alpine" }),
+            (300, Event::TaskDone { id: 0, took: Duration::from_millis(300), failed: false }),
+            (300, done(1, "[a 1/3] COPY x y", Done::Cached, 0)),
+            (400, start(2, "[a 2/3] RUN apk add build-base openssl-dev")),
+            (400, moved("sha256:abcdef123456", 0, false)),
+            (500, output(2, b"fetching\n(1/9) musl\n(2/9) gcc\n")),
+            (900, start(3, "[b 1/1] RUN make")),
+            (1000, output(3, b"cc main.c\n")),
+            (1600, moved("sha256:abcdef123456", 12_345_678, false)),
+        ])
+    }
+
+    #[test]
+    fn what_runs_is_shown_with_its_last_output() {
+        let want = "\
+[+] Building 2.0s (2/4)
+ => [internal] load metadata for alpine              0.3s
+ => CACHED [a 1/3] COPY x y                          0.0s
+ => [a 2/3] RUN apk add build-base openssl-dev       1.6s
+ => => # fetching
+ => => # (1/9) musl
+ => => # (2/9) gcc
+ => [internal] download 1 blob, 12.35MB / 60.00MB    1.6s
+ => => sha256:abcdef123456 12.35MB / 60.00MB         1.6s
+ => [b 1/1] RUN make                                 1.1s
+ => => # cc main.c
+";
+        assert_eq!(live_text(&middle(), 2000, 57, 24), want);
+    }
+
+    #[test]
+    fn few_rows_go_to_what_runs_and_its_newest_output() {
+        let want = "\
+[+] Building 2.0s (2/4)
+ => [a 2/3] RUN apk add build-bas... 1.6s
+ => => # (2/9) gcc
+ => [internal] download 1 blob, 1... 1.6s
+ => => sha256:abcdef123456 12.35M... 1.6s
+ => [b 1/1] RUN make                 1.1s
+";
+        assert_eq!(live_text(&middle(), 2000, 41, 7), want);
+        let want = "[+] Building 2.0s (2/4)\n => [a 2/3] RUN apk add build-bas... 1.6s\n => ... and 2 more\n";
+        assert_eq!(live_text(&middle(), 2000, 41, 4), want);
+    }
+
+    #[test]
+    fn no_size_is_too_small() {
+        let board = middle();
+        for width in 0..90 {
+            for height in 0..30 {
+                live_text(&board, 2000, width, height);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_before_anything_happened() {
+        assert_eq!(live_text(&Board::default(), 0, 80, 24), "");
+        assert!(last(&Board::default(), Duration::ZERO, 80, "Building").is_empty());
+    }
+
+    #[test]
+    fn the_last_list_keeps_everything_and_the_log_of_what_failed() {
+        let mut board = middle();
+        let took = Duration::from_millis(2100);
+        board.apply(&output(3, b"main.c:1: error\nmake: *** [all] Error 1"), Duration::from_secs(3));
+        board.apply(&Event::StepFailed { step: StepId(3), title: "x", took }, Duration::from_secs(3));
+        board.apply(&moved("sha256:abcdef123456", 60_000_000, true), Duration::from_secs(3));
+        board.stop(Duration::from_secs(3));
+        let want = "\
+[+] Building 3.0s (4/4) FAILED
+ => [internal] load metadata for alpine               0.3s
+ => CACHED [a 1/3] COPY x y                           0.0s
+ => STOPPED [a 2/3] RUN apk add build-base openssl... 2.6s
+ => [internal] download 1 blob, 60MB                  2.6s
+ => ERROR [b 1/1] RUN make                            2.1s
+ => => # cc main.c
+ => => # main.c:1: error
+ => => # make: *** [all] Error 1
+";
+        assert_eq!(text(&last(&board, Duration::from_secs(3), 58, "Building")), want);
+    }
+
+    #[test]
+    fn hostile_output_stays_in_its_line() {
+        let wide = "\u{65e5}\u{672c}".repeat(2000);
+        let board = board(&[
+            (0, start(1, "RUN \x1b[2J\x1b]0;t\x07evil\nmore")),
+            (0, output(1, b"\x1b[1A\x1b[31mup\r\n10%\r20%\r100%")),
+            (0, Event::StepOutput { step: StepId(1), stream: Stream::Stderr, bytes: b"\xff\xfe\n\n \n" }),
+            (0, Event::StepOutput { step: StepId(1), stream: Stream::Stderr, bytes: wide.as_bytes() }),
+        ]);
+        let got = live_text(&board, 0, 30, 24);
+        let want = format!(
+            "[+] Building 0.0s (0/1)\n => RUN evil              0.0s\n => => # up\n => => # \u{fffd}\u{fffd}\n => => # 100%\n => => # {}...\n",
+            "\u{65e5}\u{672c}".repeat(4) + "\u{65e5}"
+        );
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn equal_tasks_are_one_line_and_numbers_may_come_again() {
+        let task = |id| Event::TaskStarted { id, title: "[internal] load build context" };
+        let end = |id| Event::TaskDone { id, took: Duration::ZERO, failed: false };
+        let board = board(&[
+            (0, task(0)),
+            (50, task(1)),
+            (100, end(0)),
+            (200, end(1)),
+            (300, start(0, "[linux/amd64 1/1] RUN x")),
+            (400, done(0, "[linux/amd64 1/1] RUN x", Done::Ran, 100)),
+            (500, start(0, "[linux/arm64 1/1] RUN x")),
+        ]);
+        let want = "\
+[+] Building 0.6s (2/3)
+ => [internal] load build context   0.2s
+ => [linux/amd64 1/1] RUN x         0.1s
+ => [linux/arm64 1/1] RUN x         0.1s
+";
+        assert_eq!(live_text(&board, 600, 40, 24), want);
+    }
+}

@@ -1,6 +1,6 @@
 //! Events for programs: one JSON object a line, as `docs/progress-events.md` promises.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,8 +12,8 @@ use kiln_oci::{Mtime, time};
 use kiln_plan::StepId;
 use serde_json::{Value, json};
 
-use super::Reader;
 use super::board::index;
+use super::{Reader, tty};
 
 /// Raised when a line of today would be misread by a program of yesterday; new events and members do not raise it.
 const VERSION: u32 = 1;
@@ -46,6 +46,13 @@ impl Json {
 impl Events for Json {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.over {
+            // The last line was said; what follows it is text, as errors are.
+            if let Event::Warning(message) = event {
+                let _ = state.out.write_all(tty::warning(message, false).as_bytes());
+            }
+            return;
+        }
         state.begin();
         for value in state.values(event, self.started.elapsed()) {
             state.say(value);
@@ -59,6 +66,11 @@ impl Reader for Json {
         if !state.over {
             state.begin();
             state.over = true;
+            for (step, stdout) in state.split.keys().copied().collect::<BTreeSet<_>>() {
+                let bytes = state.split.remove(&(step, stdout)).unwrap_or_default();
+                let stream = if stdout { Stream::Stdout } else { Stream::Stderr };
+                state.say(output(step, stream, &bytes));
+            }
             state.say(json!({ "event": "finished", "milliseconds": millis(self.started.elapsed()) }));
         }
     }
@@ -201,4 +213,133 @@ fn line(time: &str, value: Value) -> String {
     }
     out.push('\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn text(step: usize, bytes: &[u8]) -> Event<'_> {
+        Event::StepOutput { step: StepId(step), stream: Stream::Stdout, bytes }
+    }
+
+    /// The lines for events, read as JSON.
+    fn told(events: &[Event<'_>]) -> Vec<Value> {
+        let written = Written::default();
+        let json = Json::new(Box::new(written.clone()));
+        events.iter().for_each(|e| json.event(e));
+        json.finish();
+        json.finish();
+        let bytes = written.0.lock().unwrap().clone();
+        let lines = std::str::from_utf8(&bytes).unwrap().lines();
+        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    /// One of each event there is.
+    fn all() -> Vec<Event<'static>> {
+        let (step, title, took) = (StepId(3), "[2/3] RUN make", Duration::from_millis(1234));
+        let all = vec![
+            Event::TaskStarted { id: 1, title: "[internal] load build context" },
+            Event::TaskDone { id: 1, took, failed: false },
+            Event::StepStarted { step, title },
+            Event::StepOutput { step, stream: Stream::Stderr, bytes: b"cc\n\xff" },
+            Event::StepDone { step, title, done: Done::Ran, took, size: Some(7) },
+            Event::StepFailed { step, title, took },
+            Event::Transfer {
+                name: "sha256:ab",
+                direction: Direction::Unpack,
+                current: 1,
+                total: None,
+                finished: true,
+            },
+            Event::Warning("careful"),
+        ];
+        // A new event must be added above, and so to the document.
+        for event in &all {
+            match event {
+                Event::TaskStarted { .. } | Event::TaskDone { .. } | Event::StepStarted { .. } => {}
+                Event::StepOutput { .. } | Event::StepDone { .. } | Event::StepFailed { .. } => {}
+                Event::Transfer { .. } | Event::Warning(_) => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_document_names_every_event_and_every_member() {
+        let document = include_str!("../../../../docs/progress-events.md");
+        let lines = told(&all());
+        assert_eq!(lines.len(), all().len() + 2);
+        for line in lines {
+            let kind = line["event"].as_str().unwrap();
+            let section = document.split(&format!("### `{kind}`\n")).nth(1);
+            let section = section.unwrap_or_else(|| panic!("docs/progress-events.md has no section `{kind}`"));
+            let section = section.split("\n### ").next().unwrap();
+            for member in line.as_object().unwrap().keys().filter(|m| *m != "time" && *m != "event") {
+                assert!(section.contains(&format!("| `{member}` |")), "`{kind}`: no row `{member}`:\n{section}");
+            }
+        }
+        let names = [Direction::Download, Direction::Upload, Direction::Unpack, Direction::Export].map(direction_name);
+        for name in names.into_iter().chain([Done::Ran, Done::Cached, Done::Shared].map(done_name)) {
+            assert!(document.contains(&format!("`{name}`")), "no {name}");
+        }
+        assert!(document.contains(&format!("version is {VERSION}")));
+    }
+
+    #[test]
+    fn the_first_line_has_the_version_and_the_last_ends_it() {
+        let lines = told(&[]);
+        assert_eq!((&lines[0]["event"], &lines[0]["version"]), (&json!("started"), &json!(1)));
+        assert_eq!(lines.last().unwrap()["event"], "finished");
+        assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn output_that_is_not_text_is_there_twice() {
+        let lines = told(&[text(1, b"a\xffb\n")]);
+        assert_eq!((&lines[1]["text"], &lines[1]["base64"]), (&json!("a\u{fffd}b\n"), &json!("Yf9iCg==")));
+    }
+
+    #[test]
+    fn characters_cut_in_two_are_put_together() {
+        let lines = told(&[text(1, b"caf\xc3"), text(1, b"\xa9 \xe6\x97"), text(2, b"\xc3"), text(1, b"\xa5")]);
+        let texts: Vec<&str> = lines.iter().filter_map(|l| l["text"].as_str()).collect();
+        assert_eq!(texts, ["caf", "\u{e9} ", "\u{65e5}", "\u{fffd}"]);
+        assert!(lines[1..4].iter().all(|l| l.get("base64").is_none()));
+    }
+
+    #[test]
+    fn a_terminal_that_shows_it_acts_on_nothing() {
+        let line = line("now", json!({ "event": "warning", "text": "\u{1b}[1m\u{9b}2J\u{7f}" }));
+        assert!(line.trim_end().chars().all(|c| !c.is_control()), "{line:?}");
+        let back: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(back["text"], "\u{1b}[1m\u{9b}2J\u{7f}");
+    }
+
+    #[test]
+    fn a_transfer_is_not_told_at_every_read() {
+        let moved = |current, finished| {
+            let (name, direction, total) = ("sha256:ab", Direction::Download, Some(99));
+            Event::Transfer { name, direction, current, total, finished }
+        };
+        let events: Vec<Event<'_>> = (0..99).map(|n| moved(n, false)).chain([moved(99, true)]).collect();
+        let lines = told(&events);
+        assert!(lines.len() < 50, "{} lines", lines.len());
+        assert_eq!(lines[lines.len() - 2]["finished"], true);
+    }
 }

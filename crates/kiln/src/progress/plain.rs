@@ -49,7 +49,7 @@ impl Events for Plain {
 
 impl Reader for Plain {
     fn finish(&self) {
-        self.write(|state, _| state.finish());
+        self.write(State::finish);
     }
 }
 
@@ -150,10 +150,7 @@ impl State {
             let number = self.number();
             return (format!("#{number} {}\n", text::title(title)), number);
         };
-        let (mut out, head) = (String::new(), step.head(now));
-        step.stdout.end(&mut |line| push(&mut out, &head, line));
-        step.stderr.end(&mut |line| push(&mut out, &head, line));
-        (out, step.number)
+        (step.rest(now), step.number)
     }
 
     fn transfer(
@@ -198,11 +195,12 @@ impl State {
     }
 
     /// Closes what is open: output without its line's end, and groups of transfers.
-    fn finish(&mut self) -> String {
+    fn finish(&mut self, now: Duration) -> String {
         let mut out = String::new();
         let mut steps: Vec<Step> = self.steps.drain().map(|(_, step)| step).collect();
         steps.sort_by_key(|step| step.number);
         for step in &mut steps {
+            out.push_str(&step.rest(now));
             out.push_str(&format!("#{} STOPPED\n\n", step.number));
         }
         for group in self.groups.iter_mut().filter_map(Option::take) {
@@ -216,6 +214,14 @@ impl State {
 impl Step {
     fn head(&self, now: Duration) -> String {
         format!("#{} {:.3} ", self.number, now.saturating_sub(self.started).as_secs_f64())
+    }
+
+    /// The lines that nothing ended.
+    fn rest(&mut self, now: Duration) -> String {
+        let (mut out, head) = (String::new(), self.head(now));
+        self.stdout.end(&mut |line| push(&mut out, &head, line));
+        self.stderr.end(&mut |line| push(&mut out, &head, line));
+        out
     }
 }
 
@@ -236,7 +242,7 @@ mod tests {
     fn told(events: &[(u64, Event<'_>)]) -> String {
         let mut state = State::default();
         let mut out: String = events.iter().map(|(at, e)| state.lines(e, Duration::from_millis(*at))).collect();
-        out += &state.finish();
+        out += &state.finish(Duration::from_millis(events.last().map_or(0, |(at, _)| *at)));
         out
     }
 
@@ -279,8 +285,12 @@ mod tests {
             (0, start(1, "RUN \x1b[31mevil\ncontinued")),
             (0, output(1, b"\x1b]0;owned\x07a\xff\x1b[2Jb\n#9 ERROR\rx\n")),
             (0, Event::Warning("one\x1b[1m\ntwo\x07")),
+            (0, output(1, b"open")),
         ]);
-        assert_eq!(text, "#1 RUN evil\n#1 0.000 a\u{fffd}b\n#1 0.000 x\nwarning: one\ntwo\n#1 STOPPED\n\n");
+        assert_eq!(
+            text,
+            "#1 RUN evil\n#1 0.000 a\u{fffd}b\n#1 0.000 x\nwarning: one\ntwo\n#1 0.000 open\n#1 STOPPED\n\n"
+        );
     }
 
     #[test]

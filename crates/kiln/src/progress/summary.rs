@@ -46,3 +46,48 @@ pub fn summary(reports: &Reports, total: Duration) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_engine::rootfs::Layer;
+    use kiln_oci::Digest;
+    use kiln_plan::StepId;
+
+    use super::*;
+
+    fn report(step: usize, title: &str, done: Done, millis: u64, size: Option<u64>) -> (StepId, StepReport) {
+        let layer = size.map(|size| {
+            let digest = Digest::of(title.as_bytes());
+            let blob: kiln_oci::Descriptor = serde_json::from_value(serde_json::json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest.to_string(), "size": size,
+            }))
+            .unwrap();
+            Layer { diff_id: digest, blob }
+        });
+        let (step, took) = (StepId(step), Duration::from_millis(millis));
+        (step, StepReport { step, title: title.to_owned(), done, took, layer, created: None })
+    }
+
+    #[test]
+    fn the_slowest_steps_are_listed() {
+        let reports = Reports::from([
+            report(0, "FROM alpine", Done::Cached, 0, None),
+            report(1, "[a 1/3] COPY . /src", Done::Cached, 900, Some(1_000_000)),
+            report(2, "[a 2/3] RUN make\ninstall", Done::Ran, 62_000, Some(12_580_000)),
+            report(3, "[a 3/3] RUN \x1b[31mlong", Done::Ran, 1_200, Some(999)),
+            report(4, "[b 1/1] RUN true", Done::Ran, 20, Some(32)),
+            report(5, "[b 1/1] RUN true", Done::Shared, 0, Some(32)),
+        ]);
+        let want = "\
+5 steps in 1m04s: 3 ran, 1 cached, 1 shared; 5 layers, 13.6MB
+  1m02s   12.6MB  [a 2/3] RUN make
+   1.2s     999B  [a 3/3] RUN long
+";
+        assert_eq!(summary(&reports, Duration::from_millis(64_000)), want);
+    }
+
+    #[test]
+    fn a_build_without_steps_says_so() {
+        assert_eq!(summary(&Reports::new(), Duration::from_millis(12)), "0 steps in 12ms\n");
+    }
+}

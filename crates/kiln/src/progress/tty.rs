@@ -201,3 +201,185 @@ pub fn warning(message: &str, color: bool) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use kiln_engine::event::{Done, Stream};
+    use kiln_plan::StepId;
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{Winsize, tcsetwinsize};
+
+    use super::*;
+
+    /// As much of a terminal as the drawing needs; it panics at any sequence it does not know.
+    struct Terminal {
+        width: usize,
+        rows: Vec<Vec<char>>,
+        at: (usize, usize),
+        wraps: bool,
+        visible: bool,
+        bold: bool,
+    }
+
+    impl Terminal {
+        fn show(width: usize, bytes: &[u8]) -> Terminal {
+            let text = std::str::from_utf8(bytes).unwrap();
+            let mut t = Terminal { width, rows: vec![Vec::new()], at: (0, 0), wraps: true, visible: true, bold: false };
+            let mut chars = text.chars();
+            while let Some(c) = chars.next() {
+                match c {
+                    '\r' => t.at.1 = 0,
+                    '\n' => {
+                        t.at.0 += 1;
+                        if t.at.0 == t.rows.len() {
+                            t.rows.push(Vec::new());
+                        }
+                    }
+                    '\x1b' => {
+                        assert_eq!(chars.next(), Some('['));
+                        let mut sequence = String::new();
+                        while !sequence.ends_with(|c: char| c.is_ascii_alphabetic()) {
+                            sequence.push(chars.next().unwrap());
+                        }
+                        t.control(&sequence);
+                    }
+                    c => t.put(c),
+                }
+            }
+            t
+        }
+
+        fn control(&mut self, sequence: &str) {
+            match sequence {
+                "?25l" => self.visible = false,
+                "?25h" => self.visible = true,
+                "?7l" => self.wraps = false,
+                "?7h" => self.wraps = true,
+                "2K" => self.rows[self.at.0].clear(),
+                "J" => {
+                    self.rows.truncate(self.at.0 + 1);
+                    self.rows[self.at.0].truncate(self.at.1);
+                }
+                "0m" => self.bold = false,
+                style if style.ends_with('m') => self.bold = true,
+                up => {
+                    let rows: usize = up.strip_suffix('A').expect(up).parse().unwrap();
+                    assert!(rows > 0 && rows <= self.at.0, "up {rows} from {}", self.at.0);
+                    self.at.0 -= rows;
+                }
+            }
+        }
+
+        fn put(&mut self, c: char) {
+            assert!(!c.is_control(), "{c:?}");
+            let (row, column) = self.at;
+            assert!(column < self.width, "row {row} is too wide: {:?}", self.rows[row]);
+            let row = &mut self.rows[row];
+            row.resize(row.len().max(column + 1), ' ');
+            row[column] = c;
+            self.at.1 += 1;
+        }
+
+        fn text(&self) -> String {
+            let rows = self.rows.iter().map(|r| r.iter().collect::<String>().trim_end().to_owned() + "\n");
+            rows.collect::<String>().trim_end_matches('\n').to_owned()
+        }
+    }
+
+    /// The two ends of a terminal of a size: what a user sees, and what a program writes to.
+    fn terminal(width: u16, height: u16) -> (File, OwnedFd) {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&user).unwrap();
+        unlockpt(&user).unwrap();
+        tcsetwinsize(&user, Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let program = ioctl_tiocgptpeer(&user, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        (File::from(user), program)
+    }
+
+    /// Everything written to a terminal until no one holds its other end.
+    fn read_all(mut user: File, seen: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            // Reading ends with EIO when the other end is closed.
+            while let Ok(n @ 1..) = user.read(&mut piece) {
+                seen.lock().unwrap().extend_from_slice(&piece[..n]);
+            }
+        })
+    }
+
+    fn contains(bytes: &[u8], text: &str) -> bool {
+        bytes.windows(text.len()).any(|w| w == text.as_bytes())
+    }
+
+    /// A build; `running` is called while its command runs.
+    fn build(tty: &Tty, running: impl FnOnce()) {
+        let (step, title) = (StepId(1), "[1/2] RUN make");
+        tty.event(&Event::TaskStarted { id: 0, title: "[internal] load build context" });
+        tty.event(&Event::TaskDone { id: 0, took: Duration::from_millis(40), failed: false });
+        tty.event(&Event::StepStarted { step, title });
+        for n in 0..40 {
+            let bytes = format!("\x1b[{n}Aline {n} \x1b[31m{}\n", "wide ".repeat(30));
+            tty.event(&Event::StepOutput { step, stream: Stream::Stdout, bytes: bytes.as_bytes() });
+        }
+        running();
+        tty.event(&Event::Warning("something is old\nand \x1b[5mslow"));
+        tty.event(&Event::StepDone { step, title, done: Done::Ran, took: Duration::from_millis(400), size: Some(5) });
+        let took = Duration::from_millis(100);
+        tty.event(&Event::StepFailed { step: StepId(2), title: "[2/2] COPY nothing /", took });
+    }
+
+    #[test]
+    fn a_terminal_ends_with_the_list_and_as_it_was() {
+        let (user, program) = terminal(50, 12);
+        let size = program.try_clone().unwrap();
+        assert_eq!(size_of(&size), Some(Size { width: 50, height: 12 }));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let reader = read_all(user, seen.clone());
+        let out = Box::new(File::from(program));
+        let tty = Tty::start(out, Box::new(move || size_of(&size)), true, "Building").unwrap();
+        build(&tty, || {
+            // Drawn by a thread of its own, soon.
+            while !contains(&seen.lock().unwrap(), " => => # line 39 wide") {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        tty.finish();
+        tty.finish();
+        drop(tty);
+        reader.join().unwrap();
+        let bytes = seen.lock().unwrap().clone();
+        let screen = Terminal::show(50, &bytes);
+        assert!(screen.visible && screen.wraps && !screen.bold, "modes are not as they were");
+        assert_eq!(screen.at.1, 0, "the cursor is not at the beginning of a line");
+        let text = screen.text();
+        let (head, list) = text.split_once("FAILED\n").unwrap();
+        assert!(head.starts_with("warning: something is old\nand slow\n[+] Building "), "{text}");
+        let want = "
+ => [internal] load build context             0.0s
+ => [1/2] RUN make                            0.4s
+ => ERROR [2/2] COPY nothing /                0.1s";
+        assert_eq!(list, &want[1..], "{text}");
+    }
+
+    #[test]
+    fn a_terminal_that_went_away_stops_nothing() {
+        let (user, program) = terminal(80, 24);
+        drop(user);
+        let size = program.try_clone().unwrap();
+        let out = Box::new(File::from(program));
+        let tty = Tty::start(out, Box::new(move || size_of(&size)), false, "Building").unwrap();
+        build(&tty, || std::thread::sleep(2 * FRAME));
+        tty.finish();
+    }
+
+    #[test]
+    fn a_frame_without_colour_has_none() {
+        let lines = [Line { look: Look::Failed, text: "x".to_owned() }];
+        let want = "\x1b[?25l\r\x1b[2A\x1b[?7l\x1b[2Kx\n\x1b[J\x1b[?7h\x1b[?25h";
+        assert_eq!(paint(&[], &lines, 2, false), want);
+    }
+}
