@@ -134,8 +134,8 @@ impl Lines {
                 continue;
             }
             // A progress bar that redraws itself with carriage returns never ends its line.
-            let from = self.open.len() - visible(&self.open).len();
-            self.open.drain(..from);
+            let overwritten = span(&self.open).start;
+            self.open.drain(..overwritten);
             while self.open.len() > MAX_LINE {
                 let at = boundary(&self.open, MAX_LINE);
                 line(&self.open[..at]);
@@ -145,11 +145,16 @@ impl Lines {
     }
 }
 
-/// What a terminal shows of a line with carriage returns, near enough: what follows the last one that is not at the end.
+/// What a terminal shows of a line with carriage returns, near enough.
 fn visible(line: &[u8]) -> &[u8] {
+    &line[span(line)]
+}
+
+/// What follows the last carriage return that is not at the end.
+fn span(line: &[u8]) -> std::ops::Range<usize> {
     let end = line.iter().rposition(|b| *b != b'\r').map_or(0, |at| at + 1);
     let start = line[..end].iter().rposition(|b| *b == b'\r').map_or(0, |at| at + 1);
-    &line[start..end]
+    start..end
 }
 
 /// The last place at or before `at` where a UTF-8 character begins.
@@ -225,6 +230,8 @@ mod tests {
         let got = lines(&[b"x", long.as_bytes(), b"\n"]);
         assert!(got.len() >= 2 && got.iter().all(|l| l.len() <= MAX_LINE && !l.contains('\u{fffd}')));
         assert_eq!(got.concat(), format!("x{long}"));
+        let long = "y".repeat(MAX_LINE);
+        assert_eq!(lines(&[long.as_bytes(), b"\r", b"\n"]).concat(), long);
     }
 
     #[test]
