@@ -44,4 +44,50 @@ pub struct Global {
 pub enum Verb {
     /// Build an image from a Dockerfile
     Build(Box<cmd::build::Args>),
+    /// List the images that are kept
+    #[command(visible_alias = "list")]
+    Images(cmd::images::Args),
+    /// Fetch an image from its registry
+    Pull(cmd::pull::Args),
+    /// Push an image to a registry
+    Push(cmd::push::Args),
+    /// Copy an image from one place to another without keeping it
+    Copy(cmd::copy::Args),
+    /// Write images into an archive
+    Save(cmd::save::Args),
+    /// Read images from an archive
+    Load(cmd::load::Args),
+    /// Make an image of a tar of files
+    Import(cmd::import::Args),
+    /// Give an image another name
+    Tag(cmd::tag::Args),
+    /// Take names of images away
+    Rmi(cmd::rmi::Args),
+    /// Show what is known of images, as JSON
+    Inspect(cmd::inspect::Args),
+    /// Show how an image was made
+    History(cmd::history::Args),
+    /// List the files of an image
+    Ls(cmd::ls::Args),
+    /// Print a file of an image
+    Cat(cmd::cat::Args),
+    /// Show which files two images differ in
+    Diff(cmd::diff::Args),
+    /// Log in to a registry
+    Login(cmd::login::Args),
+    /// Forget the login to a registry
+    Logout(cmd::logout::Args),
+    /// Show what takes space in the store
+    Du(cmd::du::Args),
+    /// Remove what no image needs
+    Prune(cmd::prune::Args),
+    /// Check everything in the store
+    Fsck(cmd::fsck::Args),
+    /// Show the version
+    Version(cmd::version::Args),
+    /// Print a completion script for a shell
+    Completion(cmd::completion::Args),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(cmd::man::Args),
 }

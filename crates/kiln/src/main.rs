@@ -5,9 +5,11 @@
 mod cli;
 mod cmd;
 mod error;
+mod named;
 mod options;
 mod progress;
 mod surroundings;
+mod table;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,58 @@
 //! One file per verb.
 
 pub mod build;
+pub mod cat;
+pub mod completion;
+pub mod copy;
+pub mod diff;
+pub mod du;
+pub mod fsck;
+pub mod history;
+pub mod images;
+pub mod import;
+pub mod inspect;
+pub mod load;
+pub mod login;
+pub mod logout;
+pub mod ls;
+pub mod man;
+pub mod prune;
+pub mod pull;
+pub mod push;
+pub mod rmi;
+pub mod save;
+pub mod tag;
+pub mod version;
 
 use crate::cli::{Cli, Verb};
 use crate::error::CliError;
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<(), CliError> {
+    let global = &cli.global;
     match cli.verb {
-        Verb::Build(args) => build::run(*args, &cli.global),
+        Verb::Build(args) => build::run(*args, global),
+        Verb::Images(args) => images::run(&args, global),
+        Verb::Pull(args) => pull::run(&args, global),
+        Verb::Push(args) => push::run(&args, global),
+        Verb::Copy(args) => copy::run(&args, global),
+        Verb::Save(args) => save::run(&args, global),
+        Verb::Load(args) => load::run(&args, global),
+        Verb::Import(args) => import::run(&args, global),
+        Verb::Tag(args) => tag::run(&args, global),
+        Verb::Rmi(args) => rmi::run(&args, global),
+        Verb::Inspect(args) => inspect::run(&args, global),
+        Verb::History(args) => history::run(&args, global),
+        Verb::Ls(args) => ls::run(&args, global),
+        Verb::Cat(args) => cat::run(&args, global),
+        Verb::Diff(args) => diff::run(&args, global),
+        Verb::Login(args) => login::run(&args),
+        Verb::Logout(args) => logout::run(&args),
+        Verb::Du(args) => du::run(&args, global),
+        Verb::Prune(args) => prune::run(&args, global),
+        Verb::Fsck(args) => fsck::run(&args, global),
+        Verb::Version(args) => version::run(&args),
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Man(args) => man::run(&args),
     }
 }
