@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::options::RegistryOptions;
+use crate::progress::{Progress, Style};
 use crate::surroundings::{self, Surroundings};
 
 /// Manifests and configurations larger than this are not read.
@@ -45,15 +46,22 @@ pub fn reference(text: &str) -> Result<Reference, CliError> {
     text.parse().map_err(|e: kiln_oci::reference::ReferenceError| CliError::usage(e.to_string()))
 }
 
-/// The surroundings of a verb that reaches no registry.
-pub fn offline(global: &Global, quiet: bool) -> Result<Surroundings, CliError> {
-    online(global, &RegistryOptions::default(), quiet)
+/// The surroundings of a verb that reaches no registry, and its progress, which ends before anything is printed.
+pub fn offline(global: &Global, quiet: bool, doing: &'static str) -> Result<(Surroundings, Progress), CliError> {
+    online(global, &RegistryOptions::default(), quiet, doing)
 }
 
-/// The surroundings of a verb that moves images.
-pub fn online(global: &Global, registry: &RegistryOptions, quiet: bool) -> Result<Surroundings, CliError> {
-    let style = if quiet { crate::progress::Style::Quiet } else { global.progress };
-    surroundings::open(global, registry, Pull::Never, crate::progress::events(style))
+/// The surroundings of a verb that moves images, and its progress, which ends before anything is printed.
+pub fn online(
+    global: &Global,
+    registry: &RegistryOptions,
+    quiet: bool,
+    doing: &'static str,
+) -> Result<(Surroundings, Progress), CliError> {
+    let style = if quiet { Style::Quiet } else { global.progress };
+    let progress = Progress::start(style, doing);
+    let around = surroundings::open(global, registry, Pull::Never, progress.events())?;
+    Ok((around, progress))
 }
 
 /// What moves images.

@@ -138,7 +138,14 @@ fn defaults(wanted: &Wanted<'_>) -> Result<ContainerConfig> {
         return Err(wrong(first));
     }
     match kiln_plan::build(&file, &Options::new(wanted.platform.clone()), &Facts::default()) {
-        Ok(Outcome::Plan(plan)) => Ok(plan.config.config),
+        Ok(Outcome::Plan(plan)) => {
+            let mut config = plan.config.config;
+            // A Dockerfile without a base gets a PATH; files from elsewhere get what the changes say, and no more.
+            if !wanted.changes.iter().any(|c| c.contains("PATH")) {
+                config.env.retain(|e| !e.starts_with("PATH="));
+            }
+            Ok(config)
+        }
         Ok(Outcome::Questions(_)) => {
             Err(EngineError::Unsupported("--change: nothing of it may depend on other images".to_owned()))
         }

@@ -25,9 +25,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::offline(global, false)?;
+    let (around, progress) = named::offline(global, false, "Reading")?;
     let image = named::choose(&around, &args.image, &args.platform)?;
     let root = named::root(&around, &image)?;
+    progress.finish();
     for path in &args.paths {
         let found = root.tree.lookup(path.as_bytes(), Follow::All);
         let found = found.map_err(|e| CliError::input(format!("{}: {e}", image.title)))?;

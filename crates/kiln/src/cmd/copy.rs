@@ -71,7 +71,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         (Place::Archive { docker: true, .. }, None) => Platforms::One(Platform::host()),
         _ => Platforms::All,
     };
-    let around = named::online(global, &args.registry, args.quiet)?;
+    let (around, progress) = named::online(global, &args.registry, args.quiet, "Copying")?;
     let mover = named::mover(&around);
     if let Place::Registry(to) = &to {
         check_target(to)?;
@@ -79,6 +79,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let (selection, names) = read(&mover, &from, &platforms)?;
     write(&mover, &selection, names, &to)?;
     let digest = &selection.root.digest;
+    progress.finish();
     named::print(&match args.quiet {
         true => format!("{digest}\n"),
         false => format!("{}: {digest}\n", args.destination),

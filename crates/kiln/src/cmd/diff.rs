@@ -35,7 +35,7 @@ Lines begin with + for what only B has and - for what only A has. Times are not 
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::offline(global, false)?;
+    let (around, progress) = named::offline(global, false, "Comparing")?;
     let before = named::root(&around, &named::choose(&around, &args.before, &args.platform)?)?;
     let after = named::root(&around, &named::choose(&around, &args.after, &args.platform)?)?;
     let mut failed = None;
@@ -52,6 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if let Some(e) = failed {
         return Err(CliError::environment(format!("cannot compare files of the images: {e}")));
     }
+    progress.finish();
     if args.json {
         let all = changes.iter().map(|c| {
             let kind = match c.kind {

@@ -43,8 +43,9 @@ struct Row<'a> {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::offline(global, true)?;
+    let (around, progress) = named::offline(global, true, "Reading")?;
     let image = named::choose(&around, &args.image, &args.platform)?;
+    progress.finish();
     let rows = rows(&image);
     if args.json {
         let all = rows.iter().map(|r| {

@@ -57,7 +57,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     let platform = args.platform.or_host()?;
     let created = created()?;
-    let around = named::online(global, &args.registry, false)?;
+    let (around, progress) = named::online(global, &args.registry, false, "Importing")?;
     let input = open(&args.source, &around)?;
     let wanted = import::Wanted {
         changes: &args.change,
@@ -67,6 +67,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         compression: Compression::default(),
     };
     let root = import::import(&named::mover(&around), input, &args.source, &wanted, name.as_ref())?;
+    progress.finish();
     named::print(&format!("{}\n", root.digest))
 }
 

@@ -35,7 +35,8 @@ Examples:
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::offline(global, true)?;
+    let (around, progress) = named::offline(global, true, "Reading")?;
+    progress.finish();
     if args.raw || args.config {
         for text in &args.images {
             raw(&around, text, args)?;

@@ -42,8 +42,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         _ => Input::Stdin,
     };
     let tag = args.tag.as_deref().map(named::reference).transpose()?;
-    let around = named::offline(global, args.quiet)?;
+    let (around, progress) = named::offline(global, args.quiet, "Loading")?;
     let loaded = archive::load(&named::mover(&around), &input, tag.as_ref())?;
+    progress.finish();
     let mut text = String::new();
     for image in &loaded {
         for name in &image.names {

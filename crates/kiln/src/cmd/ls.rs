@@ -43,7 +43,7 @@ p named pipe. Blanks and other unusual bytes of names are written as \\x20.";
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::offline(global, false)?;
+    let (around, progress) = named::offline(global, false, "Reading")?;
     let image = named::choose(&around, &args.image, &args.platform)?;
     let root = named::root(&around, &image)?;
     let found = root.tree.lookup(args.path.as_bytes(), Follow::All);
@@ -62,11 +62,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.json {
         let all: Vec<Value> = root.tree.walk(&path).map(|(path, node)| entry(&path, node, &mut digest)).collect();
         check(failed, &image.title)?;
+        progress.finish();
         return named::print_json(&Value::Array(all));
     }
     let options = DumpOptions { mtimes: args.times, ..DumpOptions::default() };
     let text = root.tree.dump_with(&path, options, &mut digest);
     check(failed, &image.title)?;
+    progress.finish();
     named::print(&text)
 }
 

@@ -49,8 +49,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         false => Platforms::One(args.platform.or_host()?),
     };
     let references = args.images.iter().map(|t| named::reference(t)).collect::<Result<Vec<_>, _>>()?;
-    let around = named::online(global, &args.registry, args.quiet)?;
+    let (around, progress) = named::online(global, &args.registry, args.quiet, "Pulling")?;
     let mover = named::mover(&around);
+    let mut text = String::new();
     for reference in &references {
         let all = match args.all_tags {
             true => tags(reference, &around)?,
@@ -58,13 +59,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         };
         for reference in all {
             let root = mover.pull(&reference, &platforms)?;
-            named::print(&match args.quiet {
+            text += &match args.quiet {
                 true => format!("{}\n", root.digest),
                 false => format!("{}: {}\n", reference.familiar(), root.digest),
-            })?;
+            };
         }
     }
-    Ok(())
+    progress.finish();
+    named::print(&text)
 }
 
 fn tags(reference: &Reference, around: &crate::surroundings::Surroundings) -> Result<Vec<Reference>, CliError> {

@@ -44,7 +44,7 @@ Blobs the registry has are not sent; blobs it has in another repository are moun
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let around = named::online(global, &args.registry, args.quiet)?;
+    let (around, progress) = named::online(global, &args.registry, args.quiet, "Pushing")?;
     let platforms = args.platform.given()?.map_or(Platforms::All, Platforms::One);
     let mut work = Vec::new();
     if args.all_tags {
@@ -74,14 +74,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         work.push((to, found));
     }
     let mover = named::mover(&around);
+    let mut text = String::new();
     for (to, found) in work {
         check_target(&to)?;
         let selection = mover.select(&Origin::Store, &found.title(), found.descriptor, &platforms)?;
         let digest = mover.push(&selection, &to)?;
-        named::print(&match args.quiet {
+        text += &match args.quiet {
             true => format!("{digest}\n"),
             false => format!("{}: {digest}\n", to.familiar()),
-        })?;
+        };
     }
-    Ok(())
+    progress.finish();
+    named::print(&text)
 }

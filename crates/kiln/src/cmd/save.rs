@@ -54,7 +54,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         }
         _ => Dest::Stdout,
     };
-    let around = named::offline(global, false)?;
+    let (around, progress) = named::offline(global, false, "Saving")?;
     let platform = args.platform.given()?;
     let mut images: BTreeMap<Digest, (Selection, Vec<Reference>)> = BTreeMap::new();
     for text in &args.images {
@@ -70,5 +70,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         names.extend(found.name.filter(|n| !names.contains(n)));
     }
     let images: Vec<_> = images.into_values().collect();
-    Ok(named::mover(&around).archive(&images, docker, &dest)?)
+    named::mover(&around).archive(&images, docker, &dest)?;
+    progress.finish();
+    Ok(())
 }
