@@ -1,9 +1,12 @@
 //! `kiln build` as a user runs it: Dockerfile text in, tree dump, configuration and messages out.
 
+#![expect(missing_docs, reason = "tests")]
+
 mod add;
 mod cache;
 mod copy;
 mod diagnostics;
+mod examples;
 mod outputs;
 mod run;
 mod rungs;
