@@ -64,10 +64,10 @@ fn split(text: &str) -> (PathBuf, Wanted) {
         return (PathBuf::from(text), Wanted::Only);
     }
     // A name may hold colons (`busybox:latest`) and a directory may, too: the directory is what is there.
-    let splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let mut splits = text.match_indices(':').map(|(at, _)| (&text[..at], &text[at + 1..]));
     let named = |(dir, name): (&str, &str)| (PathBuf::from(dir), Wanted::Tag(name.to_owned()));
-    let there = splits.clone().find(|(dir, _)| Path::new(dir).is_dir());
-    there.or_else(|| splits.last()).map_or_else(|| (PathBuf::from(text), Wanted::Only), named)
+    let there = splits.find(|(dir, _)| Path::new(dir).is_dir());
+    there.or_else(|| text.rsplit_once(':')).map_or_else(|| (PathBuf::from(text), Wanted::Only), named)
 }
 
 fn bad(name: impl Into<String>, message: impl ToString) -> EngineError {

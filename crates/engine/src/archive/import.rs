@@ -130,7 +130,7 @@ fn defaults(wanted: &Wanted<'_>) -> Result<ContainerConfig> {
     let (file, found) = kiln_spec::dockerfile::parse(&source);
     let wrong = |d: &kiln_spec::diag::Diagnostic| {
         let (line, _) = source.position(d.span.start);
-        let change = usize::try_from(line).ok().and_then(|l| wanted.changes.get(l.checked_sub(2)?));
+        let change = line.checked_sub(2).and_then(|l| wanted.changes.get(l));
         let change = change.map_or("", |c| &**c);
         EngineError::Unsupported(format!("--change `{change}`: {}", d.message))
     };

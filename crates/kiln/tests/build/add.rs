@@ -20,7 +20,12 @@ fn tar() -> Vec<u8> {
 }
 
 fn compressed(tool: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(tools::tool(tool)).arg("-c").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(tools::tool(tool))
+        .arg("-c")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(bytes).unwrap();
     child.wait_with_output().unwrap().stdout
 }
@@ -98,7 +103,10 @@ fn server(body: &'static [u8]) -> (String, Arc<AtomicUsize>) {
                 "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n".to_owned()
             } else {
                 count.fetch_add(1, Ordering::SeqCst);
-                format!("HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\nContent-Length: {}\r\n", body.len())
+                format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nLast-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\nContent-Length: {}\r\n",
+                    body.len()
+                )
             };
             let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
             if head.contains("200 OK") {
@@ -114,7 +122,8 @@ fn urls() {
     let (url, sent) = server(b"from the web");
     let b = Bench::new();
     let sum = kiln_oci::Digest::of(b"from the web");
-    let text = format!("FROM scratch\nADD {url}/dir/file.txt?x=1 /a/\nADD --checksum={sum} --chmod=755 {url}/dir/file.txt /b");
+    let text =
+        format!("FROM scratch\nADD {url}/dir/file.txt?x=1 /a/\nADD --checksum={sum} --chmod=755 {url}/dir/file.txt /b");
     let built = b.build(&text);
     assert_eq!(built.read("a/file.txt"), "from the web");
     assert!(built.dump().contains("/a/file.txt f 0600 0:0 12") && built.dump().contains("/b f 0755 0:0 12"));
@@ -162,7 +171,9 @@ fn repositories() {
     }
     let url = format!("git://127.0.0.1:{port}/src.git");
     let result = std::panic::catch_unwind(|| {
-        let built = b.build(&format!("FROM scratch\nADD {url}#v1 /a\nADD {url}#main:sub /b\nADD --keep-git-dir=true --checksum={commit} {url} /c"));
+        let built = b.build(&format!(
+            "FROM scratch\nADD {url}#v1 /a\nADD {url}#main:sub /b\nADD --keep-git-dir=true --checksum={commit} {url} /c"
+        ));
         assert_eq!((built.read("a/sub/f"), built.read("b/f")), ("in git".to_owned(), "in git".to_owned()));
         assert!(!built.has("a/.git") && built.has("c/.git/HEAD"));
         assert!(b.fails(&format!("FROM scratch\nADD {url}#nope /a"), 3).contains("no branch or tag `nope`"));

@@ -46,7 +46,11 @@ fn touching_a_file_changes_nothing() {
 #[test]
 fn a_rebuilt_stage_with_the_same_result_is_the_same_input() {
     let b = Bench::new().env("SOURCE_DATE_EPOCH", "1000");
-    let text = |n: u32| format!("FROM busybox AS a\nRUN echo {n} > /dev/null; echo same > /out\nFROM busybox\nCOPY --from=a /out /out\nRUN cat /out");
+    let text = |n: u32| {
+        format!(
+            "FROM busybox AS a\nRUN echo {n} > /dev/null; echo same > /out\nFROM busybox\nCOPY --from=a /out /out\nRUN cat /out"
+        )
+    };
     assert_eq!(ran(&b, &text(1), &[]).len(), 3);
     assert_eq!(ran(&b, &text(2), &[]), ["RUN echo 2 > /dev/null; echo same > /out"], "COPY finds its content");
 }
@@ -73,7 +77,11 @@ fn equal_steps_run_once() {
 fn independent_stages_run_at_once() {
     let b = Bench::new();
     // Each waits for the other: one after the other they would never end.
-    let wait = |me: &str, other: &str| format!("touch /c/{me}; n=0; while [ ! -e /c/{other} ]; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done");
+    let wait = |me: &str, other: &str| {
+        format!(
+            "touch /c/{me}; n=0; while [ ! -e /c/{other} ]; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done"
+        )
+    };
     let text = format!(
         "FROM busybox AS a\nRUN --mount=type=cache,target=/c {}\nFROM busybox AS b\nRUN --mount=type=cache,target=/c {}\n\
          FROM scratch\nCOPY --from=a /etc/passwd /a\nCOPY --from=b /etc/passwd /b",
@@ -89,7 +97,18 @@ fn builds_are_reproducible() {
     let digest = |epoch: &str, jobs: &str| {
         let b = Bench::new().file("one/f", 0o644, "1").file("two", 0o755, "2").env("SOURCE_DATE_EPOCH", epoch);
         let _ = b.run(text, &["--rewrite-timestamp", "--jobs", jobs]).ok();
-        b.t.tool("skopeo", &["inspect", "--format", "{{.Digest}}", &format!("oci:{}:docker.io/library/t:latest", b.t.store().display())]).ok().text().to_owned()
+        b.t.tool(
+            "skopeo",
+            &[
+                "inspect",
+                "--format",
+                "{{.Digest}}",
+                &format!("oci:{}:docker.io/library/t:latest", b.t.store().display()),
+            ],
+        )
+        .ok()
+        .text()
+        .to_owned()
     };
     let first = digest("1600000000", "1");
     std::thread::sleep(std::time::Duration::from_millis(1100));

@@ -4,9 +4,16 @@ use crate::{Bench, dump};
 
 #[test]
 fn files_directories_and_patterns() {
-    let b = Bench::new().file("d/a", 0o644, "A").file("d/sub/b", 0o755, "B").file("x.txt", 0o600, "X").file("y.txt", 0o640, "Y");
+    let b = Bench::new()
+        .file("d/a", 0o644, "A")
+        .file("d/sub/b", 0o755, "B")
+        .file("x.txt", 0o600, "X")
+        .file("y.txt", 0o640, "Y");
     assert_eq!(
-        dump(&b, "FROM scratch\nCOPY d /one\nCOPY d/ /two/\nCOPY x.txt /f\nCOPY x.txt /g/\nCOPY *.txt /h/\nCOPY d/a x.txt /i/"),
+        dump(
+            &b,
+            "FROM scratch\nCOPY d /one\nCOPY d/ /two/\nCOPY x.txt /f\nCOPY x.txt /g/\nCOPY *.txt /h/\nCOPY d/a x.txt /i/"
+        ),
         "/f f 0600 0:0 1 \"X\"\n\
          /g d 0755 0:0\n\
          /g/x.txt f 0600 0:0 1 \"X\"\n\
@@ -53,7 +60,11 @@ fn owners_and_modes() {
 
 #[test]
 fn links_in_the_context_and_in_the_image() {
-    let b = Bench::new().file("real", 0o644, "R").symlink("link", "real").symlink("d/in", "../real").symlink("abs", "/real");
+    let b = Bench::new()
+        .file("real", 0o644, "R")
+        .symlink("link", "real")
+        .symlink("d/in", "../real")
+        .symlink("abs", "/real");
     let built = b.build(
         "FROM busybox\nRUN mkdir /real && ln -s /real /to && ln -s /nowhere /dangling && mkdir /keep\n\
          COPY link /followed\nCOPY abs /absolute\nCOPY d /kept\nCOPY real /to/\nCOPY real /dangling",
@@ -80,7 +91,9 @@ fn nothing_outside_the_context_is_read() {
 fn what_is_in_the_way() {
     let b = Bench::new().file("f", 0o644, "F").file("d/sub/g", 0o644, "G");
     assert!(b.fails("FROM busybox\nCOPY d /etc/passwd", 1).contains("cannot copy to non-directory: /etc/passwd"));
-    assert!(b.fails("FROM busybox\nRUN mkdir -p /x/sub/g\nCOPY d /x", 1).contains("cannot replace to directory /x/sub/g"));
+    assert!(
+        b.fails("FROM busybox\nRUN mkdir -p /x/sub/g\nCOPY d /x", 1).contains("cannot replace to directory /x/sub/g")
+    );
     assert!(b.fails("FROM busybox\nCOPY f /etc/passwd/x", 1).contains("/etc/passwd"));
     assert!(b.fails("FROM scratch\nCOPY <<.wh.f /\nx\n.wh.f\n", 1).contains(".wh."));
 }
@@ -99,7 +112,18 @@ fn dockerignore_and_exclude() {
     let names: Vec<String> = built.dump().lines().filter_map(|l| l.split(' ').next()).map(str::to_owned).collect();
     assert_eq!(
         names,
-        ["/all", "/all/.dockerignore", "/all/Dockerfile", "/all/keep.log", "/all/src", "/all/src/a.c", "/all/src/deep", "/all/src/deep/b.md", "/part", "/part/deep"]
+        [
+            "/all",
+            "/all/.dockerignore",
+            "/all/Dockerfile",
+            "/all/keep.log",
+            "/all/src",
+            "/all/src/a.c",
+            "/all/src/deep",
+            "/all/src/deep/b.md",
+            "/part",
+            "/part/deep"
+        ]
     );
     let said = b.fails("FROM scratch\nCOPY node_modules /x", 1);
     assert!(said.contains("`.dockerignore:3` excludes it with `node_modules`"), "{said}");
@@ -110,7 +134,8 @@ fn dockerignore_and_exclude() {
 #[test]
 fn parents_keep_the_path() {
     let b = Bench::new().file("a/b/c.txt", 0o644, "C").file("a/b/d.md", 0o644, "D").file("a/e/c.txt", 0o644, "E");
-    let built = b.build("FROM scratch\nCOPY --parents a/b/c.txt /x/\nCOPY --parents a/./e /y/\nCOPY --parents **/*.md /z/");
+    let built =
+        b.build("FROM scratch\nCOPY --parents a/b/c.txt /x/\nCOPY --parents a/./e /y/\nCOPY --parents **/*.md /z/");
     assert_eq!(built.read("x/a/b/c.txt"), "C");
     assert_eq!(built.read("y/e/c.txt"), "E");
     assert_eq!(built.read("z/a/b/d.md"), "D");
@@ -161,7 +186,11 @@ fn an_unchanged_file_makes_an_empty_layer() {
 
 #[test]
 fn odd_names_survive() {
-    let b = Bench::new().file("a b", 0o644, "1").file("ünï", 0o644, "2").file("new\nline", 0o644, "3").file("[x]", 0o644, "4");
+    let b = Bench::new()
+        .file("a b", 0o644, "1")
+        .file("ünï", 0o644, "2")
+        .file("new\nline", 0o644, "3")
+        .file("[x]", 0o644, "4");
     let long = "l".repeat(200);
     b.t.write(&long, 0o644, "5");
     let built = b.build("FROM scratch\nCOPY [ \"a b\", \"/x y\" ]\nCOPY . /all\nCOPY \\[x] /lit");

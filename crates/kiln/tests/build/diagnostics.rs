@@ -15,7 +15,10 @@ fn an_unknown_instruction() {
 
 #[test]
 fn a_source_that_is_not_there() {
-    let b = Bench::new().file("dist-old/x", 0o644, "").file(".dockerignore", 0o644, "# build output\n\ndist\n").file("dist/x", 0o644, "");
+    let b = Bench::new()
+        .file("dist-old/x", 0o644, "")
+        .file(".dockerignore", 0o644, "# build output\n\ndist\n")
+        .file("dist/x", 0o644, "");
     let out = b.run("FROM busybox\n\nCOPY dist/ /srv/\nCOPY dst-old /srv/\n", &["--progress=quiet"]);
     assert_snapshot!(out.exits(1).stderr, @"");
 }
@@ -23,7 +26,10 @@ fn a_source_that_is_not_there() {
 #[test]
 fn a_failing_command() {
     let b = Bench::new();
-    let out = b.run("FROM busybox\nRUN echo compiling; \\\n    echo main.c:1: no >&2; \\\n    exit 3\n", &["--progress=quiet"]);
+    let out = b.run(
+        "FROM busybox\nRUN echo compiling; \\\n    echo main.c:1: no >&2; \\\n    exit 3\n",
+        &["--progress=quiet"],
+    );
     assert_snapshot!(out.exits(3).stderr, @"");
 }
 

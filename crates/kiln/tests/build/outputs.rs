@@ -4,7 +4,8 @@ use kiln_testkit::{Auth, Registry};
 
 use crate::{Bench, open};
 
-const TEXT: &str = "FROM busybox\nCOPY f /srv/f\nRUN echo hi > /srv/g && chown app /srv/g && chmod 4755 /srv/g\nLABEL a=b";
+const TEXT: &str =
+    "FROM busybox\nCOPY f /srv/f\nRUN echo hi > /srv/g && chown app /srv/g && chmod 4755 /srv/g\nLABEL a=b";
 
 #[test]
 fn archives_and_layouts_are_read_by_others() {
@@ -32,7 +33,9 @@ fn archives_and_layouts_are_read_by_others() {
         assert_eq!(kiln_oci::Digest::of(&raw.raw_stdout).to_string(), config, "{from}");
     }
     let bundle = b.t.out("bundle");
-    let _ = b.t.tool("umoci", &["unpack", "--image", &format!("{}:latest", layout.display()), bundle.to_str().unwrap()]).ok();
+    let _ =
+        b.t.tool("umoci", &["unpack", "--image", &format!("{}:latest", layout.display()), bundle.to_str().unwrap()])
+            .ok();
     assert_eq!(std::fs::read_to_string(bundle.join("rootfs/srv/g")).unwrap(), "hi\n");
 }
 
@@ -43,7 +46,11 @@ fn file_systems() {
     let _ = b.run(TEXT, &[&format!("-o={}", dir.display()), &format!("-o=type=tar,dest={}", tar.display())]).ok();
     assert_eq!(std::fs::read_to_string(dir.join("srv/g")).unwrap(), "hi\n");
     let listing = b.t.tool("tar", &["-tvf", "fs.tar", "srv/g", "srv/f"]).ok();
-    assert!(listing.stdout.contains("-rwsr-xr-x 1000/0") || listing.stdout.contains("-rwsr-xr-x app/root"), "{}", listing.stdout);
+    assert!(
+        listing.stdout.contains("-rwsr-xr-x 1000/0") || listing.stdout.contains("-rwsr-xr-x app/root"),
+        "{}",
+        listing.stdout
+    );
     let piped = b.run(TEXT, &["-o=-"]).ok();
     assert_eq!(piped.raw_stdout, std::fs::read(&tar).unwrap());
 }
@@ -86,10 +93,13 @@ fn several_platforms_make_an_index() {
     let b = Bench::new().file("f", 0o644, "F");
     let text = "FROM scratch\nARG TARGETARCH\nCOPY f /f-$TARGETARCH\n";
     let layout = b.t.out("multi");
-    let _ = b.run(text, &["--platform=linux/amd64,linux/arm64", &format!("-o=type=oci,tar=false,dest={}", layout.display())]).ok();
+    let _ = b
+        .run(text, &["--platform=linux/amd64,linux/arm64", &format!("-o=type=oci,tar=false,dest={}", layout.display())])
+        .ok();
     let raw = b.t.tool("skopeo", &["inspect", "--raw", &format!("oci:{}:latest", layout.display())]).ok();
     let index: kiln_oci::Index = serde_json::from_slice(&raw.raw_stdout).unwrap();
-    let platforms: Vec<String> = index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).collect();
+    let platforms: Vec<String> =
+        index.manifests.iter().filter_map(|d| d.platform.as_ref()).map(ToString::to_string).collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
 }
 

@@ -29,7 +29,9 @@ fn what_a_command_sees() {
 #[test]
 fn only_what_changed_is_in_the_layer() {
     let b = Bench::new();
-    let layer = |text: &str| b.build(&format!("FROM busybox\nRUN mkdir -p /d/e && echo 1 > /d/e/f && echo 2 > /d/g\n{text}")).last_layer();
+    let layer = |text: &str| {
+        b.build(&format!("FROM busybox\nRUN mkdir -p /d/e && echo 1 > /d/e/f && echo 2 > /d/g\n{text}")).last_layer()
+    };
     assert_eq!(layer("RUN true"), [""; 0]);
     assert_eq!(layer("RUN echo 3 > /d/e/n"), ["d", "d/e", "d/e/n"]);
     assert_eq!(layer("RUN rm /d/g"), ["d", "-d/g"]);
@@ -145,7 +147,10 @@ fn networks() {
 fn privileges_need_consent() {
     let b = Bench::new();
     assert!(b.fails("FROM busybox\nRUN --security=insecure true", 1).contains("--allow security.insecure"));
-    let out = b.run("FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status && mount -t tmpfs x /tmp", &["--allow=security.insecure"]);
+    let out = b.run(
+        "FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status && mount -t tmpfs x /tmp",
+        &["--allow=security.insecure"],
+    );
     let _ = out.ok();
     assert!(b.fails("FROM busybox\nRUN mount -t tmpfs x /tmp", 1).contains("exit code 1"));
 }
@@ -155,7 +160,9 @@ fn limits_hold() {
     let b = Bench::new().args(&["--memory=64m"]);
     let said = b.fails("FROM busybox\nRUN awk 'BEGIN { x = \"0123456789abcdef\"; while (1) x = x x }'", 137);
     assert!(said.contains("memory limit"), "{said}");
-    let built = Bench::new().args(&["--ulimit=nofile=100:200", "--shm-size=1m"]).build("FROM busybox\nRUN ulimit -n > /n; df -k /dev/shm | tail -1 | awk '{print $2}' > /s");
+    let built = Bench::new()
+        .args(&["--ulimit=nofile=100:200", "--shm-size=1m"])
+        .build("FROM busybox\nRUN ulimit -n > /n; df -k /dev/shm | tail -1 | awk '{print $2}' > /s");
     assert_eq!((built.read("n"), built.read("s")), ("100\n".into(), "1024\n".into()));
 }
 

@@ -24,7 +24,8 @@ pub fn open(store: &Path, name: &str) -> Built {
     let reference: kiln_oci::Reference = name.parse().unwrap();
     let root = store.get_ref(&reference.to_string()).unwrap().unwrap_or_else(|| panic!("no image {reference}"));
     let manifest: Manifest = serde_json::from_slice(&store.read_blob(&root.digest, 1 << 20).unwrap()).unwrap();
-    let config: ImageConfig = serde_json::from_slice(&store.read_blob(&manifest.config.digest, 1 << 20).unwrap()).unwrap();
+    let config: ImageConfig =
+        serde_json::from_slice(&store.read_blob(&manifest.config.digest, 1 << 20).unwrap()).unwrap();
     assert_eq!(manifest.layers.len(), config.rootfs.diff_ids.len());
     let layered = config.history.iter().filter(|h| !h.empty_layer).count();
     assert_eq!(layered, manifest.layers.len(), "history and layers agree");
@@ -49,7 +50,8 @@ pub fn open(store: &Path, name: &str) -> Built {
 impl Built {
     /// The content of a file.
     pub fn read(&self, path: &str) -> String {
-        let node = self.tree.at(path.trim_start_matches('/').as_bytes()).unwrap_or_else(|| panic!("{path} is not there"));
+        let node =
+            self.tree.at(path.trim_start_matches('/').as_bytes()).unwrap_or_else(|| panic!("{path} is not there"));
         let file = node.file().unwrap_or_else(|| panic!("{path} is not a file"));
         let start = usize::try_from(file.offset).unwrap();
         let bytes = &self.tars[&*file.layer][start..start + usize::try_from(file.size).unwrap()];
@@ -74,7 +76,13 @@ impl Built {
             let mut words = line.split(' ');
             let (name, kind) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
             shown += line.trim_end();
-            if kind == "f" && self.tree.at(name.trim_start_matches('/').as_bytes()).and_then(|n| n.file()).is_some_and(|f| f.size < 40) {
+            if kind == "f"
+                && self
+                    .tree
+                    .at(name.trim_start_matches('/').as_bytes())
+                    .and_then(|n| n.file())
+                    .is_some_and(|f| f.size < 40)
+            {
                 shown += &format!(" {:?}", self.read(name));
             }
             shown.push('\n');

@@ -223,7 +223,8 @@ fn plan_mount(planner: &mut Planner<'_>, stage: &Stage, mount: &Mount, before: &
                 Some(text) => match size::parse(&text) {
                     Ok(n) => Some(n),
                     Err(_) => {
-                        return fields.refuse(format!("invalid value `{text}` for `size`: expected a size such as 64m"));
+                        return fields
+                            .refuse(format!("invalid value `{text}` for `size`: expected a size such as 64m"));
                     }
                 },
             };
