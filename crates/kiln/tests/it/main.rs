@@ -1,0 +1,5 @@
+//! The command line as users see it: one module a topic, the real binary, real registries, other tools as readers.
+
+mod archives;
+mod images;
+mod registries;
