@@ -20,7 +20,7 @@ pub struct Layout {
 }
 
 /// Opens a blob.
-pub type Open<'a> = dyn Fn(&Digest) -> Result<Box<dyn Read + Send>> + 'a;
+pub type Open<'a> = dyn Fn(&Digest) -> Result<Box<dyn Read + Send + 'a>> + 'a;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 

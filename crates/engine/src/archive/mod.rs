@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_oci::archive::{IMAGE_NAME, LayoutFile, REF_NAME};
 use kiln_oci::compress::{self, Format};
-use kiln_oci::{Descriptor, Index, Reference, media};
+use kiln_oci::{Descriptor, Index, Platform, Reference, media};
 
 use crate::error::{EngineError, Result};
 use crate::event::Event;
@@ -131,11 +131,12 @@ fn from_index(
 
 /// The one image of an index whose other platforms are not in the archive, as docker saves them.
 fn partial(mover: &Mover<'_>, title: &str, origin: &Origin, name: &str, root: &Descriptor) -> Option<Selection> {
-    let platform = Platforms::One(kiln_oci::Platform::host());
-    let selection = mover.select(origin, name, root.clone(), &platform).ok()?;
-    let text = format!("{title}: `{name}` is there for {} only", kiln_oci::Platform::host());
-    mover.events.event(&Event::Warning(&text));
-    Some(selection)
+    let host = Platforms::One(Platform::host());
+    let whole = mover.index_platforms(origin, name, root).ok()?.into_iter().map(Platforms::One);
+    let found = [host].into_iter().chain(whole).find_map(|p| mover.select(origin, name, root.clone(), &p).ok())?;
+    let platform = found.root.platform.as_ref().map_or_else(|| "one platform".to_owned(), ToString::to_string);
+    mover.events.event(&Event::Warning(&format!("{title}: `{name}` is there for {platform} only")));
+    Some(found)
 }
 
 /// The name an index entry has. A tag alone is no name: it does not say of what.

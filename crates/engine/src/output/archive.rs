@@ -57,7 +57,7 @@ pub fn layout(names: &[Reference], dest: &Path, artifact: &Artifact, session: &S
     layout::write(dest, &images, &blobs, &open(session))
 }
 
-fn open(session: &Session) -> impl Fn(&Digest) -> Result<Box<dyn Read + Send>> {
+fn open<'a>(session: &'a Session) -> impl Fn(&Digest) -> Result<Box<dyn Read + Send + 'a>> + 'a {
     |digest| Ok(Box::new(session.store.open_blob(digest)?))
 }
 

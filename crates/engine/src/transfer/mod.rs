@@ -144,6 +144,15 @@ impl<'a> Mover<'a> {
         Ok(selection)
     }
 
+    /// The platforms an index lists.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn index_platforms(&self, origin: &Origin, name: &str, index: &Descriptor) -> Result<Vec<Platform>> {
+        let index: Index = parse(name, &self.document(origin, index, name)?)?;
+        Ok(index.manifests.into_iter().filter_map(|d| d.platform).collect())
+    }
+
     fn collect(
         &self,
         into: &mut Selection,

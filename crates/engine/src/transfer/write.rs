@@ -1,6 +1,7 @@
 //! Images into files: archives and layouts. Blobs of other places are streamed into them.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::path::Path;
 
 use kiln_oci::archive::ArchiveImage;
@@ -8,10 +9,17 @@ use kiln_oci::{Descriptor, Digest, Reference};
 
 use super::{Mover, Origin, Selection, image_error};
 use crate::error::{EngineError, Result};
+use crate::event::{Direction, Event};
 use crate::layout;
 use crate::output::{Dest, archive};
 
 impl Mover<'_> {
+    /// Opens a blob whose progress is told while it is read.
+    fn told(&self, origin: &Origin, blob: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.open(origin, blob)?;
+        Ok(Box::new(Told { inner, mover: *self, name: blob.digest.short(), done: 0, total: blob.size }))
+    }
+
     /// Writes images with their names as one archive; with `docker`, as `docker load` reads it.
     ///
     /// # Errors
@@ -31,7 +39,7 @@ impl Mover<'_> {
             });
         }
         let open = |digest: &Digest| match places.get(digest) {
-            Some((origin, blob)) => self.open(origin, blob),
+            Some((origin, blob)) => self.told(origin, blob),
             None => {
                 Err(image_error(&digest.to_string(), "this layer may not be distributed, so no archive can hold it"))
             }
@@ -48,10 +56,10 @@ impl Mover<'_> {
         let documents: HashMap<&Digest, &[u8]> =
             selection.documents.iter().map(|(d, bytes)| (&d.digest, &**bytes)).collect();
         let blobs: HashMap<Digest, Descriptor> = selection.blobs().into_iter().map(|d| (d.digest.clone(), d)).collect();
-        let open = |digest: &Digest| -> Result<Box<dyn std::io::Read + Send>> {
+        let open = |digest: &Digest| -> Result<Box<dyn Read + Send + '_>> {
             match (documents.get(digest), blobs.get(digest)) {
                 (Some(bytes), _) => Ok(Box::new(std::io::Cursor::new(bytes.to_vec()))),
-                (None, Some(blob)) => self.open(&selection.origin, blob),
+                (None, Some(blob)) => self.told(&selection.origin, blob),
                 (None, None) => Err(image_error(&digest.to_string(), "the blob is not part of the image")),
             }
         };
@@ -59,5 +67,32 @@ impl Mover<'_> {
         let all: Vec<Digest> =
             blobs.keys().cloned().chain(selection.documents.iter().map(|(d, _)| d.digest.clone())).collect();
         layout::write(dir, &[(tag.map(str::to_owned), selection.root.clone())], &all, &open)
+    }
+}
+
+/// A blob on its way into a file.
+struct Told<'a> {
+    inner: Box<dyn Read + Send>,
+    mover: Mover<'a>,
+    name: String,
+    done: u64,
+    total: u64,
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.mover.check().map_err(io::Error::other)?;
+        let n = self.inner.read(buf)?;
+        self.done += n as u64;
+        if n > 0 {
+            self.mover.events.event(&Event::Transfer {
+                name: &self.name,
+                direction: Direction::Export,
+                current: self.done,
+                total: Some(self.total),
+                finished: self.done == self.total,
+            });
+        }
+        Ok(n)
     }
 }

@@ -100,7 +100,7 @@ fn parse(text: &str, source: bool) -> Result<Place, CliError> {
     match text.split_once(':') {
         Some(("docker", rest)) if rest.starts_with("//") => Ok(Place::Registry(named::reference(&rest[2..])?)),
         Some(("store", rest)) => Ok(Place::Store(rest.to_owned())),
-        Some(("oci", rest)) if rest.is_empty() => Err(CliError::usage(format!("`{text}` names no directory"))),
+        Some(("oci", "")) => Err(CliError::usage(format!("`{text}` names no directory"))),
         Some(("oci", rest)) => Ok(Place::Layout(rest.to_owned())),
         Some(("oci-archive", rest)) => archive(false, rest),
         Some(("docker-archive", rest)) => archive(true, rest),

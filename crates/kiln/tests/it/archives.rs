@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use kiln_oci::{Digest, Platform};
+use kiln_oci::{Descriptor, Digest, Index, Platform, media};
 use kiln_testkit::layout::{busybox_config, gzip};
 use kiln_testkit::{Layout, Rootfs, TestContext};
 
@@ -175,4 +175,26 @@ fn oci_archives_must_keep_their_word() {
     let wrong = archive(version, index).file(&name, 0o644, "two").tar();
     let said = refused(&t, &wrong);
     assert!(said.contains("is not what its name says"), "{said}");
+}
+
+/// What `docker save` writes of an image with several platforms of which it has one.
+#[test]
+fn an_index_of_which_one_platform_is_there_is_loaded_as_that() {
+    let t = context();
+    let mut layout = Layout::new(t.out("l"));
+    let mut config = busybox_config();
+    config.architecture = "arm64".to_owned();
+    let here = layout.image("arm64", config, &[files()]);
+    let entry = |digest: &Digest, architecture: &str| {
+        let size = fs::metadata(t.out("l/blobs/sha256").join(digest.hex())).map_or(7, |m| m.len());
+        let mut child = Descriptor::new(media::OCI_MANIFEST, digest.clone(), size);
+        child.platform = Some(Platform::linux(architecture));
+        child
+    };
+    let index = Index::new(vec![entry(&Digest::of(b"gone"), "amd64"), entry(&here, "arm64")]);
+    let index = layout.blob(media::OCI_INDEX, &serde_json::to_vec(&index).unwrap());
+    fs::write(t.out("l/index.json"), serde_json::to_vec(&Index::new(vec![index])).unwrap()).unwrap();
+    let loaded = t.kiln(&["load", "-i", &path(&t, "l"), "-t", "x:1"]).ok();
+    assert!(loaded.stderr.contains("for linux/arm64 only"), "{loaded}");
+    assert_eq!(t.kiln(&["cat", "x:1", "etc/motd"]).ok().text(), "hello");
 }

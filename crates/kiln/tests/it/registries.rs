@@ -164,7 +164,7 @@ fn blobs_that_are_wrong_at_the_registry_never_become_an_image() {
     let blob = registry.data().join("blobs/sha256").join(&hex[..2]).join(hex).join("data");
     let mut bytes = fs::read(&blob).unwrap();
     bytes[20] ^= 1;
-    fs::write(&blob, bytes).unwrap();
+    fs::write(&blob, &bytes).unwrap();
     let fresh = context();
     let pulled = fresh.kiln(&["pull", "--retries=0", &name]).exits(3);
     assert!(pulled.stderr.contains("wrong bytes"), "{pulled}");
@@ -172,4 +172,36 @@ fn blobs_that_are_wrong_at_the_registry_never_become_an_image() {
     let archive = format!("oci-archive:{}", t.out("o.tar").display());
     let copied = fresh.kiln(&["copy", "--retries=0", &format!("docker://{name}"), &archive]);
     assert!(copied.code != 0 && !t.out("o.tar").exists(), "{copied}");
+    bytes[20] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    assert_eq!(fresh.kiln(&["pull", "-q", &name]).ok().text(), digest(&t, "app:1"), "the next try completes it");
+    let _ = fresh.kiln(&["fsck"]).ok();
+}
+
+#[test]
+fn blobs_a_registry_has_are_mounted_not_sent() {
+    let (t, registry) = (with_app(), Registry::start(Auth::None));
+    let (first, second) = (registry.reference("one/app:1"), registry.reference("two/app:1"));
+    let _ = t.kiln(&["push", "app:1", &first]).ok();
+    let _ = t.kiln(&["tag", "app:1", &first]).ok();
+    let again = t.kiln(&["--progress", "plain", "push", "app:1", &second]).ok();
+    assert!(!again.stderr.contains("upload"), "nothing is sent: {again}");
+    assert_eq!(registry.digest("two/app:1"), digest(&t, "app:1"));
+    let copied = t.kiln(&["copy", &format!("docker://{first}"), &registry.reference("three/app:1")]).ok();
+    assert!(!copied.stderr.contains("upload"), "nothing is sent: {copied}");
+}
+
+#[test]
+fn several_processes_pull_one_image_at_once() {
+    let (t, registry) = (with_app(), Registry::start(Auth::None));
+    let name = registry.reference("app:1");
+    let _ = t.kiln(&["push", "app:1", &name]).ok();
+    let fresh = context();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| fresh.kiln(&["pull", &name]).ok());
+        }
+    });
+    assert_eq!(digest(&fresh, &name), digest(&t, "app:1"));
+    let _ = fresh.kiln(&["fsck"]).ok();
 }
