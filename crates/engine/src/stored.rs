@@ -58,12 +58,13 @@ pub fn find(store: &Store, text: &str) -> Result<Found> {
 /// When the store cannot be read.
 pub fn by_name(store: &Store, reference: &Reference) -> Result<Option<Found>> {
     let name = Some(reference.clone());
-    if let Some(descriptor) = store.get_ref(&reference.to_string())? {
-        return Ok(Some(Found { name, descriptor }));
+    let named = store.get_ref(&reference.to_string())?;
+    match (&reference.digest, named) {
+        (None, named) => Ok(named.map(|descriptor| Found { name, descriptor })),
+        (Some(digest), Some(descriptor)) if descriptor.digest == *digest => Ok(Some(Found { name, descriptor })),
+        // A digest says what is meant; what some name points to does not matter.
+        (Some(digest), _) => Ok(by_digest(store, digest).map(|found| Found { name, ..found })),
     }
-    // A digest says what is meant; whether some name points to it does not matter.
-    let found = reference.digest.as_ref().and_then(|digest| by_digest(store, digest));
-    Ok(found.map(|found| Found { name, ..found }))
 }
 
 fn by_digest(store: &Store, digest: &Digest) -> Option<Found> {

@@ -157,7 +157,11 @@ fn name_all(
         let many = selected.len();
         return Err(archive_error(title, format!("it has {many} images, so `{extra}` cannot be the name of one")));
     }
-    for (selection, _) in &selected {
+    for (selection, names) in &selected {
+        // A name with a digest is a promise about bytes, which an archive must not break.
+        if let Some(name) = names.iter().find(|n| n.digest.as_ref().is_some_and(|d| *d != selection.root.digest)) {
+            return Err(archive_error(title, format!("an image in it is called `{name}`, but has another digest")));
+        }
         mover.keep(selection, &[]).map_err(|e| named(title, e))?;
     }
     let mut loaded = Vec::new();

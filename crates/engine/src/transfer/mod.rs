@@ -108,14 +108,20 @@ impl<'a> Mover<'a> {
         if self.cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
-    /// Fetches an image into the store and names it; several names may be given.
+    /// Fetches an image into the store and names it.
     ///
     /// # Errors
     /// When the registry does not have it or fails, or the store cannot be written.
     pub fn pull(&self, reference: &Reference, platforms: &Platforms) -> Result<Descriptor> {
         let root = self.images.client().resolve(reference)?;
         let origin = Origin::Registry(reference.clone());
-        let selection = self.select(&origin, &reference.familiar(), root, platforms)?;
+        let mut selection = self.select(&origin, &reference.familiar(), root.clone(), platforms)?;
+        if reference.digest.is_some() && selection.root.digest != root.digest {
+            // A name with a digest means what has the digest: the index, of which one platform is here.
+            let bytes = self.document(&origin, &root, &reference.familiar())?;
+            selection.documents.push((root.clone(), bytes));
+            selection.root = root;
+        }
         self.keep(&selection, std::slice::from_ref(reference))?;
         Ok(selection.root)
     }

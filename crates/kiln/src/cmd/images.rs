@@ -52,8 +52,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let mut images = stored::list(&named::store(global)?)?;
     images.retain(|i| patterns.is_empty() || patterns.iter().any(|p| matches(p, i)));
     if args.quiet {
-        let mut ids: Vec<String> = images.iter().map(|i| id(i, args.no_trunc)).collect();
-        ids.dedup();
+        let mut seen = std::collections::HashSet::new();
+        let ids: Vec<String> = images.iter().map(|i| id(i, args.no_trunc)).filter(|i| seen.insert(i.clone())).collect();
         return named::print(&ids.iter().map(|i| format!("{i}\n")).collect::<String>());
     }
     if args.json || args.format.as_deref() == Some("json") {

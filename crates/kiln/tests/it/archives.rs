@@ -124,6 +124,7 @@ fn damaged_and_hostile_archives_are_refused() {
         format!(r#"{{"architecture":"{architecture}","os":"linux","rootfs":{{"type":"layers","diff_ids":["{id}"]}}}}"#)
     };
     let (good, other) = (config(&Digest::of(&layer)), config(&Digest::of(b"other")));
+    let pinned = format!("debian@{}", Digest::of(b"debian"));
     for (archive, message) in [
         (b"nonsense".to_vec(), "it is not a tar"),
         (Vec::new(), "it is empty"),
@@ -136,6 +137,7 @@ fn damaged_and_hostile_archives_are_refused() {
         (docker_archive("[]", Some(&good), Some(&layer)), "lists 0 images"),
         (docker_archive("{", Some(&good), Some(&layer)), "`manifest.json` in the archive is not valid"),
         (docker_archive(manifest, Some("[]"), Some(&layer)), "`c.json` cannot be read"),
+        (docker_archive(&manifest.replace("x:1", &pinned), Some(&good), Some(&layer)), "but has another digest"),
         (docker_archive(&manifest.replace("x:1", "Not A Name"), Some(&good), Some(&layer)), "Not A Name"),
         (docker_archive(&manifest.replace("[\"l.tar\"]", "[]"), Some(&good), Some(&layer)), "lists 0 layers"),
         (docker_archive(&manifest.replace("c.json", "../../etc/passwd"), Some(&good), Some(&layer)), "is missing"),

@@ -66,6 +66,13 @@ fn platforms_are_fetched_one_or_all() {
     assert_eq!(t.kiln(&["cat", "--platform=linux/amd64", &name, "arch"]).ok().text(), "amd64");
     let listed = t.kiln(&["images", "--json"]).ok().json();
     assert_eq!(listed[0]["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
+    let pinned = format!("{}@{index}", registry.reference("multi"));
+    let other = context();
+    assert_eq!(other.kiln(&["pull", "-q", "--platform", "linux/arm64", &pinned]).ok().text(), index);
+    assert_eq!(other.kiln(&["cat", "--platform=linux/arm64", &pinned, "arch"]).ok().text(), "arm64");
+    let _ = other.kiln(&["fsck"]).ok();
+    let partly = other.kiln(&["push", &pinned, &registry.reference("partly:1")]).exits(1);
+    assert!(partly.stderr.contains("choose one with --platform"), "{partly}");
     let none = t.kiln(&["pull", "--platform", "linux/s390x", &name]).exits(1);
     assert!(none.stderr.contains("has nothing for linux/s390x; it has linux/amd64, linux/arm64"), "{none}");
     let wrong = t.kiln(&["pull", "--platform", "a/b/c/d", &name]).exits(2);
