@@ -126,11 +126,17 @@ impl From<kiln_registry::RegistryError> for CliError {
 /// `error: …` and `hint: …` as every failure is shown.
 fn plain(message: &str, hint: Option<&str>, color: bool) -> String {
     let (red, cyan, reset) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
+    let message = printable(message);
     let mut text = format!("{red}error{reset}: {message}\n");
     if let Some(hint) = hint {
-        text += &format!("{cyan}hint{reset}: {hint}\n");
+        text += &format!("{cyan}hint{reset}: {}\n", printable(hint));
     }
     text
+}
+
+/// A text with nothing in it that a terminal would obey: names in archives and answers of registries are anyone's.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 fn in_file(source: &Source, error: &EngineError, color: bool) -> String {

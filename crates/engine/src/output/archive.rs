@@ -6,13 +6,14 @@ use std::io::{self, BufWriter, Cursor, Read, Write};
 use std::path::Path;
 
 use kiln_oci::archive::{self, ArchiveImage, Member};
-use kiln_oci::layer::LayerWriter;
+use kiln_oci::layer::{LayerError, LayerWriter};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Mtime, Reference};
 
 use super::{Artifact, Dest};
 use crate::build;
 use crate::error::{EngineError, Result};
 use crate::layout;
+use crate::rootfs::chain_text;
 use crate::session::Session;
 
 /// Writes an archive of what was built.
@@ -72,8 +73,14 @@ pub fn write(
     out: &mut dyn Write,
     check: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
-    let failed = |message: String| EngineError::Archive { name: "the archive".to_owned(), message };
-    let members = archive::members(images, docker).map_err(|e| failed(e.to_string()))?;
+    let bad = |message: String| EngineError::Archive { name: "the archive".to_owned(), message };
+    let failed = |e: LayerError| match (check(), e) {
+        // Whoever stopped it is not to be told that a blob could not be read to its end.
+        (Err(stopped), _) => stopped,
+        (Ok(()), LayerError::Write(source)) => EngineError::file("write", "the archive")(source),
+        (Ok(()), e) => bad(chain_text(&e)),
+    };
+    let members = archive::members(images, docker).map_err(|e| bad(e.to_string()))?;
     let mut writer = LayerWriter::new(out);
     for member in members {
         check()?;
@@ -86,9 +93,9 @@ pub fn write(
             Member::Blob { path, digest, size } => (path, EntryKind::File { size }, 0o644, open(&digest)?),
         };
         let entry = Entry { path: path.into_bytes(), kind, meta: Meta { mtime: Mtime::secs(0), ..Meta::mode(mode) } };
-        writer.append(&entry, &mut body).map_err(|e| failed(e.to_string()))?;
+        writer.append(&entry, &mut body).map_err(failed)?;
     }
-    writer.finish().map_err(|e| failed(e.to_string()))?.flush().map_err(|e| failed(e.to_string()))
+    writer.finish().map_err(failed)?.flush().map_err(EngineError::file("write", "the archive"))
 }
 
 /// Opens a destination, so that a file is seen only once it is whole.

@@ -17,7 +17,7 @@ use crate::options::RegistryOptions;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("platform", |a| a.help(PLATFORM)))]
 pub struct Args {
     /// Where from
     #[arg(value_name = "SOURCE")]
@@ -35,6 +35,9 @@ pub struct Args {
     #[command(flatten)]
     registry: RegistryOptions,
 }
+
+const PLATFORM: &str =
+    "Copy only this platform, such as linux/arm64 [default: all; this machine's into a docker archive]";
 
 const EXAMPLES: &str = "\
 Places:

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, printable};
 use crate::named::{self, Chosen, PlatformOption};
 use crate::table::{age, cut, size, table};
 
@@ -67,7 +67,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.quiet {
         return named::print(&rows.iter().map(|r| id(r) + "\n").collect::<String>());
     }
-    let line = |text: &str| text.replace(['\n', '\t'], " ");
+    let line = |text: &str| printable(&text.replace(['\n', '\t'], " "));
     let rows: Vec<Vec<String>> = rows
         .iter()
         .map(|r| {

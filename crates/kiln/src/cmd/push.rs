@@ -11,7 +11,7 @@ use crate::options::RegistryOptions;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("platform", |a| a.help(PLATFORM)))]
 pub struct Args {
     /// The image
     #[arg(value_name = "IMAGE")]
@@ -32,6 +32,8 @@ pub struct Args {
     #[command(flatten)]
     registry: RegistryOptions,
 }
+
+const PLATFORM: &str = "Push only this platform, such as linux/arm64 [default: all that the image has]";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -34,6 +34,8 @@ fn others_read_what_is_saved() {
     let _ = t.tool("tar", &["-xf", "o.tar", "-C", "o"]).ok();
     let _ = t.tool("umoci", &["unpack", "--rootless", "--image", "o:1", "bundle"]).ok();
     assert_eq!(fs::read_to_string(t.out("bundle/rootfs/etc/motd")).unwrap(), "hello\n");
+    let full = t.kiln(&["save", "-o", "/dev/full", "app:1"]).exits(3);
+    assert!(full.stderr.contains("cannot write the archive: No space left"), "{full}");
     let again = t.kiln(&["save", "app:1"]).ok().raw_stdout;
     assert_eq!(again, t.kiln(&["save", "app:1"]).ok().raw_stdout, "the same bytes each time");
 }
@@ -145,6 +147,8 @@ fn damaged_and_hostile_archives_are_refused() {
         let said = refused(&t, &archive);
         assert!(said.contains(message), "wanted `{message}` in: {said}");
     }
+    let escape = refused(&t, &docker_archive(&manifest.replace("l.tar", "\\u001b[2J"), Some(&good), Some(&layer)));
+    assert!(escape.contains("\u{fffd}[2J") && !escape.contains('\u{1b}'), "{escape}");
     let cut = docker_archive(manifest, Some(&good), Some(&layer));
     let _ = refused(&t, &cut[..cut.len() - 2048]);
     let loop_of_links = Rootfs::new()
