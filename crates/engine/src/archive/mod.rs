@@ -3,7 +3,7 @@
 //! [`load`] one of these into the store     [`import`] a tar of files becomes an image
 //!
 //! An archive is read once from its beginning to its end: what might be a blob goes into the store as it comes
-//! ([`spool`]), what the members mean is decided at the end ([`docker`], or the layout's index). Names are given when
+//! (`spool`), what the members mean is decided at the end (`docker`, or the layout's index). Names are given when
 //! all images of the archive are whole and verified; whatever turns out to be nobody's goes with the next prune.
 
 mod docker;
