@@ -213,9 +213,27 @@ fn engine_code(error: &EngineError) -> u8 {
     }
 }
 
-/// The code for a bug in Kiln, which a panic ends with.
-pub const fn bug() -> u8 {
-    BUG
+/// The text the standard library panics with when nobody reads standard output any more.
+const READER_GONE: &str = "failed printing to std";
+
+/// What a panic says: it is a bug, and how to report it. A reader that went away (`kiln ls app | head`) is none.
+pub fn bug(info: &std::panic::PanicHookInfo<'_>) {
+    let text = info.payload_as_str().unwrap_or("unknown");
+    if !text.starts_with(READER_GONE) {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        // Standard error may be what is gone.
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("error: this is a bug in Kiln: {text} ({place})\nhint: please report it with the command and its input\n").as_bytes(),
+        );
+    }
+}
+
+/// The exit code after a panic.
+pub fn code_of_panic(panic: &(dyn std::any::Any + Send)) -> u8 {
+    let text = panic.downcast_ref::<String>().map(|s| &**s).or_else(|| panic.downcast_ref::<&str>().copied());
+    // What a shell reports of a program that SIGPIPE ended.
+    if text.is_some_and(|t| t.starts_with(READER_GONE)) { 141 } else { BUG }
 }
 
 fn hint(error: &EngineError) -> Option<String> {

@@ -18,6 +18,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     // A command of a build starts as a copy of this program, before anything else of it.
     kiln_sandbox::init_main_if_called();
+    // Credentials in this process's memory are not for the commands it runs. No released kernel refuses this.
+    let _ = kiln_sandbox::shield();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -27,11 +29,13 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match cmd::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
+    std::panic::set_hook(Box::new(error::bug));
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cmd::run(cli))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(e)) => {
             e.print();
             ExitCode::from(e.code())
         }
+        Err(panic) => ExitCode::from(error::code_of_panic(&*panic)),
     }
 }

@@ -1,6 +1,6 @@
 //! What every verb needs: the store, registries, the rung, and the user's wish to stop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -96,9 +96,4 @@ pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
     };
     // Without this thread the signals keep their usual meaning.
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
-}
-
-/// A path as the user typed it, or standard input.
-pub fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
 }

@@ -223,6 +223,8 @@ pub enum Mount {
         /// Where in the root.
         #[serde(with = "path_form")]
         target: PathBuf,
+        /// Whether writes fail.
+        readonly: bool,
     },
     /// An empty directory in memory.
     Tmpfs {

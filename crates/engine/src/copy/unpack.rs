@@ -26,7 +26,8 @@ pub fn is_archive(body: &Body, shown: &str) -> Result<bool, CopyError> {
     let Some(format) = format else { return Ok(false) };
     let stream = plain(format, body.open().map_err(failed)?);
     let mut reader = LayerReader::with_options(stream, ReadOptions::archive());
-    Ok(reader.next_entry().is_ok_and(|e| e.is_some()))
+    let first = reader.next_entry().map_err(|e| CopyError::Archive { name: shown.to_owned(), why: e.to_string() })?;
+    Ok(first.is_some())
 }
 
 fn plain<'a>(format: Format, stream: Box<dyn Read + Send + 'a>) -> Box<dyn Read + Send + 'a> {

@@ -54,7 +54,7 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
         RunMount::Bind { origin, source, target, readonly } => {
             let mount = match origin {
                 Some(Origin::Step(id)) if work.session.settings.rung == Rung::Root => {
-                    layers(work, *id, source, target, prepared)?
+                    layers(work, *id, source, target, *readonly, prepared)?
                 }
                 _ => files(work, origin.as_ref(), source, target, *readonly, prepared)?,
             };
@@ -105,6 +105,7 @@ fn layers(
     id: kiln_plan::StepId,
     source: &str,
     target: &str,
+    readonly: bool,
     prepared: &mut Prepared,
 ) -> Result<Mount> {
     let root = work.root(id)?;
@@ -124,6 +125,7 @@ fn layers(
         upper: draft.fs().to_path_buf(),
         work: draft.work().to_path_buf(),
         target: PathBuf::from(target),
+        readonly,
     };
     prepared.drafts.push(draft);
     Ok(mount)

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
-use kiln_oci::{Entry, EntryKind};
+use kiln_oci::Entry;
 use kiln_plan::step::{Network, RunOp};
 use kiln_sandbox::{
     self as sandbox, Exit, ExtraHost, Injection, Job, OsBytes, Resource, Root, Rung, Security, Ulimit, User,
@@ -119,9 +119,10 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     let found = changes::scan_changes(&handle, &before, &root, &options);
     let (mut changes, after) = found.map_err(|e| work.failed(chain_text(&e)))?;
     let layer = write(work, &mut changes)?;
-    let broken = break_links(work, &changes, &handle)?;
     drop(changes);
-    private.scanned = Some(after).filter(|_| !broken);
+    // On an overlay the next command that writes one name of a file would not write the others.
+    let parted = unpack::break_links(&handle, &after).map_err(|e| work.failed(chain_text(&e)))?;
+    private.scanned = Some(after).filter(|_| parted == 0);
     let mut ids = diff_ids(&below);
     ids.push(layer.diff_id.clone());
     work.session.keep_private_root(ids, private);
@@ -145,28 +146,6 @@ fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) ->
     like_root(root, draft.fs())?;
     work.session.roots.unpack_into(below, draft.fs(), &options)?;
     Ok(PrivateRoot { draft, scanned: None })
-}
-
-/// Gives every later name of a file its own copy: on an overlay the next command that writes one of them would not
-/// write the others. Returns whether there was any.
-fn break_links(work: &Work<'_>, changes: &Changes, root: &File) -> Result<bool> {
-    let mut any = false;
-    for changed in &changes.entries {
-        let EntryKind::Hardlink { target } = &changed.entry.kind else { continue };
-        any = true;
-        let read = |_: &Entry| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(open_beneath(root, target)?)) };
-        let size = open_beneath(root, target).and_then(|f| f.metadata()).map_err(|e| work.failed(e.to_string()))?.len();
-        let entry = Entry { kind: EntryKind::File { size }, ..changed.entry.clone() };
-        let options = Options { links: Links::Break, ..Options::merged() };
-        unpack::unpack_entries([entry], read, root, &options).map_err(|e| work.failed(chain_text(&e)))?;
-    }
-    Ok(any)
-}
-
-fn open_beneath(root: &File, path: &[u8]) -> std::io::Result<File> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(File::from(openat2(root, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), resolve)?))
 }
 
 fn write(work: &Work<'_>, changes: &mut Changes) -> Result<Layer> {

@@ -25,6 +25,7 @@ use kiln_spec::{ast, dockerfile, size};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::options::RegistryOptions;
+use crate::progress::{Progress, Style};
 use crate::surroundings;
 use inputs::Inputs;
 
@@ -154,8 +155,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args, global: &Global) -> Result<(), CliError> {
-    let style = if args.quiet { crate::progress::Style::Quiet } else { global.progress };
-    let events = crate::progress::events(style);
+    let style = if args.quiet { Style::Quiet } else { global.progress };
+    let progress = Progress::start(style, "Building");
+    let events = progress.events();
     let platforms = platforms(&args)?;
     let names = references(&args.tags)?;
     let wanted = outputs::parse(&args, &names)?;
@@ -186,6 +188,7 @@ pub fn run(args: Args, global: &Global) -> Result<(), CliError> {
         output::publish(output, &artifact, &session)?;
     }
     outputs::write_files(&args, &names, &artifact)?;
+    progress.finish();
     if args.quiet {
         println!("{}", artifact.root.digest);
     } else {
@@ -247,7 +250,7 @@ impl Leveled {
             };
             let (levels, rest) = match text.split_once(':') {
                 Some((levels, rest)) if levels.split(',').all(|l| matches!(l, "manifest" | "index")) => (levels, rest),
-                Some((level, _)) if matches!(level, "manifest-descriptor" | "index-descriptor") => {
+                Some(("manifest-descriptor" | "index-descriptor", _)) => {
                     return Err(CliError::usage(format!(
                         "--annotation {text}: annotations on descriptors are not supported yet"
                     )));

@@ -77,16 +77,6 @@ impl Drop for Progress {
     }
 }
 
-/// The reader of events for a style; it is finished when the last of its holders drops it.
-pub fn events(style: Style) -> Arc<dyn Events> {
-    let (reader, complaint) = reader(style, "Building");
-    let reader = order::InOrder::new(reader);
-    if let Some(text) = complaint {
-        reader.event(&Event::Warning(&text));
-    }
-    Arc::new(reader)
-}
-
 /// The reader, and what is wrong with the user's wish.
 fn reader(style: Style, doing: &'static str) -> (Box<dyn Reader>, Option<String>) {
     let terminal = std::io::stderr().is_terminal();

@@ -161,14 +161,16 @@ fn repositories() {
     // git itself serves it on loopback.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut daemon = Command::new(tools::tool("git"))
-        .args(["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1", &format!("--port={port}"), "--base-path"])
-        .arg(b.t.out(""))
+        .args(["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
+        .arg(format!("--base-path={}", b.t.out("").display()))
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    let up = (0..500).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    assert!(up, "git daemon does not answer");
     let url = format!("git://127.0.0.1:{port}/src.git");
     let result = std::panic::catch_unwind(|| {
         let built = b.build(&format!(

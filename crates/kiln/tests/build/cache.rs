@@ -2,21 +2,17 @@
 
 use crate::Bench;
 
-/// The titles of steps that ran.
+/// The titles of steps that ran, as the event stream tells.
 fn ran(b: &Bench, dockerfile: &str, more: &[&str]) -> Vec<String> {
-    let out = b.run(dockerfile, more).ok();
-    let events: Vec<&str> = out.stderr.lines().collect();
-    let mut titles = Vec::new();
-    for (number, title) in events.iter().filter_map(|l| l.strip_prefix('#')?.split_once(" [")) {
-        if title.starts_with("internal") {
-            continue;
-        }
-        let cached = events.iter().any(|l| *l == format!("#{number} CACHED"));
-        if !cached {
-            titles.push(title.split_once("] ").map_or(title, |(_, t)| t).to_owned());
-        }
-    }
-    titles
+    let mut args = vec!["--progress=json"];
+    args.extend(more);
+    let out = b.run(dockerfile, &args).ok();
+    let lines = String::from_utf8(out.raw_stderr).unwrap();
+    let events =
+        lines.lines().filter(|l| l.starts_with('{')).map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let ran = events.filter(|e| e["event"] == "step-done" && e["done"] == "ran");
+    let titles = ran.map(|e| e["title"].as_str().unwrap().to_owned()).filter(|t| !t.starts_with("FROM "));
+    titles.map(|t| t.split_once("] ").map_or(t.clone(), |(_, rest)| rest.to_owned())).collect()
 }
 
 #[test]

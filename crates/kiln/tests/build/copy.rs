@@ -161,7 +161,7 @@ fn from_stages_and_images() {
     );
     assert!(built.dump_of("o").contains("/o/d/x f 0644 5:6 3"), "{}", built.dump_of("o"));
     assert!(built.dump_of("o").contains("/o/y h => /o/d/x"), "{}", built.dump_of("o"));
-    assert!(built.dump_of("o").contains("/o/z l 0777 5:6 -> y"), "{}", built.dump_of("o"));
+    assert!(built.dump_of("o").contains("/o/z l 0777 0:0 -> y"), "{}", built.dump_of("o"));
     assert_eq!(built.read("zz"), "hi\n");
     assert!(built.read("p").starts_with("root:"));
 }
@@ -169,9 +169,9 @@ fn from_stages_and_images() {
 #[test]
 fn heredocs_write_files() {
     let b = Bench::new().args(&["--build-arg=V=val"]);
-    let built = b.build("FROM scratch\nARG V\nCOPY <<one <<-\"two\" /d/\n$V \\$V \"q\"\none\n\t$V\n\ttwo\ntwo\nCOPY --chmod=755 <<EOF /run.sh\n#!/bin/sh\nEOF\n");
+    let built = b.build("FROM scratch\nARG V\nCOPY <<one <<-\"two\" /d/\n$V \\$V \"q\"\none\n\t$V\n\ttwo\nCOPY --chmod=755 <<EOF /run.sh\n#!/bin/sh\nEOF\n");
     assert_eq!(built.read("d/one"), "val $V \"q\"\n");
-    assert_eq!(built.read("d/two"), "$V\n\ttwo\n".replace("\n\t", "\n").replace("two\n", ""));
+    assert_eq!(built.read("d/two"), "$V\n");
     assert!(built.dump().contains("/run.sh f 0755 0:0 10"));
 }
 
@@ -193,7 +193,7 @@ fn odd_names_survive() {
         .file("[x]", 0o644, "4");
     let long = "l".repeat(200);
     b.t.write(&long, 0o644, "5");
-    let built = b.build("FROM scratch\nCOPY [ \"a b\", \"/x y\" ]\nCOPY . /all\nCOPY \\[x] /lit");
+    let built = b.build("FROM scratch\nCOPY [ \"a b\", \"/x y\" ]\nCOPY . /all\nCOPY [[]x] /lit");
     assert_eq!(built.read("x y"), "1");
     assert_eq!(built.read("all/ünï"), "2");
     assert_eq!(built.read("all/new\nline"), "3");

@@ -5,12 +5,19 @@ use insta::assert_snapshot;
 use crate::Bench;
 
 fn said(dockerfile: &str) -> String {
-    Bench::new().args(&["--progress=quiet"]).run(dockerfile, &["--progress=quiet"]).exits(1).stderr
+    Bench::new().run(dockerfile, &["--progress=quiet"]).exits(1).stderr
 }
 
 #[test]
 fn an_unknown_instruction() {
-    assert_snapshot!(said("FROM busybox\nCOPPY a b\nRUN x\n"), @"");
+    assert_snapshot!(said("FROM busybox\nCOPPY a b\nRUN x\n"), @r#"
+    error: unknown instruction `COPPY`
+     --> Dockerfile:2:1
+      |
+    2 | COPPY a b
+      | ^^^^^
+    hint: did you mean `COPY`?
+    "#);
 }
 
 #[test]
@@ -20,7 +27,22 @@ fn a_source_that_is_not_there() {
         .file(".dockerignore", 0o644, "# build output\n\ndist\n")
         .file("dist/x", 0o644, "");
     let out = b.run("FROM busybox\n\nCOPY dist/ /srv/\nCOPY dst-old /srv/\n", &["--progress=quiet"]);
-    assert_snapshot!(out.exits(1).stderr, @"");
+    assert_snapshot!(out.exits(1).stderr, @r#"
+    error: `COPY dist/` matches nothing
+     --> Dockerfile:3:6
+      |
+    3 | COPY dist/ /srv/
+      |      ^^^^^ not in the build context
+      = `.dockerignore:3` excludes it with `dist`
+    hint: add `!dist/` after that line
+
+    error: `COPY dst-old` matches nothing
+     --> Dockerfile:4:6
+      |
+    4 | COPY dst-old /srv/
+      |      ^^^^^^^ not in the build context
+    hint: did you mean `dist-old`?
+    "#);
 }
 
 #[test]
@@ -30,19 +52,54 @@ fn a_failing_command() {
         "FROM busybox\nRUN echo compiling; \\\n    echo main.c:1: no >&2; \\\n    exit 3\n",
         &["--progress=quiet"],
     );
-    assert_snapshot!(out.exits(3).stderr, @"");
+    assert_snapshot!(out.exits(3).stderr, @r#"
+    ------
+     > [2/2] RUN echo compiling;     echo main.c:1: no >&2;     exit 3:
+    compiling
+    main.c:1: no
+    ------
+    error: the command did not complete: exit code 3
+     --> Dockerfile:2:1
+      |
+    2 | RUN echo compiling; \
+      | ^^^^^^^^^^^^^^^^^^^^^ this command failed
+    3 |     echo main.c:1: no >&2; \
+    4 |     exit 3
+    "#);
 }
 
 #[test]
 fn several_mistakes_in_one_run() {
-    assert_snapshot!(said("FROM busybox AS build\nEXPOSE http\nCOPY --form=build /a /b\nSTOPSIGNAL NOPE\nRUN --mount=type=cach true\n"), @"");
+    assert_snapshot!(said("FROM busybox AS build\nEXPOSE http\nCOPY --form=build /a /b\nSTOPSIGNAL NOPE\nRUN --mount=type=cach true\n"), @r#"
+    error: `COPY` has no flag `--form`
+     --> Dockerfile:3:6
+      |
+    3 | COPY --form=build /a /b
+      |      ^^^^^^^^^^^^
+    hint: did you mean `--from`?
+
+    error: unknown mount type `cach`
+     --> Dockerfile:5:18
+      |
+    5 | RUN --mount=type=cach true
+      |                  ^^^^
+      = there are: bind, cache, secret, ssh, tmpfs
+    hint: did you mean `cache`?
+    "#);
 }
 
 #[test]
 fn a_stage_that_is_not_there() {
     let b = Bench::new();
     let out = b.run("FROM busybox AS build\nFROM busybox\n", &["--target=biuld", "--progress=quiet"]);
-    assert_snapshot!(out.exits(1).stderr, @"");
+    assert_snapshot!(out.exits(1).stderr, @r#"
+    error: target stage `biuld` could not be found
+     --> Dockerfile:2:1
+      |
+    2 | FROM busybox
+      | ^^^^^^^^^^^^ the last stage of this file
+    hint: did you mean `--target build`?
+    "#);
 }
 
 #[test]
@@ -68,7 +125,13 @@ fn wrong_use() {
 fn a_context_that_is_not_there() {
     let b = Bench::new();
     let out = b.t.kiln(&["build", "nowhere"]).exits(1);
-    assert_snapshot!(out.stderr, @"");
+    assert_snapshot!(out.stderr, @r#"
+    error: unable to prepare context: path `nowhere` not found
+    hint: the last argument is the build context: `.` for the directory you are in
+    "#);
     let out = b.t.kiln(&["build", "."]).exits(1);
-    assert_snapshot!(out.stderr, @"");
+    assert_snapshot!(out.stderr, @r#"
+    error: failed to read dockerfile: Dockerfile: no such file
+    hint: name it with -f, or run kiln where it is
+    "#);
 }

@@ -21,6 +21,12 @@ pub struct Bench {
     args: Vec<String>,
 }
 
+impl Default for Bench {
+    fn default() -> Self {
+        Bench::new()
+    }
+}
+
 impl Bench {
     pub fn new() -> Bench {
         Bench::with(TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")))
@@ -56,7 +62,7 @@ impl Bench {
     /// Runs a build of this text with these options.
     pub fn run(&self, dockerfile: &str, more: &[&str]) -> Output {
         self.t.write("Dockerfile", 0o644, dockerfile);
-        let mut args = vec!["build", "--progress=plain", "-t", "t"];
+        let mut args = vec!["build", "-t", "t"];
         args.extend(self.args.iter().map(|a| &**a));
         args.extend(more);
         args.push(".");

@@ -70,7 +70,7 @@ fn pushes_and_pulls_through_a_registry() {
     assert_eq!(meta["containerimage.digest"].as_str().unwrap(), registry.digest("team/app:1"));
     // What was pushed is a base for the next build, in another store; its layers need not come here to go on.
     let other = Bench::new();
-    other.t.write("Dockerfile", 0o644, &format!("FROM {name}\nLABEL x=y\n"));
+    other.t.write("Dockerfile", 0o644, format!("FROM {name}\nLABEL x=y\n"));
     let next = registry.reference("other/app:2");
     let _ = other.t.kiln(&["build", "-t", &next, "--push", "."]).ok();
     let blobs = std::fs::read_dir(other.t.store().join("blobs/sha256")).unwrap().count();

@@ -21,6 +21,12 @@ pub struct World {
     pub asked: Vec<Question>,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        World::new()
+    }
+}
+
 impl World {
     pub fn new() -> World {
         let platform = Platform::linux("amd64");

@@ -250,7 +250,7 @@ fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount) -> Result<(
             }
             (tree, kind)
         }
-        Mount::Overlay { lowers, subpath, upper, work, target } => {
+        Mount::Overlay { lowers, subpath, upper, work, target, readonly } => {
             let step = || format!("mount layers on {}", target.display());
             let name = scratch.next_name();
             let place = scratch.dir(&name)?;
@@ -258,7 +258,11 @@ fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount) -> Result<(
             let top = scratch.reopen(&name).step(step)?;
             let from = open_inside(&top, subpath, OFlags::PATH).step(step)?;
             let kind = kind_of(&from).step(step)?;
-            (open_tree(&from, "", clone).step(step)?, kind)
+            let tree = open_tree(&from, "", clone).step(step)?;
+            if *readonly {
+                restrict(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, target)?;
+            }
+            (tree, kind)
         }
         Mount::Tmpfs { size, mode, .. } => {
             let mode = format!("{:04o}", mode & 0o7777);

@@ -208,6 +208,7 @@ fn an_overlay_mounts_layers_whose_changes_are_discarded() {
             upper: bed.path("m-upper"),
             work: bed.path("m-work"),
             target: "/m".into(),
+            readonly: false,
         }];
         assert_eq!(bed.run(&job).ok(), "onetwo\n", "{rung}");
         assert_eq!(fs::read_to_string(bed.path("layer/sub/file")).unwrap(), "one");

@@ -9,6 +9,7 @@ use kiln_oci::Reference;
 
 use super::Args;
 use crate::error::CliError;
+use crate::progress;
 
 /// All outputs of the command line; the image is kept in the store if none is named.
 pub fn parse(args: &Args, names: &[Reference]) -> Result<Vec<Output>, CliError> {
@@ -130,18 +131,10 @@ pub fn write_files(args: &Args, names: &[Reference], artifact: &Artifact) -> Res
 
 /// What was made and where it went, for people.
 pub fn summary(names: &[Reference], outputs: &[Output], artifact: &Artifact, built: &[Built], took: Duration) {
-    let steps: usize = built.iter().map(|b| b.reports.values().filter(|r| r.layer.is_some()).count()).sum();
-    let cached = |b: &Built| {
-        b.reports.values().filter(|r| r.layer.is_some() && r.done == kiln_engine::event::Done::Cached).count()
-    };
-    let cached: usize = built.iter().map(cached).sum();
-    let size: u64 = artifact.images.iter().flat_map(|i| &i.manifest.layers).map(|l| l.size).sum();
-    eprintln!(
-        "{} in {:.1}s: {steps} steps, {cached} cached; {} of layers",
-        artifact.root.digest,
-        took.as_secs_f64(),
-        megabytes(size)
-    );
+    for built in built {
+        eprint!("{}", progress::summary(&built.reports, took));
+    }
+    eprintln!("{}", artifact.root.digest);
     for output in outputs {
         match output {
             Output::Image { .. } => names.iter().for_each(|n| eprintln!("named {}", n.familiar())),
@@ -154,8 +147,4 @@ pub fn summary(names: &[Reference], outputs: &[Output], artifact: &Artifact, bui
             }
         }
     }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000)
 }
