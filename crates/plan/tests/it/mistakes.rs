@@ -37,7 +37,7 @@ fn each_mistake_is_named() {
         ("FROM base\nRUN --mount=type=secret,required,id=s x", "the secret `s` is required"),
         ("FROM base\nRUN --mount=type=ssh,required x", "the SSH agent `default` is required"),
         ("FROM base\nRUN --mount=type=tmpfs,target=/t,size=many x", "not `many`"),
-        ("FROM base\nLABEL a=${B:?must be set}", "must be set"),
+        ("FROM base\nLABEL a=\"${B:?must be set}\"", "must be set"),
     ] {
         let found = mistakes(text);
         assert!(found.iter().any(|m| m.contains(said)), "{text}: {found:?}");
