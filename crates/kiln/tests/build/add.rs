@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -164,6 +165,7 @@ fn repositories() {
         .args(["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
         .arg(format!("--base-path={}", b.t.out("").display()))
         .stderr(std::process::Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
     let up = (0..500).any(|_| {
@@ -182,8 +184,8 @@ fn repositories() {
         let none = b.t.kiln(&["build", "-t", "g", &format!("{url}#main:sub")]).exits(1).stderr;
         assert!(none.contains("Dockerfile"), "{none}");
     });
-    // `git daemon` leaves a child that serves; both go.
-    let _ = daemon.kill();
+    // `git daemon` is a process that starts the one that serves; the group is both.
+    let _ = b.t.tool("kill", &["--", &format!("-{}", daemon.id())]);
     let _ = daemon.wait();
     result.unwrap();
 }

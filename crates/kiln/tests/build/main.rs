@@ -10,6 +10,7 @@ mod examples;
 mod outputs;
 mod run;
 mod rungs;
+mod stop;
 mod tree;
 
 use kiln_testkit::{Layout, Output, TestContext};

@@ -40,6 +40,30 @@ fn archives_and_layouts_are_read_by_others() {
 }
 
 #[test]
+fn results_run_elsewhere() {
+    let b = Bench::new().file("f", 0o644, "F");
+    let layout = b.t.out("layout");
+    let text = "FROM busybox\nENV WHO=world\nWORKDIR /srv\nUSER app\nCMD [\"sh\", \"-c\", \"echo hello $WHO from $(id -un) in $PWD\"]";
+    let _ = b.run(text, &[&format!("--output=type=oci,tar=false,dest={}", layout.display())]).ok();
+    let bundle = b.t.out("bundle");
+    let _ =
+        b.t.tool("umoci", &["unpack", "--image", &format!("{}:latest", layout.display()), bundle.to_str().unwrap()])
+            .ok();
+    let path = bundle.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = false.into();
+    // A machine may not let its limits be raised, and cgroups are not the point here.
+    config["process"].as_object_mut().unwrap().remove("rlimits");
+    config["linux"].as_object_mut().unwrap().remove("resources");
+    config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network" && n["type"] != "cgroup");
+    config["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "cgroup" && m["type"] != "sysfs");
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let id = format!("kiln-test-{}", std::process::id());
+    let out = b.t.tool("runc", &["run", "--bundle", bundle.to_str().unwrap(), &id]).ok();
+    assert_eq!(out.text(), "hello world from app in /srv");
+}
+
+#[test]
 fn file_systems() {
     let b = Bench::new().file("f", 0o644, "F");
     let (dir, tar) = (b.t.out("dir"), b.t.out("fs.tar"));

@@ -40,6 +40,7 @@ pub enum Outcome {
 /// What is wrong with the Dockerfile, given the options and facts; as many mistakes as can be found at once.
 pub fn build(file: &Dockerfile, options: &Options, facts: &Facts) -> Result<Outcome, Vec<Diagnostic>> {
     let mut planner = Planner::new(file, options, facts);
+    planner.check_syntax();
     planner.global_args();
     let Some(target) = planner.target() else { return Err(planner.diagnostics) };
     for index in planner.reachable(target) {
@@ -53,6 +54,9 @@ pub fn build(file: &Dockerfile, options: &Options, facts: &Facts) -> Result<Outc
     }
     planner.finish(target)
 }
+
+/// Repositories of frontends whose language is the one built in.
+const DOCKERFILE_FRONTENDS: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
 /// How far a stage is.
 enum Progress {
@@ -112,6 +116,23 @@ impl<'a> Planner<'a> {
 
     fn ask(&mut self, question: Question) {
         self.questions.insert(question);
+    }
+
+    /// The frontend is built in: it serves the docker/dockerfile family whatever the version asked for, and no other.
+    fn check_syntax(&mut self) {
+        let Some(syntax) = &self.file.directives.syntax else { return };
+        let image = syntax.text.split_whitespace().next().unwrap_or("");
+        let ours = match image.parse::<Reference>() {
+            Ok(r) => {
+                r.registry == kiln_oci::reference::DEFAULT_REGISTRY && DOCKERFILE_FRONTENDS.contains(&&*r.repository)
+            }
+            Err(_) => false,
+        };
+        if !ours && image != "dockerfile.v0" {
+            let text = format!("the syntax `{}` is not supported: Kiln reads Dockerfiles itself", syntax.text);
+            let d = Diagnostic::error("syntax", syntax.span, text).label("another frontend");
+            self.error(d.hint("use `# syntax=docker/dockerfile:1`, or no such line"));
+        }
     }
 
     fn global_args(&mut self) {

@@ -7,6 +7,8 @@ use crate::{World, mistakes};
 #[test]
 fn each_mistake_is_named() {
     for (text, said) in [
+        ("# syntax=example/other:1\nFROM base", "the syntax `example/other:1` is not supported"),
+        ("# syntax=evil.example/docker/dockerfile\nFROM base", "is not supported"),
         ("FROM ${NOPE}", "the base name `${NOPE}` is empty once its variables are expanded"),
         ("FROM UPPER/Case", "`UPPER/Case`"),
         ("FROM --platform=beos/x base", "`beos/x` is not a platform"),
@@ -41,6 +43,13 @@ fn each_mistake_is_named() {
     ] {
         let found = mistakes(text);
         assert!(found.iter().any(|m| m.contains(said)), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_syntax_of_docker_is_built_in() {
+    for ours in ["docker/dockerfile", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile-upstream:master"] {
+        World::new().plan(&format!("# syntax={ours}\nFROM base"));
     }
 }
 
