@@ -5,6 +5,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use kiln_oci::compress::{decompress, detect};
+use kiln_oci::layer::ReadOptions;
 use kiln_store::unpack::{Devices, Options, Owners, unpack};
 
 use crate::error::{EngineError, Result};
@@ -36,7 +37,9 @@ pub fn unpack_context(name: &str, mut input: impl Read + Send, into: &Path) -> R
         return if all_zero { Ok(()) } else { Err(failed(text.to_owned())) };
     };
     let target = File::open(into).map_err(EngineError::file("open", into))?;
-    let options = Options { devices: Devices::Skip, owners: Owners::Ignore, ..Options::merged() };
+    // A user's archive has no whiteouts: `.wh.x` would delete `x`, so it is an error.
+    let read = ReadOptions::archive();
+    let options = Options { devices: Devices::Skip, owners: Owners::Ignore, read, ..Options::merged() };
     let tar = decompress(format, Cursor::new(head).chain(input), Some(MAX_SIZE));
     unpack(tar, &target, &options)
         .map_err(|e| failed(format!("cannot unpack the build context: {}", chain_text(&e))))?;

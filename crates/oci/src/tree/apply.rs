@@ -4,6 +4,7 @@
 //! first, on the lower tree only, wherever they stand in the tar:
 //!   whiteout             what it names goes away; nothing there is no error
 //!   opaque               the directory's children go away
+//!   a link on the way    is followed, unless the layer has an entry of its own in that place
 //! then, in the tar's order, a later entry for the same path winning:
 //!   directory            over a directory: takes the new metadata, keeps the children; over anything else: replaces it
 //!   anything else        replaces what is there, a directory with all it holds
@@ -11,7 +12,7 @@
 //! the way to an entry    links in parents are followed inside the root; missing parents are made 0755 0:0
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Children, FileRef, Follow, Name, Node, NodeKind, Tree, TreeError, check};
@@ -31,8 +32,8 @@ impl Tree {
         let mut next = self.clone();
         let lower_is_empty = next.root.children().is_none_or(Children::is_empty);
         if !lower_is_empty {
+            next.replace_links_entered_early(index)?;
             next.hide(index)?;
-            next.replace_links_declared_late(index)?;
         }
         next.add(index, &Arc::new(layer.clone()))?;
         *self = next;
@@ -40,38 +41,52 @@ impl Tree {
     }
 
     fn hide(&mut self, index: &LayerIndex) -> Result<(), TreeError> {
+        let mut leaves: Option<HashSet<&[u8]>> = None;
         for IndexedEntry { entry, .. } in &index.entries {
-            match entry.kind {
-                EntryKind::Whiteout => {
-                    let path = self.real_path(&entry.path)?;
-                    if !path.is_empty() {
-                        self.remove(&path)?;
-                    }
+            let holder = match entry.kind {
+                EntryKind::Whiteout => name::split(&entry.path).0,
+                // The directory itself is the marker's parent, so a link there is followed.
+                EntryKind::Opaque => &*entry.path,
+                _ => continue,
+            };
+            // What stands in the way of the marker in its own layer replaces the lower link, which is not followed then.
+            if !self.is_plain(holder) && below_any(holder, leaves.get_or_insert_with(|| leaves_of(index))) {
+                continue;
+            }
+            if entry.kind == EntryKind::Whiteout {
+                let path = self.real_path(&entry.path)?;
+                if !path.is_empty() {
+                    self.remove(&path)?;
                 }
-                EntryKind::Opaque => {
-                    // The directory itself is the marker's parent, so a link there is followed.
-                    let Some(found) = self.lookup_leniently(&entry.path)? else { continue };
-                    if self.at(&found).is_some_and(|node| node.children().is_some_and(|c| !c.is_empty())) {
-                        self.dir_mut(&found).clear();
-                    }
-                }
-                _ => {}
+                continue;
+            }
+            let Some(found) = self.lookup_leniently(&entry.path)? else { continue };
+            if self.at(&found).is_some_and(|node| node.children().is_some_and(|c| !c.is_empty())) {
+                self.dir_mut(&found).clear();
             }
         }
         Ok(())
     }
 
-    /// A directory that stands in the tar after entries inside it, where the lower tree has a link: those entries belong
-    /// in the new directory, not where the old link points.
-    fn replace_links_declared_late(&mut self, index: &LayerIndex) -> Result<(), TreeError> {
+    /// A directory of the layer where the lower tree has a link: markers inside it, and entries that stand in the tar
+    /// before it, belong in the new directory, not where the old link points.
+    fn replace_links_entered_early(&mut self, index: &LayerIndex) -> Result<(), TreeError> {
         let mut entered: Option<HashMap<&[u8], usize>> = None;
+        let mut late = Vec::new();
         for (at, IndexedEntry { entry, .. }) in index.entries.iter().enumerate() {
-            if entry.kind != EntryKind::Dir || self.at(&entry.path).is_none_or(|node| node.is_dir()) {
-                continue;
+            if entry.kind == EntryKind::Dir && !entry.path.is_empty() && !self.is_plain(&entry.path) {
+                let entered = entered.get_or_insert_with(|| first_entered(index));
+                if entered.get(&*entry.path).is_some_and(|first| *first <= at) {
+                    late.push(entry);
+                }
             }
-            let entered = entered.get_or_insert_with(|| first_entered(index));
-            if entered.get(&*entry.path).is_some_and(|first| *first < at) {
-                self.insert(&entry.path, Arc::new(Node { meta: entry.meta.clone(), ..Node::dir() }))?;
+        }
+        // A parent that is replaced changes where its children are.
+        late.sort_by_key(|entry| name::components(&entry.path).count());
+        for entry in late {
+            let path = self.real_path(&entry.path)?;
+            if self.at(&path).is_some_and(|node| !node.is_dir()) {
+                self.insert(&path, Arc::new(Node { meta: entry.meta.clone(), ..Node::dir() }))?;
             }
         }
         Ok(())
@@ -208,15 +223,44 @@ impl Tree {
     }
 }
 
-/// For every directory with entries inside it, the place of the first of those in the tar.
+/// For every directory with something inside it in the layer, the first place in the tar at which its own entry is too
+/// late: 0 for one with markers, which hold for the lower tree wherever they stand.
 fn first_entered(index: &LayerIndex) -> HashMap<&[u8], usize> {
     let mut out = HashMap::new();
-    for (at, indexed) in index.entries.iter().enumerate() {
-        let mut dir = name::split(&indexed.entry.path).0;
-        while !dir.is_empty() && !out.contains_key(dir) {
-            out.insert(dir, at);
-            dir = name::split(dir).0;
+    for IndexedEntry { entry, .. } in &index.entries {
+        match entry.kind {
+            EntryKind::Whiteout => enter(&mut out, name::split(&entry.path).0, 0),
+            EntryKind::Opaque => enter(&mut out, &entry.path, 0),
+            _ => {}
         }
     }
+    for (at, indexed) in index.entries.iter().enumerate() {
+        enter(&mut out, name::split(&indexed.entry.path).0, at + 1);
+    }
     out
+}
+
+/// Notes that a directory and those above it are entered, where nothing was noted yet.
+fn enter<'a>(out: &mut HashMap<&'a [u8], usize>, mut dir: &'a [u8], at: usize) {
+    while !dir.is_empty() && !out.contains_key(dir) {
+        out.insert(dir, at);
+        dir = name::split(dir).0;
+    }
+}
+
+/// The paths at which a layer has something that is no directory.
+fn leaves_of(index: &LayerIndex) -> HashSet<&[u8]> {
+    let is_leaf = |e: &&IndexedEntry| !matches!(e.entry.kind, EntryKind::Dir | EntryKind::Whiteout | EntryKind::Opaque);
+    index.entries.iter().filter(is_leaf).map(|e| &*e.entry.path).collect()
+}
+
+/// Whether a path or one of its parents is in a set.
+fn below_any(mut path: &[u8], set: &HashSet<&[u8]>) -> bool {
+    while !path.is_empty() {
+        if set.contains(path) {
+            return true;
+        }
+        path = name::split(path).0;
+    }
+    false
 }

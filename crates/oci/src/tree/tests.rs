@@ -72,6 +72,29 @@ fn whiteouts_hide_the_lower_layers_only_wherever_they_stand() {
 }
 
 #[test]
+fn markers_do_not_follow_a_link_their_layer_replaces() {
+    let lower: &[&str] = &["f usr/lib/a", "l lib usr/lib", "l etc usr"];
+    let kept = "/etc l 0777 0:0 -> usr\n/lib d 0755 0:0\n/lib/new f 0644 0:0 0 #1\n/usr d 0755 0:0\n/usr/lib d 0755 0:0\n\
+        /usr/lib/a f 0644 0:0 0 #0\n";
+    for upper in [
+        &["d lib", "o lib", "f lib/new"],
+        &["o lib", "d lib", "f lib/new"],
+        &["d lib", "w lib/a", "f lib/new"],
+        &["f lib/new", "w lib/a", "d lib"],
+    ] {
+        assert_eq!(dump(&[lower, upper]), kept, "{upper:?}");
+    }
+    // A new link, or a file, has nothing below it to hide either.
+    assert!(dump(&[lower, &["l lib other", "w lib/a"]]).contains("/usr/lib/a f"));
+    assert!(dump(&[lower, &["f lib", "o lib"]]).contains("/usr/lib/a f"));
+    // Seen through another link, the place is the same; a link without an entry of its own is followed.
+    let deep: &[&str] = &["f keep/x", "l usr/lib /keep", "l etc usr"];
+    assert!(dump(&[deep, &["d etc/lib", "o etc/lib", "f etc/lib/n"]]).contains("/keep/x f"));
+    assert!(!dump(&[lower, &["w lib/a"]]).contains("/usr/lib/a"));
+    assert!(!dump(&[lower, &["o lib"]]).contains("/usr/lib/a"));
+}
+
+#[test]
 fn opaque_directories_lose_the_lower_children_before_or_after_their_own() {
     for upper in [&["f d/new", "o d"], &["o d", "f d/new"]] {
         assert_eq!(dump(&[&["f d/old", "f d/sub/x"], upper]), "/d d 0755 0:0\n/d/new f 0644 0:0 0 #1\n");

@@ -46,6 +46,18 @@ fn what_is_no_archive_is_an_error() {
 }
 
 #[test]
+fn a_name_of_a_whiteout_deletes_nothing() {
+    let tree = Tree::new();
+    std::fs::write(tree.place("f"), "kept").unwrap();
+    std::fs::write(tree.place(".wh.f"), "").unwrap();
+    let tar = run("tar", &["-c", "f", ".wh.f"], tree.path());
+    let into = tempfile::tempdir().unwrap();
+    let said = unpack_context("ctx.tar", &tar[..], into.path()).unwrap_err().to_string();
+    assert!(said.contains(".wh.f"), "{said}");
+    assert!(into.path().join("f").exists());
+}
+
+#[test]
 fn nothing_is_written_outside() {
     let outer = tempfile::tempdir().unwrap();
     let into = outer.path().join("into");
