@@ -12,6 +12,7 @@ mod run;
 mod rungs;
 mod stop;
 mod tree;
+mod tricky;
 
 use kiln_testkit::{Layout, Output, TestContext};
 pub use tree::{Built, open};
