@@ -61,6 +61,14 @@ pub enum EngineError {
         #[source]
         source: Box<SandboxError>,
     },
+    /// The isolation the user asked for cannot be had.
+    #[error("isolation `{rung}` does not work here: {why}")]
+    Isolation {
+        /// Which.
+        rung: kiln_sandbox::Rung,
+        /// What failed.
+        why: String,
+    },
     /// A layer cannot be read.
     #[error("layer {digest}: {source}")]
     Layer {

@@ -7,6 +7,7 @@
 //! [`build`] all of it in a row                  [`output`] where an image goes
 //! [`transfer`] images between store and registry [`archive`] images in files
 //! [`stored`] images as the store has them
+//! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod fetch;
 pub mod images;
+pub mod isolation;
 pub mod layout;
 pub mod output;
 pub mod rootfs;

@@ -14,6 +14,7 @@ use crate::context::Source;
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
 use crate::images::Images;
+use crate::isolation::Isolation;
 use crate::rootfs::Roots;
 use crate::step::PrivateRoot;
 
@@ -51,10 +52,8 @@ impl Secret {
 
 /// How a build is to be done, as far as its result does not depend on it.
 pub struct Settings {
-    /// The rung of isolation for commands.
-    pub rung: Rung,
-    /// How commands are started.
-    pub init: Init,
+    /// How commands are isolated and started.
+    pub isolation: Isolation,
     /// How many steps run at once.
     pub jobs: usize,
     /// How layers are compressed.
@@ -118,6 +117,14 @@ impl Session {
         if self.cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
+    /// The rung that commands run on.
+    ///
+    /// # Errors
+    /// When the one the user asked for does not work here.
+    pub fn rung(&self) -> Result<Rung> {
+        self.settings.isolation.rung(&self.store.dir().join("kiln/tmp"), &*self.events)
+    }
+
     /// Tells the user something, together with what the store has noticed.
     pub fn warn(&self, text: &str) {
         self.events.event(&Event::Warning(text));
@@ -144,8 +151,7 @@ impl Session {
         cancel: Cancel,
     ) -> Session {
         let settings = Settings {
-            rung: Rung::None,
-            init: Init::default(),
+            isolation: Isolation::new(Some(Rung::None), Init::default()),
             jobs: 1,
             compression: Compression::default(),
             secrets: BTreeMap::new(),

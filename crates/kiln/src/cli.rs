@@ -77,6 +77,8 @@ pub enum Verb {
     Login(cmd::login::Args),
     /// Forget the login to a registry
     Logout(cmd::logout::Args),
+    /// Say what works on this machine, and what is missing
+    Doctor(cmd::doctor::Args),
     /// Show what takes space in the store
     Du(cmd::du::Args),
     /// Remove what no image needs

@@ -195,11 +195,12 @@ fn engine_code(error: &EngineError) -> u8 {
             _ => ENVIRONMENT,
         },
         EngineError::Registry(_)
+        | EngineError::Isolation { .. }
         | EngineError::Sandbox { .. }
         | EngineError::Fetch { .. }
-        | EngineError::Git { .. } => ENVIRONMENT,
-        EngineError::File { .. } => ENVIRONMENT,
-        EngineError::LayerFiles { .. } => ENVIRONMENT,
+        | EngineError::Git { .. }
+        | EngineError::File { .. }
+        | EngineError::LayerFiles { .. } => ENVIRONMENT,
         EngineError::Dockerfile(_)
         | EngineError::Step { .. }
         | EngineError::Layer { .. }
@@ -239,6 +240,7 @@ pub fn code_of_panic(panic: &(dyn std::any::Any + Send)) -> u8 {
 fn hint(error: &EngineError) -> Option<String> {
     match error {
         EngineError::Registry(e) => e.hint(),
+        EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {
             ErrorKind::NoSpace => Some("free space with `kiln prune`, or use another disk with --store".to_owned()),

@@ -53,7 +53,7 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
     match mount {
         RunMount::Bind { origin, source, target, readonly } => {
             let mount = match origin {
-                Some(Origin::Step(id)) if work.session.settings.rung == Rung::Root => {
+                Some(Origin::Step(id)) if work.session.rung()? == Rung::Root => {
                     layers(work, *id, source, target, *readonly, prepared)?
                 }
                 _ => files(work, origin.as_ref(), source, target, *readonly, prepared)?,

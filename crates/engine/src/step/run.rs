@@ -40,7 +40,7 @@ pub struct PrivateRoot {
 
 /// Runs the command.
 pub fn execute(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
-    match work.session.settings.rung {
+    match work.session.rung()? {
         Rung::Root => on_overlay(work, op),
         Rung::Chroot => in_private_root(work, op),
         _ => Err(EngineError::Step {
@@ -168,8 +168,7 @@ fn run(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, place: Root) -> 
         tail.add(bytes);
         session.events.event(&Event::StepOutput { step: work.id, stream, bytes });
     };
-    let settings = &session.settings;
-    let exit = sandbox::run(&job, settings.rung, &settings.init, &mut out, &session.cancel);
+    let exit = sandbox::run(&job, session.rung()?, session.settings.isolation.init(), &mut out, &session.cancel);
     let (code, why) = match exit {
         Ok(Exit::Code(0)) => return Ok(()),
         Ok(Exit::Code(code)) => (code, None),

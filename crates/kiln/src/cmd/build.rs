@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
+use kiln_engine::isolation::Isolation;
 use kiln_engine::output::{self, Artifact};
 use kiln_engine::{Session, Settings, build as engine};
 use kiln_oci::compress::Compression;
@@ -389,17 +390,11 @@ fn compression(args: &Args) -> Result<Compression, CliError> {
     }
 }
 
-fn rung(args: &Args) -> Result<Rung, CliError> {
-    let reports = kiln_sandbox::probe();
-    if args.isolation == "auto" {
-        return Ok(kiln_sandbox::strongest(&reports));
-    }
-    let wanted: Rung = args.isolation.parse().map_err(|e: String| CliError::usage(format!("--isolation: {e}")))?;
-    match reports.iter().find(|r| r.rung == wanted) {
-        Some(report) if !report.available => {
-            Err(CliError::environment(format!("isolation `{wanted}` does not work here: {}", report.why)))
-        }
-        _ => Ok(wanted),
+/// The rung the user asked for; `None` is the strongest that works.
+fn rung(args: &Args) -> Result<Option<Rung>, CliError> {
+    match &*args.isolation {
+        "auto" => Ok(None),
+        name => name.parse().map(Some).map_err(|e: String| CliError::usage(format!("--isolation: {e}"))),
     }
 }
 
@@ -427,8 +422,7 @@ fn session(
         around.events.clone(),
     );
     let settings = Settings {
-        rung: rung(args)?,
-        init: Init::default(),
+        isolation: Isolation::new(rung(args)?, Init::default()),
         jobs: args.jobs.unwrap_or(cores).max(1),
         compression: compression(args)?,
         secrets: inputs.secrets.clone(),

@@ -5,6 +5,7 @@ pub mod cat;
 pub mod completion;
 pub mod copy;
 pub mod diff;
+pub mod doctor;
 pub mod du;
 pub mod fsck;
 pub mod history;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
+        Verb::Doctor(args) => doctor::run(&args, global),
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),
         Verb::Fsck(args) => fsck::run(&args, global),

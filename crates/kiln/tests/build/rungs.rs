@@ -57,3 +57,17 @@ fn without_a_rung_a_command_is_a_clear_error() {
     let said = b.fails("FROM busybox\nRUN true", 1);
     assert!(said.contains("isolation") && said.contains("Dockerfile:2"), "{said}");
 }
+
+#[test]
+fn the_rung_is_tried_only_for_commands_and_said() {
+    let b = Bench::new();
+    let out = b.run("FROM scratch\nLABEL a=b", &["--progress=plain"]).ok();
+    assert!(!out.stderr.contains("isolation"), "{out}");
+    let out = b.run("FROM busybox\nRUN true", &["--progress=plain"]).ok();
+    assert_eq!(out.stderr.matches("[internal] isolation root: ").count(), 1, "{out}");
+    let table = b.t.kiln(&["doctor", "build"]).ok();
+    let rows: Vec<Vec<&str>> = table.stdout.lines().map(|l| l.split_whitespace().take(2).collect()).collect();
+    assert_eq!(rows, [["root", "taken"], ["chroot", "works"], ["none", "works"]]);
+    let json = b.t.kiln(&["doctor", "build", "--json"]).ok().json();
+    assert_eq!(json[2]["taken"], true);
+}
