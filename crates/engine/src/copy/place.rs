@@ -46,10 +46,10 @@ impl<'t> Target<'t> {
         Ok(at)
     }
 
-    /// The directory an archive is unpacked into.
+    /// The directory an archive is unpacked into. `--chmod` is not for archives, and so not for it.
     fn unpacked(&self, dest: &mut Dest<'_>, style: &Style) -> Result<Vec<u8>, CopyError> {
         let at = dest.resolve(self.text.as_bytes())?;
-        dest.make_dirs(&at, style)?;
+        dest.make_dirs(&at, &Style { chmod: None, ..style.clone() })?;
         Ok(at)
     }
 }

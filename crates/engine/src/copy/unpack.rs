@@ -34,7 +34,7 @@ fn plain<'a>(format: Format, stream: Box<dyn Read + Send + 'a>) -> Box<dyn Read 
     compress::decompress(format, BufReader::with_capacity(128 << 10, stream), Some(MAX_UNPACKED))
 }
 
-/// Unpacks an archive into the directory `at`, which is there.
+/// Unpacks an archive into the directory `at`, which is there. An archive has modes of its own: `--chmod` is not for it.
 ///
 /// # Errors
 /// When the archive is damaged or names what no layer can hold.
@@ -46,6 +46,7 @@ pub fn unpack(
     shown: &str,
     store: &Store,
 ) -> Result<(), CopyError> {
+    let style = &Style { chmod: None, ..style.clone() };
     let failed = |why: String| CopyError::Archive { name: shown.to_owned(), why };
     let open = || body.open().map_err(|e| failed(e.to_string()));
     let format = compress::archive_format(open()?).map_err(|e| failed(e.to_string()))?;
@@ -61,7 +62,7 @@ pub fn unpack(
             continue;
         }
         let parent = dest.resolve(&name::join(at, name::split(&entry.path).0))?;
-        dest.make_dirs(&parent, &Style { owner: None, chmod: None, ..style.clone() })?;
+        dest.make_dirs(&parent, &Style { owner: None, ..style.clone() })?;
         let path = name::join(&parent, name::split(&entry.path).1);
         let mut meta = style.apply(&entry.meta, &entry.kind);
         meta.mtime.nanos = 0;

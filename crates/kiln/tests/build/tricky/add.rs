@@ -25,6 +25,18 @@ fn chown_of_an_archive_is_for_its_entries_and_the_destination() {
 }
 
 #[test]
+fn chmod_is_not_for_what_is_unpacked() {
+    let b = Bench::new().file("f", 0o644, "F");
+    b.t.write("a.tar", 0o644, Rootfs::new().owned_file("sub/f", 0o604, (9, 9), "x").tar());
+    let built =
+        b.build("FROM scratch\nADD --chmod=640 a.tar /new/\nADD --chmod=640 f /plain\nCOPY --chmod=640 a.tar /copied");
+    let text = built.dump();
+    for line in ["/new d 0755 0:0", "/new/sub d 0755 0:0", "/new/sub/f f 0604 9:9", "/plain f 0640", "/copied f 0640"] {
+        assert!(text.lines().any(|l| l.starts_with(line)), "{line} in\n{text}");
+    }
+}
+
+#[test]
 fn absolute_links_of_an_archive_stay_as_they_are() {
     let b = Bench::new();
     b.t.write(
