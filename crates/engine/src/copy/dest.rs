@@ -172,8 +172,10 @@ impl<'a> Dest<'a> {
         Ok(at)
     }
 
-    /// Makes a directory and all above it that are missing. `path` is resolved.
+    /// Makes a directory and all above it that are missing. `path` is resolved. Only an octal `--chmod` is their mode:
+    /// a symbolic one changes what a source had, and these have none.
     pub fn make_dirs(&mut self, path: &[u8], style: &Style) -> Result<(), CopyError> {
+        let style = Style { chmod: style.chmod.clone().filter(|c| c.absolute().is_some()), ..style.clone() };
         let mut prefix: Vec<u8> = Vec::new();
         for part in name::components(path) {
             prefix = name::join(&prefix, part);

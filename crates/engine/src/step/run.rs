@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::iter;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
@@ -204,7 +205,9 @@ fn job(
     job.env = environment(op, &account.home);
     job.env.extend(prepared.env.iter().map(|(n, v)| (OsBytes::from(n.clone()), v.clone())));
     job.cwd = PathBuf::from(&op.cwd);
-    job.user = User { uid: account.uid, gid: account.gid, groups: account.groups };
+    // Without its own group among the supplementary ones a process could leave it, and with it what is denied to it.
+    let others = account.groups.into_iter().filter(|gid| *gid != account.gid);
+    job.user = User { uid: account.uid, gid: account.gid, groups: iter::once(account.gid).chain(others).collect() };
     job.network = match op.network {
         Network::None => sandbox::Network::None,
         Network::Default | Network::Host => sandbox::Network::Host,

@@ -11,7 +11,7 @@ fn what_a_command_sees() {
         "FROM busybox\nARG A=arg\nENV E=env\nUSER app:staff\nWORKDIR /w\n\
          RUN id > id; pwd > pwd; env | sort > env; cat /etc/hosts > hosts; cat /proc/self/status > status; hostname > hostname",
     );
-    assert_eq!(built.read("w/id"), "uid=1000(app) gid=50(staff)\n");
+    assert_eq!(built.read("w/id"), "uid=1000(app) gid=50(staff) groups=50(staff)\n");
     assert_eq!(built.read("w/pwd"), "/w\n");
     let env = built.read("w/env");
     for line in ["A=arg", "E=env", "HOME=/home", "HTTP_PROXY=http://p:1", "http_proxy=http://p:1", "PWD=/w"] {

@@ -65,7 +65,7 @@ fn modes_and_owners_are_for_implicit_parents_too() {
     let b = Bench::new().file("f", 0o644, "F").file("x", 0o711, "X").file("d/sub/g", 0o644, "G");
     let built = b.build(
         "FROM busybox\nCOPY --chmod=600 f /i/j/k\nCOPY --chmod=700 d /x/y/\nCOPY --chmod=u=rwX,go=rX f x /s/\n\
-         COPY --chown=7:8 f /o/p/q",
+         COPY --chown=7:8 f /o/p/q\nCOPY --chmod=g+w,o-r d /sym/",
     );
     let text = built.dump();
     for line in [
@@ -78,6 +78,9 @@ fn modes_and_owners_are_for_implicit_parents_too() {
         "/x/y/sub/g f 0700",
         "/s/f f 0644",
         "/s/x f 0755",
+        "/sym d 0755",
+        "/sym/sub d 0771",
+        "/sym/sub/g f 0660",
         "/o d 0755 7:8",
         "/o/p d 0755 7:8",
         "/o/p/q f 0644 7:8",
