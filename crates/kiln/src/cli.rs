@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cmd;
 
-/// Builds every image Kubernetes runs on.
+/// Builds container images from Dockerfiles, without a daemon, and keeps, shows and moves them
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, about, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "kiln", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// What all verbs take.
     #[command(flatten)]
@@ -30,13 +30,29 @@ Examples:
 
 /// Options of every verb.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every verb")]
 pub struct Global {
-    /// Where images, layers and caches are kept [default: /var/lib/kiln for root, ~/.local/share/kiln otherwise]
-    #[arg(long, value_name = "DIR", env = "KILN_STORE", global = true, hide_env_values = true)]
+    // The variable is not read by clap, which would show `--store <DIR>` as required in the usage of every mistake.
+    /// Where images, layers and caches are kept [default: $KILN_STORE, else /var/lib/kiln for root,
+    /// ~/.local/share/kiln otherwise]
+    #[arg(long, value_name = "DIR", global = true)]
     pub store: Option<PathBuf>,
     /// How progress is shown: auto, tty, plain, quiet, json (one event a line, on standard error)
     #[arg(long, value_name = "HOW", default_value = "auto", global = true)]
     pub progress: crate::progress::Style,
+}
+
+/// What stands in for something that other builders' command lines have, and this one has not.
+pub fn instead_of(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "--cache-from" | "--cache-to" => "there is no cache in registries yet: steps are cached in the store",
+        "--rm" | "--force-rm" => "leave it out: nothing stays of the container of a step",
+        "--provenance" | "--sbom" | "--attest" => "leave it out: there are no attestations yet",
+        "--builder" => "leave it out: there is no daemon to choose",
+        "buildx" => "write `kiln build`",
+        "run" | "ps" | "exec" => "Kiln builds, keeps and moves images; it does not run containers",
+        _ => return None,
+    })
 }
 
 /// The verbs.

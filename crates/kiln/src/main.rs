@@ -14,6 +14,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 fn main() -> ExitCode {
     // A command of a build starts as a copy of this program, before anything else of it.
@@ -24,8 +25,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             let code = if e.use_stderr() { error::USAGE } else { 0 };
-            // Nothing can be done about a terminal that is gone.
-            let _ = e.print();
+            explain(e);
             return ExitCode::from(code);
         }
     };
@@ -37,5 +37,55 @@ fn main() -> ExitCode {
             ExitCode::from(e.code())
         }
         Err(panic) => ExitCode::from(error::code_of_panic(&*panic)),
+    }
+}
+
+/// Tells the user what is wrong with the command line, or prints the help that was asked for.
+fn explain(mut error: clap::Error) {
+    let instead = simplify(&mut error);
+    // Nothing can be done about a terminal that is gone.
+    let _ = error.print();
+    if let Some(instead) = instead {
+        eprintln!("hint: {instead}");
+    }
+}
+
+/// Takes tips away that lead nowhere; returns the one for who comes from another builder.
+fn simplify(error: &mut clap::Error) -> Option<&'static str> {
+    // It would be how to pass the option as a value, which nobody means.
+    error.remove(ContextKind::Suggested);
+    let word = match error.kind() {
+        ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg),
+        ErrorKind::InvalidSubcommand => error.get(ContextKind::InvalidSubcommand),
+        _ => None,
+    };
+    let Some(ContextValue::String(word)) = word else { return None };
+    let instead = cli::instead_of(word)?;
+    error.remove(ContextKind::SuggestedArg);
+    error.remove(ContextKind::SuggestedSubcommand);
+    Some(instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_builders_have_is_answered() {
+        for (line, wanted) in [
+            ("build --cache-from x .", "no cache in registries"),
+            ("build --provenance=false .", "leave it out"),
+            ("build --rm .", "leave it out"),
+            ("buildx build .", "kiln build"),
+            ("run app", "does not run containers"),
+            ("build --tagg x .", "'--tag'"),
+            ("rm app", "'rmi'"),
+        ] {
+            let args = ["kiln"].into_iter().chain(line.split(' '));
+            let mut error = cli::Cli::try_parse_from(args).expect_err(line);
+            let instead = simplify(&mut error).unwrap_or_default();
+            let text = format!("{error}{instead}");
+            assert!(text.contains(wanted) && !text.contains("as a value"), "{line}: {text}");
+        }
     }
 }

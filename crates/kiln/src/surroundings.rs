@@ -34,9 +34,9 @@ pub fn store_dir(global: &Global) -> Result<PathBuf, CliError> {
         return Ok(dir.clone());
     }
     let var = |name: &str| std::env::var_os(name);
-    let (xdg, home) = (var("XDG_DATA_HOME"), var("HOME"));
+    let (kiln, xdg, home) = (var("KILN_STORE"), var("XDG_DATA_HOME"), var("HOME"));
     let root = rustix::process::geteuid().is_root();
-    let env = DirEnv { kiln_store: None, root, xdg_data_home: xdg.as_deref(), home: home.as_deref() };
+    let env = DirEnv { kiln_store: kiln.as_deref(), root, xdg_data_home: xdg.as_deref(), home: home.as_deref() };
     Ok(Store::default_dir(&env)?)
 }
 

@@ -32,7 +32,7 @@ use inputs::Inputs;
 
 const EXAMPLES: &str = "\
 Examples:
-  kiln build -t app .                                  the Dockerfile here, kept in the store as app:latest
+  kiln build -t app .                                  the Dockerfile here, kept as app:latest
   kiln build -f deploy/Dockerfile --target test .      another file, up to one stage
   kiln build -t registry.example/app:1 --push .        build and push; nothing is kept under a name
   kiln build -o type=local,dest=out .                  the files of the result in a directory
@@ -89,7 +89,7 @@ pub struct Args {
     /// Short for --output=type=image, which is the default
     #[arg(long)]
     pub load: bool,
-    /// Write the digest of the image to FILE
+    /// Write the digest of the image's configuration (of the index, for several platforms) to FILE
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
     /// Write what is known of the result to FILE, as JSON
@@ -129,7 +129,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
     /// How RUN is isolated: auto, root, chroot or none
-    #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION")]
+    #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION", hide_env_values = true)]
     pub isolation: String,
     /// Compression of new layers: gzip, zstd or none
     #[arg(long, value_name = "HOW", default_value = "gzip")]
@@ -394,7 +394,10 @@ fn compression(args: &Args) -> Result<Compression, CliError> {
 fn rung(args: &Args) -> Result<Option<Rung>, CliError> {
     match &*args.isolation {
         "auto" => Ok(None),
-        name => name.parse().map(Some).map_err(|e: String| CliError::usage(format!("--isolation: {e}"))),
+        name => name.parse().map(Some).map_err(|e: String| {
+            CliError::usage(format!("--isolation: {e}"))
+                .with_hint("auto takes the strongest that works: kiln doctor build")
+        }),
     }
 }
 

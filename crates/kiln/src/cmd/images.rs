@@ -43,8 +43,8 @@ Examples:
   kiln images -q --no-trunc                     ids for scripts
   kiln images --json | jq '.[].name'            all that is known
 
-IMAGE ID is the digest of the manifest or index: what a registry calls the image, too. SIZE is what its blobs take,
-compressed; images may share them.";
+IMAGE ID is the digest of the manifest or index: what a registry calls the image, too. SIZE
+is what its blobs take, compressed; images may share them.";
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {

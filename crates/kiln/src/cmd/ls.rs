@@ -38,8 +38,8 @@ Examples:
   kiln ls --digest app > app.txt    a text two images can be compared by
   kiln ls --json app /bin | jq '.[] | select(.type == \"f\") | .path'
 
-One line an entry: d directory, f file, h a further name of a file shown before, l symbolic link, c and b devices,
-p named pipe. Blanks and other unusual bytes of names are written as \\x20.";
+One line an entry: d directory, f file, h a further name of a file shown before, l symbolic
+link, c and b devices, p named pipe. Blanks and other unusual bytes of names are written as \\x20.";
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {

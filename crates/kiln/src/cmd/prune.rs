@@ -34,7 +34,7 @@ pub struct Args {
     /// Only what passes: type=KIND or id=TEXT (repeat)
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Do not ask
+    /// Do not ask; nothing is asked either where there is no terminal
     #[arg(short, long, visible_alias = "yes")]
     force: bool,
     /// List what was removed
@@ -112,7 +112,11 @@ fn policy(args: &Args) -> Result<PrunePolicy, CliError> {
 
 fn ask(args: &Args) -> Result<bool, CliError> {
     let failed = |e: std::io::Error| CliError::environment(format!("cannot ask: {e}"));
-    let what = if args.all { "everything that images with names do not consist of" } else { "what no image needs" };
+    let what = if args.all {
+        "all that images with names do not consist of: the build cache, RUN's caches, unpacked layers"
+    } else {
+        "what no image with a name needs, and with it the build cache"
+    };
     eprint!("This removes {what}. Go on? [y/N] ");
     std::io::stderr().flush().map_err(failed)?;
     let mut answer = String::new();
