@@ -96,6 +96,19 @@ pub enum EngineError {
         /// What it is.
         found: Digest,
     },
+    /// An image that the Dockerfile names cannot be had.
+    #[error("{name}: {source}")]
+    Base {
+        /// As it is named there.
+        name: String,
+        /// Where.
+        span: Span,
+        /// What may have been meant.
+        hint: Option<String>,
+        /// Why.
+        #[source]
+        source: Box<EngineError>,
+    },
     /// An image that is there cannot be used.
     #[error("image `{name}`: {message}")]
     Image {

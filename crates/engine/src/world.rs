@@ -2,9 +2,10 @@
 
 use std::sync::mpsc;
 
-use kiln_plan::facts::{Facts, Question};
+use kiln_plan::facts::{Facts, ImageName, ImageQuery, Question};
 use kiln_plan::{Options, Outcome, Plan};
-use kiln_spec::ast::Dockerfile;
+use kiln_spec::ast::{Dockerfile, Op};
+use kiln_spec::diag::did_you_mean;
 
 use crate::context;
 use crate::error::{EngineError, Result};
@@ -33,14 +34,14 @@ pub fn plan(file: &Dockerfile, options: &Options, session: &Session) -> Result<(
         session.check_cancelled()?;
         match kiln_plan::build(file, options, &facts).map_err(EngineError::Dockerfile)? {
             Outcome::Plan(plan) => return Ok((*plan, facts)),
-            Outcome::Questions(questions) => answer_all(&questions, session, &mut facts)?,
+            Outcome::Questions(questions) => answer_all(&questions, file, session, &mut facts)?,
         }
     }
     Err(EngineError::Unsupported("the base images' ONBUILD triggers never come to an end".to_owned()))
 }
 
 /// Answers questions, several at once: most of the time goes into waiting for registries.
-fn answer_all(questions: &[Question], session: &Session, facts: &mut Facts) -> Result<()> {
+fn answer_all(questions: &[Question], file: &Dockerfile, session: &Session, facts: &mut Facts) -> Result<()> {
     let (sender, answers) = mpsc::channel();
     let mut failure = None;
     std::thread::scope(|scope| {
@@ -59,19 +60,39 @@ fn answer_all(questions: &[Question], session: &Session, facts: &mut Facts) -> R
                 (Question::Http(q), Ok(Answer::Http(a))) => drop(facts.http.insert(q.clone(), a)),
                 (Question::Git(q), Ok(Answer::Git(a))) => drop(facts.git.insert(q.clone(), a)),
                 (_, Ok(_)) => {}
-                (_, Err(e)) => failure = failure.take().or(Some(e)),
+                (question, Err(e)) => failure = failure.take().or_else(|| Some(placed(e, question, file))),
             }
         }
     });
     failure.map_or(Ok(()), Err)
 }
 
+/// The error about an image with the place that names it, and the stage that may have been meant.
+fn placed(error: EngineError, question: &Question, file: &Dockerfile) -> EngineError {
+    let Question::Image(ImageQuery { name: ImageName::Reference(name), .. }) = question else { return error };
+    if matches!(error, EngineError::Cancelled) {
+        return error;
+    }
+    let sources = file.stages.iter().flat_map(|s| &s.instructions).flat_map(|i| match &i.op {
+        Op::Copy(copy) => copy.from.iter().collect::<Vec<_>>(),
+        Op::Run(run) => run.mounts.iter().filter_map(|m| m.from.as_ref()).collect(),
+        _ => Vec::new(),
+    });
+    let mut words = file.stages.iter().map(|s| &s.base).chain(sources);
+    // A name with variables in it is pointed to by the first stage that has some.
+    let word = words.clone().find(|w| w.text == *name).or_else(|| words.find(|w| w.text.contains('$')));
+    let Some(word) = word else { return error };
+    let stages = file.stages.iter().filter_map(|s| s.name.as_ref()).map(|n| &*n.text);
+    let hint = did_you_mean(name, stages).map(|near| format!("did you mean the stage `{near}`?"));
+    EngineError::Base { name: name.clone(), span: word.span, hint, source: Box::new(error) }
+}
+
 /// Answers one question, telling the user what takes time.
 fn told(question: &Question, id: u64, session: &Session) -> Result<Answer> {
     let title = match question {
         Question::Image(q) => match &q.name {
-            kiln_plan::facts::ImageName::Reference(name) => format!("[internal] load metadata for {name}"),
-            kiln_plan::facts::ImageName::OciLayout(name) => format!("[internal] load metadata for oci-layout://{name}"),
+            ImageName::Reference(name) => format!("[internal] load metadata for {name}"),
+            ImageName::OciLayout(name) => format!("[internal] load metadata for oci-layout://{name}"),
         },
         Question::Files(_) => "[internal] load build context".to_owned(),
         Question::Http(q) => format!("[internal] fetch {}", http::shown(&q.url)),

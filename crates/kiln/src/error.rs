@@ -166,6 +166,10 @@ fn in_file(source: &Source, error: &EngineError, color: bool) -> String {
                 "this command failed",
             )
         }
+        EngineError::Base { name, span, hint: meant, source: inner } => {
+            let message = format!("cannot use the image `{name}`: {}", kiln_engine::rootfs::chain_text(&**inner));
+            at(*span, printable(&message), meant.clone().or_else(|| hint(inner)), "needed here")
+        }
         EngineError::Step { span, message, hint, .. } => at(*span, message.clone(), hint.clone(), "in this step"),
         other => plain(&kiln_engine::rootfs::chain_text(other), hint(other).as_deref(), color),
     }
@@ -189,6 +193,7 @@ fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::RunFailed { code, .. } => u8::try_from(*code).unwrap_or(INPUT).max(1),
         EngineError::Cancelled => STOPPED,
+        EngineError::Base { source, .. } => engine_code(source),
         EngineError::Store(e) => match e.kind() {
             ErrorKind::Usage => INPUT,
             ErrorKind::Cancelled => STOPPED,

@@ -135,3 +135,19 @@ fn a_context_that_is_not_there() {
     hint: name it with -f, or run kiln where it is
     "#);
 }
+
+#[test]
+fn an_image_that_cannot_be_had() {
+    let registry = kiln_testkit::Registry::start(kiln_testkit::Auth::None);
+    let b = Bench::new().env("NO_PROXY", "127.0.0.1");
+    let missing = registry.reference("no/such:1");
+    let out = b.run(&format!("FROM busybox AS build\nFROM {missing}\n"), &["--progress=quiet"]).exits(3);
+    assert!(out.stderr.contains(" --> Dockerfile:2:6") && out.stderr.contains("needed here"), "{out}");
+    let text = format!("FROM busybox AS build\nFROM scratch\nCOPY --from={}/biuld /a /b\n", registry.address());
+    let out = b.run(&text, &["--progress=quiet"]).exits(3);
+    assert!(out.stderr.contains(" --> Dockerfile:3:"), "{out}");
+    // A name that is no registry's: the stage is meant. Nothing answers at the address the mirror leads to.
+    let nowhere = ["--registry-mirror=docker.io=http://127.0.0.1:9", "--retries=0", "--progress=quiet"];
+    let out = b.run("FROM busybox AS build\nFROM scratch\nCOPY --from=biuld /a /b\n", &nowhere);
+    assert!(out.stderr.contains("hint: did you mean the stage `build`?"), "{out}");
+}
