@@ -5,6 +5,7 @@
 //! there are jobs. One thread waits for the others and decides; they only work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -76,17 +77,44 @@ struct Schedule<'a> {
     reports: Reports,
     /// Steps to run.
     todo: BTreeSet<StepId>,
+    /// Steps above one that ignores the cache: only what their inputs hold says whether a record fits.
+    unsettled: BTreeSet<StepId>,
 }
 
 struct Outcome {
     step: StepId,
-    result: Result<(Layer, String, Done)>,
+    /// What came of it, or what it panicked with.
+    result: std::thread::Result<Result<(Layer, String, Done)>>,
     took: Duration,
+}
+
+/// Steps that are not begun: those that wait, with what for, and those that can begin.
+struct Queue {
+    waiting: BTreeMap<StepId, BTreeSet<StepId>>,
+    ready: BTreeSet<StepId>,
+}
+
+impl Queue {
+    fn new(waiting: BTreeMap<StepId, BTreeSet<StepId>>) -> Queue {
+        let ready = waiting.iter().filter(|(_, needs)| needs.is_empty()).map(|(id, _)| *id).collect();
+        Queue { waiting, ready }
+    }
+
+    /// A step is done: what waited for it alone can begin.
+    fn done(&mut self, id: StepId) {
+        self.waiting.remove(&id);
+        for (other, needs) in &mut self.waiting {
+            if needs.remove(&id) && needs.is_empty() {
+                self.ready.insert(*other);
+            }
+        }
+    }
 }
 
 impl<'a> Schedule<'a> {
     fn new(plan: &'a Plan, facts: &'a Facts, session: &'a Session) -> Schedule<'a> {
-        Schedule { plan, facts, session, layers: Arc::default(), reports: Reports::new(), todo: BTreeSet::new() }
+        let (layers, reports, todo) = Default::default();
+        Schedule { plan, facts, session, layers, reports, todo, unsettled: unsettled(plan) }
     }
 
     /// Finds, from the result downwards, what the cache has and what must run.
@@ -105,7 +133,8 @@ impl<'a> Schedule<'a> {
                 continue;
             }
             let started = Instant::now();
-            let found = if step.no_cache { None } else { find(self.session, &step.key) };
+            let known = !step.no_cache && !self.unsettled.contains(&id);
+            let found = if known { find(self.session, &step.key) } else { None };
             match found {
                 Some((layer, created)) => self.finish(id, layer, created, Done::Cached, started.elapsed()),
                 None => {
@@ -144,19 +173,19 @@ impl<'a> Schedule<'a> {
 
     /// Runs what is to be done.
     fn work(&mut self) -> Result<()> {
-        let mut waiting = self.dependencies();
-        let mut ready: BTreeSet<StepId> =
-            waiting.iter().filter(|(_, needs)| needs.is_empty()).map(|(id, _)| *id).collect();
+        let mut queue = Queue::new(self.dependencies());
         let (sender, outcomes) = mpsc::channel::<Outcome>();
         let (plan, facts, session, jobs) = (self.plan, self.facts, self.session, self.session.settings.jobs.max(1));
         // Steps that are equal (the same key) run once: the others wait for the first.
         let mut running: BTreeMap<Key, StepId> = BTreeMap::new();
         let mut held: BTreeMap<Key, Vec<StepId>> = BTreeMap::new();
         let mut failure: Option<EngineError> = None;
+        let mut panic = None;
+        let unsettled = &self.unsettled.clone();
         std::thread::scope(|scope| {
             loop {
                 while failure.is_none() && running.len() < jobs {
-                    let Some(id) = ready.pop_first() else { break };
+                    let Some(id) = queue.ready.pop_first() else { break };
                     let key = plan.step(id).key;
                     if running.contains_key(&key) {
                         held.entry(key).or_default().push(id);
@@ -167,7 +196,10 @@ impl<'a> Schedule<'a> {
                     let sender = sender.clone();
                     scope.spawn(move || {
                         let started = Instant::now();
-                        let result = one(plan, facts, session, id, &made);
+                        let known = !unsettled.contains(&id);
+                        // A worker that panics must be heard of, or all wait for it for ever.
+                        let work = AssertUnwindSafe(|| one(plan, facts, session, id, known, &made));
+                        let result = std::panic::catch_unwind(work);
                         // The receiver lives until every worker has reported.
                         let _ = sender.send(Outcome { step: id, result, took: started.elapsed() });
                     });
@@ -178,7 +210,11 @@ impl<'a> Schedule<'a> {
                 let Ok(outcome) = outcomes.recv() else { break };
                 let key = plan.step(outcome.step).key;
                 running.remove(&key);
-                match outcome.result {
+                let result = outcome.result.unwrap_or_else(|payload| {
+                    panic.get_or_insert(payload);
+                    Err(EngineError::Cancelled)
+                });
+                match result {
                     Ok((layer, created, done)) => {
                         let mut finished = vec![(outcome.step, done, outcome.took)];
                         finished.extend(
@@ -189,12 +225,7 @@ impl<'a> Schedule<'a> {
                         );
                         for (id, done, took) in finished {
                             self.finish(id, layer.clone(), created.clone(), done, took);
-                            waiting.remove(&id);
-                            for (other, needs) in &mut waiting {
-                                if needs.remove(&id) && needs.is_empty() {
-                                    ready.insert(*other);
-                                }
-                            }
+                            queue.done(id);
                         }
                     }
                     Err(e) => {
@@ -209,10 +240,10 @@ impl<'a> Schedule<'a> {
                 }
             }
         });
-        match failure {
-            Some(e) => Err(e),
-            None => Ok(()),
+        if let Some(payload) = panic {
+            std::panic::resume_unwind(payload);
         }
+        failure.map_or(Ok(()), Err)
     }
 
     /// For each step to run, the steps to run that must be done before it.
@@ -236,6 +267,21 @@ impl<'a> Schedule<'a> {
     }
 }
 
+/// The steps that need, directly or not, what a step that ignores the cache makes. Their definition is what it was, but
+/// what they start from may not be.
+fn unsettled(plan: &Plan) -> BTreeSet<StepId> {
+    let mut found = BTreeSet::new();
+    // A plan lists every step after what it needs.
+    for index in 0..plan.steps.len() {
+        let step = &plan.steps[index];
+        let mut needs = step.parent.iter().chain(&step.reads);
+        if needs.any(|id| plan.step(*id).no_cache || found.contains(id)) {
+            found.insert(StepId(index));
+        }
+    }
+    found
+}
+
 /// The layers of a step's file system, lowest first.
 pub fn layers_of(plan: &Plan, id: StepId, made: &HashMap<StepId, Layer>) -> Vec<Layer> {
     let mut layers = Vec::new();
@@ -251,8 +297,16 @@ pub fn layers_of(plan: &Plan, id: StepId, made: &HashMap<StepId, Layer>) -> Vec<
     layers
 }
 
-/// Runs one step, unless its content key or another process makes that unnecessary.
-fn one(plan: &Plan, facts: &Facts, session: &Session, id: StepId, made: &Made) -> Result<(Layer, String, Done)> {
+/// Runs one step, unless its content key or another process makes that unnecessary. `known` says that a record under
+/// its definition key fits.
+fn one(
+    plan: &Plan,
+    facts: &Facts,
+    session: &Session,
+    id: StepId,
+    known: bool,
+    made: &Made,
+) -> Result<(Layer, String, Done)> {
     let step = plan.step(id);
     let layers = |id: StepId| layers_of(plan, id, &made.lock().unwrap_or_else(PoisonError::into_inner));
     let work = Work { session, plan, id, layers: &layers };
@@ -261,7 +315,8 @@ fn one(plan: &Plan, facts: &Facts, session: &Session, id: StepId, made: &Made) -
     let cancelled = || session.cancel.is_cancelled();
     let lock = session.store.lock(&format!("step-{}", step.key), &cancelled);
     let _lock = lock.map_err(|e| if cancelled() { EngineError::Cancelled } else { e.into() })?;
-    if !step.no_cache
+    if known
+        && !step.no_cache
         && let Some((layer, created)) = find(session, &step.key)
     {
         return Ok((layer, created, Done::Cached));
