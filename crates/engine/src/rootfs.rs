@@ -148,13 +148,14 @@ impl Roots {
         if let Some(path) = self.store.snapshot(&layer.diff_id) {
             return Ok(path);
         }
+        // Listing the layers below may wait at their gates: whoever holds one gate never waits at another, for two
+        // images may have the same layers in different order.
+        let tree = self.stacked(&layers[..at])?;
         let gate = self.gate(&layer.diff_id);
         let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = self.store.snapshot(&layer.diff_id) {
             return Ok(path);
         }
-        // The layers below are unpacked already, so their files can be read without waiting for anyone.
-        let tree = self.stacked(&layers[..at])?;
         let lower = LowerTree { tree: &tree, content: &self.content };
         let draft = self.store.begin_snapshot()?;
         let name = layer.blob.digest.short();

@@ -1,6 +1,7 @@
 //! What a `RUN` sees besides its root: `--mount`s as the sandbox understands them, with everything that must live
 //! while the command runs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -28,12 +29,12 @@ pub struct Prepared {
     /// Variables that hold secrets.
     pub env: Vec<(String, OsBytes)>,
     drafts: Vec<SnapshotDraft>,
-    caches: Vec<CacheMount>,
+    caches: BTreeMap<String, CacheMount>,
 }
 
 /// Prepares all mounts of a command.
 pub fn prepare(work: &Work<'_>, op: &RunOp) -> Result<Prepared> {
-    let mut prepared = Prepared::default();
+    let mut prepared = Prepared { caches: caches(work, op)?, ..Prepared::default() };
     for mount in &op.mounts {
         one(work, mount, &mut prepared)?;
     }
@@ -49,6 +50,38 @@ pub fn prepare(work: &Work<'_>, op: &RunOp) -> Result<Prepared> {
     Ok(prepared)
 }
 
+/// Locks the caches a command mounts, in the order of their ids whatever order they are mounted in: two commands that
+/// lock the same two never wait for each other. A cache that is mounted twice is locked once.
+fn caches(work: &Work<'_>, op: &RunOp) -> Result<BTreeMap<String, CacheMount>> {
+    let mut wanted: BTreeMap<&str, (u8, &RunMount)> = BTreeMap::new();
+    for mount in &op.mounts {
+        let RunMount::Cache { id, sharing, .. } = mount else { continue };
+        let strength = match sharing {
+            Sharing::Shared => 0,
+            Sharing::Private => 1,
+            Sharing::Locked => 2,
+        };
+        match wanted.get(&**id) {
+            Some((known, _)) if *known >= strength => {}
+            _ => drop(wanted.insert(id, (strength, mount))),
+        }
+    }
+    let mut caches = BTreeMap::new();
+    for (id, (_, mount)) in wanted {
+        let RunMount::Cache { origin, source, sharing, mode, uid, gid, .. } = mount else { continue };
+        let fill = |dir: &Path| fill_cache(work, dir, origin.as_ref(), source, (*mode, *uid, *gid));
+        let sharing = match sharing {
+            Sharing::Shared => kiln_store::Sharing::Shared,
+            Sharing::Private => kiln_store::Sharing::Private,
+            Sharing::Locked => kiln_store::Sharing::Locked,
+        };
+        let cancelled = || work.session.cancel.is_cancelled();
+        let request = MountRequest { id, sharing, init: &fill, cancelled: &cancelled };
+        caches.insert(id.to_owned(), work.session.store.cache_mount(&request)?);
+    }
+    Ok(caches)
+}
+
 fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()> {
     match mount {
         RunMount::Bind { origin, source, target, readonly } => {
@@ -60,18 +93,9 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
             };
             prepared.mounts.push(mount);
         }
-        RunMount::Cache { id, target, origin, source, sharing, mode, uid, gid, readonly } => {
-            let fill = |dir: &Path| fill_cache(work, dir, origin.as_ref(), source, (*mode, *uid, *gid));
-            let sharing = match sharing {
-                Sharing::Shared => kiln_store::Sharing::Shared,
-                Sharing::Private => kiln_store::Sharing::Private,
-                Sharing::Locked => kiln_store::Sharing::Locked,
-            };
-            let cancelled = || work.session.cancel.is_cancelled();
-            let request = MountRequest { id, sharing, init: &fill, cancelled: &cancelled };
-            let cache = work.session.store.cache_mount(&request)?;
+        RunMount::Cache { id, target, readonly, .. } => {
+            let Some(cache) = prepared.caches.get(id) else { return Ok(()) };
             let source = cache.path().to_path_buf();
-            prepared.caches.push(cache);
             let (subpath, target) = (PathBuf::new(), PathBuf::from(target));
             prepared.mounts.push(Mount::Bind { source, subpath, target, readonly: *readonly });
         }

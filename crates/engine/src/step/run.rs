@@ -203,7 +203,12 @@ fn job(
     let mut job = Job::new(place, op.argv.iter().map(|a| OsBytes::from(a.clone())).collect());
     job.mounts.clone_from(&prepared.mounts);
     job.env = environment(op, &account.home);
-    job.env.extend(prepared.env.iter().map(|(n, v)| (OsBytes::from(n.clone()), v.clone())));
+    for (name, value) in &prepared.env {
+        let name = OsBytes::from(name.clone());
+        // Of two values most programs see the first, which would be the one that was there before.
+        job.env.retain(|(n, _)| *n != name);
+        job.env.push((name, value.clone()));
+    }
     job.cwd = PathBuf::from(&op.cwd);
     // Without its own group among the supplementary ones a process could leave it, and with it what is denied to it.
     let others = account.groups.into_iter().filter(|gid| *gid != account.gid);

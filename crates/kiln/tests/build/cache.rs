@@ -61,6 +61,38 @@ fn no_cache_and_its_filter() {
 }
 
 #[test]
+fn what_copies_from_a_stage_without_cache_sees_what_it_makes_now() {
+    let b = Bench::new().env("SOURCE_DATE_EPOCH", "1000");
+    let text = "FROM busybox AS a\nRUN --mount=type=cache,target=/c echo x >> /c/n; cp /c/n /n\nFROM a AS b\nRUN cat /n > /m\nFROM busybox\n\
+                COPY --from=b /m /m\nRUN true";
+    assert_eq!(ran(&b, text, &[]).len(), 4);
+    assert_eq!(ran(&b, text, &[]), [""; 0]);
+    assert_eq!(ran(&b, text, &["--no-cache-filter=a"]).len(), 4);
+    assert_eq!(crate::open(&b.t.store(), "t").read("m"), "x\nx\n");
+}
+
+#[test]
+fn commands_that_lock_the_same_caches_never_wait_for_each_other() {
+    let b = Bench::new();
+    let stage = |name: &str, first: &str, second: &str| {
+        let mount = |id: &str| format!("--mount=type=cache,id={id},target=/{id},sharing=locked");
+        (0..8).fold(format!("FROM busybox AS {name}\n"), |text, n| {
+            format!(
+                "{text}RUN {} {} --mount=type=cache,id={first},target=/again,sharing=locked echo {name}{n}\n",
+                mount(first),
+                mount(second)
+            )
+        })
+    };
+    let text = format!(
+        "{}{}FROM scratch\nCOPY --from=l /etc/passwd /l\nCOPY --from=r /etc/passwd /r",
+        stage("l", "one", "two"),
+        stage("r", "two", "one")
+    );
+    let _ = b.run(&text, &["--jobs=4"]).ok();
+}
+
+#[test]
 fn equal_steps_run_once() {
     let b = Bench::new().file("count", 0o666, "");
     let text = "FROM busybox AS a\nRUN --mount=type=cache,target=/c echo x >> /c/n\nFROM busybox AS b\nRUN --mount=type=cache,target=/c echo x >> /c/n\n\
