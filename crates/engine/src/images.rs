@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media};
 use kiln_plan::facts::{ImageFact, ImageName, ImageQuery};
 use kiln_registry::{BlobSink, Client, RegistryError};
-use kiln_store::{BlobWriter, Lease, Store};
+use kiln_store::{BlobWriter, ErrorKind, Lease, Store};
 
 use crate::error::{EngineError, Result};
 use crate::event::{Direction, Event, Events};
@@ -101,8 +101,15 @@ impl Images {
             && let Some(local) = self.local(reference)?
         {
             match self.resolve_stored(&name, &local, platform) {
-                Err(EngineError::NoPlatform { .. }) if self.pull == Pull::Missing => {}
-                other => return other,
+                Err(e) if self.pull == Pull::Missing && is_incomplete(&e) => {}
+                Ok(resolved) => {
+                    if self.pull == Pull::Missing {
+                        // Its documents may have come without its layers.
+                        self.provide(&resolved.manifest, &Provider::Registry(reference.clone()));
+                    }
+                    return Ok(resolved);
+                }
+                Err(e) => return Err(e),
             }
         }
         if self.pull == Pull::Never {
@@ -280,6 +287,15 @@ impl BlobSink for Sink {
 
     fn reset(&mut self) -> std::io::Result<()> {
         self.0.reset().map_err(std::io::Error::other)
+    }
+}
+
+/// Whether the store has only a part of an image: an index, of which another platform was fetched.
+fn is_incomplete(error: &EngineError) -> bool {
+    match error {
+        EngineError::NoPlatform { .. } => true,
+        EngineError::Store(e) => e.kind() == ErrorKind::Missing,
+        _ => false,
     }
 }
 

@@ -88,6 +88,21 @@ fn platforms_are_fetched_one_or_all() {
 }
 
 #[test]
+fn a_base_pinned_to_an_index_is_completed_by_its_registry() {
+    let (t, registry) = (context(), Registry::start(Auth::None));
+    let (layout, index) = two_platforms(&t);
+    registry.push(&layout, "multi", "multi:1");
+    let t = t.file("Dockerfile", 0o644, format!("FROM {}@{index}\nWORKDIR /w\n", registry.reference("multi")));
+    // The plan needs the documents of one platform only; what they name is fetched by those that need it.
+    let _ = t.kiln(&["build", "--plan", "--platform=linux/amd64", "."]).ok();
+    let _ = t.kiln(&["build", "-t", "w", "--platform=linux/amd64,linux/arm64", "."]).ok();
+    for architecture in ["amd64", "arm64"] {
+        let platform = format!("--platform=linux/{architecture}");
+        assert_eq!(t.kiln(&["cat", &platform, "w", "arch"]).ok().text(), architecture);
+    }
+}
+
+#[test]
 fn copies_pass_through_without_being_kept() {
     let (t, from, to) = (context(), Registry::start(Auth::None), Registry::start(Auth::None));
     let (layout, index) = two_platforms(&t);
