@@ -1,6 +1,7 @@
 //! All that a build works with, made once and shared by its threads.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,11 +41,13 @@ impl Secret {
             Secret::Value(bytes) => Ok(bytes.to_vec()),
             Secret::File(path) => {
                 let failed = |e| EngineError::file("read the secret", path.clone())(e);
-                let size = std::fs::metadata(path).map_err(failed)?.len();
-                if size > MAX_SECRET {
-                    return Err(failed(std::io::Error::other("a secret may have 500 KiB at the most")));
+                let mut bytes = Vec::new();
+                let file = std::fs::File::open(path).map_err(failed)?;
+                file.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(failed)?;
+                match bytes.len() as u64 > MAX_SECRET {
+                    true => Err(failed(std::io::Error::other("a secret may have 500 KiB at the most"))),
+                    false => Ok(bytes),
                 }
-                std::fs::read(path).map_err(failed)
             }
         }
     }

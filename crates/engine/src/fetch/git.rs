@@ -34,7 +34,70 @@ fn failed(remote: &str, message: impl Into<String>) -> EngineError {
     EngineError::Git { remote: shown(remote), message: message.into() }
 }
 
-fn command(dir: Option<&Path>) -> Command {
+/// A remote as git is given it: without the password, which every user of the machine could read in the arguments of
+/// its processes, and which a kept `.git` would hold.
+struct Remote {
+    url: String,
+    /// For HTTP: `scheme://host:port`, user and password.
+    login: Option<(String, String, String)>,
+}
+
+impl Remote {
+    fn of(text: &str) -> Result<Remote> {
+        let plain = Remote { url: text.to_owned(), login: None };
+        let Ok(mut url) = url::Url::parse(text) else { return Ok(plain) };
+        let is_http = matches!(url.scheme(), "http" | "https");
+        if !is_http || (url.username().is_empty() && url.password().is_none()) {
+            return Ok(plain);
+        }
+        let part = |encoded: &str| {
+            let bad = || failed(text, "its user or password cannot be passed to git");
+            decoded(encoded).filter(|t| !t.contains(['\n', '\r', '\0'])).ok_or_else(bad)
+        };
+        let (user, password) = (part(url.username())?, part(url.password().unwrap_or(""))?);
+        // A URL with a host takes both.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        let origin = url.origin().ascii_serialization();
+        Ok(Remote { url: url.to_string(), login: Some((origin, user, password)) })
+    }
+
+    /// A command that knows what to say when this remote asks who it is. The helper is that of the URL alone: what the
+    /// user's own helpers know of the host, or would store of it, has no part in it.
+    fn command(&self, dir: Option<&Path>) -> Command {
+        let mut git = command();
+        if let Some((origin, user, password)) = &self.login {
+            git.env("KILN_GIT_USERNAME", user).env("KILN_GIT_PASSWORD", password);
+            let helper = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$KILN_GIT_USERNAME" "$KILN_GIT_PASSWORD"; }; f"#;
+            for value in ["", helper] {
+                git.arg("-c").arg(format!("credential.{origin}.helper={value}"));
+            }
+        }
+        if let Some(dir) = dir {
+            git.arg("-C").arg(dir);
+        }
+        git
+    }
+}
+
+/// A part of a URL without its percent encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(b) = rest.next() {
+        let byte = match b {
+            b'%' => {
+                let digit = |b: Option<u8>| char::from(b?).to_digit(16);
+                u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?
+            }
+            other => other,
+        };
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn command() -> Command {
     let mut git = Command::new("git");
     git.stdin(Stdio::null());
     git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
@@ -50,9 +113,6 @@ fn command(dir: Option<&Path>) -> Command {
         "-c",
         "advice.detachedHead=false",
     ]);
-    if let Some(dir) = dir {
-        git.arg("-C").arg(dir);
-    }
     git
 }
 
@@ -82,8 +142,9 @@ pub fn answer(_session: &Session, query: &GitQuery) -> Result<GitFact> {
     if is_commit(wanted) {
         return Ok(GitFact { commit: wanted.to_ascii_lowercase() });
     }
-    let mut git = command(None);
-    git.args(["ls-remote", "--", &query.remote, wanted, &format!("{wanted}^{{}}")]);
+    let remote = Remote::of(&query.remote)?;
+    let mut git = remote.command(None);
+    git.args(["ls-remote", "--", &remote.url, wanted, &format!("{wanted}^{{}}")]);
     let listing = output(git, &query.remote)?;
     let lines: Vec<(&str, &str)> = listing.lines().filter_map(|l| l.split_once('\t')).collect();
     // An annotated tag stands for the commit it is peeled to; a branch goes before a tag of the same name.
@@ -109,15 +170,15 @@ pub fn answer(_session: &Session, query: &GitQuery) -> Result<GitFact> {
 pub fn checkout(session: &Session, wanted: &Checkout<'_>) -> Result<(SnapshotDraft, PathBuf, i64)> {
     let draft = session.store.begin_snapshot()?;
     let dir = draft.fs().to_path_buf();
+    let remote = Remote::of(wanted.remote)?;
     let run = |args: &[&str]| {
         session.check_cancelled()?;
-        let mut git = command(Some(&dir));
+        let mut git = remote.command(Some(&dir));
         git.args(args);
         output(git, wanted.remote)
     };
     run(&["init", "--quiet", "."])?;
-    run(&["remote", "add", "origin", "--", wanted.remote])
-        .or_else(|_| run(&["remote", "add", "origin", wanted.remote]))?;
+    run(&["remote", "add", "--", "origin", &remote.url])?;
     // A server may refuse single commits; then the reference, and at last everything, brings it.
     let direct = run(&["fetch", "--quiet", "--depth=1", "--no-tags", "origin", wanted.commit]);
     if let Err(first) = direct {
@@ -173,5 +234,34 @@ fn beneath(dir: &Path, wanted: &Checkout<'_>) -> Result<PathBuf> {
     match real.starts_with(&root) && real.is_dir() {
         true => Ok(real),
         false => Err(missing()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_password_is_told_to_git_and_to_no_one_else() {
+        let remote = Remote::of("https://us%40er:hunter%202@example.test:8443/x.git").unwrap();
+        assert_eq!(remote.url, "https://example.test:8443/x.git");
+        let mut git = remote.command(None);
+        assert!(!git.get_args().any(|a| a.to_string_lossy().contains("hunter")));
+        git.args(["credential", "fill"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = git.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"protocol=https\nhost=example.test:8443\n\n").unwrap();
+        let told = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        assert!(told.contains("username=us@er\npassword=hunter 2\n"), "{told}");
+    }
+
+    #[test]
+    fn other_remotes_are_left_as_they_are() {
+        for text in ["https://example.test/x.git", "git@example.test:x", "ssh://git@example.test/x"] {
+            let remote = Remote::of(text).unwrap();
+            assert_eq!((&*remote.url, remote.login), (text, None));
+        }
+        assert!(Remote::of("https://u:a%0Ab@example.test/x.git").is_err());
     }
 }

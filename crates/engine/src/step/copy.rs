@@ -13,7 +13,7 @@ use crate::copy::dest::{Dest, Style};
 use crate::copy::place::{self, Target, Unpack};
 use crate::copy::{Body, emit};
 use crate::error::Result;
-use crate::fetch::git;
+use crate::fetch::{git, http};
 use crate::rootfs::{Layer, chain_text};
 use crate::users;
 
@@ -54,7 +54,8 @@ pub fn execute(work: &Work<'_>, op: &CopyOp) -> Result<Layer> {
                 let body = Body::Slice { file, offset: 0, len: *size };
                 let to = Unpack { store: &session.store };
                 let unpacked = *unpack
-                    && place::archive(&mut dest, &target, &style, url, &body, &to).map_err(|e| work.copy_failed(&e))?;
+                    && place::archive(&mut dest, &target, &style, &http::shown(url), &body, &to)
+                        .map_err(|e| work.copy_failed(&e))?;
                 if !unpacked {
                     let meta = Meta { mtime: Mtime::secs(last_modified.unwrap_or(0)), ..Meta::mode(0o600) };
                     let placed = place::file(&mut dest, &target, &style, name, &meta, *size, body);
