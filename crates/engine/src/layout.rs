@@ -128,22 +128,28 @@ pub fn copy(dir: &Path, descriptor: &Descriptor, store: &Store) -> Result<()> {
 /// When something is in the way, or a file cannot be written.
 pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Digest], open: &Open<'_>) -> Result<()> {
     let failed = |path: &Path| EngineError::file("write the OCI layout", path.to_path_buf());
-    if dir.read_dir().is_ok_and(|mut d| d.next().is_some()) && !dir.join("oci-layout").exists() {
-        let source = std::io::Error::other("the directory is not empty and no OCI layout");
-        return Err(failed(dir)(source));
+    {
+        let _alone = alone(dir)?;
+        let marker = dir.join("oci-layout");
+        if dir.read_dir().is_ok_and(|mut d| d.next().is_some()) && !marker.exists() {
+            let source = std::io::Error::other("the directory is not empty and no OCI layout");
+            return Err(failed(dir)(source));
+        }
+        let text = br#"{"imageLayoutVersion":"1.0.0"}"#;
+        whole(&marker, |out| out.write_all(text).map_err(failed(&marker)))?;
     }
-    let mut merged = if dir.join("index.json").exists() { index(dir)? } else { Index::new(Vec::new()) };
     for digest in blobs {
         let to = blob_path(dir, digest);
         std::fs::create_dir_all(to.parent().unwrap_or(dir)).map_err(failed(&to))?;
         if !to.exists() {
-            let temp = to.with_extension("partial");
-            let mut out = BufWriter::with_capacity(256 << 10, File::create(&temp).map_err(failed(&temp))?);
-            std::io::copy(&mut open(digest)?, &mut out).map_err(failed(&temp))?;
-            out.flush().map_err(failed(&temp))?;
-            std::fs::rename(&temp, &to).map_err(failed(&to))?;
+            whole(&to, |out| {
+                std::io::copy(&mut open(digest)?, out).map_err(failed(&to))?;
+                Ok(())
+            })?;
         }
     }
+    let _alone = alone(dir)?;
+    let mut merged = if dir.join("index.json").exists() { index(dir)? } else { Index::new(Vec::new()) };
     for (name, descriptor) in images {
         let mut entry = descriptor.clone();
         if let Some(name) = name {
@@ -154,11 +160,67 @@ pub fn write(dir: &Path, images: &[(Option<String>, Descriptor)], blobs: &[Diges
         }
         merged.manifests.push(entry);
     }
-    let marker = dir.join("oci-layout");
-    std::fs::write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed(&marker))?;
-    let temp = dir.join("index.json.partial");
     let bytes = serde_json::to_vec(&merged).unwrap_or_default();
-    std::fs::write(&temp, bytes).map_err(failed(&temp))?;
     let to = dir.join("index.json");
-    std::fs::rename(&temp, &to).map_err(failed(&to))
+    whole(&to, |out| out.write_all(&bytes).map_err(failed(&to)))
+}
+
+/// Waits until no one else changes what a layout lists: two at once would each forget the other's images.
+fn alone(dir: &Path) -> Result<File> {
+    let failed = |e| EngineError::file("lock the OCI layout", dir)(e);
+    let handle = File::open(dir).map_err(failed)?;
+    match handle.lock() {
+        // Not every file system can.
+        Err(e) if e.kind() != std::io::ErrorKind::Unsupported => Err(failed(e)),
+        _ => Ok(handle),
+    }
+}
+
+/// Writes a file that is seen only once it is whole, and that no one else writes to.
+fn whole(path: &Path, f: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let failed = |e| EngineError::file("write the OCI layout", path)(e);
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".kiln-").permissions(mode);
+    let temp = builder.tempfile_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    let mut out = BufWriter::with_capacity(256 << 10, temp);
+    f(&mut out)?;
+    let temp = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    temp.as_file().sync_all().map_err(failed)?;
+    temp.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_writers_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let blob = vec![7; 1 << 20];
+        let digest = Digest::of(&blob);
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (blob, digest) = (&blob, &digest);
+                scope.spawn(move || {
+                    let own = format!("document {n}").into_bytes();
+                    let image = (Some(format!("v{n}")), Descriptor::of("application/json", &own));
+                    let all = [digest.clone(), Digest::of(&own)];
+                    let open = |d: &Digest| -> Result<Box<dyn Read + Send>> {
+                        Ok(Box::new(std::io::Cursor::new(if d == digest { blob.clone() } else { own.clone() })))
+                    };
+                    write(dir, &[image], &all, &open).unwrap();
+                });
+            }
+        });
+        assert_eq!(std::fs::read(blob_path(dir, &digest)).unwrap(), blob);
+        assert_eq!(index(dir).unwrap().manifests.len(), 8);
+        for n in 0..8 {
+            assert!(Layout::find(&format!("{}:v{n}", dir.display())).is_ok());
+        }
+        let rest: Vec<_> = dir.read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(rest.len(), 3, "no temporary file is left: {rest:?}");
+    }
 }
