@@ -66,7 +66,7 @@ pub fn unpack(
         let path = name::join(&parent, name::split(&entry.path).1);
         let mut meta = style.apply(&entry.meta, &entry.kind);
         meta.mtime.nanos = 0;
-        place(dest, at, &path, entry.kind, meta, &tar, offset).map_err(|e| match e {
+        place(dest, at, &path, entry.kind, meta, (&tar, offset), store).map_err(|e| match e {
             CopyError::Archive { why, .. } => failed(why),
             other => other,
         })?;
@@ -80,8 +80,8 @@ fn place(
     path: &[u8],
     kind: EntryKind,
     meta: Meta,
-    tar: &Arc<File>,
-    offset: u64,
+    (tar, offset): (&Arc<File>, u64),
+    store: &Store,
 ) -> Result<(), CopyError> {
     match kind {
         EntryKind::Dir => match dest.get(path) {
@@ -94,14 +94,14 @@ fn place(
         EntryKind::Hardlink { target } => {
             let parent = dest.resolve(&name::join(at, name::split(&target).0))?;
             let target = name::join(&parent, name::split(&target).1);
-            link(dest, path, &target)
+            link(dest, path, &target, store)
         }
         other => dest.replace(path, other, meta, Body::None),
     }
 }
 
 /// A hard link of the archive: to a file of the same archive, or, as a copy, to one that was there before.
-fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8]) -> Result<(), CopyError> {
+fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8], store: &Store) -> Result<(), CopyError> {
     let missing = || CopyError::Archive {
         name: String::new(),
         why: format!(
@@ -121,11 +121,10 @@ fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8]) -> Result<(), CopyError
         }
         None => match dest.lower().get(target) {
             Some((EntryKind::File { size }, old)) => {
-                let mut bytes = Vec::new();
-                let mut from = dest.lower().open(target).map_err(|_| missing())?;
-                from.read_to_end(&mut bytes).map_err(|_| missing())?;
-                drop(from);
-                dest.replace(path, EntryKind::File { size }, old, Body::Memory(bytes.into()))
+                // Not in memory: an archive may have many links to a large file.
+                let from = dest.lower().open(target).map_err(|_| missing())?;
+                let file = seekable(from, store).map_err(|_| missing())?;
+                dest.replace(path, EntryKind::File { size }, old, Body::Slice { file, offset: 0, len: size })
             }
             _ => Err(missing()),
         },
@@ -133,7 +132,7 @@ fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8]) -> Result<(), CopyError
 }
 
 /// The stream as an unnamed file.
-fn seekable(mut stream: Box<dyn Read + Send + '_>, store: &Store) -> io::Result<Arc<File>> {
+fn seekable(mut stream: impl Read, store: &Store) -> io::Result<Arc<File>> {
     let file = tempfile::tempfile_in(store.dir().join("kiln/tmp"))?;
     let mut out = BufWriter::with_capacity(256 << 10, file);
     io::copy(&mut stream, &mut out)?;
