@@ -49,6 +49,27 @@ struct Located {
     dir: Option<PathBuf>,
     /// A Dockerfile that came instead of a context.
     dockerfile: Option<Source>,
+    /// Whether it came from elsewhere: then a relative `--file` is a name in it.
+    foreign: bool,
+}
+
+impl Located {
+    /// Files that came as an archive or checkout.
+    fn foreign(dir: PathBuf) -> Located {
+        Located { dir: Some(dir), dockerfile: None, foreign: true }
+    }
+
+    /// A Dockerfile without a context, which no `--file` can name another one beside.
+    fn alone(dockerfile: Source, args: &Args) -> Result<Located, CliError> {
+        match &args.file {
+            Some(file) => Err(CliError::usage(format!(
+                "ambiguous Dockerfile source: the context `{}` is a Dockerfile, and --file {file} names another",
+                args.context
+            ))
+            .with_hint("leave out --file, or give a directory or archive as the context")),
+            None => Ok(Located { dir: None, dockerfile: Some(dockerfile), foreign: true }),
+        }
+    }
 }
 
 impl Inputs {
@@ -58,7 +79,7 @@ impl Inputs {
         let located = locate(args, around, &mut scratch)?;
         let (dockerfile, path) = match located.dockerfile {
             Some(source) => (source, None),
-            None => read_dockerfile(args, located.dir.as_deref())?,
+            None => read_dockerfile(args, located.dir.as_deref(), located.foreign)?,
         };
         let mut inputs = Inputs {
             dockerfile,
@@ -158,25 +179,25 @@ fn locate(
         if args.file.as_deref() == Some("-") {
             return Err(CliError::usage("invalid argument: can't use stdin for both build context and dockerfile"));
         }
-        return from_stdin(around, scratch);
+        return from_stdin(args, around, scratch);
     }
     if let Some(parsed) = git::parse(context) {
         let url = parsed.map_err(|e| CliError::usage(e.to_string()))?;
         return from_git(&url, around, scratch);
     }
     if context.starts_with("http://") || context.starts_with("https://") {
-        return from_url(context, around, scratch);
+        return from_url(context, args, around, scratch);
     }
     let path = Path::new(context);
     if path.is_file() {
         let file = File::open(path).map_err(|e| CliError::input(format!("cannot read {context}: {e}")))?;
-        return Ok(Located { dir: Some(unpacked(context, file, around, scratch)?), dockerfile: None });
+        return Ok(Located::foreign(unpacked(context, file, around, scratch)?));
     }
     if !path.is_dir() {
         return Err(CliError::input(format!("unable to prepare context: path `{context}` not found"))
             .with_hint("the last argument is the build context: `.` for the directory you are in"));
     }
-    Ok(Located { dir: Some(path.to_path_buf()), dockerfile: None })
+    Ok(Located { dir: Some(path.to_path_buf()), dockerfile: None, foreign: false })
 }
 
 fn unpacked(
@@ -193,16 +214,20 @@ fn unpacked(
 }
 
 /// Standard input is a tar, or a Dockerfile without a context.
-fn from_stdin(around: &Surroundings, scratch: &mut Vec<kiln_store::SnapshotDraft>) -> Result<Located, CliError> {
+fn from_stdin(
+    args: &Args,
+    around: &Surroundings,
+    scratch: &mut Vec<kiln_store::SnapshotDraft>,
+) -> Result<Located, CliError> {
     let mut stdin = std::io::stdin();
     let head = read_to_end(&mut stdin, "standard input", 1024)?;
     if kiln_oci::compress::detect(&head).is_some() {
         let dir = unpacked("standard input", std::io::Cursor::new(head).chain(stdin), around, scratch)?;
-        return Ok(Located { dir: Some(dir), dockerfile: None });
+        return Ok(Located::foreign(dir));
     }
     let mut bytes = head;
     bytes.extend(read_to_end(stdin, "standard input", MAX_DOCKERFILE)?);
-    Ok(Located { dir: None, dockerfile: Some(text("-", bytes)) })
+    Located::alone(text("-", bytes), args)
 }
 
 fn session_for_fetch(around: &Surroundings) -> kiln_engine::Session {
@@ -242,12 +267,13 @@ fn from_git(
     };
     let (draft, dir, _) = git_fetch::checkout(&session, &wanted)?;
     scratch.push(draft);
-    Ok(Located { dir: Some(dir), dockerfile: None })
+    Ok(Located::foreign(dir))
 }
 
 /// A URL is a tar, or a Dockerfile without a context.
 fn from_url(
     url: &str,
+    args: &Args,
     around: &Surroundings,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
@@ -255,26 +281,26 @@ fn from_url(
     let query = kiln_plan::facts::HttpQuery { url: url.to_owned(), checksum: None };
     let fact = http::answer(&session, &query)?;
     let mut file = around.store.open_blob(&fact.digest)?;
-    let head = read_to_end(&mut file, url, 1024)?;
+    let head = read_to_end(&mut file, &http::shown(url), 1024)?;
     let whole = around.store.open_blob(&fact.digest)?;
     if kiln_oci::compress::detect(&head).is_some() {
-        return Ok(Located { dir: Some(unpacked(&http::shown(url), whole, around, scratch)?), dockerfile: None });
+        return Ok(Located::foreign(unpacked(&http::shown(url), whole, around, scratch)?));
     }
-    Ok(Located { dir: None, dockerfile: Some(text(&http::shown(url), read_to_end(whole, url, MAX_DOCKERFILE)?)) })
+    Located::alone(text(&http::shown(url), read_to_end(whole, &http::shown(url), MAX_DOCKERFILE)?), args)
 }
 
 /// The Dockerfile, and its path if it is a file.
 ///
 /// A path that exists from here is the user's own word and read as it is; a name in the context is read inside it, for
-/// the context may be someone else's.
-fn read_dockerfile(args: &Args, dir: Option<&Path>) -> Result<(Source, Option<PathBuf>), CliError> {
+/// the context may be someone else's. Of a context that came from elsewhere, only an absolute path is one from here.
+fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(Source, Option<PathBuf>), CliError> {
     let dir = dir.unwrap_or(Path::new("."));
     let name = match args.file.as_deref() {
         Some("-") => {
             let bytes = read_to_end(std::io::stdin(), "standard input", MAX_DOCKERFILE)?;
             return Ok((text("-", bytes), None));
         }
-        Some(file) if Path::new(file).exists() => {
+        Some(file) if Path::new(file).exists() && (!foreign || Path::new(file).is_absolute()) => {
             let failed = |e| CliError::input(format!("failed to read dockerfile: {file}: {e}"));
             let bytes = read_to_end(File::open(file).map_err(failed)?, file, MAX_DOCKERFILE)?;
             return Ok((text(file.strip_prefix("./").unwrap_or(file), bytes), Some(PathBuf::from(file))));
