@@ -71,8 +71,10 @@ impl Store {
                     return Ok(self.mounted(&name, guard));
                 }
                 drop(guard);
-                let _alone = lock::wait(&self.mount_lock(&name), request.id, true, request.cancelled)?;
-                self.make_mount(&name, request)?;
+                // Not waited for: whoever made it meanwhile shares it by now, for as long as a command runs.
+                if let Some(_alone) = lock::attempt(&self.mount_lock(&name), true)? {
+                    self.make_mount(&name, request)?;
+                }
             },
             Sharing::Locked => {
                 let guard = lock::wait(&self.mount_lock(&name), request.id, true, request.cancelled)?;
