@@ -105,7 +105,8 @@ pub struct RunOp {
     pub argv: Vec<String>,
     /// Its environment, as far as it is in the key.
     pub env: Vec<(String, String)>,
-    /// Proxy variables: seen by the command, in no key and no history.
+    /// Proxy variables: seen by the command, in no key, no history and no printed plan; they may hold passwords.
+    #[serde(skip)]
     pub proxy_env: Vec<(String, String)>,
     /// Absolute path to start in.
     pub cwd: String,
