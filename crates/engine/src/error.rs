@@ -10,7 +10,7 @@ use kiln_registry::RegistryError;
 use kiln_sandbox::SandboxError;
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Span;
-use kiln_store::StoreError;
+use kiln_store::{ErrorKind, StoreError};
 
 /// Why a build, or an operation on images, failed.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +189,22 @@ impl From<RegistryError> for EngineError {
 }
 
 impl EngineError {
+    /// The error of a disk that is full or cannot be written, wherever in the chain of `e` it hides: it is no mistake of
+    /// the input. `path` is on that disk.
+    pub fn of_disk(e: &(dyn std::error::Error + 'static), path: &std::path::Path) -> Option<EngineError> {
+        let mut next = Some(e);
+        while let Some(e) = next {
+            if let Some(io) = e.downcast_ref::<io::Error>()
+                && matches!(kiln_store::error::kind_of(io), ErrorKind::NoSpace | ErrorKind::ReadOnly)
+            {
+                let source = io::Error::from(io.kind());
+                return Some(EngineError::File { action: "write to the store in", path: path.to_owned(), source });
+            }
+            next = e.source();
+        }
+        None
+    }
+
     /// An error about a file of the user.
     pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> EngineError {
         let path = path.into();

@@ -245,6 +245,9 @@ pub fn code_of_panic(panic: &(dyn std::any::Any + Send)) -> u8 {
 fn hint(error: &EngineError) -> Option<String> {
     match error {
         EngineError::Registry(e) => e.hint(),
+        EngineError::File { source, .. } if kiln_store::error::kind_of(source) == ErrorKind::NoSpace => {
+            Some("free space with `kiln prune`, or use another disk with --store".to_owned())
+        }
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {

@@ -23,6 +23,12 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// Names of architectures, GOARCH's and their aliases.
+const KNOWN_ARCHITECTURES: [&str; 21] = [
+    "386", "i386", "amd64", "x86_64", "x86-64", "arm", "armhf", "armel", "arm64", "aarch64", "loong64", "mips",
+    "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "wasm32",
+];
+
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a platform: expected os/architecture[/variant], such as linux/amd64 or linux/arm/v7")]
@@ -116,7 +122,8 @@ impl FromStr for Platform {
         let known_os = |p: &str| matches!(p, "linux" | "windows" | "darwin" | "freebsd" | "wasip1" | "wasi");
         match parts[..] {
             [one] if known_os(one) => Ok(Platform { os: one.to_owned(), ..Platform::host() }),
-            [arch] => Ok(Platform::normalised("linux", arch, None)),
+            // Alone, a word must be known to be an architecture: it may as well be a slip.
+            [arch] if KNOWN_ARCHITECTURES.contains(&arch) => Ok(Platform::normalised("linux", arch, None)),
             [os, arch] if known_os(os) => Ok(Platform::normalised(os, arch, None)),
             [os, arch, variant] if known_os(os) => Ok(Platform::normalised(os, arch, Some(variant))),
             _ => Err(PlatformError(text.to_owned())),
@@ -140,7 +147,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), want);
         }
-        for bad in ["", "linux/", "/amd64", "linux/a/b/c", "linux/../x", "beos/amd64"] {
+        for bad in ["", "foo", "linux/", "/amd64", "linux/a/b/c", "linux/../x", "beos/amd64"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }

@@ -90,7 +90,9 @@ fn layer(
     compression: Compression,
 ) -> Result<(Descriptor, kiln_oci::Digest)> {
     let tar = super::tar_of(title, input)?;
-    let bad = |e: kiln_oci::LayerError| archive_error(title, chain_text(&e));
+    let bad = |e: kiln_oci::LayerError| {
+        EngineError::of_disk(&e, mover.store.dir()).unwrap_or_else(|| archive_error(title, chain_text(&e)))
+    };
     let mut reader = LayerReader::with_options(tar, ReadOptions::archive());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut writer = LayerWriter::indexed(LayerSink::new(mover.store.raw_blob_writer()?, compression, threads));

@@ -14,7 +14,7 @@ use crate::copy::place::{self, Target, Unpack};
 use crate::copy::{Body, emit};
 use crate::error::Result;
 use crate::fetch::{git, http};
-use crate::rootfs::{Layer, chain_text};
+use crate::rootfs::Layer;
 use crate::users;
 
 /// Writes the files.
@@ -72,7 +72,7 @@ pub fn execute(work: &Work<'_>, op: &CopyOp) -> Result<Layer> {
                     submodules: *submodules,
                 };
                 let (draft, dir, time) = git::checkout(session, &wanted)?;
-                let source = DirSource::open(&dir, None).map_err(|e| work.failed(chain_text(&e)))?;
+                let source = DirSource::open(&dir, None).map_err(|e| work.failed_by(&e))?;
                 let source: Arc<dyn Source> = Arc::new(source);
                 let style = Style { mtime: style.mtime.or(Some(Mtime::secs(time))), ..style.clone() };
                 paths(work, &mut dest, &target, &style, &source, op, "/", None)?;
@@ -80,7 +80,7 @@ pub fn execute(work: &Work<'_>, op: &CopyOp) -> Result<Layer> {
             }
         }
     }
-    let entries = emit::entries(dest).map_err(|e| work.failed(e.to_string()))?;
+    let entries = emit::entries(dest).map_err(|e| work.failed_by(&e))?;
     work.write(entries)
 }
 
@@ -95,7 +95,7 @@ fn paths(
     pattern: &str,
     unpack: Option<&Unpack<'_>>,
 ) -> Result<()> {
-    let selection = context::select(&**source, &op.select(pattern)).map_err(|e| work.failed(chain_text(&e)))?;
+    let selection = context::select(&**source, &op.select(pattern)).map_err(|e| work.failed_by(&e))?;
     if !selection.missing.is_empty() {
         return Err(work.failed(format!("`{pattern}` not found")));
     }

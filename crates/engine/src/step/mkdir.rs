@@ -21,6 +21,6 @@ pub fn execute(work: &Work<'_>, op: &MkdirOp) -> Result<Layer> {
     let style = Style { owner, chmod: None, mtime, now: Mtime::secs(work.session.settings.now) };
     let mut dest = Dest::new(&root);
     place::directory(&mut dest, &op.path, &style).map_err(|e| work.copy_failed(&e))?;
-    let entries = emit::entries(dest).map_err(|e| work.failed(e.to_string()))?;
+    let entries = emit::entries(dest).map_err(|e| work.failed_by(&e))?;
     work.write(entries)
 }

@@ -66,6 +66,11 @@ impl Work<'_> {
         EngineError::Step { title: step.title.clone(), span: step.span, message: message.into(), hint: None }
     }
 
+    /// The same for an error from below, with its causes; a full disk stays what it is.
+    pub fn failed_by(&self, e: &(dyn std::error::Error + 'static)) -> EngineError {
+        EngineError::of_disk(e, self.session.store.dir()).unwrap_or_else(|| self.failed(chain_text(e)))
+    }
+
     fn copy_failed(&self, e: &CopyError) -> EngineError {
         self.failed(chain_text(e))
     }
@@ -78,7 +83,7 @@ impl Work<'_> {
 
     /// Ends a layer: its blob and listing are in the store.
     fn commit(&self, sink: LayerSink<BlobWriter>, index: LayerIndex) -> Result<Layer> {
-        let (blob, digests) = sink.finish().map_err(|e| self.failed(format!("cannot write the layer: {e}")))?;
+        let (blob, digests) = sink.finish().map_err(|e| self.failed_by(&e))?;
         blob.commit_hashed(digests.digest.clone())?;
         self.session.roots.keep_index(&digests.diff_id, index)?;
         self.session.store.record_layer(&record(&digests))?;
@@ -87,8 +92,9 @@ impl Work<'_> {
 
     /// Writes entries as this step's layer.
     fn write(&self, entries: Vec<Emitted>) -> Result<Layer> {
-        let cannot = |what: &[u8], e: &dyn std::fmt::Display| {
-            self.failed(format!("cannot read `/{}`: {e}", kiln_oci::name::escape(what)))
+        let cannot = |what: &[u8], e: &(dyn std::error::Error + 'static)| {
+            let unreadable = || self.failed(format!("cannot read `/{}`: {e}", kiln_oci::name::escape(what)));
+            EngineError::of_disk(e, self.session.store.dir()).unwrap_or_else(unreadable)
         };
         let mut writer = LayerWriter::indexed(self.sink()?);
         for Emitted { entry, body } in entries {
@@ -96,8 +102,8 @@ impl Work<'_> {
             let mut bytes = body.open().map_err(|e| cannot(&entry.path, &e))?;
             writer.append(&entry, &mut bytes).map_err(|e| cannot(&entry.path, &e))?;
         }
-        let (mut sink, index) = writer.finish_indexed().map_err(|e| self.failed(e.to_string()))?;
-        sink.flush().map_err(|e| self.failed(e.to_string()))?;
+        let (mut sink, index) = writer.finish_indexed().map_err(|e| self.failed_by(&e))?;
+        sink.flush().map_err(|e| self.failed_by(&e))?;
         self.commit(sink, index)
     }
 }

@@ -19,7 +19,6 @@ use kiln_store::{CacheMount, SnapshotDraft};
 use super::Work;
 use crate::context::{self, Kind, Source};
 use crate::error::{EngineError, Result};
-use crate::rootfs::chain_text;
 
 /// Mounts, and what keeps them alive.
 #[derive(Default)]
@@ -190,7 +189,7 @@ const FILE: &str = "file";
 /// Copies what is at `source` into `dir`; `false` if it is one file, which is then called [`FILE`].
 fn copy_tree(work: &Work<'_>, tree: &dyn Source, source: &str, dir: &Path) -> Result<bool> {
     let select = Select { sources: vec![source.to_owned()], exclude: Vec::new(), parents: false };
-    let selection = context::select(tree, &select).map_err(|e| work.failed(chain_text(&e)))?;
+    let selection = context::select(tree, &select).map_err(|e| work.failed_by(&e))?;
     let Some(pick) = selection.picks.first().filter(|_| selection.missing.is_empty()) else {
         return Err(work.failed(format!("the mount's source `{source}` is not there")));
     };
@@ -217,7 +216,7 @@ fn copy_tree(work: &Work<'_>, tree: &dyn Source, source: &str, dir: &Path) -> Re
     let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
     let options = Options { links: Links::Keep, ..Options::merged() };
     let list: Vec<Entry> = entries.iter().map(|(e, _, _)| e.clone()).collect();
-    unpack::unpack_entries(list, open, &handle, &options).map_err(|e| work.failed(chain_text(&e)))?;
+    unpack::unpack_entries(list, open, &handle, &options).map_err(|e| work.failed_by(&e))?;
     if is_dir {
         let mode = std::fs::Permissions::from_mode(pick.stat.meta.mode);
         std::fs::set_permissions(dir, mode).map_err(EngineError::file("set the mode of", dir))?;

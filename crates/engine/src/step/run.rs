@@ -25,7 +25,7 @@ use crate::copy::dest::{Dest, Style};
 use crate::copy::{emit, place};
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Stream};
-use crate::rootfs::{Layer, chain_text};
+use crate::rootfs::Layer;
 use crate::users;
 
 /// How many of a failing command's last lines are shown with the error.
@@ -47,8 +47,9 @@ pub fn execute(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
         _ => Err(EngineError::Step {
             title: work.step().title.clone(),
             span: work.step().span,
-            message: "RUN needs an isolation that can run commands, and this one is `none`".to_owned(),
-            hint: Some("see what this machine allows: kiln doctor build".to_owned()),
+            message: "RUN cannot be isolated here: no rung that runs commands works, or `none` was asked for"
+                .to_owned(),
+            hint: Some("run kiln as root, or see what is missing: kiln doctor build".to_owned()),
         }),
     }
 }
@@ -67,7 +68,7 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir })?;
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
-    let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed(chain_text(&e)))?;
+    let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed_by(&e))?;
     let layer = write(work, &mut changes)?;
     drop(changes);
     draft.commit(&layer.diff_id)?;
@@ -94,14 +95,14 @@ fn make_cwd(
     let style = Style { owner: None, chmod: None, mtime: op.clamp_mtime.map(kiln_oci::Mtime::secs), now };
     let mut dest = Dest::new(root);
     place::directory(&mut dest, &op.cwd, &style).map_err(|e| work.copy_failed(&e))?;
-    let entries = emit::entries(dest).map_err(|e| work.failed(e.to_string()))?;
+    let entries = emit::entries(dest).map_err(|e| work.failed_by(&e))?;
     if entries.is_empty() {
         return Ok(());
     }
     let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
     let entries = entries.into_iter().map(|e| e.entry);
     let nothing = |_: &Entry| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::empty())) };
-    unpack::unpack_entries(entries, nothing, &handle, options).map_err(|e| work.failed(chain_text(&e)))
+    unpack::unpack_entries(entries, nothing, &handle, options).map_err(|e| work.failed_by(&e))
 }
 
 fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
@@ -112,17 +113,17 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     let handle = File::open(&dir).map_err(EngineError::file("open", &dir))?;
     let before = match private.scanned.take() {
         Some(before) => before,
-        None => scan::scan(&handle).map_err(|e| work.failed(chain_text(&e)))?,
+        None => scan::scan(&handle).map_err(|e| work.failed_by(&e))?,
     };
     make_cwd(work, op, &root, &dir, &Options::merged())?;
     run(work, op, &root, Root::Dir(dir))?;
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
     let found = changes::scan_changes(&handle, &before, &root, &options);
-    let (mut changes, after) = found.map_err(|e| work.failed(chain_text(&e)))?;
+    let (mut changes, after) = found.map_err(|e| work.failed_by(&e))?;
     let layer = write(work, &mut changes)?;
     drop(changes);
     // On an overlay the next command that writes one name of a file would not write the others.
-    let parted = unpack::break_links(&handle, &after).map_err(|e| work.failed(chain_text(&e)))?;
+    let parted = unpack::break_links(&handle, &after).map_err(|e| work.failed_by(&e))?;
     private.scanned = Some(after).filter(|_| parted == 0);
     let mut ids = diff_ids(&below);
     ids.push(layer.diff_id.clone());
@@ -151,7 +152,7 @@ fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) ->
 
 fn write(work: &Work<'_>, changes: &mut Changes) -> Result<Layer> {
     let written = changes::write_layer(changes, work.sink()?);
-    let (sink, index) = written.map_err(|e| work.failed(chain_text(&e)))?;
+    let (sink, index) = written.map_err(|e| work.failed_by(&e))?;
     work.commit(sink, index)
 }
 

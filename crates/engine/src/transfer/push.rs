@@ -125,8 +125,9 @@ impl Mover<'_> {
             Some(session) => client.push_blob_in(session, to, descriptor, &open, &progress),
             None => client.push_blob(to, descriptor, &open, &progress),
         };
-        report(descriptor.size, true);
+        // What failed has not arrived: only the error tells of it.
         pushed?;
+        report(descriptor.size, true);
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ pub struct Args {
     /// Only what passes: type=KIND or id=TEXT (repeat)
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
-    /// Do not ask; nothing is asked either where there is no terminal
+    /// Do not ask; needed where there is no terminal
     #[arg(short, long, visible_alias = "yes")]
     force: bool,
     /// List what was removed
@@ -59,8 +59,14 @@ Images with names are never removed; `kiln rmi` takes names away. Running builds
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let policy = policy(args)?;
     let store = named::store(global)?;
-    if !args.force && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !ask(args)? {
-        return Err(CliError::input("nothing was removed"));
+    if !args.force {
+        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+            return Err(CliError::usage("there is no terminal to ask on")
+                .with_hint("to remove without being asked: kiln prune --force"));
+        }
+        if !ask(args)? {
+            return Err(CliError::input("nothing was removed"));
+        }
     }
     let report = store.prune(&policy)?;
     if args.json {

@@ -78,7 +78,7 @@ fn a_killed_build_leaves_nothing_that_runs() {
         "{:?}",
         leftovers(&b)
     );
-    let _ = b.t.kiln(&["prune"]).ok();
+    let _ = b.t.kiln(&["prune", "-f"]).ok();
     assert_eq!(leftovers(&b), [""; 0], "prune removes what the dead left");
     let _ = b.t.kiln(&["fsck"]).ok();
     assert_eq!(b.build("FROM busybox\nRUN echo again > /f").read("f"), "again\n");

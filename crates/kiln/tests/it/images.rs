@@ -115,7 +115,7 @@ fn removing_names_frees_when_pruned() {
     assert_eq!(t.kiln(&["cat", "app:1", "/etc/motd"]).ok().text(), "hello", "an image with a name stays");
     let _ = t.kiln(&["rmi", "-f", "app:1", "nothing"]).ok();
     let _ = t.kiln(&["rmi", "nothing"]).exits(1);
-    let pruned = t.kiln(&["prune", "--all", "--json"]).ok().json();
+    let pruned = t.kiln(&["prune", "-f", "--all", "--json"]).ok().json();
     assert!(pruned["freed"].as_u64().unwrap() > 0, "{pruned}");
     assert_eq!(t.kiln(&["du", "--json"]).ok().json()["bytes"], 0);
     let _ = t.kiln(&["inspect", &id]).exits(1);

@@ -169,7 +169,7 @@ fn expose(planner: &mut Planner<'_>, stage: &mut Stage, words: &[Word]) -> Optio
             match port::parse(&text) {
                 Ok((ports, _)) => exposed.extend(ports.each()),
                 Err(e) => {
-                    let d = Diagnostic::error("expose", stage.place(word.span), format!("`{text}` is not a port: {e}"));
+                    let d = Diagnostic::error("expose", stage.place(word.span), e.to_string());
                     planner.error(
                         d.label("here")
                             .hint("write a port or range with an optional protocol: 80, 53/udp, 8000-8002/tcp"),

@@ -252,11 +252,16 @@ impl<'a> Planner<'a> {
                 return None;
             }
             if let Some(later) = self.stage_named(name, self.file.stages.len()) {
-                let text = match later == current {
-                    true => format!("circular dependency: stage `{name}` copies from itself"),
-                    false => format!("cannot copy from stage `{name}`: it needs to be defined before this stage"),
+                let (text, label) = match later == current {
+                    true => {
+                        (format!("circular dependency: stage `{name}` copies from itself"), "this is the stage itself")
+                    }
+                    false => (
+                        format!("cannot copy from stage `{name}`: it needs to be defined before this stage"),
+                        "refers to a stage further down",
+                    ),
                 };
-                self.error(Diagnostic::error("from", span, text).label("refers to a stage further down"));
+                self.error(Diagnostic::error("from", span, text).label(label));
                 return None;
             }
         }
