@@ -10,7 +10,8 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_oci::compress;
+use kiln_oci::blob::LayerSink;
+use kiln_oci::compress::{self, Compression};
 use kiln_oci::digest::{HashReader, Hasher};
 use kiln_oci::entry::{EntryKind, Meta};
 use kiln_oci::index::LayerIndex;
@@ -136,6 +137,32 @@ impl Roots {
         }
         self.store.record_layer(&record(layer))?;
         Ok(())
+    }
+
+    /// The layer in a blob of this compression: itself, another blob of it that is here, or a new one.
+    ///
+    /// # Errors
+    /// When its blob cannot be read, or a new one cannot be written.
+    pub fn compressed(&self, layer: Layer, compression: Compression, threads: usize) -> Result<Layer> {
+        let wanted = compression.media_type(false);
+        if layer.blob.media_type == wanted {
+            return Ok(layer);
+        }
+        let mut others = self.store.blobs_of(&layer.diff_id).into_iter();
+        let here = others.find(|r| r.media_type == wanted && self.store.blob_size(&r.digest) == Some(r.size));
+        if let Some(r) = here {
+            return Ok(Layer { diff_id: r.diff_id, blob: Descriptor::new(&r.media_type, r.digest, r.size) });
+        }
+        let failed = |e: io::Error| unreadable(&layer, &e);
+        let mut stream = self.open(&layer)?;
+        let mut sink = LayerSink::new(self.store.raw_blob_writer()?, compression, threads);
+        io::copy(&mut stream, &mut sink).map_err(failed)?;
+        let (blob, digests) = sink.finish().map_err(failed)?;
+        self.verify(&layer, stream)?;
+        blob.commit_hashed(digests.digest.clone())?;
+        let layer = Layer { diff_id: digests.diff_id.clone(), blob: digests.descriptor(false) };
+        self.store.record_layer(&record(&layer))?;
+        Ok(layer)
     }
 
     /// The directory of an unpacked layer, as a lower directory of overlayfs.

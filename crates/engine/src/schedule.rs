@@ -233,7 +233,7 @@ impl<'a> Schedule<'a> {
                         session.events.event(&Event::StepFailed { step: outcome.step, title, took: outcome.took });
                         // Others are stopped; that they were is no news.
                         if failure.is_none() {
-                            session.cancel.cancel();
+                            session.stop();
                             failure = Some(e);
                         }
                     }
@@ -348,7 +348,10 @@ fn find(session: &Session, key: &Key) -> Option<(Layer, String)> {
     let bytes = session.store.cache_get(KIND, &key.to_string())?;
     let record: Record = serde_json::from_slice(&bytes).ok()?;
     let here = session.store.blob_size(&record.blob.digest) == Some(record.blob.size);
-    here.then_some((Layer { diff_id: record.diff_id, blob: record.blob }, record.created))
+    let layer = here.then_some(Layer { diff_id: record.diff_id, blob: record.blob })?;
+    // The bytes of the files are the same however they are compressed; what is asked for now decides how they go out.
+    let layer = session.roots.compressed(layer, session.settings.compression, session.compress_threads()).ok()?;
+    Some((layer, record.created))
 }
 
 fn keep(session: &Session, key: &Key, layer: &Layer, created: &str) -> Result<()> {

@@ -128,6 +128,12 @@ impl Session {
         self.settings.isolation.rung(&self.store.dir().join("kiln/tmp"), &*self.events)
     }
 
+    /// Stops what runs: commands and transfers.
+    pub fn stop(&self) {
+        self.cancel.cancel();
+        self.images.client().config().cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Tells the user something, together with what the store has noticed.
     pub fn warn(&self, text: &str) {
         self.events.event(&Event::Warning(text));

@@ -1,6 +1,7 @@
 //! Answers the planner's questions: all that a plan rests on is gathered here, before anything is made.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use kiln_plan::facts::{Facts, ImageName, ImageQuery, Question};
 use kiln_plan::{Options, Outcome, Plan};
@@ -15,6 +16,9 @@ use crate::session::Session;
 
 /// Rounds of questions after which something must be wrong: triggers of bases that bring bases with triggers.
 const MAX_ROUNDS: usize = 1000;
+
+/// Questions that are answered at once.
+const AT_ONCE: usize = 16;
 
 /// An answer, by what was asked.
 enum Answer {
@@ -43,13 +47,19 @@ pub fn plan(file: &Dockerfile, options: &Options, session: &Session) -> Result<(
 /// Answers questions, several at once: most of the time goes into waiting for registries.
 fn answer_all(questions: &[Question], file: &Dockerfile, session: &Session, facts: &mut Facts) -> Result<()> {
     let (sender, answers) = mpsc::channel();
+    let (queue, failed) = (Mutex::new(questions.iter().enumerate()), AtomicBool::new(false));
     let mut failure = None;
     std::thread::scope(|scope| {
-        for (id, question) in questions.iter().enumerate() {
-            let sender = sender.clone();
+        for _ in 0..AT_ONCE.min(questions.len()) {
+            let (sender, queue, failed) = (sender.clone(), &queue, &failed);
             scope.spawn(move || {
-                let answered = told(question, id as u64, session);
-                let _ = sender.send((question, answered));
+                while !failed.load(Ordering::Relaxed) {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((id, question)) = next else { return };
+                    let answered = told(question, id as u64, session);
+                    failed.fetch_or(answered.is_err(), Ordering::Relaxed);
+                    let _ = sender.send((question, answered));
+                }
             });
         }
         drop(sender);

@@ -1,6 +1,7 @@
 //! URLs that `ADD` names: fetched into the store, and asked about again only by their ETag.
 
 use kiln_oci::Digest;
+use kiln_oci::digest::HashReader;
 use kiln_plan::facts::{HttpFact, HttpQuery};
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +84,19 @@ pub fn answer(session: &Session, query: &HttpQuery) -> Result<HttpFact> {
             Record { etag: head.etag, last_modified: head.last_modified, digest, size }
         }
     };
-    if let Some(wanted) = wanted.filter(|w| *w != record.digest) {
-        return Err(failed(format!("its content is {}, but --checksum says {wanted}", record.digest)));
+    if let Some(wanted) = wanted {
+        let found = match wanted {
+            Digest::Sha256(_) => record.digest.clone(),
+            // The store knows content by its sha256; another digest is of the same bytes.
+            Digest::Sha512(_) => {
+                let mut reader = HashReader::new(session.store.open_blob(&record.digest)?, wanted.hasher());
+                std::io::copy(&mut reader, &mut std::io::sink()).map_err(|e| failed(e.to_string()))?;
+                reader.finish().0
+            }
+        };
+        if found != wanted {
+            return Err(failed(format!("its content is {found}, but --checksum says {wanted}")));
+        }
     }
     session.store.cache_put(KIND, &key, &serde_json::to_vec(&record).unwrap_or_default())?;
     Ok(record.fact())

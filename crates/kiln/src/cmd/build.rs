@@ -270,7 +270,7 @@ impl Leveled {
 
 /// `SOURCE_DATE_EPOCH` from the build arguments, else the environment.
 fn source_date_epoch(args: &Args) -> Result<Option<i64>, CliError> {
-    let given = args.build_args.iter().find_map(|a| a.strip_prefix("SOURCE_DATE_EPOCH=").map(str::to_owned));
+    let given = args.build_args.iter().rev().find_map(|a| a.strip_prefix("SOURCE_DATE_EPOCH=").map(str::to_owned));
     let text = given.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()).filter(|t| !t.is_empty());
     match text {
         None => Ok(None),

@@ -128,6 +128,15 @@ fn urls() {
     let built = b.build(&text);
     assert_eq!(built.read("a/file.txt"), "from the web");
     assert!(built.dump().contains("/a/file.txt f 0600 0:0 12") && built.dump().contains("/b f 0755 0:0 12"));
+    let long = "3c9cd2f9e37ce6ed5f0ff0a7a2b7c1b1";
+    assert!(
+        b.fails(&format!("FROM scratch\nADD --checksum=sha512:{} {url}/s /s", long.repeat(4)), 3)
+            .contains("--checksum says")
+    );
+    let mut hasher = format!("sha512:{}", long.repeat(4)).parse::<kiln_oci::Digest>().unwrap().hasher();
+    hasher.update(b"from the web");
+    let _ = b.build(&format!("FROM scratch\nADD --checksum={} {url}/s /s", hasher.finish()));
+    let _ = b.build(&text);
     let before = sent.load(Ordering::SeqCst);
     let _ = b.build(&text);
     assert_eq!(sent.load(Ordering::SeqCst), before, "the second time the ETag is enough");

@@ -139,6 +139,20 @@ fn compressions() {
 }
 
 #[test]
+fn the_compression_asked_for_is_the_one_that_goes_out() {
+    let b = Bench::new().file("f", 0o644, "F");
+    let mut diff_ids = Vec::new();
+    for (how, media) in [("gzip", "+gzip"), ("zstd", "+zstd"), ("gzip", "+gzip"), ("none", ".tar")] {
+        let _ = b.run(TEXT, &["--compression", how]).ok();
+        let built = open(&b.t.store(), "t");
+        assert!(built.manifest.layers[1..].iter().all(|l| l.media_type.ends_with(media)), "{how}");
+        diff_ids.push(built.config.rootfs.diff_ids);
+    }
+    diff_ids.dedup();
+    assert_eq!(diff_ids.len(), 1, "the steps ran once: only their blobs differ");
+}
+
+#[test]
 fn annotations_and_labels() {
     let b = Bench::new().file("f", 0o644, "F");
     let _ = b.run(TEXT, &["--annotation=k=v", "--label=l=m", "--label=a=c"]).ok();
