@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use kiln_oci::entry::KEPT_XATTRS;
 use kiln_oci::name;
 use kiln_oci::{Entry, EntryKind, Meta};
+use kiln_store::changes::{Verdict, judge};
 use kiln_store::lower::Lower;
 
 use super::Body;
@@ -62,7 +63,7 @@ fn link_names(emitted: &mut [Emitted], written: &BTreeMap<Vec<u8>, Written>) {
     }
 }
 
-/// Layers hold whole seconds and few attributes; comparing must see what will be stored.
+/// What a layer holds of it: whole seconds and few attributes.
 fn kept(meta: &Meta) -> Meta {
     let mut meta = meta.clone();
     meta.mtime.nanos = 0;
@@ -70,19 +71,12 @@ fn kept(meta: &Meta) -> Meta {
     meta
 }
 
-/// Whether below is already what was written: then it is no part of the layer. The time of a directory does not count.
+/// Whether below is already what was written: then it is no part of the layer. The rule is that of a `RUN`'s changes.
 fn is_same(lower: &dyn Lower, path: &[u8], w: &Written) -> io::Result<bool> {
-    let Some((kind, meta)) = lower.get(path) else { return Ok(false) };
-    let (old, new) = (kept(&meta), kept(&w.meta));
-    let same_meta = (old.mode, old.uid, old.gid, &old.xattrs) == (new.mode, new.uid, new.gid, &new.xattrs);
-    if kind != w.kind || !same_meta {
-        return Ok(false);
-    }
-    match kind {
-        EntryKind::Dir => Ok(true),
-        _ if old.mtime != new.mtime => Ok(false),
-        EntryKind::File { .. } => same_bytes(&mut *lower.open(path)?, &mut *w.body.open()?),
-        _ => Ok(true),
+    match judge(lower.get(path).as_ref(), &w.kind, &w.meta) {
+        Verdict::Same => Ok(true),
+        Verdict::Changed => Ok(false),
+        Verdict::CompareBytes => same_bytes(&mut *lower.open(path)?, &mut *w.body.open()?),
     }
 }
 

@@ -43,6 +43,7 @@ pub use crate::unpack::OverlayXattrs;
 use collect::{Candidates, Collector};
 pub use error::ChangeError;
 pub use ignore::Ignore;
+pub use rule::{Verdict, judge};
 pub use write::write_layer;
 
 /// How to look for changes.

@@ -6,7 +6,7 @@ use crate::capability;
 
 /// What a comparison without reading any file gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing a layer could say differs.
     Same,
     /// It is new, or something differs.
@@ -16,7 +16,7 @@ pub(super) enum Verdict {
 }
 
 /// Compares what is at a path now with what is there in the lower layers.
-pub(super) fn judge(lower: Option<&(EntryKind, Meta)>, kind: &EntryKind, meta: &Meta) -> Verdict {
+pub fn judge(lower: Option<&(EntryKind, Meta)>, kind: &EntryKind, meta: &Meta) -> Verdict {
     let Some((was, before)) = lower else { return Verdict::Changed };
     if was != kind || before.uid != meta.uid || before.gid != meta.gid {
         return Verdict::Changed;
