@@ -145,7 +145,7 @@ impl Lower for LowerTree<'_> {
 }
 
 /// What an entry for a node says.
-pub(crate) fn entry_kind(node: &Node) -> EntryKind {
+pub fn entry_kind(node: &Node) -> EntryKind {
     match &node.kind {
         NodeKind::Dir(_) => EntryKind::Dir,
         NodeKind::File(file) => EntryKind::File { size: file.size },

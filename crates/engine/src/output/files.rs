@@ -1,14 +1,16 @@
 //! The file system of an image itself: as a directory, or as a tar.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::layer::LayerWriter;
-use kiln_oci::tree::{FileRef, NodeKind, Tree};
+use kiln_oci::tree::{FileRef, Tree};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Mtime};
+use kiln_store::reader::entry_kind;
 use kiln_store::unpack::{self, Devices, Options, Owners};
 
 use super::archive::write_to;
@@ -101,23 +103,14 @@ pub fn entries(tree: &Tree) -> (Vec<Entry>, HashMap<Vec<u8>, FileRef>) {
         if path.is_empty() {
             continue;
         }
-        let kind = match &node.kind {
-            NodeKind::Dir(_) => EntryKind::Dir,
-            NodeKind::File(file) => {
-                files.insert(path.clone(), file.clone());
-                match first.get(&(file.layer.clone(), file.inode)) {
-                    Some(target) => EntryKind::Hardlink { target: target.clone() },
-                    None => {
-                        first.insert((file.layer.clone(), file.inode), path.clone());
-                        EntryKind::File { size: file.size }
-                    }
-                }
+        let mut kind = entry_kind(node);
+        if let Some(file) = node.file() {
+            files.insert(path.clone(), file.clone());
+            match first.entry((file.layer.clone(), file.inode)) {
+                Slot::Occupied(name) => kind = EntryKind::Hardlink { target: name.get().clone() },
+                Slot::Vacant(slot) => drop(slot.insert(path.clone())),
             }
-            NodeKind::Symlink { target } => EntryKind::Symlink { target: target.to_vec() },
-            NodeKind::Char { major, minor } => EntryKind::Char { major: *major, minor: *minor },
-            NodeKind::Block { major, minor } => EntryKind::Block { major: *major, minor: *minor },
-            NodeKind::Fifo => EntryKind::Fifo,
-        };
+        }
         let meta = Meta { mtime: Mtime::secs(node.meta.mtime.secs), ..node.meta.clone() };
         entries.push(Entry { path, kind, meta });
     }
