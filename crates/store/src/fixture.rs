@@ -102,13 +102,9 @@ impl Content for Stack {
     }
 }
 
-/// Whether this process may mount and give files away; says so when not.
-pub(crate) fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
+/// That this process may mount and give files away; a test that cannot has not passed.
+pub(crate) fn needs_root() {
+    assert!(rustix::process::geteuid().is_root(), "this test mounts and gives files away: run it as root");
 }
 
 pub(crate) fn tempdir() -> TempDir {

@@ -314,9 +314,7 @@ mod tests {
 
     #[test]
     fn what_is_mounted_inside_is_not_entered() {
-        if !crate::fixture::is_root() {
-            return;
-        }
+        crate::fixture::needs_root();
         let overlay = crate::fixture::Overlay::mount(&[]);
         fs::write(overlay.merged().join("inside"), "").expect("file");
         let found = scan(open(overlay.dir.path())).expect("scan");

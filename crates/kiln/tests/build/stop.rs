@@ -1,7 +1,7 @@
 //! Stopping a build: nothing stays behind, and the next one goes on.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::{Bench, open};
 
@@ -24,21 +24,27 @@ fn leftovers(b: &Bench) -> Vec<String> {
     found
 }
 
+/// Starts a build of one long command on a rung, and waits until the command runs.
+fn start(b: &Bench, command: &str, rung: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    b.t.write("Dockerfile", 0o644, format!("FROM busybox\nRUN echo ready; {command}\n"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["build", "--progress=plain", "-t", "t", &format!("--isolation={rung}")])
+        .arg(format!("--build-context=busybox=oci-layout://{}:busybox:latest", b.t.out("busybox").display()))
+        .arg(b.t.context())
+        .env("KILN_STORE", b.t.store())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|l| l.unwrap().ends_with(" ready")), "the command starts");
+    (child, lines)
+}
+
 #[test]
 fn a_signal_stops_everything() {
     for (signal, rung) in [("INT", "root"), ("TERM", "root"), ("INT", "chroot")] {
         let b = Bench::new();
-        b.t.write("Dockerfile", 0o644, "FROM busybox\nRUN echo ready; (sleep 98765 &) ; sleep 98765\n");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kiln"))
-            .args(["build", "--progress=plain", "-t", "t", &format!("--isolation={rung}")])
-            .arg(format!("--build-context=busybox=oci-layout://{}:busybox:latest", b.t.out("busybox").display()))
-            .arg(b.t.context())
-            .env("KILN_STORE", b.t.store())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|l| l.unwrap().ends_with(" ready")), "the command starts");
+        let (mut child, lines) = start(&b, "(sleep 98765 &) ; sleep 98765", rung);
         let _ = b.t.tool("kill", &[&format!("-{signal}"), &child.id().to_string()]).ok();
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         let status = child.wait().unwrap();
@@ -55,17 +61,7 @@ fn a_signal_stops_everything() {
 #[test]
 fn a_killed_build_leaves_nothing_that_runs() {
     let b = Bench::new();
-    b.t.write("Dockerfile", 0o644, "FROM busybox\nRUN echo ready; sleep 98765\n");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kiln"))
-        .args(["build", "--progress=plain"])
-        .arg(format!("--build-context=busybox=oci-layout://{}:busybox:latest", b.t.out("busybox").display()))
-        .arg(b.t.context())
-        .env("KILN_STORE", b.t.store())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|l| l.unwrap().ends_with(" ready")), "the command starts");
+    let (mut child, _lines) = start(&b, "sleep 98765", "auto");
     child.kill().unwrap();
     child.wait().unwrap();
     // The supervisor of the command sees that Kiln is gone and ends it; that takes a moment.

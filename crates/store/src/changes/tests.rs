@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags,
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{Layer, Overlay, Stack, THEN, dump, dump_tree, is_root, open, tempdir};
+use crate::fixture::{Layer, Overlay, Stack, THEN, dump, dump_tree, needs_root, open, tempdir};
 use crate::reader::LowerTree;
 use crate::unpack::{Links, Options, unpack};
 
@@ -145,9 +145,7 @@ fn set_time(path: &Path, secs: i64) {
 
 #[test]
 fn what_changes_nothing_is_no_layer() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     assert_eq!(rungs.changes(), "");
     rungs.run(|root| {
@@ -169,9 +167,7 @@ fn what_changes_nothing_is_no_layer() {
 
 #[test]
 fn each_difference_is_an_entry() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| {
         fs::write(root.join("d/g"), "G").expect("bytes");
@@ -215,9 +211,7 @@ fn each_difference_is_an_entry() {
 
 #[test]
 fn removals() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| {
         fs::remove_dir_all(root.join("d")).expect("a tree");
@@ -241,9 +235,7 @@ fn removals() {
 
 #[test]
 fn types_change_and_change_back() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let second = Layer::new().whiteout("d").symlink("d", "x").tar();
     let rungs = Rungs::new(&[base(), second]);
     rungs.run(|root| {
@@ -266,9 +258,7 @@ fn types_change_and_change_back() {
 
 #[test]
 fn copies_of_a_hard_link_part_when_written() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| {
         fs::write(root.join("two"), "changed").expect("write");
@@ -278,9 +268,7 @@ fn copies_of_a_hard_link_part_when_written() {
 
 #[test]
 fn the_runners_own_paths_are_left_out() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| {
         fs::create_dir_all(root.join("run/secrets")).expect("mount point");
@@ -301,9 +289,7 @@ fn the_runners_own_paths_are_left_out() {
 
 #[test]
 fn what_a_layer_cannot_say_is_an_error() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let rungs = Rungs::new(&[base()]);
     rungs.run(|root| fs::write(root.join("d/.wh.g"), "").expect("write"));
     let (overlay, scanned) = rungs.both(&NOTHING);
@@ -321,9 +307,7 @@ fn what_a_layer_cannot_say_is_an_error() {
 
 #[test]
 fn marks_of_a_mount_in_a_user_namespace() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let mut stack = Stack::default();
     stack.push(&base());
     let lower = LowerTree { tree: &stack.tree, content: &stack };

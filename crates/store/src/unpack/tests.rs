@@ -8,7 +8,7 @@ use kiln_oci::entry::{EntryKind, Meta, Mtime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{Layer, Overlay, Stack, THEN, dated, dump, dump_tree, is_root, open, os, tempdir};
+use crate::fixture::{Layer, Overlay, Stack, THEN, dated, dump, dump_tree, needs_root, open, os, tempdir};
 use crate::reader::LowerTree;
 
 /// The same layers in every form: as a tree, merged in one directory, and as directories for overlayfs.
@@ -83,9 +83,7 @@ fn one(tar: Vec<u8>) -> (TempDir, Result<Unpacked, UnpackError>) {
 
 #[test]
 fn every_kind_of_entry_in_every_form() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let cap = Meta {
         xattrs: [(
             b"security.capability".to_vec(),
@@ -131,9 +129,7 @@ fn every_kind_of_entry_in_every_form() {
 
 #[test]
 fn later_layers_hide_and_replace() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let base = Layer::new()
         .entry("etc", EntryKind::Dir, Meta { uid: 7, gid: 8, ..dated(0o750) }, b"")
         .file("etc/a", 0o644, "a")
@@ -191,9 +187,7 @@ fn later_layers_hide_and_replace() {
 
 #[test]
 fn entries_go_through_links_inside_the_root() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let base = Layer::new()
         .dir("usr", 0o755)
         .dir("usr/bin", 0o711)
@@ -284,9 +278,7 @@ fn tars_with_paths_out_of_the_root_are_refused() {
 
 #[test]
 fn impossible_layers_are_errors() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let bad = |layer: Layer| one(layer.tar()).1.expect_err("must fail").to_string();
     insta::assert_snapshot!(bad(Layer::new().link("a", "b")), @"/a is a hard link to /b, which neither this layer nor one below it has as a file");
     insta::assert_snapshot!(bad(Layer::new().link("a", "b").link("b", "a")), @"the layer has an entry that cannot be unpacked, /a: its hard links form a circle or a long chain");
@@ -303,9 +295,7 @@ fn impossible_layers_are_errors() {
 
 #[test]
 fn one_layer_says_things_twice() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let layer = Layer::new()
         .file("a", 0o644, "first")
         .file("a", 0o600, "second")
@@ -332,9 +322,7 @@ fn one_layer_says_things_twice() {
 
 #[test]
 fn a_whiteout_spares_its_own_layer() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let base = Layer::new()
         .dir("d", 0o755)
         .file("d/old", 0o644, "")
@@ -365,9 +353,7 @@ fn a_whiteout_spares_its_own_layer() {
 
 #[test]
 fn links_to_lower_files_are_copies_with_their_metadata() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let meta = Meta { uid: 3, gid: 4, ..dated(0o4711) };
     let base = Layer::new().entry("a", EntryKind::File { size: 2 }, meta, b"aa").symlink("s", "a");
     let image = Image::new(&[base.tar(), Layer::new().link("b", "a").link("t", "s").tar()]);
@@ -432,9 +418,7 @@ fn an_archive_has_no_whiteouts() {
 
 #[test]
 fn the_marks_of_overlayfs() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let mut stack = Stack::default();
     stack.push(&Layer::new().dir("d", 0o755).file("d/x", 0o644, "").file("f", 0o644, "").tar());
     let below = LowerTree { tree: &stack.tree, content: &stack };
@@ -466,9 +450,7 @@ fn names_that_are_no_text() {
 
 #[test]
 fn odd_orders_agree() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let base = Layer::new().file("a/b/c", 0o644, "").file("d/a", 0o644, "").file("f", 0o644, "f").tar();
     let agree = |layer: Layer| Image::new(&[base.clone(), layer.tar()]).dump();
     // Marks below what is hidden would be listed by overlayfs.

@@ -94,15 +94,14 @@ proptest! {
     fn every_form_shows_the_same(
         layers in prop::collection::vec(prop::collection::vec(item(), 0..10), 1..4),
     ) {
-        if is_root() {
-            let mut image = Image::new(&[]);
-            for items in layers {
-                let tar = layer(without_lost_links(items, &image.stack.tree));
-                if !image.try_push(&tar) {
-                    break;
-                }
-                image.dump();
+        needs_root();
+        let mut image = Image::new(&[]);
+        for items in layers {
+            let tar = layer(without_lost_links(items, &image.stack.tree));
+            if !image.try_push(&tar) {
+                break;
             }
+            image.dump();
         }
     }
 }
