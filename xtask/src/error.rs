@@ -22,6 +22,12 @@ pub(crate) enum Error {
     NoWorkload(String),
     #[error("{0}")]
     MissingTool(String),
+    #[error("other builders: {0}")]
+    Peers(String),
+    #[error("the image in {dir} cannot be read: {why}")]
+    Image { dir: PathBuf, why: String },
+    #[error("Kiln differs from BuildKit in {0} ways")]
+    Differ(usize),
     #[error("there are no fuzz targets in this tree yet: property tests run with `cargo nextest run`")]
     NoFuzzTargets,
     #[error("the tree breaks its rules:\n{}", .0.join("\n"))]

@@ -1,14 +1,18 @@
-//! Development only: `cargo xtask bench`, `tidy`, `reference`.
+//! Development only: `cargo xtask bench`, `differential`, `peers`, `tidy`, `reference`.
 //!
 //! [`bench`] Kiln beside buildah     [`tidy`] rules of the tree that are checked by a test
-//! [`reference`] completions and man pages, written by the `kiln` binary
+//! [`differential`] Kiln and BuildKit on random Dockerfiles     [`peers`] other builders, in a chroot
+//!    [`reference`] completions and man pages, written by the `kiln` binary
 //!
 //! Adding a workload: a row in [`bench::workload`]. Adding a rule: a file in `tidy/` and a line in `tidy::check`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod cargo;
+mod differential;
 mod error;
+mod peers;
+mod random;
 mod reference;
 mod tidy;
 
@@ -30,6 +34,10 @@ struct Args {
 enum Task {
     /// Build the workloads with kiln and with buildah, and print the ratios
     Bench(bench::Args),
+    /// Make the chroot of other builders (scripts/peers.sh), and check that they run on this machine
+    Peers(peers::check::Args),
+    /// Build random Dockerfiles with BuildKit and with Kiln, and compare what comes out
+    Differential(differential::Args),
     /// Check the rules of the tree: crate arrows, links, words
     Tidy,
     /// Write shell completions and man pages
@@ -45,6 +53,8 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Bench(args) => bench::run(&args),
+        Task::Peers(args) => peers::check::run(&args),
+        Task::Differential(args) => differential::run(&args),
         Task::Tidy => tidy::run(),
         Task::Reference { to } => reference::write(&to),
         Task::Fuzz => Err(Error::NoFuzzTargets),
