@@ -9,6 +9,7 @@ mod copy;
 mod diagnostics;
 mod examples;
 mod outputs;
+mod reproducible;
 mod run;
 mod rungs;
 mod stop;
