@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use kiln_sandbox::{Init, Rung, RungReport, probe_overlay, probe_with, strongest};
+use kiln_sandbox::{Init, Rung, RungReport, Standing, probe_in, strongest};
+use kiln_store::Form;
 
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
@@ -14,19 +15,34 @@ const TASK: u64 = u64::MAX;
 /// The user's wish, and what came of it.
 pub struct Isolation {
     wanted: Option<Rung>,
+    standing: Standing,
     init: Init,
     chosen: OnceLock<Result<Rung, (Rung, String)>>,
 }
 
+/// How a process that stands there keeps unpacked files.
+pub fn form(standing: &Standing) -> Form {
+    match standing {
+        Standing::Outside => Form::Real,
+        Standing::Many(maps) => Form::mapped(maps),
+        Standing::One => Form::Virtual,
+    }
+}
+
 impl Isolation {
-    /// This rung, or with `None` the strongest that works. Commands are started by `init`.
-    pub fn new(wanted: Option<Rung>, init: Init) -> Isolation {
-        Isolation { wanted, init, chosen: OnceLock::new() }
+    /// This rung, or with `None` the strongest that works where this process stands. Commands are started by `init`.
+    pub fn new(wanted: Option<Rung>, standing: Standing, init: Init) -> Isolation {
+        Isolation { wanted, standing, init, chosen: OnceLock::new() }
     }
 
     /// How commands are started.
     pub fn init(&self) -> &Init {
         &self.init
+    }
+
+    /// Whose ids there are.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The rung to use, tried out the first time. `scratch` is a directory on the file system where changes are written.
@@ -37,7 +53,11 @@ impl Isolation {
         let chosen = self.chosen.get_or_init(|| {
             let started = std::time::Instant::now();
             let reports = self.reports(scratch);
-            let rung = self.wanted.unwrap_or_else(|| strongest(&reports));
+            let rung = self.wanted.unwrap_or_else(|| {
+                let from_here: Vec<RungReport> =
+                    reports.iter().filter(|r| self.is_from_here(r.rung)).cloned().collect();
+                strongest(&from_here)
+            });
             let report = reports.iter().find(|r| r.rung == rung);
             let (available, why) = report.map_or((false, "it is not known here"), |r| (r.available, &*r.why));
             let title = format!("[internal] isolation {rung}: {why}");
@@ -48,15 +68,17 @@ impl Isolation {
         chosen.clone().map_err(|(rung, why)| EngineError::Isolation { rung, why })
     }
 
+    /// Whether commands can have the rung with what this process unpacks: its own, and those without ids of their own.
+    fn is_from_here(&self, rung: Rung) -> bool {
+        match rung {
+            Rung::None => true,
+            Rung::Chroot => self.standing != Standing::One,
+            rung => rung == self.standing.rung(),
+        }
+    }
+
     /// What each rung gives here, or what keeps it from working, weakest first.
     pub fn reports(&self, scratch: &Path) -> Vec<RungReport> {
-        let mut reports = probe_with(&self.init);
-        if let Some(root) = reports.iter_mut().find(|r| r.rung == Rung::Root && r.available)
-            && let Err(why) = probe_overlay(scratch, &self.init)
-        {
-            root.available = false;
-            root.why = format!("overlayfs does not work in {}: {why}", scratch.display());
-        }
-        reports
+        probe_in(scratch, &self.init)
     }
 }

@@ -195,7 +195,8 @@ impl Roots {
         let target = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
         let mut stream = self.open(layer)?;
         let lower = if at == 0 { None } else { Some(&lower as &dyn Lower) };
-        let unpacked = unpack::unpack(&mut stream, &target, &Options::overlay(lower)).map_err(|e| files(layer, e));
+        let unpacked = unpack::unpack(&mut stream, &target, &Options::overlay(lower).kept_as(self.store.form()))
+            .map_err(|e| files(layer, e));
         report(layer.blob.size, true);
         self.verify(layer, stream)?;
         let unpacked = unpacked?;

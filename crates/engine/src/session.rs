@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_oci::compress::Compression;
 use kiln_oci::digest::Digest;
 use kiln_plan::facts::ContextId;
-use kiln_sandbox::{Cancel, Init, Limits, Rung};
+use kiln_sandbox::{Cancel, Init, Limits, Rung, Standing};
 use kiln_store::Store;
 
 use crate::context::Source;
@@ -160,7 +160,7 @@ impl Session {
         cancel: Cancel,
     ) -> Session {
         let settings = Settings {
-            isolation: Isolation::new(Some(Rung::None), Init::default()),
+            isolation: Isolation::new(Some(Rung::None), Standing::Outside, Init::default()),
             jobs: 1,
             compression: Compression::default(),
             secrets: BTreeMap::new(),

@@ -7,7 +7,7 @@ use kiln_engine::rootfs::{Layer, Root, Roots};
 use kiln_engine::stored::{self, Found};
 use kiln_engine::transfer::{Mover, Origin, Platforms, Selection};
 use kiln_oci::{Digest, ImageConfig, Manifest, Platform, Reference, media};
-use kiln_store::Store;
+use kiln_store::{Form, Store};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub fn online(
 ) -> Result<(Surroundings, Progress), CliError> {
     let style = if quiet { Style::Quiet } else { global.progress };
     let progress = Progress::start(style, doing);
-    let around = surroundings::open(global, registry, Pull::Never, progress.events())?;
+    let around = surroundings::open(global, registry, Pull::Never, progress.events(), Form::Real)?;
     Ok((around, progress))
 }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_engine::event::Events;
 use kiln_engine::images::{Images, Pull};
 use kiln_registry::{Client, Config};
-use kiln_sandbox::Cancel;
-use kiln_store::{DirEnv, Lease, Store};
+use kiln_sandbox::{Cancel, Rung, Standing};
+use kiln_store::{DirEnv, Form, Lease, Store};
 
 use crate::cli::Global;
 use crate::error::CliError;
@@ -40,6 +40,22 @@ pub fn store_dir(global: &Global) -> Result<PathBuf, CliError> {
     Ok(Store::default_dir(&env)?)
 }
 
+/// Brings this process where commands can have the rung `wanted`, or the strongest, before it has threads. As who it
+/// was started decides where the store is, so that is found out first.
+pub fn take_standing(global: &mut Global, wanted: Option<Rung>) -> Result<Standing, CliError> {
+    global.store = Some(store_dir(global)?);
+    kiln_sandbox::take_standing(wanted).map_err(|why| match wanted {
+        Some(rung) => kiln_engine::EngineError::Isolation { rung, why }.into(),
+        None => CliError::environment(why),
+    })
+}
+
+/// For verbs that measure or remove unpacked layers: those of a user without rights belong to subordinate ids, which
+/// only a user namespace can reach.
+pub fn enter_for_upkeep(global: &mut Global) -> Result<(), CliError> {
+    take_standing(global, None).map(drop)
+}
+
 /// Opens the store.
 pub fn open_store(global: &Global) -> Result<Store, CliError> {
     Ok(Store::open(store_dir(global)?)?)
@@ -51,8 +67,9 @@ pub fn open(
     registry: &RegistryOptions,
     pull: Pull,
     events: Arc<dyn Events>,
+    form: Form,
 ) -> Result<Surroundings, CliError> {
-    let store = open_store(global)?;
+    let store = Store::open_as(store_dir(global)?, form)?;
     let cancel = Cancel::new();
     let (client, flag) = client(registry)?;
     stop_on_signals(cancel.clone(), flag);

@@ -19,7 +19,7 @@ mod mountpoints;
 mod mounts;
 mod namespaces;
 mod overlay;
-mod probing;
+pub mod probing;
 mod proxy;
 mod rights;
 pub mod seal;

@@ -5,7 +5,7 @@
 //! set up for the command stays behind: no process, no mount, no mountpoint, no secret.
 //!
 //! `job` what to run     `rung` how isolated, and what this machine can do     `init` the child side
-//! `seccomp` the syscall filter     `cgroup` limits     `sys` the only `unsafe` code of Kiln
+//! `userns` user namespaces     `seccomp` the syscall filter     `cgroup` limits     `sys` the only `unsafe` code of Kiln
 //!
 //! Adding a kind of mount: a variant of [`Mount`], its place in `init/mounts.rs` (namespaces) and in
 //! `init/emulate.rs` (chroot), a row in the integration tests for both.
@@ -20,6 +20,7 @@ mod run;
 mod rung;
 mod seccomp;
 mod sys;
+mod userns;
 mod wire;
 
 pub use cancel::Cancel;
@@ -28,4 +29,5 @@ pub use init::init_main_if_called;
 pub use job::{ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User};
 pub use names::{host_resolv_conf, hosts_file};
 pub use run::{Exit, Init, Stream, run, shield};
-pub use rung::{Rung, RungReport, probe, probe_overlay, probe_with, strongest};
+pub use rung::{Rung, RungReport, probe, probe_in, probe_overlay, probe_with, strongest};
+pub use userns::{Ids, Standing, take as take_standing};

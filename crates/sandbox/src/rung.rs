@@ -17,8 +17,23 @@ pub enum Rung {
     None,
     /// `chroot(2)` by a pod's root: a private root directory, no namespaces.
     Chroot,
+    /// A user namespace with one id, for anybody: namespaces, overlayfs, syscall filter; owners are kept virtually.
+    Userns1,
+    /// A user namespace with the ids of the image's users: subordinate ids, or a pod with a namespace of its own.
+    Userns,
     /// Root of a host, VM or privileged container: namespaces, overlayfs, limits, syscall filter. Linux 5.12 or newer.
     Root,
+}
+
+impl Rung {
+    /// All of them, weakest first.
+    pub const ALL: [Rung; 5] = [Rung::None, Rung::Chroot, Rung::Userns1, Rung::Userns, Rung::Root];
+
+    /// Whether a command's root is joined from layers by overlayfs.
+    #[must_use]
+    pub fn has_overlay(self) -> bool {
+        matches!(self, Rung::Userns1 | Rung::Userns | Rung::Root)
+    }
 }
 
 impl fmt::Display for Rung {
@@ -26,6 +41,8 @@ impl fmt::Display for Rung {
         f.write_str(match self {
             Rung::None => "none",
             Rung::Chroot => "chroot",
+            Rung::Userns1 => "userns1",
+            Rung::Userns => "userns",
             Rung::Root => "root",
         })
     }
@@ -38,8 +55,10 @@ impl std::str::FromStr for Rung {
         match name {
             "none" => Ok(Rung::None),
             "chroot" => Ok(Rung::Chroot),
+            "userns1" => Ok(Rung::Userns1),
+            "userns" => Ok(Rung::Userns),
             "root" => Ok(Rung::Root),
-            other => Err(format!("no isolation is called `{other}`: use none, chroot or root")),
+            other => Err(format!("no isolation is called `{other}`: use none, chroot, userns1, userns or root")),
         }
     }
 }
@@ -64,12 +83,22 @@ pub fn probe() -> Vec<RungReport> {
 /// Tries every rung in a process of its own and says what happened, weakest rung first.
 #[must_use]
 pub fn probe_with(init: &Init) -> Vec<RungReport> {
+    reports(init, None)
+}
+
+/// The same with changes of overlays in `scratch`, a directory that is left as it was.
+#[must_use]
+pub fn probe_in(scratch: &Path, init: &Init) -> Vec<RungReport> {
+    reports(init, Some(scratch))
+}
+
+fn reports(init: &Init, scratch: Option<&Path>) -> Vec<RungReport> {
     let mut reports = vec![RungReport {
         rung: Rung::None,
         available: true,
         why: "no command can run; images without RUN can be built".to_owned(),
     }];
-    match ask(init, &Order::Probe) {
+    match ask(init, &Order::Probe(scratch.map(Path::to_owned))) {
         Ok(Report::Rungs(found)) => reports.extend(found),
         Ok(other) => reports.extend(unavailable(&format!("unexpected answer {other:?}"))),
         Err(error) => reports.extend(unavailable(&error.to_string())),
@@ -77,8 +106,9 @@ pub fn probe_with(init: &Init) -> Vec<RungReport> {
     reports
 }
 
-fn unavailable(why: &str) -> [RungReport; 2] {
-    [Rung::Chroot, Rung::Root].map(|rung| RungReport { rung, available: false, why: why.to_owned() })
+fn unavailable(why: &str) -> Vec<RungReport> {
+    let report = |rung: &Rung| RungReport { rung: *rung, available: false, why: why.to_owned() };
+    Rung::ALL[1..].iter().map(report).collect()
 }
 
 /// The strongest rung that works; [`Rung::None`] when nothing else does.
@@ -116,7 +146,7 @@ mod tests {
 
     #[test]
     fn names_go_both_ways() {
-        for rung in [Rung::None, Rung::Chroot, Rung::Root] {
+        for rung in Rung::ALL {
             assert_eq!(rung.to_string().parse(), Ok(rung));
         }
         assert!("userns9".parse::<Rung>().is_err());

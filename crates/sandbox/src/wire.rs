@@ -28,8 +28,8 @@ pub enum Order {
         /// The `cgroup.procs` files to enter first.
         cgroups: Vec<PathBuf>,
     },
-    /// Find out which rungs work here.
-    Probe,
+    /// Find out which rungs work here, if a directory is given also with the changes of an overlay in it.
+    Probe(Option<PathBuf>),
     /// Find out whether overlayfs works with its changes in this directory.
     ProbeOverlay(PathBuf),
 }
@@ -39,7 +39,7 @@ impl Order {
     /// itself before anything else.
     pub fn stage(&self) -> &'static str {
         match self {
-            Order::Run { rung: Rung::Root, .. } => seal::PLAIN,
+            Order::Run { rung: Rung::Root | Rung::Userns | Rung::Userns1, .. } => seal::PLAIN,
             _ => seal::SEALED,
         }
     }

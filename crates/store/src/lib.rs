@@ -10,6 +10,7 @@
 //! [`remove`] deleting trees, and only our own
 //!
 //! [`unpack`] layer → directory    [`scan`] a directory's state    [`changes`] directory → layer
+//! [`Form`] how unpacked files are kept by who may do less than root
 //! [`lower`] what lies below a layer    [`reader`] the bytes of a file of an image
 //!
 //! Adding a kind of thing: a variant of [`Kind`], its directory in `store::LAYOUT`, its listing in [`usage`] and,
@@ -40,6 +41,7 @@ mod beneath;
 mod capability;
 #[cfg(test)]
 mod fixture;
+mod form;
 mod reach;
 mod record;
 mod stat;
@@ -48,6 +50,7 @@ mod temp;
 pub use blob::BlobWriter;
 pub use cache::CacheEntry;
 pub use error::{ErrorKind, StoreError};
+pub use form::{Form, MapId};
 pub use fsck::{FsckReport, Problem};
 pub use layer::{LayerRecord, TarWriter};
 pub use lease::Lease;

@@ -63,7 +63,7 @@ impl Store {
     /// When it cannot be made or locked, or waiting was cancelled.
     pub fn cache_mount(&self, request: &MountRequest<'_>) -> Result<CacheMount> {
         self.writable("prepare a cache mount")?;
-        let name = file_name(request.id);
+        let name = format!("{}{}", file_name(request.id), self.form().suffix());
         match request.sharing {
             Sharing::Shared => loop {
                 let guard = lock::wait(&self.mount_lock(&name), request.id, false, request.cancelled)?;

@@ -267,9 +267,9 @@ impl Store {
                 None => return Ok(false),
             },
             (Kind::Layer, Some(diff_id)) => self.forget_layer(diff_id).map_err(failed)?,
-            (Kind::Snapshot | Kind::Tar, Some(diff_id)) => {
+            (Kind::Snapshot | Kind::Tar, Some(_)) => {
                 take()?;
-                self.unmark(thing.kind, diff_id);
+                self.unmark(thing.kind, &thing.path);
             }
             _ => take()?,
         }

@@ -1,4 +1,4 @@
-//! Layers as directories: `kiln/snapshots/<diff>/fs`.
+//! Layers as directories: `kiln/snapshots/<diff>/fs`, with the form they are kept in at the end of the name ([`Form`](crate::Form)).
 //!
 //! A layer is unpacked (or made by a `RUN`) in a draft and renamed into place. Waiting for ten thousand small files to
 //! reach the disk would cost more than unpacking them, so nobody waits: until [`Store::settle`], a mark names the boot
@@ -92,7 +92,13 @@ impl Store {
     }
 
     fn mark_path(&self, kind: Kind, diff_id: &Digest) -> PathBuf {
-        self.own("pending").join(format!("{kind}-{}", diff_id.hex()))
+        self.mark_of(kind, &self.place(kind, diff_id))
+    }
+
+    /// The mark of the thing at `path`.
+    fn mark_of(&self, kind: Kind, path: &Path) -> PathBuf {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.own("pending").join(format!("{kind}-{name}"))
     }
 
     /// Whether the kernel says which boot this is. Where it does not, things are flushed before they get their name.
@@ -109,8 +115,8 @@ impl Store {
         }
     }
 
-    pub(crate) fn unmark(&self, kind: Kind, diff_id: &Digest) {
-        let _ = fs::remove_file(self.mark_path(kind, diff_id));
+    pub(crate) fn unmark(&self, kind: Kind, path: &Path) {
+        let _ = fs::remove_file(self.mark_of(kind, path));
     }
 
     /// Whether a thing was made in an earlier boot and never known to be on the disk.
@@ -128,7 +134,7 @@ impl Store {
             let _gate = Gate::exclusive(self.dir())?;
             if self.is_torn(kind, diff_id) {
                 fs::rename(path, trash.path().join("torn")).or_else(ignore_missing)?;
-                self.unmark(kind, diff_id);
+                self.unmark(kind, path);
             }
             Ok(())
         };

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kiln_oci::Digest;
 
 use crate::error::at;
+use crate::form::Form;
 use crate::lease::LeaseState;
 use crate::lock;
 use crate::{Result, StoreError, temp};
@@ -137,6 +138,7 @@ pub struct Store {
 
 pub(crate) struct Inner {
     root: PathBuf,
+    form: Form,
     writable: bool,
     boot: Option<String>,
     serial: AtomicU64,
@@ -184,6 +186,15 @@ impl Store {
     /// # Errors
     /// When the directory holds something else, was made by a newer Kiln, is damaged, or cannot be made.
     pub fn open(dir: impl AsRef<Path>) -> Result<Store> {
+        Store::open_as(dir, Form::Real)
+    }
+
+    /// The same for a process that keeps unpacked files in another form. What is kept in other forms is not seen, but
+    /// measured and pruned.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_as(dir: impl AsRef<Path>, form: Form) -> Result<Store> {
         let root = std::path::absolute(dir.as_ref())
             .map_err(at(dir.as_ref(), |path, source| StoreError::Open { path, source }))?;
         if !has_version(&root)? {
@@ -196,6 +207,7 @@ impl Store {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned());
         let inner = Inner {
             root,
+            form,
             writable,
             boot,
             serial: AtomicU64::new(0),
@@ -209,6 +221,11 @@ impl Store {
     /// The directory, absolute.
     pub fn dir(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// How unpacked files are kept.
+    pub fn form(&self) -> &Form {
+        &self.inner.form
     }
 
     /// Whether nothing can be written here.
@@ -251,7 +268,7 @@ impl Store {
     pub(crate) fn place(&self, kind: Kind, digest: &Digest) -> PathBuf {
         match kind {
             Kind::Blob => self.blob_path(digest),
-            Kind::Snapshot => self.own("snapshots").join(digest.hex()),
+            Kind::Snapshot => self.own("snapshots").join(format!("{}{}", digest.hex(), self.form().suffix())),
             Kind::Tar => self.own("tars").join(digest.hex()),
             Kind::Index => self.own("index").join(digest.hex()),
             Kind::Layer => self.own("diffs").join(digest.hex()),

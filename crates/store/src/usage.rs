@@ -165,7 +165,12 @@ pub(crate) fn inventory(store: &Store) -> Result<Vec<Thing>> {
     for (kind, dir) in
         [(Kind::Snapshot, "snapshots"), (Kind::Tar, "tars"), (Kind::Index, "index"), (Kind::Layer, "diffs")]
     {
-        let layer = |name: &str| named("sha256", name).or_else(|| named("sha512", name));
+        let layer = |name: &str| {
+            // An unpacked layer may have the form it is kept in at the end of its name.
+            let hex = if kind == Kind::Snapshot { name.split('-').next().unwrap_or(name) } else { name };
+            let (id, digest) = named("sha256", hex).or_else(|| named("sha512", hex))?;
+            Some((format!("{id}{}", &name[hex.len()..]), digest))
+        };
         push(kind, &store.own(dir), &layer, &mut things)?;
     }
     let cache = store.own("cache");

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::command::{Output, run};
 use crate::filter::Filters;
+use crate::plain::{Ids, PlainUser};
 
 /// A temporary directory holding `context/`, `home/`, `store/` and `out/`; removed when dropped.
 ///
@@ -23,6 +24,7 @@ pub struct TestContext {
     env: Vec<(String, String)>,
     filters: Filters,
     timeout: Duration,
+    user: Option<PlainUser>,
 }
 
 impl Default for TestContext {
@@ -42,7 +44,7 @@ impl TestContext {
             fs::create_dir(root.path().join(dir)).expect("make the test's directories");
         }
         let filters = Filters::standard().path(root.path(), "[TMP]");
-        TestContext { root, kiln: None, env: Vec::new(), filters, timeout: Duration::from_secs(300) }
+        TestContext { root, kiln: None, env: Vec::new(), filters, timeout: Duration::from_secs(300), user: None }
     }
 
     /// A context whose [`TestContext::kiln`] runs this binary: `env!("CARGO_BIN_EXE_kiln")` in the tests of the
@@ -100,6 +102,16 @@ impl TestContext {
         self
     }
 
+    /// Runs `kiln` as a user without rights, who owns everything in the context's directories.
+    ///
+    /// # Panics
+    /// If the user's files cannot be written.
+    #[must_use]
+    pub fn as_plain_user(mut self, ids: Ids) -> TestContext {
+        self.user = Some(PlainUser::new(self.root.path(), ids));
+        self
+    }
+
     /// How long one command may take before it is killed and the test fails; 300 s otherwise.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> TestContext {
@@ -151,7 +163,10 @@ impl TestContext {
     /// As [`TestContext::kiln`].
     pub fn kiln_with_input(&self, args: &[&str], input: &[u8]) -> Output {
         let binary = self.kiln.as_ref().expect("TestContext::with_kiln(env!(\"CARGO_BIN_EXE_kiln\"))");
-        let mut command = std::process::Command::new(binary);
+        let mut command = match &self.user {
+            Some(user) => user.command(binary),
+            None => std::process::Command::new(binary),
+        };
         command.args(args).current_dir(self.context()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.home()).env("KILN_STORE", self.store()).env("TMPDIR", self.root.path());

@@ -6,6 +6,7 @@
 //! [`context`] a directory to build from     [`command`] running `kiln` and other tools
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
+//! [`plain`] a user without rights
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -15,6 +16,7 @@ pub mod command;
 pub mod context;
 pub mod filter;
 pub mod layout;
+pub mod plain;
 pub mod registry;
 pub mod rootfs;
 mod tls;
@@ -24,5 +26,6 @@ pub use command::Output;
 pub use context::TestContext;
 pub use filter::Filters;
 pub use layout::Layout;
+pub use plain::Ids;
 pub use registry::{Auth, Registry};
 pub use rootfs::{Rootfs, busybox_layer};

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_oci::{Entry, EntryKind, name};
+use kiln_oci::{Entry, EntryKind, Meta, name};
 use kiln_plan::facts::Select;
 use kiln_plan::step::{Origin, RunMount, RunOp, Sharing};
-use kiln_sandbox::{Mount, OsBytes, Rung};
+use kiln_sandbox::{Mount, OsBytes};
 use kiln_store::mount::MountRequest;
 use kiln_store::unpack::{self, Links, Options};
 use kiln_store::{CacheMount, SnapshotDraft};
@@ -85,7 +84,7 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
     match mount {
         RunMount::Bind { origin, source, target, readonly } => {
             let mount = match origin {
-                Some(Origin::Step(id)) if work.session.rung()? == Rung::Root => {
+                Some(Origin::Step(id)) if work.session.rung()?.has_overlay() => {
                     layers(work, *id, source, target, *readonly, prepared)?
                 }
                 _ => files(work, origin.as_ref(), source, target, *readonly, prepared)?,
@@ -171,6 +170,7 @@ fn files(
     prepared: &mut Prepared,
 ) -> Result<Mount> {
     let draft = work.session.store.begin_snapshot()?;
+    dress(work, draft.fs(), Meta::mode(0o755))?;
     let mut subpath = PathBuf::new();
     if let Some(origin) = origin {
         let tree = work.source(origin)?;
@@ -214,14 +214,19 @@ fn copy_tree(work: &Work<'_>, tree: &dyn Source, source: &str, dir: &Path) -> Re
         Ok(tree.open(from, stat).map_err(io::Error::other)?)
     };
     let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
-    let options = Options { links: Links::Keep, ..Options::merged() };
+    let options = Options { links: Links::Keep, ..Options::merged().kept_as(work.session.store.form()) };
     let list: Vec<Entry> = entries.iter().map(|(e, _, _)| e.clone()).collect();
     unpack::unpack_entries(list, open, &handle, &options).map_err(|e| work.failed_by(&e))?;
     if is_dir {
-        let mode = std::fs::Permissions::from_mode(pick.stat.meta.mode);
-        std::fs::set_permissions(dir, mode).map_err(EngineError::file("set the mode of", dir))?;
+        dress(work, dir, Meta::mode(pick.stat.meta.mode))?;
     }
     Ok(is_dir)
+}
+
+/// Owner and mode of a directory that commands see.
+fn dress(work: &Work<'_>, dir: &Path, meta: Meta) -> Result<()> {
+    let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
+    unpack::dress(handle, &meta, work.session.store.form()).map_err(|e| work.failed_by(&e))
 }
 
 fn kind_of(kind: &Kind) -> Option<EntryKind> {
@@ -248,6 +253,6 @@ fn fill_cache(
         copy_tree(work, &*tree, source, dir).map_err(io::Error::other)?;
     }
     let (mode, uid, gid) = owner;
-    chown(dir, Some(uid), Some(gid))?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode))
+    let meta = Meta { uid, gid, ..Meta::mode(mode) };
+    dress(work, dir, meta).map_err(io::Error::other)
 }

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::iter;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 
 use kiln_oci::Entry;
@@ -42,14 +41,14 @@ pub struct PrivateRoot {
 /// Runs the command.
 pub fn execute(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     match work.session.rung()? {
-        Rung::Root => on_overlay(work, op),
+        rung if rung.has_overlay() => on_overlay(work, op),
         Rung::Chroot => in_private_root(work, op),
         _ => Err(EngineError::Step {
             title: work.step().title.clone(),
             span: work.step().span,
             message: "RUN cannot be isolated here: no rung that runs commands works, or `none` was asked for"
                 .to_owned(),
-            hint: Some("run kiln as root, or see what is missing: kiln doctor build".to_owned()),
+            hint: Some("see what is missing: kiln doctor build".to_owned()),
         }),
     }
 }
@@ -62,12 +61,14 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     if lowers.is_empty() {
         lowers.push(mounts::empty_dir(&draft)?);
     }
-    like_root(&root, draft.fs())?;
-    make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)))?;
+    let form = work.session.store.form();
+    like_root(work, &root, draft.fs())?;
+    make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)).kept_as(form))?;
     let (upper, work_dir) = (draft.fs().to_path_buf(), draft.work().to_path_buf());
     run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir })?;
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
-    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
+    let owners = changes::Owners::new();
+    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed_by(&e))?;
     let layer = write(work, &mut changes)?;
     drop(changes);
@@ -76,11 +77,9 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
 }
 
 /// The mode, owner and time of the image's root for the directory that stands for it.
-fn like_root(root: &crate::rootfs::Root, dir: &std::path::Path) -> Result<()> {
-    let meta = &root.tree.root().meta;
-    let failed = |e| EngineError::file("set up", dir)(e);
-    chown(dir, Some(meta.uid), Some(meta.gid)).map_err(failed)?;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(meta.mode)).map_err(failed)
+fn like_root(work: &Work<'_>, root: &crate::rootfs::Root, dir: &std::path::Path) -> Result<()> {
+    let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
+    unpack::dress(&handle, &root.tree.root().meta, work.session.store.form()).map_err(|e| work.failed_by(&e))
 }
 
 /// A working directory that is not there is made, owned by root, as every builder does.
@@ -115,9 +114,11 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
         Some(before) => before,
         None => scan::scan(&handle).map_err(|e| work.failed_by(&e))?,
     };
-    make_cwd(work, op, &root, &dir, &Options::merged())?;
+    let form = work.session.store.form();
+    make_cwd(work, op, &root, &dir, &Options::merged().kept_as(form))?;
     run(work, op, &root, Root::Dir(dir))?;
-    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, xattrs: Default::default() };
+    let owners = changes::Owners::new();
+    let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let found = changes::scan_changes(&handle, &before, &root, &options);
     let (mut changes, after) = found.map_err(|e| work.failed_by(&e))?;
     let layer = write(work, &mut changes)?;
@@ -133,7 +134,7 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
 
 /// A directory with exactly these layers: the one the step before left, with what came since, or a new one.
 fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) -> Result<PrivateRoot> {
-    let options = Options { links: Links::Break, ..Options::merged() };
+    let options = Options { links: Links::Break, ..Options::merged().kept_as(work.session.store.form()) };
     let ids = diff_ids(below);
     for have in (1..=ids.len()).rev() {
         if let Some(mut private) = work.session.take_private_root(&ids[..have]) {
@@ -145,7 +146,7 @@ fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) ->
         }
     }
     let draft = work.session.store.begin_snapshot()?;
-    like_root(root, draft.fs())?;
+    like_root(work, root, draft.fs())?;
     work.session.roots.unpack_into(below, draft.fs(), &options)?;
     Ok(PrivateRoot { draft, scanned: None })
 }
@@ -214,6 +215,7 @@ fn job(
     // Without its own group among the supplementary ones a process could leave it, and with it what is denied to it.
     let others = account.groups.into_iter().filter(|gid| *gid != account.gid);
     job.user = User { uid: account.uid, gid: account.gid, groups: iter::once(account.gid).chain(others).collect() };
+    has_ids(work, &job.user)?;
     job.network = match op.network {
         Network::None => sandbox::Network::None,
         Network::Default | Network::Host => sandbox::Network::Host,
@@ -230,6 +232,23 @@ fn job(
         job.ulimits.push(Ulimit { resource, soft: bound(limit.soft), hard: bound(limit.hard) });
     }
     Ok(job)
+}
+
+/// A user that does not exist where commands run is a mistake with a remedy.
+fn has_ids(work: &Work<'_>, user: &User) -> Result<()> {
+    let standing = work.session.settings.isolation.standing();
+    let groups = user.groups.iter().chain([&user.gid]);
+    let missing = groups.copied().find(|gid| !standing.has_gid(*gid)).map(|gid| ("group", gid));
+    let missing = (!standing.has_uid(user.uid)).then_some(("user", user.uid)).or(missing);
+    let Some((kind, id)) = missing else { return Ok(()) };
+    let hint = "give the user who runs kiln such ids, as root: usermod --add-subuids 100000-165535 --add-subgids \
+                100000-165535 USER (more of them for higher ids)";
+    Err(EngineError::Step {
+        title: work.step().title.clone(),
+        span: work.step().span,
+        message: format!("the {kind} id {id} does not exist on the rung `{}`", standing.rung()),
+        hint: Some(hint.to_owned()),
+    })
 }
 
 fn environment(op: &RunOp, home: &str) -> Vec<(OsBytes, OsBytes)> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
-use kiln_engine::isolation::Isolation;
+use kiln_engine::isolation::{self, Isolation};
 use kiln_engine::output::{self, Artifact};
 use kiln_engine::{Session, Settings, build as engine};
 use kiln_oci::compress::Compression;
@@ -18,7 +18,7 @@ use kiln_oci::{Platform, Reference};
 use kiln_plan::options::{NoCache, Options, Ulimit};
 use kiln_plan::step::Network;
 use kiln_plan::{Outcome, explain};
-use kiln_sandbox::{Init, Limits, Rung};
+use kiln_sandbox::{Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
 use kiln_spec::{ast, dockerfile, size};
@@ -128,7 +128,7 @@ pub struct Args {
     /// Steps that run at once [default: number of cores]
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// How RUN is isolated: auto, root, chroot or none
+    /// How RUN is isolated: auto, root, userns, userns1, chroot or none
     #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION", hide_env_values = true)]
     pub isolation: String,
     /// Compression of new layers: gzip, zstd or none
@@ -155,7 +155,8 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: Args, global: &Global) -> Result<(), CliError> {
+pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
+    let standing = surroundings::take_standing(global, rung(&args)?)?;
     let style = if args.quiet { Style::Quiet } else { global.progress };
     let progress = Progress::start(style, "Building");
     let events = progress.events();
@@ -164,13 +165,13 @@ pub fn run(args: Args, global: &Global) -> Result<(), CliError> {
     let wanted = outputs::parse(&args, &names)?;
     let annotations = Leveled::parse(&args.annotations)?;
     let pull = if args.pull { Pull::Always } else { Pull::Missing };
-    let around = surroundings::open(global, &args.registry, pull, events.clone())?;
+    let around = surroundings::open(global, &args.registry, pull, events.clone(), isolation::form(&standing))?;
     let inputs = Inputs::gather(&args, &around)?;
     let (file, found) = dockerfile::parse(&inputs.dockerfile);
     let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
     report(&found, &inputs.dockerfile, &*events).map_err(in_file)?;
     let epoch = source_date_epoch(&args)?;
-    let session = session(&args, &around, &inputs, epoch)?;
+    let session = session(&args, &around, &inputs, epoch, standing)?;
     let options = options(&args, &inputs, epoch)?;
     if args.plan {
         return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
@@ -406,6 +407,7 @@ fn session(
     around: &surroundings::Surroundings,
     inputs: &Inputs,
     epoch: Option<i64>,
+    standing: Standing,
 ) -> Result<Session, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu_millis = match args.cpus {
@@ -425,7 +427,7 @@ fn session(
         around.events.clone(),
     );
     let settings = Settings {
-        isolation: Isolation::new(rung(args)?, Init::default()),
+        isolation: Isolation::new(rung(args)?, standing, Init::default()),
         jobs: args.jobs.unwrap_or(cores).max(1),
         compression: compression(args)?,
         secrets: inputs.secrets.clone(),

@@ -1,7 +1,7 @@
 //! `kiln doctor`: what works on this machine, and what is missing.
 
 use kiln_engine::isolation::Isolation;
-use kiln_sandbox::{Init, strongest};
+use kiln_sandbox::{Init, Standing, strongest};
 use serde_json::json;
 
 use crate::cli::Global;
@@ -40,7 +40,7 @@ Examples:
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let Subject::Build { json } = args.subject;
     let store = named::store(global)?;
-    let reports = Isolation::new(None, Init::default()).reports(&store.dir().join("kiln/tmp"));
+    let reports = Isolation::new(None, Standing::default(), Init::default()).reports(&store.dir().join("kiln/tmp"));
     let best = strongest(&reports);
     if json {
         let rows: Vec<_> = reports

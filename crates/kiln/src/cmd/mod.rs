@@ -27,11 +27,16 @@ pub mod version;
 
 use crate::cli::{Cli, Verb};
 use crate::error::CliError;
+use crate::surroundings;
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<(), CliError> {
-    let global = &cli.global;
-    match cli.verb {
+    let Cli { mut global, verb } = cli;
+    let global = &mut global;
+    if let Verb::Du(_) | Verb::Prune(_) | Verb::Fsck(_) = verb {
+        surroundings::enter_for_upkeep(global)?;
+    }
+    match verb {
         Verb::Build(args) => build::run(*args, global),
         Verb::Images(args) => images::run(&args, global),
         Verb::Pull(args) => pull::run(&args, global),

@@ -16,7 +16,7 @@ mod stop;
 mod tree;
 mod tricky;
 
-use kiln_testkit::{Layout, Output, TestContext};
+use kiln_testkit::{Ids, Layout, Output, TestContext};
 pub use tree::{Built, open};
 
 /// A context with a busybox image beside it, which Dockerfiles call `busybox`.
@@ -32,8 +32,23 @@ impl Default for Bench {
 }
 
 impl Bench {
+    /// On the rung that `KILN_TEST_RUNG` names, else on the strongest: so the whole suite can run on each.
     pub fn new() -> Bench {
-        Bench::with(TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")))
+        match std::env::var("KILN_TEST_RUNG") {
+            Ok(rung) => Bench::on(&rung),
+            Err(_) => Bench::with(TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"))),
+        }
+    }
+
+    /// On one rung: a name as `--isolation` has it, with `plain-` before it as a user without rights.
+    pub fn on(rung: &str) -> Bench {
+        let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
+        let t = match rung.strip_prefix("plain-") {
+            Some("userns") => t.as_plain_user(Ids::Subordinate),
+            Some(_) => t.as_plain_user(Ids::Own),
+            None => t,
+        };
+        Bench::with(t.env("KILN_ISOLATION", rung.trim_start_matches("plain-")))
     }
 
     pub fn with(t: TestContext) -> Bench {

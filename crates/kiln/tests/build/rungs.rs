@@ -6,13 +6,13 @@ const EPOCH: &str = "1600000000";
 
 /// Layer digests on a rung, in a store of its own.
 fn layers(rung: &str, dockerfile: &str) -> Vec<String> {
-    let b = Bench::new()
+    let b = Bench::on(rung)
         .file("ctx/a", 0o644, "A")
         .file("ctx/sub/b", 0o4755, "B")
         .file("token", 0o600, "t")
         .symlink("ctx/l", "a")
         .env("SOURCE_DATE_EPOCH", EPOCH)
-        .args(&["--rewrite-timestamp", "--secret=id=tok,src=token", &format!("--isolation={rung}")]);
+        .args(&["--rewrite-timestamp", "--secret=id=tok,src=token"]);
     let _ = b.run(dockerfile, &[]).ok();
     open(&b.t.store(), "t").manifest.layers.iter().map(|l| l.digest.to_string()).collect()
 }
@@ -31,12 +31,12 @@ fn without_commands_every_rung_is_equal() {
         "FROM busybox\nCOPY ctx /srv\nWORKDIR /srv/x\nUSER app\nWORKDIR y\nCOPY --chown=app:staff ctx/a /home/\nADD --chmod=700 ctx /z",
         "FROM busybox AS b\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY --from=b /bin/busybox /bin/\nCOPY --link ctx /c",
     ] {
-        equal(&["root", "chroot", "none"], dockerfile);
+        equal(&["root", "userns", "chroot", "none", "plain-userns", "plain-none"], dockerfile);
     }
 }
 
 #[test]
-fn with_commands_root_and_chroot_are_equal() {
+fn with_commands_every_rung_is_equal() {
     for dockerfile in [
         "FROM busybox\nRUN mkdir -p /a/b && echo 1 > /a/b/f && ln /a/b/f /a/g && ln -s f /a/b/l && mkfifo /a/p && chmod 2755 /a && chown 5:6 /a/b/f\n\
          RUN echo 2 >> /a/g\nRUN rm /a/b/l && mv /a/b/f /a/b/h && rm /a/p\nRUN rm -rf /a/b && mkdir /a/b && echo n > /a/b/n\nRUN true\nRUN rm -rf /a",
@@ -47,7 +47,7 @@ fn with_commands_root_and_chroot_are_equal() {
         "FROM busybox AS a\nRUN echo a > /a\nFROM a AS b\nRUN echo b > /b\nFROM a AS c\nRUN echo c > /c && rm /a\nFROM busybox\nCOPY --from=b / /fs-b\nCOPY --from=c /c /c\nRUN cat /c /fs-b/b > /both",
         "FROM busybox\nUSER app\nWORKDIR /home/deep/er\nRUN touch mine && id -u > uid\nUSER 0\nRUN find / -xdev -user 1000 > /owned && dd if=/dev/zero of=/sparse bs=1 count=1 seek=100000 2>/dev/null",
     ] {
-        equal(&["root", "chroot"], dockerfile);
+        equal(&["root", "userns", "chroot", "plain-userns"], dockerfile);
     }
 }
 
@@ -60,14 +60,57 @@ fn without_a_rung_a_command_is_a_clear_error() {
 
 #[test]
 fn the_rung_is_tried_only_for_commands_and_said() {
-    let b = Bench::new();
+    let b = Bench::on("auto");
     let out = b.run("FROM scratch\nLABEL a=b", &["--progress=plain"]).ok();
     assert!(!out.stderr.contains("isolation"), "{out}");
     let out = b.run("FROM busybox\nRUN true", &["--progress=plain"]).ok();
     assert_eq!(out.stderr.matches("[internal] isolation root: ").count(), 1, "{out}");
     let table = b.t.kiln(&["doctor", "build"]).ok();
     let rows: Vec<Vec<&str>> = table.stdout.lines().map(|l| l.split_whitespace().take(2).collect()).collect();
-    assert_eq!(rows, [["root", "taken"], ["chroot", "works"], ["none", "works"]]);
+    assert_eq!(
+        rows,
+        [["root", "taken"], ["userns", "works"], ["userns1", "missing"], ["chroot", "works"], ["none", "works"]]
+    );
     let json = b.t.kiln(&["doctor", "build", "--json"]).ok().json();
-    assert_eq!(json[2]["taken"], true);
+    assert_eq!(json[4]["taken"], true);
+}
+
+#[test]
+fn a_plain_user_builds_and_removes_all_of_it() {
+    let b = Bench::on("plain-userns");
+    let built = b.build(
+        "FROM busybox\nRUN mkdir -p /d/e && touch /d/e/f && chown -R 5:6 /d && chmod 0 /d/e && chmod 1777 /tmp\n\
+         RUN rm -r /d && mkdir /d && id -u > /d/id\nUSER 1234:1234\nRUN cat /proc/self/status > /tmp/status; id -G > /tmp/groups",
+    );
+    assert!(built.read("tmp/status").contains("NoNewPrivs:\t0\nSeccomp:\t2"), "{}", built.read("tmp/status"));
+    assert_eq!((built.read("d/id"), built.read("tmp/groups")), ("0\n".into(), "1234\n".into()));
+    let _ = b.t.kiln(&["rmi", "t"]).ok();
+    let _ = b.t.kiln(&["prune", "--all", "--force"]).ok();
+    for dir in ["snapshots", "tmp"] {
+        assert_eq!(std::fs::read_dir(b.t.store().join("kiln").join(dir)).unwrap().count(), 0, "{dir}");
+    }
+}
+
+#[test]
+fn an_id_outside_the_map_is_an_error_that_names_the_remedy() {
+    let b = Bench::on("plain-userns");
+    let said = b.fails("FROM busybox\nUSER 70000\nRUN true", 1);
+    assert!(
+        said.contains("70000") && said.contains("usermod --add-subuids") && said.contains("Dockerfile:3"),
+        "{said}"
+    );
+    let said = b.fails("FROM busybox\nCOPY --chown=70000 Dockerfile /d\nRUN true", 3);
+    assert!(said.contains("70000") && said.contains("usermod --add-subuids"), "{said}");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let b = Bench::on("plain-userns1");
+    let said = b.run("FROM busybox\nRUN true", &["--isolation=userns"]).exits(3).stderr;
+    assert!(said.contains("/etc/subuid has no line for plain") && said.contains("usermod --add-subuids"), "{said}");
+    let table = b.t.kiln(&["doctor", "build"]).ok().stdout;
+    let row = |rung: &str| table.lines().find(|l| l.split_whitespace().next() == Some(rung)).unwrap().to_owned();
+    assert!(row("root").contains("missing") && row("root").contains("unshare(CLONE_NEWPID"), "{table}");
+    assert!(row("userns").contains("missing") && row("userns").contains("/etc/subuid"), "{table}");
+    assert!(row("chroot").contains("missing") && row("chroot").contains("chroot(2)"), "{table}");
 }

@@ -22,6 +22,8 @@ pub struct Surroundings {
     pub filter: bool,
     /// Whether to die with the inner process: where there is no process namespace to do that.
     pub orphaned_means_dead: bool,
+    /// Whether there is one user id and one group id, which the command has already.
+    pub one_id: bool,
 }
 
 /// Returns only with what went wrong before the command could be looked for.
@@ -46,7 +48,7 @@ fn prepare(job: &Job, surroundings: &Surroundings) -> Result<(), Fault> {
     }
     sys::default_signals();
     sys::close_on_exec_from(3).step(|| "close inherited descriptors".to_owned())?;
-    rights::give_up(job, surroundings.filter)?;
+    rights::give_up(job, surroundings.filter, surroundings.one_id)?;
     rustix::process::umask(Mode::from_raw_mode(job.umask & 0o777));
     if surroundings.orphaned_means_dead {
         // After the change of user, which would reset it.

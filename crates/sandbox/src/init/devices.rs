@@ -92,12 +92,25 @@ fn mount_at(root: &OwnedFd, target: &str, tree: &OwnedFd) -> Result<(), Fault> {
 pub fn mount_system(root: &OwnedFd, job: &Job) -> Result<(), Fault> {
     let closed =
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_at(root, "/proc", &filesystem("proc", &[], &[], closed)?)?;
+    mount_at(root, "/proc", &or_as_here(filesystem("proc", &[], &[], closed), "/proc", closed)?)?;
     let writable = job.security == Security::Insecure;
     let sys_attributes = if writable { closed } else { closed | MountAttrFlags::MOUNT_ATTR_RDONLY };
-    mount_at(root, "/sys", &filesystem("sysfs", &[], &[], sys_attributes)?)?;
+    mount_at(root, "/sys", &or_as_here(filesystem("sysfs", &[], &[], sys_attributes), "/sys", sys_attributes)?)?;
     mount_cgroups(root, sys_attributes);
     mount_devices(root, job.shm_size.unwrap_or(SHM_SIZE), closed)
+}
+
+/// In a user namespace the kernel gives no new `/proc` where parts of the one here are hidden, and no new `/sys` without
+/// a network namespace of its own: then it is the one that is here, with all that hides parts of it.
+fn or_as_here(fresh: Result<OwnedFd, Fault>, path: &str, attributes: MountAttrFlags) -> Result<OwnedFd, Fault> {
+    let Err(fault) = fresh else { return fresh };
+    let here = || {
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let tree = open_tree(CWD, path, clone)?;
+        sys::mount_setattr(&tree, attributes, true)?;
+        Ok::<_, Errno>(tree)
+    };
+    here().map_err(|_| fault)
 }
 
 /// Only where the unified hierarchy is the only one; a command finds its own limits there. Nothing depends on it, so
@@ -124,13 +137,15 @@ fn mount_devices(root: &OwnedFd, shm_size: u64, closed: MountAttrFlags) -> Resul
     for name in ["pts", "shm", "mqueue"] {
         mkdirat(&dev, name, Mode::from_raw_mode(0o755)).step(step)?;
     }
+    // The last one is not there in a user namespace with few ids.
     let terminals = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")];
     let no_exec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     mount_at(
         root,
         "/dev/pts",
         &filesystem("devpts", &terminals, &["newinstance"], no_exec)
-            .or_else(|_| filesystem("devpts", &terminals, &[], no_exec))?,
+            .or_else(|_| filesystem("devpts", &terminals, &[], no_exec))
+            .or_else(|_| filesystem("devpts", &terminals[..2], &["newinstance"], no_exec))?,
     )?;
     let size = shm_size.to_string();
     mount_at(root, "/dev/shm", &filesystem("tmpfs", &[("mode", "1777"), ("size", &size)], &[], closed)?)?;

@@ -51,7 +51,8 @@ fn in_chroot(task: &Task, dir: &Path) -> Result<Report, Fault> {
     // Only with this right can a filter be installed that leaves setuid programs working; pods have a filter already.
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
     let filter = task.job.security == Security::Sandbox && held.effective.contains(CapabilitySet::SYS_ADMIN);
-    let surroundings = Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true };
+    let surroundings =
+        Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true, one_id: false };
     run_inner(task, || Ok(surroundings))
 }
 
@@ -129,7 +130,7 @@ const LOOKS: u64 = 220;
 
 /// Kills everything the command left behind. Only direct children are killed, whose ids cannot be taken by others
 /// before we collect them; their children then become ours.
-fn kill_all() -> Result<(), Fault> {
+pub fn kill_all() -> Result<(), Fault> {
     let step = || "kill the processes the command left".to_owned();
     for look in 0..LOOKS {
         if !tree::reap_ended() {

@@ -228,7 +228,7 @@ pub fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
     let mut list = vec![0; length];
     let length = rustix::fs::flistxattr(from, &mut list[..])?;
     for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") {
+        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
             continue;
         }
         let name = OsStr::from_bytes(name);

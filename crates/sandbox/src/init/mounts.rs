@@ -16,7 +16,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmo
 
 use super::devices;
 use super::mountpoints::{self, Kind, Wanted};
-use super::overlay::{Layers, attach, mountpoint_layer, open_place};
+use super::overlay::{Layers, Marks, attach, mountpoint_layer, open_place};
 use super::proxy;
 use crate::job::{Job, Mount, OsBytes, Root, Security};
 use crate::sys;
@@ -167,16 +167,18 @@ impl Scratch {
 }
 
 /// Mounts the root and everything in it, and makes it this process's `/`.
-pub fn enter_root(job: &Job) -> Result<(), Fault> {
+pub fn enter_root(job: &Job, marks: Marks) -> Result<(), Fault> {
     let wanted = wanted(job)?;
     let (mut scratch, root) = match &job.root {
-        Root::Overlay { lowers, upper, work } => overlay_root(&wanted, lowers, upper, work)?,
+        Root::Overlay { lowers, upper, work } => {
+            overlay_root(&wanted, Layers::open(lowers, upper, work, marks)?, upper, work)?
+        }
         Root::Dir(dir) => directory_root(dir)?,
     };
     // Sources are paths of the host: everything is opened before the old root is left.
     devices::mount_system(&root, job)?;
     for mount in &job.mounts {
-        place_mount(&mut scratch, &root, mount)?;
+        place_mount(&mut scratch, &root, mount, marks)?;
     }
     for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
         let tree = scratch.file(content, 0o644, (0, 0))?;
@@ -189,13 +191,12 @@ pub fn enter_root(job: &Job) -> Result<(), Fault> {
     pivot(&root).step(|| "make the image's root this process's root".to_owned())
 }
 
-fn overlay_root(wanted: &[Wanted], lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<(Scratch, OwnedFd), Fault> {
-    let mut layers = Layers::open(lowers, upper, work)?;
+fn overlay_root(wanted: &[Wanted], mut layers: Layers, upper: &Path, work: &Path) -> Result<(Scratch, OwnedFd), Fault> {
     let scratch = Scratch::over(&open_place(upper)?)?;
     let mountpoints = mountpoint_layer(work)?;
     let view = scratch.dir("view")?;
     let look = layers.to_look_at()?;
-    if lowers.is_empty() {
+    if look.is_single() {
         // A read-only overlay needs two layers; with the changes alone these are all there is to see.
         look.only_layer(|upper| {
             let missing = mountpoints::missing(upper, wanted)?;
@@ -236,7 +237,7 @@ fn restrict(tree: &OwnedFd, attributes: MountAttrFlags, target: impl AsRef<Path>
     sys::mount_setattr(tree, attributes, true).step(|| format!("restrict the mount on {}", target.as_ref().display()))
 }
 
-fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount) -> Result<(), Fault> {
+fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount, marks: Marks) -> Result<(), Fault> {
     let hidden = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let (tree, kind) = match mount {
@@ -254,7 +255,7 @@ fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount) -> Result<(
             let step = || format!("mount layers on {}", target.display());
             let name = scratch.next_name();
             let place = scratch.dir(&name)?;
-            Layers::open(lowers, upper, work)?.mount_on(&place)?;
+            Layers::open(lowers, upper, work, marks)?.mount_on(&place)?;
             let top = scratch.reopen(&name).step(step)?;
             let from = open_inside(&top, subpath, OFlags::PATH).step(step)?;
             let kind = kind_of(&from).step(step)?;

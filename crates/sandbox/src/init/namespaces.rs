@@ -1,15 +1,23 @@
-//! The rung `root`: a world of its own made of namespaces.
+//! The rungs with namespaces: a world of its own for the command.
+//!
+//! On `root` it belongs to the machine's user namespace; on `userns` and `userns1` to the one Kiln has entered. There the
+//! kernel may refuse a `/proc` for a process namespace; then the command shares the process namespace of Kiln, and what
+//! it leaves is killed as on the rung `chroot`.
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{getpid, set_child_subreaper};
 use rustix::thread::UnshareFlags;
 
 use super::command::Surroundings;
+use super::emulate;
 use super::mountpoints::{self, Planted};
 use super::mounts;
-use super::overlay::{clear_work, open_place};
+use super::overlay::{Marks, clear_work, open_place};
+use super::probing;
 use super::supervise::{Task, run_inner};
-use crate::job::{Job, Mount, Network, Root, Security};
+use crate::job::{Mount, Network, Root, Security};
+use crate::rung::Rung;
 use crate::sys;
 use crate::wire::{Fault, Report, Step};
 
@@ -42,12 +50,19 @@ pub fn run(task: &Task) -> Result<Report, Fault> {
 }
 
 fn in_new_world(task: &Task) -> Result<Report, Fault> {
+    if task.rung != Rung::Root && !probing::own_proc() {
+        set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
+        let report = run_inner(task, || prepare(task, Marks::User, true));
+        return emulate::kill_all().and(report);
+    }
+    let marks = if task.rung == Rung::Root { Marks::Trusted } else { Marks::User };
     // Applies to children only: the inner process becomes PID 1 of the new namespace and takes everything with it.
     sys::unshare(UnshareFlags::NEWPID).step(|| "make a process namespace".to_owned())?;
-    run_inner(task, || prepare(task.job))
+    run_inner(task, || prepare(task, marks, false))
 }
 
-fn prepare(job: &Job) -> Result<Surroundings, Fault> {
+fn prepare(task: &Task, marks: Marks, orphaned_means_dead: bool) -> Result<Surroundings, Fault> {
+    let job = task.job;
     let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     if job.network == Network::None {
         flags |= UnshareFlags::NEWNET;
@@ -60,6 +75,7 @@ fn prepare(job: &Job) -> Result<Surroundings, Fault> {
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
         socket.and_then(sys::loopback_up).step(|| "bring the loopback interface up".to_owned())?;
     }
-    mounts::enter_root(job)?;
-    Ok(Surroundings { new_root: None, filter: job.security == Security::Sandbox, orphaned_means_dead: false })
+    mounts::enter_root(job, marks)?;
+    let filter = job.security == Security::Sandbox;
+    Ok(Surroundings { new_root: None, filter, orphaned_means_dead, one_id: task.rung == Rung::Userns1 })
 }

@@ -53,11 +53,31 @@ fn fresh_dir(dir: &Path) -> Result<OwnedFd, Fault> {
     open_place(dir)
 }
 
+/// Under which names overlayfs keeps its notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// `trusted.overlay.`, for root of the machine.
+    Trusted,
+    /// `user.overlay.`, which root of a user namespace can write too.
+    User,
+}
+
+impl Marks {
+    /// What the names begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Marks::Trusted => "trusted.overlay.",
+            Marks::User => "user.overlay.",
+        }
+    }
+}
+
 /// The directories an overlay is made of, open.
 pub struct Layers {
     /// Topmost first.
     lowers: Vec<OwnedFd>,
     changes: Option<Changes>,
+    marks: Marks,
 }
 
 struct Changes {
@@ -73,17 +93,23 @@ pub fn open_place(path: &Path) -> Result<OwnedFd, Fault> {
 
 impl Layers {
     /// Opens layers, topmost first, for a writable overlay.
-    pub fn open(lowers: &[PathBuf], upper: &Path, work: &Path) -> Result<Layers, Fault> {
+    pub fn open(lowers: &[PathBuf], upper: &Path, work: &Path, marks: Marks) -> Result<Layers, Fault> {
         let lowers: Vec<OwnedFd> = lowers.iter().map(|lower| open_place(lower)).collect::<Result<_, _>>()?;
         let changes = Changes { upper: open_place(upper)?, work: fresh_dir(&work.join(OWN_WORK))? };
-        Ok(Layers { lowers, changes: Some(changes) })
+        Ok(Layers { lowers, changes: Some(changes), marks })
     }
 
     /// The same layers to look at, the changes so far on top: made before anything is mounted writable.
     pub fn to_look_at(&self) -> Result<Layers, Fault> {
         let upper = self.changes.as_ref().map(|changes| &changes.upper);
         let lowers = upper.into_iter().chain(&self.lowers).map(OwnedFd::try_clone).collect::<Result<_, _>>();
-        Ok(Layers { lowers: lowers.step(|| "duplicate layer handles".to_owned())?, changes: None })
+        let lowers = lowers.step(|| "duplicate layer handles".to_owned())?;
+        Ok(Layers { lowers, changes: None, marks: self.marks })
+    }
+
+    /// Whether there is one layer only.
+    pub fn is_single(&self) -> bool {
+        self.lowers.len() == 1
     }
 
     /// Gives the topmost layer to `look`, for when there is only that one.
@@ -119,15 +145,20 @@ impl Layers {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(early)?;
         let failed = |errno| (errno, Stage::Mount, kernel_words(&context));
         let _ = fsconfig_set_string(&context, "source", "overlay");
+        if self.marks == Marks::User {
+            fsconfig_set_flag(&context, "userxattr").map_err(failed)?;
+        }
         for lower in &self.lowers {
             fsconfig_set_string(&context, "lowerdir+", path_of(lower)).map_err(early)?;
         }
         if let Some(changes) = &self.changes {
             fsconfig_set_string(&context, "upperdir", path_of(&changes.upper)).map_err(failed)?;
             fsconfig_set_string(&context, "workdir", path_of(&changes.work)).map_err(failed)?;
-            for (key, value) in OPTIONS {
+            // With `userxattr` the kernel takes no such option, and does as if they were given.
+            let options: &[_] = if self.marks == Marks::Trusted { &OPTIONS } else { &OPTIONS[2..] };
+            for (key, value) in options {
                 // An option the kernel was built without is off already.
-                let _ = fsconfig_set_string(&context, key, value);
+                let _ = fsconfig_set_string(&context, *key, *value);
             }
             // Skips syncing: a crash loses the step anyway, and its result is synced when it is stored.
             let _ = fsconfig_set_flag(&context, "volatile");
@@ -141,6 +172,9 @@ impl Layers {
         let number = |fd: &OwnedFd| fd.as_raw_fd().to_string();
         let lowers: Vec<String> = self.lowers.iter().map(number).collect();
         let mut text = format!("lowerdir={}", lowers.join(":"));
+        if self.marks == Marks::User {
+            text += ",userxattr";
+        }
         if let Some(changes) = &self.changes {
             text += &format!(",upperdir={},workdir={}", number(&changes.upper), number(&changes.work));
         }
@@ -217,7 +251,8 @@ mod tests {
         }
         let merged = dir.path().join("merged");
         with_own_mounts(|| {
-            let layers = Layers::open(&lowers, &dir.path().join("upper"), &dir.path().join("work")).unwrap();
+            let layers =
+                Layers::open(&lowers, &dir.path().join("upper"), &dir.path().join("work"), Marks::Trusted).unwrap();
             let view = layers.to_look_at().unwrap();
             for layers in [layers, view] {
                 layers.mount_by_text(&open_place(&merged).unwrap()).unwrap();

@@ -8,47 +8,83 @@ use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use super::devices;
-use super::overlay::{Layers, open_place};
+use super::overlay::{Layers, Marks, open_place};
 use crate::rung::{Rung, RungReport};
 use crate::sys;
+use crate::userns::{self, Ids, Standing};
 use crate::wire::{self, Fault, Report, Step};
 
-/// Tries each rung in a copy of this process.
-pub fn rungs() -> Vec<RungReport> {
+/// Tries each rung in a copy of this process; those with overlayfs also mount one with its changes in `scratch`.
+pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
     let report = |rung, result: Result<(), Fault>, gives: &str| match result {
         Ok(()) => RungReport { rung, available: true, why: gives.to_owned() },
         Err(fault) => RungReport { rung, available: false, why: format!("{}: {}", fault.step, fault.cause) },
     };
+    let overlay = |marks| scratch.map_or(Ok(()), |dir| overlay(dir, marks));
+    let in_namespace = |rung| {
+        in_copy(|| {
+            stand(rung)?;
+            namespaces_inside()?;
+            overlay(Marks::User)
+        })
+    };
     vec![
         report(Rung::Chroot, in_copy(try_chroot), &chroot_gives()),
-        report(
-            Rung::Root,
-            in_copy(try_namespaces),
-            "mount, process, IPC, host name and network namespaces, overlayfs, a syscall filter",
-        ),
+        report(Rung::Userns1, Err(Fault::new("keep owners virtually", "this version cannot yet")), USERNS1_GIVES),
+        report(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
+        report(Rung::Root, in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted)), ROOT_GIVES),
     ]
 }
 
-/// Whether an overlay can be mounted with its changes in `dir`.
-pub fn overlay(dir: &Path) -> Result<(), Fault> {
+const USERNS1_GIVES: &str = "a user namespace with one id, in which owners are kept virtually; mount, IPC and host name \
+                             namespaces, overlayfs, a syscall filter";
+const USERNS_GIVES: &str = "a user namespace with the ids of the image's users; mount, IPC and host name namespaces, \
+                            overlayfs, a syscall filter";
+const ROOT_GIVES: &str = "mount, process, IPC, host name and network namespaces, overlayfs, a syscall filter";
+
+/// Enters the user namespace that the rung needs, unless this process is root of such a one already.
+pub fn stand(rung: Rung) -> Result<(), Fault> {
+    let here = userns::standing();
+    match rung {
+        Rung::Userns => {
+            if !matches!(here, Standing::Many(_)) {
+                userns::enter(Ids::Many)?;
+            }
+            userns::become_root()
+        }
+        Rung::Userns1 if here != Standing::One => userns::enter(Ids::One).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an overlay can be mounted with its changes in `dir`, and whether it notes all of them.
+pub fn overlay(dir: &Path, marks: Marks) -> Result<(), Fault> {
     let name = format!(".kiln-probe-{}", std::process::id());
     let top = dir.join(name);
+    let failed = || format!("overlayfs in {}", dir.display());
     let step = || format!("make a directory in {}", dir.display());
     fs::create_dir(&top).step(step)?;
-    let result = ["lower", "upper", "work", "merged"]
+    let result = ["lower", "lower/dir", "upper", "work", "merged"]
         .iter()
         .try_for_each(|name| fs::create_dir(top.join(name)))
         .step(step)
-        .and_then(|()| in_copy(|| try_overlay(&top)));
+        .and_then(|()| in_copy(|| try_overlay(&top, marks)))
+        .map_err(|fault| Fault::new(format!("{}: {}", failed(), fault.step), fault.cause));
     let removed = fs::remove_dir_all(&top).step(|| format!("remove {}", top.display()));
     result.and(removed)
 }
 
-fn try_overlay(top: &Path) -> Result<(), Fault> {
+fn try_overlay(top: &Path, marks: Marks) -> Result<(), Fault> {
     own_mounts()?;
-    Layers::open(&[top.join("lower")], &top.join("upper"), &top.join("work"))?
+    Layers::open(&[top.join("lower")], &top.join("upper"), &top.join("work"), marks)?
         .mount_on(&open_place(&top.join("merged"))?)?;
-    fs::write(top.join("merged/file"), "x").step(|| "write through the overlay".to_owned())
+    fs::write(top.join("merged/file"), "x").step(|| "write through the overlay".to_owned())?;
+    // A directory made again in place of one below: what hides that one is an attribute.
+    let dir = top.join("merged/dir");
+    fs::remove_dir(&dir).and_then(|()| fs::create_dir(&dir)).step(|| "replace a directory".to_owned())?;
+    let mut value = [0; 8];
+    let noted = rustix::fs::getxattr(top.join("upper/dir"), format!("{}opaque", marks.prefix()), &mut value[..]);
+    noted.map(drop).step(|| format!("find the mark `{}opaque`", marks.prefix()))
 }
 
 fn own_mounts() -> Result<(), Fault> {
@@ -87,6 +123,11 @@ fn chroot_gives() -> String {
 }
 
 fn try_namespaces() -> Result<(), Fault> {
+    let here = userns::standing();
+    if here != Standing::Outside {
+        let which = here.rung();
+        return Err(Fault::new("be root of the machine", format!("Kiln is in a user namespace: see `{which}`")));
+    }
     let rest = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     sys::unshare(rest).step(|| "unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)".to_owned())?;
     own_mounts()?;
@@ -97,8 +138,44 @@ fn try_namespaces() -> Result<(), Fault> {
     in_copy(|| devices::filesystem("proc", &[], &[], MountAttrFlags::empty()).map(drop))
 }
 
+/// What a command is given in a user namespace; for a process that is root of one.
+pub fn namespaces_inside() -> Result<(), Fault> {
+    let rest = UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    sys::unshare(rest)
+        .step(|| "unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)".to_owned())
+        .and_then(|()| own_mounts())
+        .map_err(explained)?;
+    let tmpfs = devices::filesystem("tmpfs", &[], &[], MountAttrFlags::empty()).map_err(explained)?;
+    sys::mount_setattr(&tmpfs, MountAttrFlags::MOUNT_ATTR_RDONLY, false).step(|| "mount_setattr(2)".to_owned())?;
+    let root = open_place(Path::new("/"))?;
+    super::mounts::open_inside(&root, Path::new("/"), rustix::fs::OFlags::PATH)
+        .map(drop)
+        .step(|| "openat2(2)".to_owned())
+}
+
+/// A namespace that can be entered and gives nothing is one that a security module has emptied.
+fn explained(fault: Fault) -> Fault {
+    match userns::setting() {
+        Some(setting) => Fault { cause: format!("{}: {setting}", fault.cause), ..fault },
+        None => fault,
+    }
+}
+
+/// Whether a process namespace can have its own `/proc`, which the kernel refuses where parts of the one here are
+/// hidden.
+pub fn own_proc() -> bool {
+    let tried = in_copy(|| {
+        sys::unshare(UnshareFlags::NEWPID).step(|| "unshare(CLONE_NEWPID)".to_owned())?;
+        in_copy(|| {
+            own_mounts()?;
+            devices::filesystem("proc", &[], &[], MountAttrFlags::empty()).map(drop)
+        })
+    });
+    tried.is_ok()
+}
+
 /// Runs `work` in a copy of this process and brings its result back.
-fn in_copy(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+pub fn in_copy(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     let step = || "start a process to try with".to_owned();
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(step)?;
     match sys::fork().step(step)? {

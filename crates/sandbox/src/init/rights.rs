@@ -32,7 +32,7 @@ pub const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
 ///
 /// The bounding set shrinks first (that needs `CAP_SETPCAP`), the filter comes next (without no-new-privileges it needs
 /// `CAP_SYS_ADMIN`, and setuid programs such as sudo have to work), then the user changes, and the rest falls away.
-pub fn give_up(job: &Job, filter: bool) -> Result<(), Fault> {
+pub fn give_up(job: &Job, filter: bool, one_id: bool) -> Result<(), Fault> {
     let sandboxed = job.security == Security::Sandbox;
     if sandboxed {
         shrink_bounding_set().step(|| "give up capabilities for good".to_owned())?;
@@ -44,7 +44,7 @@ pub fn give_up(job: &Job, filter: bool) -> Result<(), Fault> {
         })?;
         sys::install_filter(&program).step(|| "install the syscall filter".to_owned())?;
     }
-    change_user(job).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
+    change_user(job, one_id).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
     let kept = if sandboxed { held.permitted & SANDBOX } else { held.permitted };
     // Nothing is inheritable: programs with inheritable file capabilities would otherwise gain them for every user.
@@ -73,10 +73,13 @@ fn shrink_bounding_set() -> Result<(), Errno> {
     Ok(())
 }
 
-fn change_user(job: &Job) -> Result<(), Errno> {
+/// With one id there are no groups to be in, and the kernel lets nobody leave those Kiln is in.
+fn change_user(job: &Job, one_id: bool) -> Result<(), Errno> {
     let groups: Vec<Gid> = job.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(job.user.uid), Gid::from_raw(job.user.gid));
-    set_thread_groups(&groups)?;
+    if !one_id {
+        set_thread_groups(&groups)?;
+    }
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use rustix::thread::UnshareFlags;
 
 use super::INIT_ARGUMENT;
 use crate::sys;
@@ -24,7 +25,7 @@ pub const SEALED: &str = "sealed";
 /// Becomes this program again, sealed. Returns only when neither way works.
 pub fn restart_sealed() {
     let argv = ["kiln", INIT_ARGUMENT, SEALED].map(|argument| CString::new(argument).unwrap_or_default());
-    for way in [read_only_mount, sealed_copy] {
+    for way in [read_only_mount, read_only_mount_of_own, sealed_copy] {
         if let Ok(program) = way() {
             sys::execve_file(program, &argv, &[]);
         }
@@ -36,6 +37,12 @@ fn read_only_mount() -> io::Result<OwnedFd> {
     let tree = open_tree(CWD, "/proc/self/exe", flags)?;
     sys::mount_setattr(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
     Ok(tree)
+}
+
+/// In a user namespace the mounts of the machine are not ours to copy; those of a copy of all mounts are.
+fn read_only_mount_of_own() -> io::Result<OwnedFd> {
+    sys::unshare(UnshareFlags::NEWNS)?;
+    read_only_mount()
 }
 
 fn sealed_copy() -> io::Result<OwnedFd> {

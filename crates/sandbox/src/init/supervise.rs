@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 
 use super::command::Surroundings;
+use super::overlay::Marks;
 use super::{emulate, namespaces, probing, seal, tree};
 use crate::job::Job;
 use crate::rung::Rung;
@@ -32,12 +33,15 @@ pub fn main(stage: &OsStr) -> i32 {
         _ => return DEAF,
     };
     let report = match order {
-        Order::Probe => Report::Rungs(probing::rungs()),
-        Order::ProbeOverlay(dir) => probing::overlay(&dir).map_or_else(Report::Failed, |()| Report::Code(0)),
+        Order::Probe(scratch) => Report::Rungs(probing::rungs(scratch.as_deref())),
+        Order::ProbeOverlay(dir) => {
+            probing::overlay(&dir, Marks::Trusted).map_or_else(Report::Failed, |()| Report::Code(0))
+        }
         Order::Run { rung, job, cgroups } => {
-            let task = Task { job: &job, cgroups: &cgroups, control: &control };
+            let task = Task { job: &job, rung, cgroups: &cgroups, control: &control };
             match rung {
                 Rung::Root => namespaces::run(&task),
+                Rung::Userns | Rung::Userns1 => probing::stand(rung).and_then(|()| namespaces::run(&task)),
                 Rung::Chroot => emulate::run(&task),
                 Rung::None => Ok(Report::Lacks("a place to run commands in".to_owned())),
             }
@@ -72,6 +76,7 @@ fn take_control() -> Result<UnixStream, Errno> {
 /// What the supervisor was told to do, and the socket by which it is told to stop.
 pub struct Task<'a> {
     pub job: &'a Job,
+    pub rung: Rung,
     cgroups: &'a [PathBuf],
     control: &'a UnixStream,
 }

@@ -14,6 +14,7 @@ use super::rule::{Verdict, judge};
 use super::{ChangeOptions, ChangedEntry};
 use crate::beneath::{Beneath, ancestors, shown};
 use crate::capability;
+use crate::form::{self, Form};
 use crate::lower::Lower;
 use crate::stat::{FileKind, Stat};
 
@@ -84,9 +85,18 @@ impl<'a> Collector<'a> {
         let mtime = Mtime::secs(stat.mtime.secs);
         let mut meta = Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime, ..Meta::default() };
         let (major, minor) = stat.rdev;
+        let is_virtual = *self.options.form == Form::Virtual;
         let kind = match stat.kind {
             FileKind::File => {
                 let file = self.tree.read_file(path).map_err(read(path))?;
+                if is_virtual {
+                    (meta.uid, meta.gid) = form::owner_of(&file).map_err(read(path))?;
+                }
+                let node = if *self.options.form == Form::Real { Ok(None) } else { form::node_of(&file) };
+                if let Some((block, major, minor)) = node.map_err(read(path))? {
+                    let kind = if block { EntryKind::Block { major, minor } } else { EntryKind::Char { major, minor } };
+                    return Ok((kind, meta));
+                }
                 if let Some(value) = capability::of(&file).map_err(read(path))? {
                     meta.xattrs.insert(capability::NAME.to_vec(), value);
                 }
@@ -100,9 +110,25 @@ impl<'a> Collector<'a> {
             FileKind::Char => EntryKind::Char { major, minor },
             FileKind::Block => EntryKind::Block { major, minor },
             FileKind::Fifo | FileKind::Socket => EntryKind::Fifo,
-            FileKind::Dir => EntryKind::Dir,
+            FileKind::Dir => {
+                if is_virtual {
+                    let dir = self.tree.read_dir(path).map_err(read(path))?;
+                    (meta.uid, meta.gid) = form::owner_of(&dir).map_err(read(path))?;
+                }
+                EntryKind::Dir
+            }
         };
+        if is_virtual && !matches!(stat.kind, FileKind::File | FileKind::Dir) {
+            (meta.uid, meta.gid) = self.noted_owner(path, &kind);
+        }
         Ok((kind, meta))
+    }
+
+    /// Who owns what can have no attribute.
+    fn noted_owner(&self, path: &[u8], kind: &EntryKind) -> (u32, u32) {
+        let noted = self.options.owners.get(path).copied();
+        let below = || self.lower.get(path).filter(|(was, _)| was == kind).map(|(_, meta)| (meta.uid, meta.gid));
+        noted.or_else(below).unwrap_or((0, 0))
     }
 
     fn bytes_differ(&mut self, path: &[u8]) -> Result<bool, ChangeError> {
@@ -166,7 +192,8 @@ impl<'a> Collector<'a> {
 fn link_names(mut entries: Vec<ChangedEntry>) -> Vec<ChangedEntry> {
     let mut first: HashMap<u64, Vec<u8>> = HashMap::new();
     for changed in &mut entries {
-        let Some(stat) = changed.stat.filter(|stat| stat.nlink > 1 && stat.kind == FileKind::File) else { continue };
+        let is_file = matches!(changed.entry.kind, EntryKind::File { .. });
+        let Some(stat) = changed.stat.filter(|stat| stat.nlink > 1 && is_file) else { continue };
         match first.entry(stat.ino) {
             Slot::Occupied(name) => {
                 changed.entry.kind = EntryKind::Hardlink { target: name.get().clone() };

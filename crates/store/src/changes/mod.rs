@@ -30,21 +30,25 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use kiln_oci::entry::Entry;
 use kiln_oci::name::split;
 
 use crate::beneath::Beneath;
+use crate::form::Form;
 use crate::lower::Lower;
 use crate::scan::{Snapshot, scan};
 use crate::stat::{FileKind, Stat};
-pub use crate::unpack::OverlayXattrs;
 use collect::{Candidates, Collector};
 pub use error::ChangeError;
 pub use ignore::Ignore;
 pub use rule::{Verdict, judge};
 pub use write::write_layer;
+
+/// Virtual owners and groups by path.
+pub type Owners = BTreeMap<Vec<u8>, (u32, u32)>;
 
 /// How to look for changes.
 #[derive(Clone, Copy)]
@@ -53,8 +57,10 @@ pub struct ChangeOptions<'a> {
     pub ignore: &'a Ignore,
     /// Entries newer than this (seconds since the epoch) are dated so: `SOURCE_DATE_EPOCH`.
     pub clamp_mtime: Option<i64>,
-    /// Under which prefix overlayfs put its marks; unused by [`scan_changes`].
-    pub xattrs: OverlayXattrs,
+    /// How the tree keeps owners, devices and overlayfs's marks.
+    pub form: &'a Form,
+    /// With [`Form::Virtual`], who owns links and pipes, by path; the others belong to whom the lower layers say.
+    pub owners: &'a Owners,
 }
 
 /// One entry of the layer to be, and where its bytes are.

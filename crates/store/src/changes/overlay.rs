@@ -7,12 +7,13 @@ use kiln_oci::name::join;
 use rustix::fs::fgetxattr;
 use rustix::io::Errno;
 
+use super::ChangeOptions;
 use super::collect::Candidates;
 use super::error::{ChangeError, read};
-use super::{ChangeOptions, OverlayXattrs};
 use crate::beneath::{Beneath, shown};
 use crate::lower::Lower;
 use crate::stat::{FileKind, Stat};
+use crate::unpack::OverlayXattrs;
 
 /// What a directory of the upper layer says about what is below it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,7 +51,7 @@ pub(super) fn candidates(
     lower: &dyn Lower,
     options: &ChangeOptions<'_>,
 ) -> Result<Candidates, ChangeError> {
-    let marks = match options.xattrs {
+    let marks = match options.form.marks() {
         OverlayXattrs::Trusted => &TRUSTED,
         OverlayXattrs::User => &USER,
     };

@@ -20,10 +20,11 @@ use crate::unpack::{Links, Options, unpack};
 const CLAMP: i64 = THEN + 1000;
 
 static NOTHING: Ignore = Ignore::none();
+static NOBODY: Owners = Owners::new();
 
 /// Everything as it is.
 const OPTIONS: ChangeOptions<'static> =
-    ChangeOptions { ignore: &NOTHING, clamp_mtime: None, xattrs: OverlayXattrs::Trusted };
+    ChangeOptions { ignore: &NOTHING, clamp_mtime: None, form: &Form::Real, owners: &NOBODY };
 
 /// One image that commands can be run on in both ways.
 struct Rungs {
@@ -60,7 +61,7 @@ impl Rungs {
     }
 
     fn both(&self, ignore: &Ignore) -> (Result<Changes, ChangeError>, Result<Changes, ChangeError>) {
-        let options = ChangeOptions { ignore, clamp_mtime: Some(CLAMP), xattrs: OverlayXattrs::Trusted };
+        let options = ChangeOptions { ignore, clamp_mtime: Some(CLAMP), ..OPTIONS };
         let lower = LowerTree { tree: &self.stack.tree, content: &self.stack };
         let overlay = overlay_changes(open(&self.overlay.upper()), &lower, &options);
         let scanned = scan_changes(open(self.root.path()), &self.before, &lower, &options);
@@ -329,7 +330,8 @@ fn marks_of_a_mount_in_a_user_namespace() {
     for name in ["d", "d/e", "x"] {
         set_time(&at(name), THEN);
     }
-    let options = ChangeOptions { xattrs: OverlayXattrs::User, ..OPTIONS };
+    let form = Form::mapped("");
+    let options = ChangeOptions { form: &form, ..OPTIONS };
     let found = overlay_changes(open(upper.path()), &lower, &options).expect("changes");
     insta::assert_snapshot!(text(&found), @"
     one gone

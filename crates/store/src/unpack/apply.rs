@@ -83,7 +83,7 @@ impl<'a> Applier<'a> {
     pub(super) fn new(tree: Beneath, options: &'a Options<'a>) -> Applier<'a> {
         Applier {
             tree,
-            maker: Maker::new(options.owners),
+            maker: Maker::new(options.owners, options.devices),
             options,
             touched: BTreeMap::new(),
             ends: BTreeMap::new(),

@@ -84,6 +84,19 @@ pub enum UnpackError {
         /// Why not.
         source: io::Error,
     },
+    /// The user namespace has no such ids.
+    #[error(
+        "cannot give {path} to {uid}:{gid}: the user namespace has no such ids; give the user more, as root: \
+         usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER"
+    )]
+    NoSuchId {
+        /// The path.
+        path: String,
+        /// The owner.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// The permission bits could not be set.
     #[error("cannot set the mode of {path}: {source}")]
     SetMode {

@@ -14,9 +14,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::Owners;
 use super::error::{UnpackError, at, create, set_mode, set_time};
+use super::{Devices, Owners};
 use crate::beneath::shown;
+use crate::form;
+use crate::stat::{FileKind, Stat};
 
 /// The bytes moved at once.
 const CHUNK: usize = 128 * 1024;
@@ -32,12 +34,13 @@ pub(super) struct Spot<'a> {
 /// Makes things with the owners the caller wants; holds the copy buffer.
 pub(super) struct Maker {
     owners: Owners,
+    devices: Devices,
     buffer: Vec<u8>,
 }
 
 impl Maker {
-    pub(super) fn new(owners: Owners) -> Maker {
-        Maker { owners, buffer: vec![0; CHUNK] }
+    pub(super) fn new(owners: Owners, devices: Devices) -> Maker {
+        Maker { owners, devices, buffer: vec![0; CHUNK] }
     }
 
     /// A new empty file to write; `Ok(None)` when the name is taken.
@@ -56,10 +59,10 @@ impl Maker {
         meta: &Meta,
     ) -> Result<(), UnpackError> {
         self.copy(file, path, size, body)?;
-        self.own(path, meta.uid, meta.gid, |uid, gid| fchown(file, uid, gid))?;
+        self.own_open(file, path, meta)?;
         fchmod(file, Mode::from_raw_mode(meta.mode)).map_err(set_mode(path))?;
         for name in KEPT_XATTRS {
-            if let (Some(value), Owners::Keep) = (meta.xattrs.get(name), self.owners) {
+            if let Some(value) = meta.xattrs.get(name).filter(|_| self.owners != Owners::Ignore) {
                 fsetxattr(file, name, value, XattrFlags::empty()).map_err(set_xattr(path, name))?;
             }
         }
@@ -109,6 +112,9 @@ impl Maker {
         (major, minor): (u32, u32),
         meta: &Meta,
     ) -> Result<bool, UnpackError> {
+        if self.devices == Devices::Virtual && kind != FileType::Fifo {
+            return self.stand_in(spot, kind == FileType::BlockDevice, (major, minor), meta);
+        }
         let made = mknodat(spot.dir, spot.name, kind, Mode::RUSR | Mode::WUSR, makedev(major, minor));
         let made = match made {
             Ok(()) => true,
@@ -126,6 +132,22 @@ impl Maker {
             self.date_at(spot, meta.mtime)?;
         }
         Ok(made)
+    }
+
+    /// A file that stands for a device; `false` when the name is taken.
+    fn stand_in(&self, spot: Spot<'_>, block: bool, numbers: (u32, u32), meta: &Meta) -> Result<bool, UnpackError> {
+        let Some(file) = self.create_file(spot)? else { return Ok(false) };
+        form::set_node(&file, block, numbers).map_err(set_xattr(spot.path, form::NODE))?;
+        self.own_open(&file, spot.path, meta)?;
+        fchmod(&file, Mode::from_raw_mode(meta.mode)).map_err(set_mode(spot.path))?;
+        futimens(&file, &times(meta.mtime)).map_err(set_time(spot.path))?;
+        Ok(true)
+    }
+
+    /// Owner and mode of a directory.
+    pub(super) fn dress(&self, dir: impl AsFd, meta: &Meta) -> Result<(), UnpackError> {
+        self.own_open(&dir, b"", meta)?;
+        fchmod(dir, Mode::from_raw_mode(meta.mode & 0o7777)).map_err(set_mode(b""))
     }
 
     /// overlayfs's mark for a removed name; `false` when the name is taken.
@@ -147,33 +169,43 @@ impl Maker {
     }
 
     pub(super) fn own_at(&self, spot: Spot<'_>, meta: &Meta) -> Result<(), UnpackError> {
-        self.own(spot.path, meta.uid, meta.gid, |uid, gid| {
-            chownat(spot.dir, spot.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-        })
+        if self.owners == Owners::Virtual {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let may_have = Stat::at(spot.dir, spot.name).map_err(create(spot.path))?.kind;
+            return match may_have {
+                FileKind::File | FileKind::Dir => {
+                    let file = openat(spot.dir, spot.name, flags, Mode::empty()).map_err(create(spot.path))?;
+                    self.own_open(file, spot.path, meta)
+                }
+                _ => Ok(()),
+            };
+        }
+        self.own(spot.path, meta, |uid, gid| chownat(spot.dir, spot.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))
     }
 
-    pub(super) fn own_open(&self, dir: impl AsFd, path: &[u8], meta: &Meta) -> Result<(), UnpackError> {
-        self.own(path, meta.uid, meta.gid, |uid, gid| fchown(dir, uid, gid))
+    pub(super) fn own_open(&self, file: impl AsFd, path: &[u8], meta: &Meta) -> Result<(), UnpackError> {
+        self.own(path, meta, |uid, gid| match (self.owners, uid, gid) {
+            (Owners::Virtual, Some(uid), Some(gid)) => form::set_owner(file, uid.as_raw(), gid.as_raw()),
+            (_, uid, gid) => fchown(file, uid, gid),
+        })
     }
 
     fn own(
         &self,
         path: &[u8],
-        uid: u32,
-        gid: u32,
+        meta: &Meta,
         set: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
     ) -> Result<(), UnpackError> {
         if self.owners == Owners::Ignore {
             return Ok(());
         }
+        let (uid, gid) = (meta.uid, meta.gid);
         if uid == u32::MAX || gid == u32::MAX {
             return Err(UnpackError::BadEntry { path: shown(path), why: "4294967295 is not an owner" });
         }
-        set(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(|errno| UnpackError::SetOwner {
-            path: shown(path),
-            uid,
-            gid,
-            source: errno.into(),
+        set(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(|errno| match errno {
+            Errno::INVAL => UnpackError::NoSuchId { path: shown(path), uid, gid },
+            errno => UnpackError::SetOwner { path: shown(path), uid, gid, source: errno.into() },
         })
     }
 

@@ -38,10 +38,12 @@ use kiln_oci::layer::{LayerReader, ReadOptions};
 use kiln_oci::tree::Tree;
 
 use crate::beneath::{Beneath, shown};
+use crate::form::Form;
 use crate::lower::Lower;
 use crate::reader::{Content, entry_kind};
 use apply::Applier;
 pub use error::UnpackError;
+use make::Maker;
 pub use part::break_links;
 
 /// What the target directory is for.
@@ -85,6 +87,8 @@ pub enum Devices {
     /// Make them; failing to is an error.
     #[default]
     Create,
+    /// Make files that stand for them ([`Form`]).
+    Virtual,
     /// Leave them out, counted in [`Unpacked::skipped_devices`].
     Skip,
 }
@@ -95,6 +99,8 @@ pub enum Owners {
     /// Set them.
     #[default]
     Keep,
+    /// Note them in attributes of the files ([`Form::Virtual`]); what cannot have one goes without.
+    Virtual,
     /// Leave everything to the calling user, without capabilities.
     Ignore,
 }
@@ -125,6 +131,16 @@ impl<'a> Options<'a> {
     /// Everything as the layer says, over what is there.
     pub fn merged() -> Options<'a> {
         Options { flavour: Flavour::Merged, ..Options::overlay(None) }
+    }
+
+    /// The same in the form in which a store keeps unpacked files.
+    #[must_use]
+    pub fn kept_as(mut self, form: &Form) -> Options<'a> {
+        if let Flavour::OverlayLower { xattrs, .. } = &mut self.flavour {
+            *xattrs = form.marks();
+        }
+        (self.owners, self.devices) = form.how();
+        self
     }
 }
 
@@ -159,6 +175,14 @@ pub fn unpack(tar: impl Read, target: impl AsFd, options: &Options<'_>) -> Resul
     let skipped_devices = applier.skipped_devices;
     applier.finish()?;
     Ok(Unpacked { index: LayerIndex { entries, tar_size }, skipped_devices })
+}
+
+/// Gives a directory the owner and mode that `meta` says, as `form` keeps them.
+///
+/// # Errors
+/// When one of them cannot be set.
+pub fn dress(dir: impl AsFd, meta: &Meta, form: &Form) -> Result<(), UnpackError> {
+    Maker::new(form.how().0, form.how().1).dress(dir, meta)
 }
 
 /// Fills the directory `target` with what a tree has, hard links included: an image's root file system without

@@ -8,9 +8,9 @@ use kiln_oci::name::{join, split};
 use rustix::fs::{AtFlags, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::Owners;
 use super::error::{UnpackError, create, look};
 use super::make::{Maker, Spot};
+use super::{Devices, Owners};
 use crate::beneath::Beneath;
 use crate::capability;
 use crate::scan::Snapshot;
@@ -26,7 +26,7 @@ use crate::stat::{FileKind, Stat};
 /// A file that cannot be copied, with its path.
 pub fn break_links(root: impl AsFd, snapshot: &Snapshot) -> Result<u64, UnpackError> {
     let mut tree = Beneath::without_mounts(root).map_err(|errno| UnpackError::OpenTarget { source: errno.into() })?;
-    let mut maker = Maker::new(Owners::Keep);
+    let mut maker = Maker::new(Owners::Keep, Devices::Create);
     let mut names: BTreeMap<u64, u32> = BTreeMap::new();
     let mut made = 0;
     for (path, stat) in snapshot.iter().filter(|(_, stat)| stat.kind == FileKind::File && stat.nlink > 1) {
