@@ -110,7 +110,7 @@ impl Bed {
 
     /// Where changes land.
     pub fn changes(&self) -> PathBuf {
-        if self.rung == Rung::Root { self.dir.path().join("upper") } else { self.image() }
+        if self.rung.has_overlay() { self.dir.path().join("upper") } else { self.image() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -119,7 +119,7 @@ impl Bed {
 
     /// The image as a root: joined with an upper directory where the rung can, in place where not.
     pub fn root(&self) -> Root {
-        if self.rung == Rung::Root {
+        if self.rung.has_overlay() {
             Root::Overlay { lowers: vec![self.image()], upper: self.path("upper"), work: self.path("work") }
         } else {
             Root::Dir(self.image())

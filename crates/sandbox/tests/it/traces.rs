@@ -210,7 +210,7 @@ fn helper_that_runs_a_job_until_it_is_killed() {
         )
     };
     let dir = Path::new(&dir);
-    let root = if rung == Rung::Root {
+    let root = if rung.has_overlay() {
         Root::Overlay { lowers: vec![dir.join("image")], upper: dir.join("upper"), work: dir.join("work") }
     } else {
         Root::Dir(dir.join("image"))
