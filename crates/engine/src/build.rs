@@ -56,9 +56,6 @@ pub fn build(file: &Dockerfile, options: &Options, annotations: &Annotations, se
 /// # Errors
 /// A failing step, or a store that cannot be written.
 pub fn run(plan: Plan, facts: &Facts, annotations: &Annotations, session: &Session) -> Result<Built> {
-    for warning in &plan.warnings {
-        session.warn(&warning.message);
-    }
     let reports = schedule::run(&plan, facts, session)?;
     let made = reports.iter().filter_map(|(id, r)| r.layer.clone().map(|l| (*id, l))).collect();
     let layers = schedule::layers_of(&plan, plan.result, &made);

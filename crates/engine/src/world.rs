@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use kiln_plan::facts::{Facts, ImageName, ImageQuery, Question};
-use kiln_plan::{Options, Outcome, Plan};
+use kiln_plan::{Extent, Options, Outcome, Plan, Survey};
 use kiln_spec::ast::{Dockerfile, Op};
 use kiln_spec::diag::did_you_mean;
 
@@ -24,6 +24,7 @@ const AT_ONCE: usize = 16;
 enum Answer {
     Image(Box<kiln_plan::facts::ImageFact>),
     Files(kiln_plan::facts::FilesFact),
+    Excluded(Option<(String, String)>),
     Http(kiln_plan::facts::HttpFact),
     Git(kiln_plan::facts::GitFact),
 }
@@ -41,7 +42,36 @@ pub fn plan(file: &Dockerfile, options: &Options, session: &Session) -> Result<(
             Outcome::Questions(questions) => answer_all(&questions, file, session, &mut facts)?,
         }
     }
-    Err(EngineError::Unsupported("the base images' ONBUILD triggers never come to an end".to_owned()))
+    Err(endless())
+}
+
+/// Looks at a file without building it, answering what is asked on the way. What cannot be answered leaves the survey
+/// incomplete, and is returned beside it.
+pub fn survey(
+    file: &Dockerfile,
+    options: &Options,
+    extent: Extent,
+    session: &Session,
+) -> (Survey, Option<EngineError>) {
+    let mut facts = Facts::default();
+    for _ in 0..MAX_ROUNDS {
+        let survey = kiln_plan::survey(file, options, &facts, extent);
+        if survey.questions.is_empty() {
+            return (survey, None);
+        }
+        let answered =
+            session.check_cancelled().and_then(|()| answer_all(&survey.questions, file, session, &mut facts));
+        if let Err(e) = answered {
+            // What was answered before the failure counts.
+            return (kiln_plan::survey(file, options, &facts, extent), Some(e));
+        }
+    }
+    (kiln_plan::survey(file, options, &facts, extent), Some(endless()))
+}
+
+/// Bases whose triggers bring bases with triggers, for ever.
+fn endless() -> EngineError {
+    EngineError::Unsupported("the base images' ONBUILD triggers never come to an end".to_owned())
 }
 
 /// Answers questions, several at once: most of the time goes into waiting for registries.
@@ -67,6 +97,7 @@ fn answer_all(questions: &[Question], file: &Dockerfile, session: &Session, fact
             match (question, answered) {
                 (Question::Image(q), Ok(Answer::Image(a))) => drop(facts.images.insert(q.clone(), *a)),
                 (Question::Files(q), Ok(Answer::Files(a))) => drop(facts.files.insert(q.clone(), a)),
+                (Question::Excluded(q), Ok(Answer::Excluded(a))) => drop(facts.excluded.insert(q.clone(), a)),
                 (Question::Http(q), Ok(Answer::Http(a))) => drop(facts.http.insert(q.clone(), a)),
                 (Question::Git(q), Ok(Answer::Git(a))) => drop(facts.git.insert(q.clone(), a)),
                 (_, Ok(_)) => {}
@@ -100,6 +131,8 @@ fn placed(error: EngineError, question: &Question, file: &Dockerfile) -> EngineE
 /// Answers one question, telling the user what takes time.
 fn told(question: &Question, id: u64, session: &Session) -> Result<Answer> {
     let title = match question {
+        // Takes no time.
+        Question::Excluded(_) => return answer(question, session),
         Question::Image(q) => match &q.name {
             ImageName::Reference(name) => format!("[internal] load metadata for {name}"),
             ImageName::OciLayout(name) => format!("[internal] load metadata for oci-layout://{name}"),
@@ -123,6 +156,10 @@ fn answer(question: &Question, session: &Session) -> Result<Answer> {
             let source = session.context(&query.context)?;
             let answered = context::answer(&**source, &query.select);
             answered.map(Answer::Files).map_err(|e| EngineError::Context(crate::rootfs::chain_text(&e)))
+        }
+        Question::Excluded(query) => {
+            let source = session.contexts.get(&query.context);
+            Ok(Answer::Excluded(source.and_then(|source| source.excludes(query.path.as_bytes()))))
         }
         Question::Http(query) => http::answer(session, query).map(Answer::Http),
         Question::Git(query) => git::answer(session, query).map(Answer::Git),

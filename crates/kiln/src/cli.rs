@@ -93,6 +93,8 @@ pub enum Verb {
     Login(cmd::login::Args),
     /// Forget the login to a registry
     Logout(cmd::logout::Args),
+    /// Explain what a rule finds and why
+    Explain(cmd::explain::Args),
     /// Say what works on this machine, and what is missing
     Doctor(cmd::doctor::Args),
     /// Show what takes space in the store

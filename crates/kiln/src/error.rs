@@ -46,6 +46,8 @@ pub enum CliError {
         /// The failure.
         error: Box<EngineError>,
     },
+    /// What was looked for was found, and shown: findings of a check.
+    Found,
     /// Anything below the command line.
     Engine(Box<EngineError>),
 }
@@ -72,7 +74,7 @@ impl CliError {
             CliError::Usage { hint, .. } | CliError::Input { hint, .. } | CliError::Environment { hint, .. } => {
                 *hint = Some(text.into());
             }
-            CliError::InFile { .. } | CliError::Engine(_) => {}
+            CliError::InFile { .. } | CliError::Found | CliError::Engine(_) => {}
         }
         self
     }
@@ -81,7 +83,7 @@ impl CliError {
     pub fn code(&self) -> u8 {
         match self {
             CliError::Usage { .. } => USAGE,
-            CliError::Input { .. } => INPUT,
+            CliError::Input { .. } | CliError::Found => INPUT,
             CliError::Environment { .. } => ENVIRONMENT,
             CliError::InFile { error, .. } | CliError::Engine(error) => engine_code(error),
         }
@@ -99,6 +101,7 @@ impl CliError {
             CliError::Usage { message, hint }
             | CliError::Input { message, hint }
             | CliError::Environment { message, hint } => plain(message, hint.as_deref(), color),
+            CliError::Found => String::new(),
             CliError::Engine(error) => plain(&kiln_engine::rootfs::chain_text(&**error), hint(error).as_deref(), color),
             CliError::InFile { source, error } => in_file(source, error, color),
         }

@@ -17,6 +17,8 @@ pub enum Question {
     Image(ImageQuery),
     /// What a selection of files of a context holds.
     Files(Files),
+    /// Whether `.dockerignore` excludes a path.
+    Excluded(ExcludedQuery),
     /// What a URL holds.
     Http(HttpQuery),
     /// What commit a Git reference is.
@@ -105,6 +107,16 @@ pub struct Missing {
     pub similar: Option<String>,
 }
 
+/// Which path of which context. The answer is the rule that excludes it, by the text of the path alone: `file:line` and
+/// the pattern. There is none when rules take back what others exclude, for then only files could tell.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ExcludedQuery {
+    /// Of which context.
+    pub context: ContextId,
+    /// Clean, from the root of the context; empty for the root.
+    pub path: String,
+}
+
 /// 32 bytes of BLAKE3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Key32(pub [u8; 32]);
@@ -152,6 +164,8 @@ pub struct Facts {
     pub images: BTreeMap<ImageQuery, ImageFact>,
     /// Files of contexts.
     pub files: BTreeMap<Files, FilesFact>,
+    /// Paths of contexts, and what excludes them.
+    pub excluded: BTreeMap<ExcludedQuery, Option<(String, String)>>,
     /// URLs.
     pub http: BTreeMap<HttpQuery, HttpFact>,
     /// Git references.

@@ -8,6 +8,7 @@
 //! [`step`] the closed list of things Kiln can do          [`key`] what is hashed, and what is not
 //! [`container`] the planner of container images           [`scope`] variables
 //! [`history`] how BuildKit words what was done            [`explain`] plans for people
+//! [`lint`] rules about what was probably not meant
 //!
 //! Adding a step: a variant in [`step`], its row in the table in [`key`], its effect in `kiln-engine/src/step/`.
 #![forbid(unsafe_code)]
@@ -18,11 +19,12 @@ pub mod facts;
 pub mod git;
 pub mod history;
 pub mod key;
+pub mod lint;
 pub mod options;
 pub mod scope;
 pub mod step;
 
-pub use container::{Outcome, build};
+pub use container::{Extent, Outcome, Survey, build, survey};
 pub use facts::{Facts, Question};
 pub use key::Key;
 pub use options::Options;

@@ -27,6 +27,11 @@ pub const PROXY_ARGS: [&str; 10] = [
 /// Arguments that steer the builder; declaring one does not put it into the environment.
 const BUILDER_ARGS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
+/// Whether an argument steers the builder and is no variable.
+pub fn steers_builder(name: &str) -> bool {
+    BUILDER_ARGS.contains(&name)
+}
+
 /// The variables of one stage, in the order they were set.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {

@@ -14,6 +14,23 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// One per `FROM`, in order.
     pub stages: Vec<Stage>,
+    /// Empty lines inside instructions that are continued: the first one of each.
+    pub empty_continuations: Vec<Span>,
+}
+
+impl Dockerfile {
+    /// The instruction around a place: its whole span. The place itself where there is none.
+    pub fn around(&self, place: Span) -> Span {
+        let within = |span: &Span| span.start <= place.start && place.start <= span.end;
+        let stage = self.stages.partition_point(|stage| stage.span.start <= place.start).checked_sub(1);
+        let (from, instructions) = match stage {
+            None => (None, &self.global_args),
+            Some(at) => (Some(self.stages[at].span), &self.stages[at].instructions),
+        };
+        let after = instructions.partition_point(|instruction| instruction.span.start <= place.start);
+        let found = after.checked_sub(1).map(|at| instructions[at].span).or(from);
+        found.filter(within).unwrap_or(place)
+    }
 }
 
 /// Parser directives.
@@ -44,6 +61,12 @@ pub struct Stage {
     pub name: Option<Word>,
     /// The `FROM` line.
     pub span: Span,
+    /// `FROM`, as typed.
+    pub keyword: Word,
+    /// `AS`, as typed.
+    pub as_keyword: Option<Word>,
+    /// The comments right above it, a line each, without `#`.
+    pub comments: Vec<Word>,
     /// What follows.
     pub instructions: Vec<Instruction>,
 }
@@ -60,6 +83,20 @@ pub struct Instruction {
     /// The instruction on one line, as BuildKit shows it in progress and keeps it in history: continuations joined,
     /// without heredoc bodies.
     pub text: String,
+    /// The comments right above it, a line each, without `#`.
+    pub comments: Vec<Word>,
+}
+
+/// What the comments above something say of `name`: the rest of the line that begins with it.
+pub fn description<'a>(comments: &'a [Word], name: &str) -> Option<&'a str> {
+    comments.iter().find_map(|comment| comment.text.strip_prefix(name)?.strip_prefix(' '))
+}
+
+impl Stage {
+    /// What the comment above the stage says of it; stage names in comments are lowercase.
+    pub fn description(&self) -> Option<&str> {
+        description(&self.comments, &self.name.as_ref()?.text.to_lowercase())
+    }
 }
 
 /// What an instruction does.

@@ -81,6 +81,13 @@ impl Diagnostic {
         }
     }
 
+    /// The same with its code before the message.
+    #[must_use]
+    pub fn named(mut self) -> Diagnostic {
+        self.message = format!("{}: {}", self.code, self.message);
+        self
+    }
+
     /// Whether it is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

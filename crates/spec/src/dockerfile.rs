@@ -8,7 +8,6 @@
 //! [`directive`] `# escape=`                       [`header`] keyword, flags and arguments of one instruction
 //! [`words`] and [`json`] arguments                [`heredoc`] `<<EOF`
 //! [`stage`] FROM   [`pairs`] ARG ENV LABEL   [`run`] [`mount`] RUN   [`files`] COPY ADD   [`health`]   [`plain`] others
-//! [`lint`] rules about the file as a whole
 //!
 //! Adding an instruction: its keyword in [`header::KEYWORDS`], its arm in `instruction`, its flags beside its parser.
 
@@ -20,7 +19,6 @@ mod health;
 mod heredoc;
 mod json;
 mod lines;
-mod lint;
 mod mount;
 mod pairs;
 mod plain;

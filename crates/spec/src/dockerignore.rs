@@ -114,6 +114,11 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether some rule takes back what others exclude (`!`).
+    pub fn has_exceptions(&self) -> bool {
+        self.has_exceptions
+    }
+
     /// Whether `path`, relative and with `/` between its parts, is excluded. In a walk, [`Ignore::enter`] and
     /// [`Ignore::matches_in`] are faster.
     pub fn matches(&self, path: impl AsRef<[u8]>) -> bool {
@@ -123,6 +128,12 @@ impl Ignore {
     /// The line of the rule that excludes `path`, from 1; `None` when it is not excluded.
     pub fn matched_by(&self, path: impl AsRef<[u8]>) -> Option<usize> {
         self.decide(path.as_ref()).filter(|rule| !rule.exception).map(|rule| rule.line)
+    }
+
+    /// The line of a rule that excludes everything, whatever it is called: `*`, `**`, `**/*`.
+    pub fn matches_all(&self) -> Option<usize> {
+        let all = |rule: &&Rule| !rule.exception && matches!(&*rule.text, "*" | "**" | "**/*");
+        self.rules.iter().find(all).map(|rule| rule.line)
     }
 
     /// What a line says, for messages; `None` when no rule stands there.

@@ -291,6 +291,19 @@ impl Source for DirSource {
         Ok(found)
     }
 
+    fn excludes(&self, path: &[u8]) -> Option<(String, String)> {
+        if self.ignore.has_exceptions() {
+            return None;
+        }
+        // The root is excluded where everything in it is.
+        let line = match path.is_empty() {
+            true => self.ignore.matches_all()?,
+            false => self.ignore.matched_by(path)?,
+        };
+        let rule = self.ignore.rule_at(line).unwrap_or_default();
+        Some((format!("{}:{line}", self.ignore_name), rule.to_owned()))
+    }
+
     fn hidden(&self, path: &[u8]) -> Result<Option<(String, String)>> {
         let Some(line) = self.ignore.matched_by(path) else { return Ok(None) };
         let base = name::split(path).1;

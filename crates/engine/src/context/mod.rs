@@ -152,6 +152,12 @@ pub trait Source: Send + Sync {
         Ok(found)
     }
 
+    /// What excludes a path by its text alone, whatever is there: `file:line` of the rule, and the rule. Nothing does when
+    /// rules take back what others exclude, for then only files could tell.
+    fn excludes(&self, _path: &[u8]) -> Option<(String, String)> {
+        None
+    }
+
     /// What hides a path that would exist otherwise: `file:line` of the rule, and the rule.
     ///
     /// # Errors

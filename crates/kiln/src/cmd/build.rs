@@ -1,6 +1,7 @@
 //! `kiln build`: a Dockerfile goes in, an image comes out.
 
 mod inputs;
+mod look;
 mod outputs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
 use kiln_engine::isolation::{self, Isolation};
 use kiln_engine::output::{self, Artifact};
-use kiln_engine::{Session, Settings, build as engine};
+use kiln_engine::{Session, Settings, build, world};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Platform, Reference};
@@ -29,6 +30,7 @@ use crate::options::RegistryOptions;
 use crate::progress::{Progress, Style};
 use crate::surroundings;
 use inputs::Inputs;
+use look::Call;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +43,10 @@ Examples:
   kiln build --build-context lib=../lib .              for COPY --from=lib
   kiln build - < Dockerfile                            a Dockerfile without a context
   tar c . | kiln build -t app -                        a context from standard input
-  kiln build --plan .                                  what would be done, and nothing else";
+  kiln build --plan .                                  what would be done, and nothing else
+  kiln build --check .                                 what is probably not meant; --check=json for programs
+  kiln build --call=outline --target test .            which arguments, secrets and caches a target takes
+  kiln build --call=targets,format=json .              the stages that can be built, for programs";
 
 /// Build an image from a Dockerfile.
 #[derive(Debug, clap::Args)]
@@ -140,6 +145,19 @@ pub struct Args {
     /// Clamp the times of files written by RUN to SOURCE_DATE_EPOCH
     #[arg(long)]
     pub rewrite_timestamp: bool,
+    /// Check the Dockerfile and stop: findings with their places; exit code 1 if there are any. FORMAT is text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with_all = ["call", "plan"]
+    )]
+    pub check: Option<String>,
+    /// Answer a question instead of building: check, outline (what the target takes) or targets (what there is to build)
+    #[arg(long, value_name = "METHOD[,format=json]", conflicts_with = "plan")]
+    pub call: Option<String>,
     /// Print the plan and stop; with --json, all that its keys are made of
     #[arg(long)]
     pub plan: bool,
@@ -156,9 +174,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
+    let call = Call::of(&args)?;
     let standing = surroundings::take_standing(global, rung(&args)?)?;
     let style = if args.quiet { Style::Quiet } else { global.progress };
-    let progress = Progress::start(style, "Building");
+    let progress = Progress::start(style, if call.is_some() { "Looking" } else { "Building" });
     let events = progress.events();
     let platforms = platforms(&args)?;
     let names = references(&args.tags)?;
@@ -169,19 +188,28 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     let inputs = Inputs::gather(&args, &around)?;
     let (file, found) = dockerfile::parse(&inputs.dockerfile);
     let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
-    report(&found, &inputs.dockerfile, &*events).map_err(in_file)?;
+    let mut said = BTreeSet::new();
+    if call.is_none() {
+        report(&found, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
+    }
     let epoch = source_date_epoch(&args)?;
     let session = session(&args, &around, &inputs, epoch, standing)?;
     let options = options(&args, &inputs, epoch)?;
+    if let Some(call) = call {
+        let subject = look::Subject { source: &inputs.dockerfile, file: &file, parsed: &found };
+        let looked = look::answer(call, &subject, &look::for_platforms(&options, &platforms), &session);
+        progress.finish();
+        return looked.tell();
+    }
     if args.plan {
         return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
     }
     let started = std::time::Instant::now();
     let mut built = Vec::new();
-    for platform in &platforms {
-        let several = platforms.len() > 1;
-        let options = Options { platform: platform.clone(), several_platforms: several, ..options.clone() };
-        built.push(engine(&file, &options, &annotations.manifest, &session).map_err(in_file)?);
+    for options in look::for_platforms(&options, &platforms) {
+        let (plan, facts) = world::plan(&file, &options, &session).map_err(in_file)?;
+        report(&plan.warnings, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
+        built.push(build::run(plan, &facts, &annotations.manifest, &session).map_err(in_file)?);
         inputs.remember(&session.store)?;
     }
     let images = built.iter().map(|b| b.image.clone()).collect();
@@ -199,8 +227,13 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Shows warnings; fails with the errors.
-fn report(found: &[Diagnostic], source: &Source, events: &dyn Events) -> Result<(), kiln_engine::EngineError> {
+/// Shows warnings, each once; fails with the errors.
+fn report(
+    found: &[Diagnostic],
+    source: &Source,
+    said: &mut BTreeSet<String>,
+    events: &dyn Events,
+) -> Result<(), kiln_engine::EngineError> {
     let errors: Vec<Diagnostic> = found.iter().filter(|d| d.is_error()).cloned().collect();
     if !errors.is_empty() {
         return Err(kiln_engine::EngineError::Dockerfile(errors));
@@ -208,7 +241,9 @@ fn report(found: &[Diagnostic], source: &Source, events: &dyn Events) -> Result<
     for warning in found {
         let (line, _) = source.position(warning.span.start);
         let text = format!("{}: {} ({}:{line})", warning.code, warning.message, source.name);
-        events.event(&kiln_engine::event::Event::Warning(&text));
+        if said.insert(text.clone()) {
+            events.event(&kiln_engine::event::Event::Warning(&text));
+        }
     }
     Ok(())
 }
@@ -457,7 +492,7 @@ fn print_plan(
 ) -> Result<(), kiln_engine::EngineError> {
     for platform in platforms {
         let options = Options { platform: platform.clone(), several_platforms: platforms.len() > 1, ..options.clone() };
-        let (plan, facts) = kiln_engine::world::plan(file, &options, session)?;
+        let (plan, facts) = world::plan(file, &options, session)?;
         // Printed is what a second planning of the same facts gives: a plan is nothing but its inputs.
         debug_assert!(matches!(kiln_plan::build(file, &options, &facts), Ok(Outcome::Plan(_))));
         if args.json {

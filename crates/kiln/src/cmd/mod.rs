@@ -7,6 +7,7 @@ pub mod copy;
 pub mod diff;
 pub mod doctor;
 pub mod du;
+pub mod explain;
 pub mod fsck;
 pub mod history;
 pub mod images;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
+        Verb::Explain(args) => explain::run(&args, global),
         Verb::Doctor(args) => doctor::run(&args, global),
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),

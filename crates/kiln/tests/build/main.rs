@@ -4,6 +4,7 @@
 
 mod add;
 mod cache;
+mod check;
 mod contexts;
 mod copy;
 mod diagnostics;

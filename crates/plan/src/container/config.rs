@@ -1,19 +1,21 @@
 //! Instructions that change only the configuration.
 
 use kiln_oci::config::Healthcheck as Check;
-use kiln_spec::ast::{ArgDecl, Command, Healthcheck, Op as Ast, Pair};
+use kiln_spec::ast::{ArgDecl, Command, Healthcheck, Instruction, Op as Ast, Pair, description};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::port;
 use kiln_spec::source::Word;
 
 use super::Planner;
+use super::outline::{Argument, Outlined};
 use super::stage::Stage;
 use crate::history;
+use crate::lint::Seen;
 
 /// Plans one of them; `None` when it has mistakes.
-pub fn plan(planner: &mut Planner<'_>, stage: &mut Stage, op: &Ast) -> Option<()> {
-    match op {
-        Ast::Arg(args) => arg(planner, stage, args),
+pub fn plan(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction) -> Option<()> {
+    match &instruction.op {
+        Ast::Arg(args) => arg(planner, stage, args, instruction),
         Ast::Env(pairs) => env(planner, stage, pairs),
         Ast::Label(pairs) => label(planner, stage, pairs),
         Ast::Cmd(command) => {
@@ -91,7 +93,7 @@ pub fn with_shell(stage: &Stage, line: &str) -> Vec<String> {
     argv
 }
 
-fn arg(planner: &mut Planner<'_>, stage: &mut Stage, args: &[ArgDecl]) -> Option<()> {
+fn arg(planner: &mut Planner<'_>, stage: &mut Stage, args: &[ArgDecl], instruction: &Instruction) -> Option<()> {
     let mut words = Vec::new();
     for arg in args {
         let name = &arg.name.text;
@@ -101,6 +103,17 @@ fn arg(planner: &mut Planner<'_>, stage: &mut Stage, args: &[ArgDecl]) -> Option
             (None, Some(default)) => Some(planner.expand(&stage.scope, default, stage.at)?),
             (None, None) => planner.global.get(name).map(str::to_owned),
         };
+        let own = planner.options.build_args.contains_key(name) || arg.default.is_some();
+        planner.outlined.push(Outlined::Arg {
+            stage: stage.index,
+            own: own || value.is_none(),
+            argument: Argument {
+                name: name.clone(),
+                description: description(&instruction.comments, name).map(str::to_owned),
+                value: value.clone(),
+                span: stage.place(instruction.span),
+            },
+        });
         words.push(value.as_ref().map_or_else(|| name.clone(), |v| format!("{name}={v}")));
         stage.scope.declare(name, value.as_deref());
     }
@@ -167,7 +180,10 @@ fn expose(planner: &mut Planner<'_>, stage: &mut Stage, words: &[Word]) -> Optio
         };
         for text in texts {
             match port::parse(&text) {
-                Ok((ports, _)) => exposed.extend(ports.each()),
+                Ok((ports, odd)) => {
+                    exposed.extend(ports.each());
+                    planner.seen.push(Seen::Port { text, odd, span: stage.place(word.span) });
+                }
                 Err(e) => {
                     let d = Diagnostic::error("expose", stage.place(word.span), e.to_string());
                     planner.error(

@@ -9,8 +9,9 @@ use kiln_spec::source::Word;
 use super::path::{base_name, has_wildcard, normalise};
 use super::stage::{Stage, add_layer};
 use super::{Planner, Source};
-use crate::facts::{ContextId, Files, GitQuery, HttpQuery, Missing, Question};
+use crate::facts::{ContextId, ExcludedQuery, Files, GitQuery, HttpQuery, Missing, Question};
 use crate::git;
+use crate::lint::{Keyword, Seen};
 use crate::step::{CopyOp, CopyPart, Op, Origin};
 
 /// What `COPY` and `ADD` have in common once their own flags are read.
@@ -161,7 +162,11 @@ fn part(
             if heredoc.expand {
                 let scope = &stage.scope;
                 match Expander::heredoc().word(&body, &|n| scope.get(n).map(str::to_owned)) {
-                    Ok(expanded) => body = expanded.value,
+                    Ok(expanded) => {
+                        let span = stage.place(heredoc.body.span);
+                        planner.note_unset(scope, &expanded.unmatched, span);
+                        body = expanded.value;
+                    }
                     Err(e) => {
                         let text = format!("cannot expand the heredoc `{}`: {e}", heredoc.name);
                         planner.error(
@@ -238,6 +243,9 @@ fn remote(
     let name = path.split_once('/').map_or("", |(_, p)| base_name(p));
     let name = if name.is_empty() { "__unnamed__" } else { name };
     let query = HttpQuery { url: text.to_owned(), checksum: request.checksum.clone() };
+    if planner.looking {
+        return Some(Some(CopyPart::Inline { name: name.to_owned(), body: String::new() }));
+    }
     let Some(fact) = planner.facts.http.get(&query).cloned() else {
         planner.ask(Question::Http(query));
         return None;
@@ -259,6 +267,9 @@ fn git_part(
     word: &Word,
     url: git::GitUrl,
 ) -> Option<CopyPart> {
+    if planner.looking {
+        return Some(CopyPart::Inline { name: base_name(&url.remote).to_owned(), body: String::new() });
+    }
     let query = GitQuery { remote: url.remote.clone(), reference: url.reference.clone() };
     let Some(fact) = planner.facts.git.get(&query).cloned() else {
         planner.ask(Question::Git(query));
@@ -292,6 +303,7 @@ fn local(
     // With --parents the `/./` in a source says where the kept part begins, so the text stays as it is.
     let pattern = if request.parents { text.to_owned() } else { normalise("/", text, false) };
     if let Origin::Context(context) = &request.origin {
+        note_excluded(planner, stage, request, word, text);
         let fact = planner.files(Files { context: context.clone(), select: op.select(&pattern) });
         if let Some(missing) = fact.missing.first()
             && !has_wildcard(text)
@@ -302,6 +314,19 @@ fn local(
     }
     let unpack = request.unpack.unwrap_or(request.keyword == "ADD");
     Some(CopyPart::Paths { origin: request.origin.clone(), pattern, unpack })
+}
+
+/// Tells the rules of a source that `.dockerignore` excludes. The root is excluded where everything in it is.
+fn note_excluded(planner: &mut Planner<'_>, stage: &Stage, request: &Request<'_>, word: &Word, text: &str) {
+    if request.origin != Origin::Context(ContextId::Main) {
+        return;
+    }
+    let path = normalise("/", text, false).trim_start_matches('/').to_owned();
+    let keyword = if request.keyword == "COPY" { Keyword::Copy } else { Keyword::Add };
+    if let Some(rule) = planner.excluded(ExcludedQuery { context: ContextId::Main, path }) {
+        let span = stage.place(word.span);
+        planner.seen.push(Seen::Excluded { keyword, path: text.to_owned(), rule, span });
+    }
 }
 
 /// The error for a source that names nothing.

@@ -1,11 +1,12 @@
 //! The planner of container images: a Dockerfile, options and facts in, a plan or questions out.
 //!
 //! [`stage`] walks one stage's instructions; [`config`] those that change only the configuration; [`files`] `COPY`
-//! and `ADD`; [`run`] `RUN`; [`path`] path arithmetic. Stages that the target does not need are not looked at: a
+//! and `ADD`; [`run`] `RUN`; [`path`] path arithmetic; [`outline`] what can be said about a build. Stages that the target does not need are not looked at: a
 //! mistake that only its author would meet stays there.
 
 mod config;
 mod files;
+mod outline;
 mod path;
 mod run;
 mod stage;
@@ -15,15 +16,65 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_oci::{ImageConfig, Platform, Reference};
 use kiln_spec::ast::{self, Dockerfile, Op as Ast};
 use kiln_spec::diag::{Diagnostic, did_you_mean};
-use kiln_spec::expand::Expander;
+use kiln_spec::expand::{Expanded, Expander};
 use kiln_spec::source::{Span, Word};
 
-use crate::facts::{Facts, Files, FilesFact, ImageName, ImageQuery, Question};
+use crate::facts::{ExcludedQuery, Facts, Files, FilesFact, ImageName, ImageQuery, Question};
 use crate::key::{self, Identity, Inputs, Key};
+use crate::lint::config::Config;
+use crate::lint::{self, Scene, Seen};
 use crate::options::{NamedContext, NoCache, Options};
 use crate::scope::{self, Scope};
 use crate::step::{Op, Origin, Plan, Step, StepId};
+use outline::Outlined;
+pub use outline::{Argument, Cached, Needed, Outline};
 use stage::Stage;
+
+/// What looking at a file without building it came to.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// These must be answered first for all to be found; then look again.
+    pub questions: Vec<Question>,
+    /// What keeps it from being built.
+    pub errors: Vec<Diagnostic>,
+    /// What the rules find that apply.
+    pub findings: Vec<Diagnostic>,
+    /// What can be said about a build.
+    pub outline: Outline,
+}
+
+/// Which stages a survey looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All, unless a target is named.
+    All,
+    /// Those that the target needs.
+    Target,
+}
+
+/// Looks at `file` without building it. Of the world, only base images and ignore files are asked for: what would be
+/// copied or fetched need not be there.
+pub fn survey(file: &Dockerfile, options: &Options, facts: &Facts, extent: Extent) -> Survey {
+    let mut planner = Planner::new(file, options, facts);
+    planner.looking = true;
+    planner.check_syntax();
+    let config = planner.check_config();
+    planner.global_args();
+    let mut stages: BTreeSet<usize> = BTreeSet::new();
+    let target = planner.target();
+    match target {
+        Some(_) if extent == Extent::All && options.target.is_none() => stages.extend(0..file.stages.len()),
+        Some(target) => stages = planner.reachable(target),
+        None => {}
+    }
+    for index in stages {
+        planner.plan_stage(index);
+    }
+    let findings = planner.findings(&config);
+    let outline = outline::of(&planner, target.unwrap_or(0));
+    let Planner { questions, diagnostics, .. } = planner;
+    Survey { questions: questions.into_iter().collect(), errors: diagnostics, findings, outline }
+}
 
 /// What planning came to.
 #[derive(Debug, Clone)]
@@ -41,6 +92,7 @@ pub enum Outcome {
 pub fn build(file: &Dockerfile, options: &Options, facts: &Facts) -> Result<Outcome, Vec<Diagnostic>> {
     let mut planner = Planner::new(file, options, facts);
     planner.check_syntax();
+    let config = planner.check_config();
     planner.global_args();
     let Some(target) = planner.target() else { return Err(planner.diagnostics) };
     for index in planner.reachable(target) {
@@ -52,6 +104,11 @@ pub fn build(file: &Dockerfile, options: &Options, facts: &Facts) -> Result<Outc
     if !planner.questions.is_empty() {
         return Ok(Outcome::Questions(planner.questions.into_iter().collect()));
     }
+    let found = planner.findings(&config);
+    if let Some(violation) = lint::violation(&config, &found) {
+        return Err(found.into_iter().map(Diagnostic::named).chain([violation]).collect());
+    }
+    planner.warnings.extend(found);
     planner.finish(target)
 }
 
@@ -81,6 +138,12 @@ struct Planner<'a> {
     diagnostics: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
     declared: BTreeSet<String>,
+    /// Whether nothing is to be built: files, URLs and secrets need not be there.
+    looking: bool,
+    /// What rules are told.
+    seen: Vec<Seen>,
+    /// What an outline is told.
+    outlined: Vec<Outlined>,
 }
 
 /// Where a `FROM`, `COPY --from` or `RUN --mount=from=` leads.
@@ -107,7 +170,43 @@ impl<'a> Planner<'a> {
             diagnostics: Vec::new(),
             warnings: Vec::new(),
             declared: BTreeSet::new(),
+            looking: false,
+            seen: Vec::new(),
+            outlined: Vec::new(),
         }
+    }
+
+    /// Which rules apply.
+    fn check_config(&mut self) -> Config {
+        let (config, wrong) = Config::of(self.file, self.options);
+        for diagnostic in wrong {
+            let list = if diagnostic.is_error() { &mut self.diagnostics } else { &mut self.warnings };
+            list.push(diagnostic);
+        }
+        config
+    }
+
+    /// What the rules find in what was planned.
+    fn findings(&self, config: &Config) -> Vec<Diagnostic> {
+        let defaults = self.default_scope();
+        let (file, global, expander) = (self.file, &self.global, self.expander);
+        lint::check(&Scene { file, global, defaults: &defaults, expander, seen: &self.seen }, config)
+    }
+
+    /// The global scope had no build arguments been given.
+    fn default_scope(&self) -> Scope {
+        let options = self.options;
+        let mut scope = scope::platform_args(&options.build_platform, &options.platform, options.target.as_deref());
+        for instruction in &self.file.global_args {
+            let Ast::Arg(args) = &instruction.op else { continue };
+            for (arg, default) in args.iter().filter_map(|arg| Some((arg, arg.default.as_ref()?))) {
+                let value = self.expander.word(&default.text, &|n| scope.get(n).map(str::to_owned));
+                if let Ok(value) = value {
+                    scope.set(&arg.name.text, &value.value);
+                }
+            }
+        }
+        scope
     }
 
     fn error(&mut self, diagnostic: Diagnostic) {
@@ -143,7 +242,7 @@ impl<'a> Planner<'a> {
                 self.declared.insert(arg.name.text.clone());
                 let value = match (self.options.build_args.get(&arg.name.text), &arg.default) {
                     (Some(given), _) => Some(given.clone()),
-                    (None, Some(default)) => self.expand(&self.global.clone(), default, None),
+                    (None, Some(default)) => self.expand_global(default),
                     (None, None) => None,
                 };
                 if let Some(value) = value {
@@ -202,10 +301,32 @@ impl<'a> Planner<'a> {
         needed
     }
 
-    /// Expands variables of a word; a mistake in it becomes a diagnostic.
+    /// Expands variables of a word in a stage; a mistake in it becomes a diagnostic.
     fn expand(&mut self, scope: &Scope, word: &Word, at: Option<Span>) -> Option<String> {
+        let expanded = self.expanded(scope, word, at)?;
+        self.note_unset(scope, &expanded.unmatched, at.unwrap_or(word.span));
+        Some(expanded.value)
+    }
+
+    /// Expands variables of a word of `FROM` or before it.
+    fn expand_global(&mut self, word: &Word) -> Option<String> {
+        let global = std::mem::take(&mut self.global);
+        let expanded = self.expanded(&global, word, None);
+        self.global = global;
+        expanded.map(|expanded| expanded.value)
+    }
+
+    /// Remembers variables that had no value and no `ARG`.
+    fn note_unset(&mut self, scope: &Scope, names: &[String], span: Span) {
+        for name in names.iter().filter(|name| !scope.is_declared(name) && !scope::steers_builder(name)) {
+            let near = did_you_mean(name, scope.names()).map(str::to_owned);
+            self.seen.push(Seen::Unset { name: name.clone(), near, span });
+        }
+    }
+
+    fn expanded(&mut self, scope: &Scope, word: &Word, at: Option<Span>) -> Option<Expanded> {
         match self.expander.word(&word.text, &|n| scope.get(n).map(str::to_owned)) {
-            Ok(expanded) => Some(expanded.value),
+            Ok(expanded) => Some(expanded),
             Err(e) => {
                 let d =
                     Diagnostic::error("expand", at.unwrap_or(word.span), format!("cannot expand `{}`: {e}", word.text));
@@ -354,8 +475,21 @@ impl<'a> Planner<'a> {
         match self.facts.files.get(&query) {
             Some(fact) => fact.clone(),
             None => {
-                self.ask(Question::Files(query));
+                if !self.looking {
+                    self.ask(Question::Files(query));
+                }
                 FilesFact { hash: crate::facts::Key32::default(), missing: Vec::new() }
+            }
+        }
+    }
+
+    /// What excludes a path from a context; asks if it is not known.
+    fn excluded(&mut self, query: ExcludedQuery) -> Option<(String, String)> {
+        match self.facts.excluded.get(&query) {
+            Some(fact) => fact.clone(),
+            None => {
+                self.ask(Question::Excluded(query));
+                None
             }
         }
     }

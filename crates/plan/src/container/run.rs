@@ -6,6 +6,7 @@ use kiln_spec::size;
 use kiln_spec::source::{Span, Word};
 
 use super::config::with_shell;
+use super::outline::{Kind, Outlined};
 use super::path::{base_name, normalise};
 use super::stage::{Stage, add_layer};
 use super::{Planner, files};
@@ -114,7 +115,7 @@ fn security(planner: &mut Planner<'_>, stage: &Stage, word: Option<&Word>) -> Op
     let Some(word) = word else { return Some(false) };
     match &*word.text {
         "sandbox" => Some(false),
-        "insecure" if planner.options.allow_insecure => Some(true),
+        "insecure" if planner.options.allow_insecure || planner.looking => Some(true),
         "insecure" => {
             let d = Diagnostic::error(
                 "security",
@@ -148,6 +149,12 @@ impl Fields<'_, '_> {
             None => Some(None),
             Some(word) => self.planner.expand(&self.stage.scope, word, self.stage.at).map(Some),
         }
+    }
+
+    /// Tells an outline that the mount is asked for.
+    fn outline(&mut self, kind: Kind, id: &str, required: bool) {
+        let span = self.stage.place(self.span);
+        self.planner.outlined.push(Outlined::Mount { kind, id: id.to_owned(), required, span });
     }
 
     fn refuse<T>(&mut self, message: String) -> Option<T> {
@@ -214,6 +221,7 @@ fn plan_mount(planner: &mut Planner<'_>, stage: &Stage, mount: &Mount, before: &
             let uid = fields.number("uid", mount.uid.as_ref(), 10, 0)?;
             let gid = fields.number("gid", mount.gid.as_ref(), 10, 0)?;
             let readonly = mount.readonly.unwrap_or(false);
+            fields.outline(Kind::Cache, &id, false);
             Some(RunMount::Cache { id, target, origin, source, sharing, mode, uid, gid, readonly })
         }
         MountKind::Tmpfs => {
@@ -242,7 +250,8 @@ fn plan_mount(planner: &mut Planner<'_>, stage: &Stage, mount: &Mount, before: &
             let uid = fields.number("uid", mount.uid.as_ref(), 10, 0)?;
             let gid = fields.number("gid", mount.gid.as_ref(), 10, 0)?;
             let required = fields.flag("required", mount.required.as_ref())?;
-            if required && !fields.planner.options.ssh.contains(&id) {
+            fields.outline(Kind::Ssh, &id, required);
+            if required && !fields.planner.looking && !fields.planner.options.ssh.contains(&id) {
                 return fields.refuse(format!("the SSH agent `{id}` is required, but --ssh {id} was not given"));
             }
             Some(RunMount::Ssh { id, target, mode, uid, gid, required })
@@ -269,7 +278,8 @@ fn secret(fields: &mut Fields<'_, '_>, mount: &Mount) -> Option<RunMount> {
     let uid = fields.number("uid", mount.uid.as_ref(), 10, 0)?;
     let gid = fields.number("gid", mount.gid.as_ref(), 10, 0)?;
     let required = fields.flag("required", mount.required.as_ref())?;
-    if required && !fields.planner.options.secrets.contains(&id) {
+    fields.outline(Kind::Secret, &id, required);
+    if required && !fields.planner.looking && !fields.planner.options.secrets.contains(&id) {
         return fields.refuse(format!("the secret `{id}` is required, but --secret id={id} was not given"));
     }
     Some(RunMount::Secret { id, target, env, mode, uid, gid, required })

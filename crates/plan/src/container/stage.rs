@@ -1,13 +1,14 @@
 //! One stage: from its `FROM` to its last instruction.
 
 use kiln_oci::{ImageConfig, Platform};
-use kiln_spec::ast::{Instruction, Op as Ast};
+use kiln_spec::ast::{ArgDecl, Command, Instruction, Op as Ast, Pair};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::dockerfile;
 use kiln_spec::source::{Span, Word};
 
 use super::{Planner, Source, config, files, path, run};
 use crate::history;
+use crate::lint::{Keyword, Seen};
 use crate::scope::{DEFAULT_PATH, Scope};
 use crate::step::{MkdirOp, Op, StepId};
 
@@ -34,6 +35,8 @@ pub struct Stage {
     pub index: usize,
     /// Whether its steps ignore the cache.
     pub no_cache: bool,
+    /// Whether a `WORKDIR` came before: here, or in the stage it starts from.
+    pub has_workdir: bool,
     counter: usize,
     total: usize,
     /// Where to point for instructions that are not in the file (triggers of the base).
@@ -101,8 +104,7 @@ fn counts(instruction: &Instruction) -> bool {
 fn from(planner: &mut Planner<'_>, index: usize) -> Option<Stage> {
     let file = planner.file;
     let ast = &file.stages[index];
-    let global = planner.global.clone();
-    let base = planner.expand(&global, &ast.base, None)?;
+    let base = planner.expand_global(&ast.base)?;
     if base.is_empty() {
         let text = format!("the base name `{}` is empty once its variables are expanded", ast.base.text);
         let d = Diagnostic::error("from", ast.base.span, text).label("expands to nothing");
@@ -110,7 +112,7 @@ fn from(planner: &mut Planner<'_>, index: usize) -> Option<Stage> {
         return None;
     }
     let platform = match &ast.platform {
-        Some(word) => Some(platform(planner, &global, word)?),
+        Some(word) => Some(platform(planner, word)?),
         None => None,
     };
     let wanted = platform.clone().unwrap_or_else(|| planner.options.platform.clone());
@@ -138,7 +140,10 @@ fn from(planner: &mut Planner<'_>, index: usize) -> Option<Stage> {
             let tip = planner.image_step(&image, &wanted, ast.base.span)?;
             let Op::Image(fact) = &planner.steps[tip.0].op else { return None };
             let mut config = fact.config.clone();
-            check_platform(planner, &config, &wanted, ast.base.span);
+            let is = config.platform();
+            if !is.architecture.is_empty() {
+                planner.seen.push(Seen::Base { is, wanted: wanted.clone(), span: ast.base.span });
+            }
             config.rest.clear();
             config.config.rest.clear();
             fresh(tip, config, wanted)
@@ -182,14 +187,15 @@ fn fresh(tip: StepId, mut config: ImageConfig, platform: Platform) -> Stage {
         label: None,
         index: 0,
         no_cache: false,
+        has_workdir: false,
         counter: 0,
         total: 0,
         at: None,
     }
 }
 
-fn platform(planner: &mut Planner<'_>, scope: &Scope, word: &Word) -> Option<Platform> {
-    let text = planner.expand(scope, word, None)?;
+fn platform(planner: &mut Planner<'_>, word: &Word) -> Option<Platform> {
+    let text = planner.expand_global(word)?;
     match text.parse() {
         Ok(platform) => Some(platform),
         Err(_) if text.is_empty() => {
@@ -208,15 +214,6 @@ fn platform(planner: &mut Planner<'_>, scope: &Scope, word: &Word) -> Option<Pla
     }
 }
 
-fn check_platform(planner: &mut Planner<'_>, config: &ImageConfig, wanted: &Platform, span: Span) {
-    let is = config.platform();
-    if is.architecture.is_empty() || is.serves(wanted) {
-        return;
-    }
-    let text = format!("the base image is for {is}, but the stage is built for {wanted}");
-    planner.warnings.push(Diagnostic::warning("InvalidBaseImagePlatform", span, text).label("this image"));
-}
-
 /// The instructions that the base wants run first, parsed; they are spent by that.
 fn parse_triggers(planner: &mut Planner<'_>, stage: &mut Stage, span: Span) -> Vec<Instruction> {
     let mut instructions = Vec::new();
@@ -233,13 +230,48 @@ fn parse_triggers(planner: &mut Planner<'_>, stage: &mut Stage, span: Span) -> V
 
 /// Plans one instruction; `None` when it waits for answers or has mistakes.
 fn dispatch(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction) -> Option<()> {
+    note(planner, stage, instruction);
     match &instruction.op {
         Ast::Run(ast) => run::plan(planner, stage, instruction, ast),
         Ast::Copy(ast) => files::plan_copy(planner, stage, instruction, ast),
         Ast::Add(ast) => files::plan_add(planner, stage, instruction, ast),
         Ast::Workdir(word) => workdir(planner, stage, instruction, word),
-        other => config::plan(planner, stage, other),
+        _ => config::plan(planner, stage, instruction),
     }
+}
+
+/// Tells the rules of an instruction, as far as they ask for it.
+fn note(planner: &mut Planner<'_>, stage: &Stage, instruction: &Instruction) {
+    let place = |span| stage.place(span);
+    let mut command = |keyword, command: Option<&Command>| {
+        let chosen = stage.config.config.shell.as_ref().is_some_and(|shell| !shell.is_empty());
+        let bare_shell = !chosen && matches!(command, Some(Command::Shell(_)));
+        let span = place(instruction.keyword.span);
+        planner.seen.push(Seen::Command { stage: stage.index, keyword, bare_shell, span });
+    };
+    let pairs = |keyword, pairs: &[Pair]| -> Vec<Seen> {
+        let pair = |pair: &Pair| {
+            let span = place(if pair.legacy { instruction.span } else { pair.key.span });
+            Seen::Pair { keyword, key: pair.key.text.clone(), legacy: pair.legacy, span }
+        };
+        pairs.iter().map(pair).collect()
+    };
+    let seen = match &instruction.op {
+        Ast::Cmd(what) => return command(Keyword::Cmd, Some(what)),
+        Ast::Entrypoint(what) => return command(Keyword::Entrypoint, Some(what)),
+        Ast::Healthcheck(_) => return command(Keyword::Healthcheck, None),
+        Ast::Env(list) => pairs(Keyword::Env, list),
+        Ast::Label(list) => pairs(Keyword::Label, list),
+        Ast::Arg(args) => {
+            let arg = |arg: &ArgDecl| {
+                let span = place(arg.name.span);
+                Seen::Pair { keyword: Keyword::Arg, key: arg.name.text.clone(), legacy: false, span }
+            };
+            args.iter().map(arg).collect()
+        }
+        _ => return,
+    };
+    planner.seen.extend(seen);
 }
 
 fn workdir(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction, word: &Word) -> Option<()> {
@@ -253,6 +285,8 @@ fn workdir(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instructi
         planner.error(d.label("expands to nothing"));
         return None;
     }
+    let first = !std::mem::replace(&mut stage.has_workdir, true);
+    planner.seen.push(Seen::Workdir { path: text.clone(), first, span: stage.place(word.span) });
     let wd = path::normalise(stage.cwd(), &text, true);
     stage.config.config.working_dir.clone_from(&wd);
     let makes_layer = wd != "/";

@@ -3,12 +3,14 @@
 #![expect(missing_docs, reason = "tests")]
 
 mod config;
+mod lint;
 mod mistakes;
+mod outline;
 mod stages;
 
 use kiln_oci::{Digest, ImageConfig, Platform};
 use kiln_plan::facts::{FilesFact, GitFact, HttpFact, ImageFact, Key32, Missing};
-use kiln_plan::{Facts, Op, Options, Outcome, Plan, Question};
+use kiln_plan::{Extent, Facts, Op, Options, Outcome, Plan, Question, Survey};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::dockerfile;
 use kiln_spec::source::Source;
@@ -18,6 +20,8 @@ pub struct World {
     pub options: Options,
     pub base: ImageConfig,
     pub absent: Vec<&'static str>,
+    /// Paths that an ignore file excludes, and its rule.
+    pub ignored: Vec<(&'static str, &'static str)>,
     pub asked: Vec<Question>,
 }
 
@@ -34,7 +38,7 @@ impl World {
         base.config.env = vec!["PATH=/bin".into(), "LANG=C".into()];
         base.rootfs.diff_ids = vec![Digest::of(b"base")];
         base.history = vec![Default::default()];
-        World { options: Options::new(platform), base, absent: Vec::new(), asked: Vec::new() }
+        World { options: Options::new(platform), base, absent: Vec::new(), ignored: Vec::new(), asked: Vec::new() }
     }
 
     fn answer(&mut self, question: Question, facts: &mut Facts) {
@@ -52,6 +56,11 @@ impl World {
                 let missing = missing.map(|(index, _)| Missing { index, ignored_by: None, similar: None }).collect();
                 let hash = Key32(*Digest::of(format!("{q:?}").as_bytes()).hex().as_bytes().first_chunk().unwrap());
                 facts.files.insert(q, FilesFact { hash, missing });
+            }
+            Question::Excluded(q) => {
+                let found = self.ignored.iter().find(|(path, _)| *path == q.path);
+                let rule = found.map(|(_, rule)| (".dockerignore:1".to_owned(), (*rule).to_owned()));
+                drop(facts.excluded.insert(q, rule));
             }
             Question::Http(q) => {
                 let fact = HttpFact { digest: Digest::of(q.url.as_bytes()), size: 3, last_modified: Some(7) };
@@ -74,6 +83,21 @@ impl World {
                 Outcome::Plan(plan) => return Ok(*plan),
                 Outcome::Questions(questions) => questions.into_iter().for_each(|q| self.answer(q, &mut facts)),
             }
+        }
+    }
+
+    /// Looks at a text without building it.
+    pub fn survey(&mut self, text: &str, extent: Extent) -> Survey {
+        let source = Source { name: "Dockerfile".into(), text: text.into() };
+        let (file, found) = dockerfile::parse(&source);
+        assert!(!found.iter().any(Diagnostic::is_error), "{text}: {found:#?}");
+        let mut facts = Facts::default();
+        loop {
+            let survey = kiln_plan::survey(&file, &self.options, &facts, extent);
+            if survey.questions.is_empty() {
+                return survey;
+            }
+            survey.questions.into_iter().for_each(|q| self.answer(q, &mut facts));
         }
     }
 

@@ -8,11 +8,12 @@ use crate::source::{Span, Word};
 
 const KNOWN: [&str; 3] = ["syntax", "escape", "check"];
 
-/// Reads the directives of a file, and says where its instructions may begin.
+/// Reads the directives of a file, and says where the last of them ends.
 ///
 /// The first line that is no directive, a blank one included, ends them. A line starting in `#!` may come before, but
 /// then BuildKit does not see `escape`.
-pub(super) fn parse(text: &str, sink: &mut Sink) -> Directives {
+pub(super) fn parse(text: &str, sink: &mut Sink) -> (Directives, usize) {
+    let mut end = 0;
     let mut directives = Directives::default();
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut seen = Vec::new();
@@ -31,10 +32,12 @@ pub(super) fn parse(text: &str, sink: &mut Sink) -> Directives {
         if seen.contains(&known) {
             let span = Span::new(offset(name), word.span.end);
             let message = format!("more than one `{known}` parser directive");
+            end = at;
             sink.push(Diagnostic::error("DuplicateDirective", span, message).hint("remove all but one"));
             continue;
         }
         seen.push(known);
+        end = at;
         match known {
             "syntax" => directives.syntax = Some(first_token(word)),
             "check" => directives.check = Some(word),
@@ -49,7 +52,7 @@ pub(super) fn parse(text: &str, sink: &mut Sink) -> Directives {
             },
         }
     }
-    directives
+    (directives, end)
 }
 
 /// Takes `# name = value` apart.

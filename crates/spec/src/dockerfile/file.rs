@@ -5,9 +5,8 @@ use std::ops::Range;
 use super::header::{self, Header};
 use super::heredoc::{self, Body};
 use super::lines::{Lines, Logical};
-use super::lint::Lint;
 use super::{MAX_ARGUMENTS, MAX_INSTRUCTIONS, MAX_LENGTH, directive, files, health, json, pairs, plain, run, stage};
-use crate::ast::{Dockerfile, Instruction, Op};
+use crate::ast::{Dockerfile, Instruction, Op, Stage};
 use crate::diag::{Diagnostic, Severity};
 use crate::source::{Source, Span, Word};
 
@@ -72,9 +71,10 @@ pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
         sink.push(Diagnostic::error("TooLong", Span::default(), message));
         return (file, sink.finish());
     }
-    file.directives = directive::parse(&source.text, &mut sink);
-    let mut lines = Lines::new(&source.text, file.directives.escape);
-    let mut lint = Lint::default();
+    let (directives, end) = directive::parse(&source.text, &mut sink);
+    file.directives = directives;
+    let mut lines = Lines::new(&source.text, file.directives.escape, end);
+    let mut reported = false;
     let mut count = 0;
     while let Some(logical) = lines.logical() {
         count += 1;
@@ -83,7 +83,7 @@ pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
             sink.push(Diagnostic::error("TooLong", logical.span, message));
             break;
         }
-        one(&logical, &mut lines, source, &mut file, &mut lint, &mut sink);
+        one(logical, &mut lines, source, &mut file, &mut reported, &mut sink);
     }
     let empty = count == 0;
     if file.stages.is_empty() && (empty || !sink.has_errors()) {
@@ -93,23 +93,19 @@ pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
             Diagnostic::error("NoBuildStage", end, message).hint("start one with `FROM image` or `FROM scratch`"),
         );
     }
-    lint.finish(&file, &mut sink);
     (file, sink.finish())
 }
 
-/// Parses one instruction and puts it where it belongs.
+/// Parses one instruction and puts it where it belongs. `reported` says whether one before the first stage was.
 fn one(
-    logical: &Logical,
+    logical: Logical,
     lines: &mut Lines<'_>,
     source: &Source,
     file: &mut Dockerfile,
-    lint: &mut Lint,
+    reported: &mut bool,
     sink: &mut Sink,
 ) {
-    if let Some(span) = logical.empty {
-        let message = "empty line inside an instruction that is continued";
-        sink.push(Diagnostic::warning("NoEmptyContinuation", span, message).hint("remove the line, or comment it"));
-    }
+    file.empty_continuations.extend(logical.empty);
     let header = header::parse(&logical.line, 0..logical.line.text.len());
     let bodies = bodies(&header, lines, source, sink);
     let Some(bodies) = bodies else { return };
@@ -118,28 +114,24 @@ fn one(
     let span = Span::new(logical.span.start, end);
     let mut context = Context { escape: file.directives.escape, sink };
     if header.name == "FROM" {
-        lint.keyword(&header.keyword);
         let stage = stage::parse(&header, span, &mut context);
-        lint.stage(&stage, context.sink);
-        file.stages.push(stage);
+        file.stages.push(Stage { comments: logical.comments, ..stage });
         return;
     }
     let Some(instruction) = instruction(&header, span, bodies, &mut context) else {
         return;
     };
+    let instruction = Instruction { comments: logical.comments, ..instruction };
     match (file.stages.last_mut(), &instruction.op) {
-        (Some(stage), _) => {
-            lint.instruction(&instruction, stage, context.sink);
-            stage.instructions.push(instruction);
-        }
+        (Some(stage), _) => stage.instructions.push(instruction),
         (None, Op::Arg(_)) => file.global_args.push(instruction),
-        (None, _) => before_from(&header, lint, context.sink),
+        (None, _) => before_from(&header, reported, context.sink),
     }
 }
 
 /// Reports the first instruction that stands before any stage.
-fn before_from(header: &Header<'_>, lint: &mut Lint, sink: &mut Sink) {
-    if std::mem::replace(&mut lint.reported_before_from, true) {
+fn before_from(header: &Header<'_>, reported: &mut bool, sink: &mut Sink) {
+    if std::mem::replace(reported, true) {
         return;
     }
     let message = format!("`{}` before the first `FROM`", header.name);
@@ -206,7 +198,7 @@ fn instruction(header: &Header<'_>, span: Span, bodies: Vec<Body>, context: &mut
             op(header, heredocs, context)?
         }
     };
-    Some(Instruction { op, span, keyword: header.keyword.clone(), text })
+    Some(Instruction { op, span, keyword: header.keyword.clone(), text, comments: Vec::new() })
 }
 
 fn op(header: &Header<'_>, heredocs: Vec<crate::ast::Heredoc>, context: &mut Context<'_>) -> Option<Op> {
@@ -297,7 +289,7 @@ pub(super) fn parse_trigger(source: &Source) -> (Option<Instruction>, Vec<Diagno
         sink.push(Diagnostic::error("TooLong", Span::default(), message));
         return (None, sink.finish());
     }
-    let mut lines = Lines::new(&source.text, '\\');
+    let mut lines = Lines::new(&source.text, '\\', 0);
     let Some(logical) = lines.logical() else {
         sink.push(Diagnostic::error("InvalidOnbuild", Span::default(), "the trigger is empty"));
         return (None, sink.finish());

@@ -1,16 +1,22 @@
 //! Physical lines → logical lines.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::traced::Traced;
-use crate::source::Span;
+use crate::source::{Span, Word};
 
 /// Reads a file from top to bottom.
 pub(super) struct Lines<'a> {
     text: &'a str,
     at: usize,
     escape: char,
+    /// Comments that start before here are directives.
+    directives: usize,
 }
+
+/// As many comments above an instruction are kept, the nearest ones.
+const MAX_COMMENTS: usize = 100;
 
 /// An instruction on one line.
 pub(super) struct Logical {
@@ -19,12 +25,15 @@ pub(super) struct Logical {
     pub(super) span: Span,
     /// The first empty line inside it.
     pub(super) empty: Option<Span>,
+    /// The comments right above it.
+    pub(super) comments: Vec<Word>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str, escape: char) -> Lines<'a> {
+    /// `directives` is where the parser directives of the file end.
+    pub(super) fn new(text: &'a str, escape: char, directives: usize) -> Lines<'a> {
         let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-        Lines { text, at, escape }
+        Lines { text, at, escape, directives }
     }
 
     /// How far it has been read.
@@ -49,12 +58,18 @@ impl<'a> Lines<'a> {
     /// passed over.
     pub(super) fn logical(&mut self) -> Option<Logical> {
         let text = self.text;
+        let mut comments = VecDeque::new();
         loop {
             let first = self.physical()?;
             let content = trim_newline(&text[first.clone()]);
             let content = content.trim_start();
             let start = first.start + (text[first.clone()].len() - text[first.clone()].trim_start().len());
-            if content.is_empty() || content.starts_with('#') {
+            if let Some(comment) = content.strip_prefix('#') {
+                self.comment(comment, start + 1, &mut comments);
+                continue;
+            }
+            if content.is_empty() {
+                comments.clear();
                 continue;
             }
             let (content, mut more) = self.without_continuation(content);
@@ -77,8 +92,25 @@ impl<'a> Lines<'a> {
                 end = next.start + content.len() + usize::from(goes_on);
                 more = goes_on;
             }
-            return Some(Logical { line, span: Span::new(start, end), empty });
+            return Some(Logical { line, span: Span::new(start, end), empty, comments: comments.into() });
         }
+    }
+
+    /// Keeps a comment, which starts at `at`. An empty one parts those above it from what follows.
+    fn comment(&self, text: &str, at: usize, comments: &mut VecDeque<Word>) {
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            comments.clear();
+            return;
+        }
+        if at <= self.directives {
+            return;
+        }
+        if comments.len() == MAX_COMMENTS {
+            comments.pop_front();
+        }
+        let start = at + (text.len() - text.trim_start().len());
+        comments.push_back(Word { text: trimmed.to_owned(), span: Span::new(start, start + trimmed.len()) });
     }
 
     /// Cuts the escape character, and blanks behind it, off the end of a line that goes on. A doubled escape character

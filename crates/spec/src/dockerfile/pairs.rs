@@ -81,10 +81,6 @@ fn legacy(header: &Header<'_>, context: &mut Context<'_>) -> Option<Pair> {
     };
     let value_start = args.start + text.len() - text[key_length..].trim_start_matches(BLANKS).len();
     let key = line.word(args.start..args.start + key_length);
-    let keyword = &header.name;
-    let message = format!("`{keyword} key value` is the old form");
-    let hint = format!("write `{keyword} {}=…`", key.text);
-    context.sink.push(Diagnostic::warning("LegacyKeyValueFormat", header.span(), message).hint(hint));
     Some(Pair { key, value: line.word(value_start..args.end), legacy: true })
 }
 

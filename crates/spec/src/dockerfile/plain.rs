@@ -49,9 +49,6 @@ pub(super) fn expose(header: &Header<'_>, context: &mut Context<'_>) -> Option<O
 
 /// `MAINTAINER name`
 pub(super) fn maintainer(header: &Header<'_>, context: &mut Context<'_>) -> Option<Op> {
-    let message = "`MAINTAINER` is deprecated";
-    let hint = "write `LABEL org.opencontainers.image.authors=\"…\"`";
-    context.sink.push(Diagnostic::warning("MaintainerDeprecated", header.keyword.span, message).hint(hint));
     single(header, context).map(Op::Maintainer)
 }
 

@@ -1,6 +1,7 @@
 //! Lines, directives, stages: the file as a whole.
 
 use kiln_spec::ast::{Command, Op};
+use kiln_spec::source::Span;
 
 use crate::{errors, one, op, parse, warnings};
 
@@ -54,10 +55,8 @@ fn continued_lines_are_joined_as_they_are() {
 #[test]
 fn an_empty_line_inside_an_instruction_is_passed_over() {
     assert_eq!(one("RUN a \\\n\n  \n b").text, "RUN a  b");
-    assert_eq!(
-        warnings("FROM a\nRUN a \\\n\n b"),
-        ["3:1 NoEmptyContinuation: empty line inside an instruction that is continued"]
-    );
+    let text = "FROM a\nRUN a \\\n\n b\nRUN c";
+    assert_eq!(parse(text).empty_continuations, [Span::new(15, 15)]);
 }
 
 #[test]
@@ -153,46 +152,45 @@ fn shell_or_exec_form() {
 }
 
 #[test]
-fn casing_rules() {
-    assert_eq!(
-        warnings("FROM a as b\nfrom b AS c"),
-        [
-            "1:8 FromAsCasing: `FROM` and `as` are cased differently",
-            "2:1 ConsistentInstructionCasing: `from` should be uppercase like most instructions here",
-            "2:8 FromAsCasing: `from` and `AS` are cased differently",
-        ]
-    );
-    assert_eq!(
-        warnings("from a\nrun b\nRUN c"),
-        ["3:1 ConsistentInstructionCasing: `RUN` should be lowercase like most instructions here"]
-    );
-    assert_eq!(
-        warnings("FROM a\nRun b"),
-        ["2:1 ConsistentInstructionCasing: `Run` should be uppercase like most instructions here"]
-    );
+fn comments_belong_to_what_follows_them_at_once() {
+    let comments = |list: &[kiln_spec::source::Word]| list.iter().map(|c| c.text.clone()).collect::<Vec<_>>();
+    let text = "# syntax=docker/dockerfile:1\n# a one\n#b two \nARG a\n# lost\n\n# build is it\n  # more\nFROM x AS build\n\
+                # lost\n#\n# kept\nARG b\nRUN x \\\n# inside\n y\nRUN <<E\n# body\nE\nRUN z";
+    let file = parse(text);
+    assert_eq!(comments(&file.global_args[0].comments), ["a one", "b two"]);
+    assert_eq!(comments(&file.stages[0].comments), ["build is it", "more"]);
+    assert_eq!(file.stages[0].description(), Some("is it"));
+    let inside: Vec<_> = file.stages[0].instructions.iter().map(|i| comments(&i.comments)).collect();
+    assert_eq!(inside, [vec!["kept"], vec![], vec![], vec![]]);
+    let first = &file.global_args[0].comments[1];
+    assert_eq!(&text[first.span.start..first.span.end], "b two");
+    assert_eq!(kiln_spec::ast::description(&file.global_args[0].comments, "a"), Some("one"));
+    assert_eq!(kiln_spec::ast::description(&file.global_args[0].comments, "on"), None);
+    // However many there are, few are kept.
+    let many = parse(&format!("{}FROM x", "# c\n".repeat(5000)));
+    assert_eq!(many.stages[0].comments.len(), 100);
 }
 
 #[test]
-fn naming_rules() {
-    assert_eq!(warnings("FROM a AS Build"), ["1:11 StageNameCasing: the stage name `Build` should be lowercase"]);
-    assert_eq!(warnings("FROM a AS scratch"), ["1:11 ReservedStageName: the stage name `scratch` is reserved"]);
-    assert_eq!(
-        warnings("FROM a AS b\nFROM a AS B")[1..],
-        ["2:11 DuplicateStageName: more than one stage is named `B`"]
-    );
+fn the_instruction_around_a_place() {
+    let text = "ARG a\nFROM x AS y\n\nRUN a \\\n  b\nUSER c\n";
+    let file = parse(text);
+    let around = |what: &str| {
+        let at = text.find(what).unwrap();
+        let span = file.around(Span::new(at, at + what.len()));
+        &text[span.start..span.end]
+    };
+    assert_eq!(around("a\n"), "ARG a");
+    assert_eq!(around("y\n"), "FROM x AS y");
+    assert_eq!(around("b\n"), "RUN a \\\n  b");
+    assert_eq!(around("c\n"), "USER c");
+    assert_eq!(around("\n\n"), "FROM x AS y");
 }
 
 #[test]
-fn rules_about_commands() {
-    let shell = "JSONArgsRecommended: the shell form of `CMD` keeps signals from the process";
-    assert_eq!(warnings("FROM a\nCMD x"), [format!("2:1 {shell}")]);
-    assert_eq!(warnings("FROM a\nCMD [\"x\"]"), Vec::<String>::new());
-    assert_eq!(warnings("FROM a AS b\nSHELL [\"sh\"]\nFROM b AS c\nFROM c\nCMD x"), Vec::<String>::new());
-    assert_eq!(warnings("FROM a AS b\nSHELL [\"sh\"]\nFROM a\nCMD x"), [format!("4:1 {shell}")]);
+fn options_that_mean_nothing() {
     assert_eq!(
-        warnings("FROM a\nCMD [\"x\"]\nCMD [\"y\"]\nFROM a\nCMD [\"z\"]"),
-        ["2:1 MultipleInstructionsDisallowed: more than one `CMD` in a stage: only the last one counts"]
+        warnings("FROM a\nHEALTHCHECK --retries=1 NONE"),
+        ["2:13 UselessFlag: options mean nothing to `HEALTHCHECK NONE`"]
     );
-    assert_eq!(warnings("FROM a\nMAINTAINER me"), ["2:1 MaintainerDeprecated: `MAINTAINER` is deprecated"]);
-    assert_eq!(warnings("FROM a\nENV k v"), ["2:1 LegacyKeyValueFormat: `ENV key value` is the old form"]);
 }

@@ -1,0 +1,93 @@
+//! `kiln explain`: a page about something Kiln says.
+//!
+//! Pages are rows: a [`Shelf`] has those of one kind of checks. Adding a kind: its row in [`SHELVES`].
+
+use kiln_plan::lint;
+use kiln_spec::diag::did_you_mean;
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::named;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln explain                        what there are pages about
+  kiln explain JSONArgsRecommended    what the rule finds, why, a bad and a good example";
+
+/// Explain a rule: what it finds and why, with a bad and a good example.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to explain, as messages call it; without one, what there is
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+}
+
+/// A page.
+struct Page {
+    /// What messages call it.
+    id: &'static str,
+    /// What it is about, in one line.
+    line: String,
+    /// Its text.
+    text: &'static str,
+}
+
+/// Pages about one kind of things.
+struct Shelf {
+    title: &'static str,
+    pages: fn() -> Vec<Page>,
+}
+
+const SHELVES: &[Shelf] = &[Shelf { title: "Rules for Dockerfiles (kiln build --check)", pages: rules }];
+
+fn rules() -> Vec<Page> {
+    let line = |rule: &lint::Rule| match rule.experimental {
+        true => format!("{} (experimental)", rule.line),
+        false => rule.line.to_owned(),
+    };
+    lint::RULES.iter().map(|rule| Page { id: rule.id, line: line(rule), text: rule.page }).collect()
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
+    let Some(id) = &args.id else { return named::print(&contents()) };
+    let pages: Vec<Page> = SHELVES.iter().flat_map(|shelf| (shelf.pages)()).collect();
+    match pages.iter().find(|page| page.id.eq_ignore_ascii_case(id)) {
+        Some(page) => named::print(page.text),
+        None => {
+            let error = CliError::usage(format!("there is no page about `{id}`"));
+            Err(match did_you_mean(id, pages.iter().map(|page| page.id)) {
+                Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                None => error.with_hint("`kiln explain` lists what there is"),
+            })
+        }
+    }
+}
+
+/// What there are pages about.
+fn contents() -> String {
+    let mut out = String::new();
+    for shelf in SHELVES {
+        let pages = (shelf.pages)();
+        let width = pages.iter().map(|page| page.id.len()).max().unwrap_or(0);
+        out += &format!("{}\n", shelf.title);
+        for page in &pages {
+            out += &format!("  {:width$}  {}\n", page.id, page.line);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_pages_have_one_name() {
+        let pages: Vec<Page> = SHELVES.iter().flat_map(|shelf| (shelf.pages)()).collect();
+        let ids: std::collections::BTreeSet<String> = pages.iter().map(|page| page.id.to_lowercase()).collect();
+        assert_eq!(ids.len(), pages.len());
+        assert!(pages.iter().all(|page| page.text.starts_with(&format!("# {}\n", page.id))));
+    }
+}
