@@ -11,7 +11,7 @@ use kiln_registry::{BlobSink, Client, RegistryError};
 use kiln_store::{BlobWriter, ErrorKind, Lease, Store};
 
 use crate::error::{EngineError, Result};
-use crate::event::{Direction, Event, Events};
+use crate::event::{Direction, Event, Events, Phase, Spending};
 
 /// Manifests and configurations larger than this are refused.
 pub const MAX_DOCUMENT: u64 = 16 << 20;
@@ -253,6 +253,7 @@ impl Images {
     }
 
     fn download(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+        let _spending = Spending::on(Phase::Fetch, &*self.events);
         let name = descriptor.digest.short();
         let total = Some(descriptor.size);
         let done = std::sync::atomic::AtomicU64::new(0);

@@ -25,7 +25,7 @@ use kiln_store::unpack::{self, Options};
 use kiln_store::{LayerRecord, Lease, Store};
 
 use crate::error::{EngineError, Result};
-use crate::event::{Direction, Event, Events};
+use crate::event::{Direction, Event, Events, Phase, Spending};
 use crate::images::Images;
 
 /// An uncompressed layer may have this many bytes; what is larger is taken for a bomb.
@@ -104,6 +104,8 @@ impl Roots {
 
     /// Uncompresses the blob into a kept tar, and lists it in the same pass.
     fn make_tar(&self, layer: &Layer) -> Result<Arc<LayerIndex>> {
+        self.images.fetch(&layer.blob)?;
+        let _spending = Spending::on(Phase::Unpack, &*self.events);
         let mut tar = self.store.raw_tar_writer()?;
         let mut stream = self.open(layer)?;
         let mut tee = Tee { from: &mut stream, to: &mut tar };
@@ -188,6 +190,7 @@ impl Roots {
         let name = layer.blob.digest.short();
         let total = Some(layer.blob.size);
         self.images.fetch(&layer.blob)?;
+        let _spending = Spending::on(Phase::Unpack, &*self.events);
         let report = |current, finished| {
             self.events.event(&Event::Transfer { name: &name, direction: Direction::Unpack, current, total, finished });
         };
@@ -228,6 +231,8 @@ impl Roots {
     pub fn unpack_into(&self, layers: &[Layer], dir: &std::path::Path, options: &Options<'_>) -> Result<()> {
         let target = File::open(dir).map_err(EngineError::file("open", dir))?;
         for layer in layers {
+            self.images.fetch(&layer.blob)?;
+            let _spending = Spending::on(Phase::Unpack, &*self.events);
             let mut stream = self.open(layer)?;
             let unpacked = unpack::unpack(&mut stream, &target, options).map_err(|e| files(layer, e));
             self.verify(layer, stream)?;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context;
 use crate::error::{EngineError, Result};
-use crate::event::{Done, Event};
+use crate::event::{Done, Event, Phase, Spending};
 use crate::rootfs::Layer;
 use crate::session::Session;
 use crate::step::{self, Work};
@@ -58,7 +58,9 @@ pub struct StepReport {
 /// The first step that failed; what was running is stopped or waited for.
 pub fn run(plan: &Plan, facts: &Facts, session: &Session) -> Result<Reports> {
     let mut schedule = Schedule::new(plan, facts, session);
+    let looking = Spending::on(Phase::Lookup, &*session.events);
     schedule.look_up();
+    drop(looking);
     schedule.work()?;
     Ok(schedule.reports)
 }

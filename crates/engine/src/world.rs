@@ -10,7 +10,7 @@ use kiln_spec::diag::did_you_mean;
 
 use crate::context;
 use crate::error::{EngineError, Result};
-use crate::event::Event;
+use crate::event::{Event, Phase, Spending};
 use crate::fetch::{git, http};
 use crate::session::Session;
 
@@ -37,7 +37,10 @@ pub fn plan(file: &Dockerfile, options: &Options, session: &Session) -> Result<(
     let mut facts = Facts::default();
     for _ in 0..MAX_ROUNDS {
         session.check_cancelled()?;
-        match kiln_plan::build(file, options, &facts).map_err(EngineError::Dockerfile)? {
+        let planning = Spending::on(Phase::Plan, &*session.events);
+        let planned = kiln_plan::build(file, options, &facts).map_err(EngineError::Dockerfile);
+        drop(planning);
+        match planned? {
             Outcome::Plan(plan) => return Ok((*plan, facts)),
             Outcome::Questions(questions) => answer_all(&questions, file, session, &mut facts)?,
         }
@@ -150,6 +153,8 @@ fn told(question: &Question, id: u64, session: &Session) -> Result<Answer> {
 }
 
 fn answer(question: &Question, session: &Session) -> Result<Answer> {
+    let phase = if matches!(question, Question::Files(_)) { Phase::Context } else { Phase::Resolve };
+    let _spending = Spending::on(phase, &*session.events);
     match question {
         Question::Image(query) => session.images.answer(query).map(|a| Answer::Image(Box::new(a))),
         Question::Files(query) => {

@@ -15,6 +15,7 @@ use kiln_oci::{Descriptor, Index, Reference, media};
 
 use crate::build::Image;
 use crate::error::Result;
+use crate::event::{Phase, Spending};
 use crate::session::Session;
 
 /// A file or directory, or standard output.
@@ -113,6 +114,8 @@ impl Artifact {
 /// When the place cannot be written, or a blob cannot be had.
 pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Result<()> {
     session.check_cancelled()?;
+    let phase = if matches!(output, Output::Registry { .. }) { Phase::Push } else { Phase::Export };
+    let _spending = Spending::on(phase, &*session.events);
     match output {
         Output::Image { names } => image::publish(names, artifact, session),
         Output::Registry { names } => registry::publish(names, artifact, session),

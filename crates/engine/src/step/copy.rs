@@ -13,6 +13,7 @@ use crate::copy::dest::{Dest, Style};
 use crate::copy::place::{self, Target, Unpack};
 use crate::copy::{Body, emit};
 use crate::error::Result;
+use crate::event::{Phase, Spending};
 use crate::fetch::{git, http};
 use crate::rootfs::Layer;
 use crate::users;
@@ -95,6 +96,7 @@ fn paths(
     pattern: &str,
     unpack: Option<&Unpack<'_>>,
 ) -> Result<()> {
+    let _spending = Spending::on(Phase::Context, &*work.session.events);
     let selection = context::select(&**source, &op.select(pattern)).map_err(|e| work.failed_by(&e))?;
     if !selection.missing.is_empty() {
         return Err(work.failed(format!("`{pattern}` not found")));

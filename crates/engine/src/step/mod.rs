@@ -20,6 +20,7 @@ use kiln_store::{BlobWriter, LayerRecord};
 use crate::context::{LayerSource, Source};
 use crate::copy::dest::{CopyError, Emitted};
 use crate::error::{EngineError, Result};
+use crate::event::{Phase, Spending};
 use crate::rootfs::{Layer, Root, chain_text};
 use crate::session::Session;
 pub use run::PrivateRoot;
@@ -96,6 +97,7 @@ impl Work<'_> {
             let unreadable = || self.failed(format!("cannot read `/{}`: {e}", kiln_oci::name::escape(what)));
             EngineError::of_disk(e, self.session.store.dir()).unwrap_or_else(unreadable)
         };
+        let _spending = Spending::on(Phase::Layer, &*self.session.events);
         let mut writer = LayerWriter::indexed(self.sink()?);
         for Emitted { entry, body } in entries {
             self.session.check_cancelled()?;

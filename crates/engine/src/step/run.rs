@@ -23,7 +23,7 @@ use super::{Work, diff_ids, mounts};
 use crate::copy::dest::{Dest, Style};
 use crate::copy::{emit, place};
 use crate::error::{EngineError, Result};
-use crate::event::{Event, Stream};
+use crate::event::{Event, Phase, Spending, Stream};
 use crate::rootfs::Layer;
 use crate::users;
 
@@ -69,7 +69,9 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
     let owners = changes::Owners::new();
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
+    let looking = Spending::on(Phase::Diff, &*work.session.events);
     let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed_by(&e))?;
+    drop(looking);
     let layer = write(work, &mut changes)?;
     drop(changes);
     draft.commit(&layer.diff_id)?;
@@ -119,7 +121,9 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     run(work, op, &root, Root::Dir(dir))?;
     let owners = changes::Owners::new();
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
+    let looking = Spending::on(Phase::Diff, &*work.session.events);
     let found = changes::scan_changes(&handle, &before, &root, &options);
+    drop(looking);
     let (mut changes, after) = found.map_err(|e| work.failed_by(&e))?;
     let layer = write(work, &mut changes)?;
     drop(changes);
@@ -152,6 +156,7 @@ fn private_root(work: &Work<'_>, below: &[Layer], root: &crate::rootfs::Root) ->
 }
 
 fn write(work: &Work<'_>, changes: &mut Changes) -> Result<Layer> {
+    let _spending = Spending::on(Phase::Layer, &*work.session.events);
     let written = changes::write_layer(changes, work.sink()?);
     let (sink, index) = written.map_err(|e| work.failed_by(&e))?;
     work.commit(sink, index)
@@ -171,7 +176,10 @@ fn run(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, place: Root) -> 
         tail.add(bytes);
         session.events.event(&Event::StepOutput { step: work.id, stream, bytes });
     };
-    let exit = sandbox::run(&job, session.rung()?, session.settings.isolation.init(), &mut out, &session.cancel);
+    let rung = session.rung()?;
+    let running = Spending::on(Phase::Run, &*session.events);
+    let exit = sandbox::run(&job, rung, session.settings.isolation.init(), &mut out, &session.cancel);
+    drop(running);
     let (code, why) = match exit {
         Ok(Exit::Code(0)) => return Ok(()),
         Ok(Exit::Code(code)) => (code, None),

@@ -193,6 +193,8 @@ impl Board {
                 self.transfer(*direction, name, (*current, *total, *finished), now);
             }
             Event::Warning(text) => self.warnings.push((*text).to_owned()),
+            // What steps and tasks take is on the board already.
+            Event::Spent { .. } => {}
         }
     }
 

@@ -1,13 +1,13 @@
 //! Events for programs: one JSON object a line, as `docs/progress-events.md` promises.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_engine::event::{Direction, Done, Event, Events, Stream};
+use kiln_engine::event::{Direction, Done, Event, Events, Phase, Stream};
 use kiln_oci::{Mtime, time};
 use kiln_plan::StepId;
 use serde_json::{Value, json};
@@ -33,12 +33,14 @@ struct State {
     transfers: HashMap<(usize, String), Duration>,
     /// The beginning of a character whose end is in the next piece of output.
     split: HashMap<(StepId, bool), Vec<u8>>,
+    busy: BTreeMap<Phase, Duration>,
 }
 
 impl Json {
     /// Nothing said yet.
     pub fn new(out: Box<dyn Write + Send>) -> Json {
-        let state = State { out, begun: false, over: false, transfers: HashMap::new(), split: HashMap::new() };
+        let (transfers, split, busy) = Default::default();
+        let state = State { out, begun: false, over: false, transfers, split, busy };
         Json { started: Instant::now(), state: Mutex::new(state) }
     }
 }
@@ -71,7 +73,10 @@ impl Reader for Json {
                 let stream = if stdout { Stream::Stdout } else { Stream::Stderr };
                 state.say(output(step, stream, &bytes));
             }
-            state.say(json!({ "event": "finished", "milliseconds": millis(self.started.elapsed()) }));
+            let busy: BTreeMap<&str, u64> =
+                state.busy.iter().map(|(phase, time)| (phase.name(), micros(*time))).collect();
+            let milliseconds = millis(self.started.elapsed());
+            state.say(json!({ "event": "finished", "milliseconds": milliseconds, "busy": busy }));
         }
     }
 }
@@ -124,6 +129,10 @@ impl State {
                     "current": current, "total": total, "finished": finished })
             }
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
+            Event::Spent { phase, took } => {
+                *self.busy.entry(*phase).or_default() += *took;
+                return Vec::new();
+            }
         };
         vec![one]
     }
@@ -188,6 +197,10 @@ fn direction_name(direction: Direction) -> &'static str {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn now() -> String {
@@ -268,13 +281,14 @@ mod tests {
                 finished: true,
             },
             Event::Warning("careful"),
+            Event::Spent { phase: Phase::Run, took },
         ];
         // A new event must be added above, and so to the document.
         for event in &all {
             match event {
                 Event::TaskStarted { .. } | Event::TaskDone { .. } | Event::StepStarted { .. } => {}
                 Event::StepOutput { .. } | Event::StepDone { .. } | Event::StepFailed { .. } => {}
-                Event::Transfer { .. } | Event::Warning(_) => {}
+                Event::Transfer { .. } | Event::Warning(_) | Event::Spent { .. } => {}
             }
         }
         all
@@ -284,7 +298,9 @@ mod tests {
     fn the_document_names_every_event_and_every_member() {
         let document = include_str!("../../../../docs/progress-events.md");
         let lines = told(&all());
-        assert_eq!(lines.len(), all().len() + 2);
+        // The first and the last line come in addition; what was spent is in the last.
+        assert_eq!(lines.len(), all().len() + 1);
+        assert_eq!(lines.last().unwrap()["busy"], json!({ "run": 1_234_000 }));
         for line in lines {
             let kind = line["event"].as_str().unwrap();
             let section = document.split(&format!("### `{kind}`\n")).nth(1);
@@ -297,6 +313,9 @@ mod tests {
         let names = [Direction::Download, Direction::Upload, Direction::Unpack, Direction::Export].map(direction_name);
         for name in names.into_iter().chain([Done::Ran, Done::Cached, Done::Shared].map(done_name)) {
             assert!(document.contains(&format!("`{name}`")), "no {name}");
+        }
+        for phase in Phase::ALL {
+            assert!(document.contains(&format!("`{}`", phase.name())), "no {phase:?}");
         }
         assert!(document.contains(&format!("version is {VERSION}")));
     }

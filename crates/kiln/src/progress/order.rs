@@ -67,6 +67,8 @@ impl Events for InOrder {
             }
             Event::StepStarted { step, .. } => drop(held.begun.insert(*step)),
             Event::StepFailed { step, .. } => drop(held.begun.remove(step)),
+            // Nobody is told of these when they happen.
+            Event::Spent { .. } => return self.reader.event(event),
             _ => {}
         }
         self.tell(&mut held);

@@ -117,6 +117,8 @@ impl State {
                 self.transfer(*direction, &text::title(name), (*current, *total, *finished), now)
             }
             Event::Warning(message) => tty::warning(message, false),
+            // What steps and tasks take is told already.
+            Event::Spent { .. } => String::new(),
         }
     }
 
