@@ -18,7 +18,7 @@ pub(crate) enum Error {
     Json { what: String, cause: serde_json::Error },
     #[error("cargo built no executable `kiln`")]
     NoBinary,
-    #[error("`{0}` is not a workload: w1, w2, w9")]
+    #[error("`{0}` is not a workload: w1 to w10")]
     NoWorkload(String),
     #[error("{0}")]
     MissingTool(String),
@@ -28,8 +28,38 @@ pub(crate) enum Error {
     Image { dir: PathBuf, why: String },
     #[error("Kiln differs from BuildKit in {0} ways")]
     Differ(usize),
+    #[error("{0} has no place for tables: the two lines `<!-- bench: … -->`")]
+    NoPlace(PathBuf),
+    #[error("stopped")]
+    Interrupted,
     #[error("there are no fuzz targets in this tree yet: property tests run with `cargo nextest run`")]
     NoFuzzTargets,
     #[error("the tree breaks its rules:\n{}", .0.join("\n"))]
     Untidy(Vec<String>),
+}
+
+impl Error {
+    /// In one line: of a command that failed, how, and the last thing it said.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Error::Failed { status, said, .. } => {
+                let last = said.lines().rev().find(|l| !l.trim().is_empty());
+                last.map_or_else(|| status.clone(), |last| format!("{status}: {}", last.trim()))
+            }
+            other => other.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_brief() {
+        let failed =
+            |said: &str| Error::Failed { command: "long".into(), status: "1".into(), said: said.into() }.brief();
+        assert_eq!((&*failed("a\nwhy\n\n"), &*failed("")), ("1: why", "1"));
+        assert_eq!(Error::Interrupted.brief(), "stopped");
+    }
 }

@@ -2,112 +2,222 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::Mode;
-use super::measure::{self, Cost};
+use super::measure::{Meter, Ran};
+use super::workload::Workload;
 use crate::error::Error;
+use crate::peers::{Data, Docker, Peers};
 
 /// A builder of images.
-#[derive(Debug)]
-pub(super) enum Builder {
-    /// Kiln.
-    Kiln {
-        /// Its binary.
-        binary: PathBuf,
-    },
-    /// Debian's buildah, with chroot isolation, native overlay and a cached layer per step, as `docker build` does.
-    Buildah {
-        /// Its binary.
-        binary: PathBuf,
-        /// A home without configuration.
-        home: PathBuf,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Tool {
+    /// This tree's.
+    #[value(skip)]
+    Kiln,
+    /// BuildKit in Docker of Debian sid, with containerd's image store, overlayfs and runc
+    Buildkit,
+    /// buildah of this Debian release, chroot isolation
+    Buildah,
+    /// buildah of Debian sid, chroot isolation
+    BuildahSid,
+    /// podman of Debian sid, crun
+    Podman,
 }
 
-/// buildah asks for limits that a machine may not allow to raise; these are within everyone's.
+impl Tool {
+    /// As printed.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Tool::Kiln => "kiln",
+            Tool::Buildkit => "buildkit",
+            Tool::Buildah => "buildah",
+            Tool::BuildahSid => "buildah-sid",
+            Tool::Podman => "podman",
+        }
+    }
+
+    /// Whether it runs in the chroot of `scripts/peers.sh`.
+    pub(super) fn in_chroot(self) -> bool {
+        matches!(self, Tool::Buildkit | Tool::BuildahSid | Tool::Podman)
+    }
+}
+
+/// buildah and podman ask for limits that a machine may not allow to raise; these are within everyone's.
 const CONTAINERS_CONF: &str = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n";
 
-impl Builder {
-    /// Kiln.
-    pub(super) fn kiln(binary: PathBuf) -> Builder {
-        Builder::Kiln { binary }
+/// What every build is asked for.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    /// Of which workload.
+    pub(super) workload: &'a Workload,
+    /// How.
+    pub(super) mode: Mode,
+    /// Of what.
+    pub(super) context: &'a Path,
+    /// As what.
+    pub(super) target: &'a str,
+    /// Packages come through this proxy.
+    pub(super) proxy: Option<&'a str>,
+}
+
+/// A builder that is here.
+#[derive(Debug)]
+pub(super) struct Builder<'a> {
+    /// Which.
+    pub(super) tool: Tool,
+    /// What it says of itself.
+    pub(super) version: String,
+    binary: PathBuf,
+    peers: Option<&'a Peers>,
+}
+
+impl<'a> Builder<'a> {
+    /// Kiln, by its binary.
+    pub(super) fn kiln(binary: PathBuf) -> Result<Builder<'a>, Error> {
+        let version = first_line(Command::new(&binary).arg("--version"))?;
+        Ok(Builder { tool: Tool::Kiln, version, binary, peers: None })
     }
 
-    /// Buildah, with its configuration below `dir`.
-    pub(super) fn buildah(dir: &Path) -> Result<Builder, Error> {
-        let binary = kiln_testkit::tools::find("buildah").map_err(Error::MissingTool)?;
-        let home = dir.join("buildah-home");
-        fs::create_dir_all(&home).map_err(|cause| Error::Write { path: home.clone(), cause })?;
-        let path = home.join("containers.conf");
-        fs::write(&path, CONTAINERS_CONF).map_err(|cause| Error::Write { path, cause })?;
-        Ok(Builder::Buildah { binary, home })
-    }
-
-    /// As printed.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Builder::Kiln { .. } => "kiln",
-            Builder::Buildah { .. } => "buildah",
+    /// A peer; those of the chroot need it.
+    pub(super) fn peer(tool: Tool, peers: Option<&'a Peers>) -> Result<Builder<'a>, Error> {
+        let program = match tool {
+            Tool::Kiln | Tool::Buildah | Tool::BuildahSid => "buildah",
+            Tool::Podman => "podman",
+            Tool::Buildkit => "dockerd",
+        };
+        if !tool.in_chroot() {
+            let binary = kiln_testkit::tools::find(program).map_err(Error::MissingTool)?;
+            let version = first_line(Command::new(&binary).arg("--version"))?;
+            return Ok(Builder { tool, version, binary, peers: None });
         }
+        let peers = peers.ok_or_else(|| Error::MissingTool("there is no chroot of Debian sid".to_owned()))?;
+        let mut version = first_line(peers.command(program).arg("--version"))?;
+        if tool == Tool::Buildkit {
+            version = format!("{version}; {}", first_line(peers.command("docker").args(["buildx", "version"]))?);
+        }
+        Ok(Builder { tool, version, binary: program.into(), peers: Some(peers) })
     }
 
-    /// Builds `context` as `target`; a cold build is pushed too.
-    pub(super) fn build(&self, mode: Mode, store: &Path, context: &Path, target: &str) -> Result<Cost, Error> {
-        let mut build = self.command(store);
-        match self {
-            Builder::Kiln { .. } => {
-                build.args(["build", "--tag", target]);
-                if mode == Mode::Cold {
-                    build.arg("--push");
-                }
-            }
-            Builder::Buildah { .. } => {
-                build.args(["build", "--isolation", "chroot", "--layers", "--tls-verify=false", "--tag", target]);
-            }
+    /// A place with nothing in it for this builder to work in, below `dir`.
+    pub(super) fn site(&self, dir: &Path) -> Result<Site<'_>, Error> {
+        let dir = dir.join(format!("site-{}", self.tool.name()));
+        let mut site = Site { builder: self, dir, docker: None };
+        site.clear()?;
+        let unwritable = |cause| Error::Write { path: site.dir.clone(), cause };
+        fs::create_dir_all(site.dir.join("tmp")).map_err(unwritable)?;
+        fs::write(site.dir.join("containers.conf"), CONTAINERS_CONF).map_err(unwritable)?;
+        if let (Tool::Buildkit, Some(peers)) = (self.tool, self.peers) {
+            site.docker = Some(Docker::start(peers, &Data::Directory(site.dir.join("docker")), &site.dir)?);
         }
-        if mode == Mode::NoCache {
+        Ok(site)
+    }
+}
+
+/// Where a builder works; emptied and removed when dropped.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    builder: &'a Builder<'a>,
+    dir: PathBuf,
+    docker: Option<Docker<'a>>,
+}
+
+impl Site<'_> {
+    /// Builds; a cold build is pushed too.
+    pub(super) fn build(&self, request: &Request<'_>, meter: &Meter) -> Result<Ran, Error> {
+        let mut build = self.command();
+        let (target, push) = (request.target, request.mode == Mode::Cold);
+        let tool = self.builder.tool;
+        let verb: &[&str] = match tool {
+            Tool::Kiln => &["build"],
+            Tool::Buildkit => &["buildx", "build", "--network=host", "--progress=plain"],
+            // A cached layer per step, as the others have.
+            Tool::Buildah | Tool::BuildahSid => &["build", "--isolation=chroot", "--layers", "--tls-verify=false"],
+            Tool::Podman => &["build", "--isolation=oci", "--network=host", "--layers", "--tls-verify=false"],
+        };
+        build.args(verb).args(["--tag", target]);
+        let pushes = matches!(tool, Tool::Kiln | Tool::Buildkit);
+        if pushes && push {
+            build.arg("--push");
+        }
+        if !pushes {
+            build.arg(format!("--jobs={}", request.workload.stages));
+        }
+        if request.mode == Mode::NoCache {
             build.arg("--no-cache");
         }
-        let built = measure::run(build.arg(context))?;
-        match self {
-            Builder::Buildah { .. } if mode == Mode::Cold => {
-                let mut push = self.command(store);
-                push.args(["push", "--quiet", "--tls-verify=false", target, &format!("docker://{target}")]);
-                Ok(built.then(measure::run(&mut push)?))
-            }
-            _ => Ok(built),
+        if let Some(proxy) = request.proxy {
+            build.arg(format!("--build-arg=http_proxy={proxy}"));
         }
+        let daemon = self.docker.as_ref().map(Docker::pid);
+        let built = meter.run(build.arg(request.context), daemon)?;
+        if !push || pushes {
+            return Ok(built);
+        }
+        let mut pushing = self.command();
+        pushing.args(["push", "--quiet", "--tls-verify=false", target, &format!("docker://{target}")]);
+        let pushed = meter.run(&mut pushing, daemon)?;
+        Ok(Ran { cost: built.cost.then(pushed.cost), said: built.said + &pushed.said })
     }
 
-    /// Removes a store. buildah leaves its overlay directory mounted on itself.
-    pub(super) fn clean(&self, store: &Path) -> Result<(), Error> {
-        if let Builder::Buildah { .. } = self {
-            let mut umount = Command::new("umount");
-            let _ = umount.arg("--lazy").arg(store.join("root/overlay")).stderr(Stdio::null()).status();
+    fn command(&self) -> Command {
+        let (dir, builder) = (&self.dir, self.builder);
+        let mut command = match (&self.docker, builder.peers, builder.tool) {
+            (Some(docker), _, _) => return docker.command(),
+            (None, Some(peers), _) => peers.command(&builder.binary.to_string_lossy()),
+            (None, None, Tool::Kiln) => {
+                let mut command = Command::new(&builder.binary);
+                command.env("KILN_STORE", dir.join("store")).env("KILN_PROGRESS", "json").env("NO_COLOR", "1");
+                return command;
+            }
+            // What it leaves mounted goes with its mount namespace.
+            (None, None, _) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation=private", "--"]).arg(&builder.binary);
+                command
+            }
+        };
+        command.arg("--root").arg(dir.join("root")).arg("--runroot").arg(dir.join("run"));
+        command.arg("--storage-driver=overlay");
+        if builder.tool == Tool::Podman {
+            command.args(["--cgroup-manager=cgroupfs", "--runtime=crun"]);
         }
-        match fs::remove_dir_all(store) {
+        command.env("HOME", dir).env("TMPDIR", dir.join("tmp"));
+        command.env("CONTAINERS_CONF", dir.join("containers.conf"));
+        command
+    }
+
+    /// Removes what is there. Inside the chroot overlay is left mounted on itself.
+    fn clear(&self) -> Result<(), Error> {
+        if let (Some(peers), true) = (self.builder.peers, self.dir.exists()) {
+            let mut umount = peers.command("umount");
+            umount.args(["--lazy", "--quiet"]).arg(self.dir.join("root/overlay"));
+            let _ = umount.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+        }
+        match fs::remove_dir_all(&self.dir) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::Write { path: store.to_owned(), cause })
+                Err(Error::Write { path: self.dir.clone(), cause })
             }
             _ => Ok(()),
         }
     }
+}
 
-    fn command(&self, store: &Path) -> Command {
-        match self {
-            Builder::Kiln { binary } => {
-                let mut command = Command::new(binary);
-                command.env("KILN_STORE", store).env("NO_COLOR", "1");
-                command
-            }
-            Builder::Buildah { binary, home } => {
-                let mut command = Command::new(binary);
-                command.arg("--root").arg(store.join("root")).arg("--runroot").arg(store.join("run"));
-                command.args(["--storage-driver", "overlay"]);
-                command.env("HOME", home).env("CONTAINERS_CONF", home.join("containers.conf"));
-                command
-            }
+impl Drop for Site<'_> {
+    fn drop(&mut self) {
+        drop(self.docker.take());
+        if let Err(e) = self.clear() {
+            eprintln!("bench: {e}");
         }
     }
+}
+
+fn first_line(command: &mut Command) -> Result<String, Error> {
+    let out = command.output().map_err(|cause| Error::Start { program: format!("{command:?}"), cause })?;
+    if out.status.success() {
+        return Ok(String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned());
+    }
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    Err(Error::Failed { command: format!("{command:?}"), status: out.status.to_string(), said })
 }
