@@ -36,7 +36,7 @@ test: setup lint ## everything CI runs: lint, unit and integration tests, doc te
 demo: ## from nothing to a web server in a registry, told step by step
 	@scripts/demo.sh
 
-bench: setup ## Kiln beside buildah on the same machine (BENCH="--runs 5 w1" for arguments)
+bench: setup ## Kiln beside other builders on the same machine (BENCH="--runs 5 w1" for arguments)
 	cargo xtask bench $(BENCH)
 
 fmt: ## format the code

@@ -23,9 +23,12 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q
   apt-get install -y -q --no-install-recommends "${missing[@]}"
-  if [ -d /run/systemd/system ] && printf '%s\n' "${missing[@]}" | grep -qx docker-registry; then
-    systemctl disable --now docker-registry || true
-  fi
+  local daemon
+  for daemon in docker-registry apt-cacher-ng; do
+    if [ -d /run/systemd/system ] && printf '%s\n' "${missing[@]}" | grep -qx "$daemon"; then
+      systemctl disable --now "$daemon" || true
+    fi
+  done
   [ $ours = no ] || { rm -f "$policy"; trap - EXIT; }
 }
 
