@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::Mode;
 use super::measure::{Meter, Ran};
@@ -94,6 +94,12 @@ impl<'a> Builder<'a> {
         }
         let peers = peers.ok_or_else(|| Error::MissingTool("there is no chroot of Debian sid".to_owned()))?;
         let mut version = first_line(peers.command(program).arg("--version"))?;
+        if tool == Tool::Podman {
+            // crun refuses a machine with both kinds of cgroups; in the chroot's mounts there is then one kind only.
+            let mut umount = peers.command("umount");
+            umount.args(["--quiet", "/sys/fs/cgroup/unified"]).stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = umount.status();
+        }
         if tool == Tool::Buildkit {
             version = format!("{version}; {}", first_line(peers.command("docker").args(["buildx", "version"]))?);
         }
@@ -193,7 +199,7 @@ impl Site<'_> {
         if let (Some(peers), true) = (self.builder.peers, self.dir.exists()) {
             let mut umount = peers.command("umount");
             umount.args(["--lazy", "--quiet"]).arg(self.dir.join("root/overlay"));
-            let _ = umount.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status();
+            let _ = umount.stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
         match fs::remove_dir_all(&self.dir) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {

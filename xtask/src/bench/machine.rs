@@ -32,7 +32,7 @@ impl Machine {
             rest: format!(
                 "{} GB of memory, {}",
                 memory(&read("/proc/meminfo")),
-                said(Command::new("stat").args(["-f", "-c", "%T"]).arg(dir))
+                said(Command::new("findmnt").args(["-n", "-o", "FSTYPE", "-T"]).arg(dir))
             ),
             kernel: format!("Linux {kernel}, Debian {}", read("/etc/debian_version").trim()),
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),

@@ -184,7 +184,8 @@ impl Report {
         for run in self.ours().flat_map(|(row, _)| &row.runs) {
             kinds.extend(run.told.busy.keys().map(|k| &**k));
         }
-        kinds.sort_unstable();
+        let place = |kind: &str| ORDER.iter().position(|k| *k == kind).unwrap_or(ORDER.len());
+        kinds.sort_unstable_by_key(|kind| (place(kind), *kind));
         kinds.dedup();
         if kinds.is_empty() {
             return String::new();
@@ -218,6 +219,10 @@ impl Report {
         .to_string()
     }
 }
+
+/// Kinds of work in the order of a build; what is not listed comes last.
+const ORDER: [&str; 11] =
+    ["resolve", "context", "plan", "lookup", "fetch", "unpack", "run", "diff", "layer", "push", "export"];
 
 /// Seconds with as many digits as mean something.
 fn seconds(value: f64) -> String {
