@@ -7,6 +7,7 @@
 //! [`build`] all of it in a row                  [`output`] where an image goes
 //! [`transfer`] images between store and registry [`archive`] images in files
 //! [`stored`] images as the store has them
+//! [`why`] what would run, and what changed since the last run
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
 //!
@@ -31,6 +32,7 @@ pub mod step;
 pub mod stored;
 pub mod transfer;
 pub mod users;
+pub mod why;
 pub mod world;
 
 pub use build::{Built, Image, build};

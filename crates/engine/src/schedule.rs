@@ -271,7 +271,7 @@ impl<'a> Schedule<'a> {
 
 /// The steps that need, directly or not, what a step that ignores the cache makes. Their definition is what it was, but
 /// what they start from may not be.
-fn unsettled(plan: &Plan) -> BTreeSet<StepId> {
+pub(crate) fn unsettled(plan: &Plan) -> BTreeSet<StepId> {
     let mut found = BTreeSet::new();
     // A plan lists every step after what it needs.
     for index in 0..plan.steps.len() {
@@ -346,14 +346,19 @@ fn now() -> Mtime {
 }
 
 /// The record of a step, if its layer is really here.
-fn find(session: &Session, key: &Key) -> Option<(Layer, String)> {
+pub(crate) fn recorded(session: &Session, key: &Key) -> Option<(Layer, String)> {
     let bytes = session.store.cache_get(KIND, &key.to_string())?;
     let record: Record = serde_json::from_slice(&bytes).ok()?;
     let here = session.store.blob_size(&record.blob.digest) == Some(record.blob.size);
-    let layer = here.then_some(Layer { diff_id: record.diff_id, blob: record.blob })?;
+    here.then_some((Layer { diff_id: record.diff_id, blob: record.blob }, record.created))
+}
+
+/// The layer a record names, compressed as is asked for now.
+fn find(session: &Session, key: &Key) -> Option<(Layer, String)> {
+    let (layer, created) = recorded(session, key)?;
     // The bytes of the files are the same however they are compressed; what is asked for now decides how they go out.
     let layer = session.roots.compressed(layer, session.settings.compression, session.compress_threads()).ok()?;
-    Some((layer, record.created))
+    Some((layer, created))
 }
 
 fn keep(session: &Session, key: &Key, layer: &Layer, created: &str) -> Result<()> {
@@ -364,7 +369,7 @@ fn keep(session: &Session, key: &Key, layer: &Layer, created: &str) -> Result<()
 }
 
 /// The key of a step whose inputs exist: they are named by what they hold.
-fn content_key(work: &Work<'_>, facts: &Facts) -> Result<Key> {
+pub(crate) fn content_key(work: &Work<'_>, facts: &Facts) -> Result<Key> {
     let inputs = Contents { work, facts, failed: Mutex::default() };
     let key = key::of(&work.step().op, &work.plan.platform, &inputs);
     match inputs.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -88,12 +88,14 @@ pub struct Files {
 }
 
 /// The answer to [`Question::Files`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilesFact {
     /// Hash of names, types, modes and contents (table in [`crate::key`]).
     pub hash: Key32,
     /// Sources that match nothing.
     pub missing: Vec<Missing>,
+    /// How many files there are.
+    pub count: usize,
 }
 
 /// A source that matches nothing.

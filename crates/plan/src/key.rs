@@ -189,7 +189,8 @@ fn run_key(run: &RunOp, platform: &Platform, inputs: &dyn Inputs) -> Framed {
     h
 }
 
-fn whole(path: &str) -> Select {
+/// All that is at a path.
+pub(crate) fn whole(path: &str) -> Select {
     Select { sources: vec![path.to_owned()], exclude: Vec::new(), parents: false }
 }
 

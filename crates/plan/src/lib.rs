@@ -8,7 +8,7 @@
 //! [`step`] the closed list of things Kiln can do          [`key`] what is hashed, and what is not
 //! [`container`] the planner of container images           [`scope`] variables
 //! [`history`] how BuildKit words what was done            [`explain`] plans for people
-//! [`lint`] rules about what was probably not meant
+//! [`lint`] rules about what was probably not meant       [`why`] what changed since the last run
 //!
 //! Adding a step: a variant in [`step`], its row in the table in [`key`], its effect in `kiln-engine/src/step/`.
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod lint;
 pub mod options;
 pub mod scope;
 pub mod step;
+pub mod why;
 
 pub use container::{Extent, Outcome, Survey, build, survey};
 pub use facts::{Facts, Question};

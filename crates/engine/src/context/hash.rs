@@ -21,6 +21,7 @@ use kiln_oci::entry::Xattrs;
 use kiln_oci::name;
 use kiln_plan::facts::{FilesFact, Key32, Select};
 use kiln_plan::key::Framed;
+use kiln_plan::why::{Listed, Listing};
 
 use super::select::threads;
 use super::{Kind, Pick, Selection, Source, Stat};
@@ -38,7 +39,8 @@ const FEW: usize = 4;
 pub fn answer(source: &dyn Source, select: &Select) -> Result<FilesFact> {
     let selection = super::select(source, select)?;
     let hash = hash_selection(source, &selection)?;
-    Ok(FilesFact { hash, missing: selection.missing })
+    let count = selection.picks.iter().map(|pick| 1 + pick.entries.len()).sum();
+    Ok(FilesFact { hash, missing: selection.missing, count })
 }
 
 /// The hash of a selection of `source`. Files are read on several threads.
@@ -75,6 +77,33 @@ pub fn hash_selection(source: &dyn Source, selection: &Selection) -> Result<Key3
         });
     }
     Ok(Key32(all.finish()))
+}
+
+/// What each file is that `select` holds of `source`. Their bytes have been hashed before.
+///
+/// # Errors
+/// As [`answer`].
+pub fn listing(source: &dyn Source, select: &Select) -> Result<Listing> {
+    let selection = super::select(source, select)?;
+    let mut files = Vec::new();
+    for pick in &selection.picks {
+        each(pick, |path, stat, _| files.push((path, stat)));
+    }
+    let mut listing = Listing::default();
+    for (path, stat) in files {
+        let content = match stat.kind {
+            Kind::File { .. } => short(&source.content_hash(&path, stat)?),
+            _ => String::new(),
+        };
+        let meta = short(blake3::hash(&describe(stat)).as_bytes());
+        listing.0.insert(name::escape(&path), Listed { meta, content });
+    }
+    Ok(listing)
+}
+
+/// Enough of a hash to see that it is another one.
+fn short(hash: &[u8; 32]) -> String {
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Goes through the entries of a pick, or the file it is: real path, what it is, and for a further name of a file the

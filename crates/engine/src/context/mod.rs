@@ -37,7 +37,7 @@ use kiln_oci::{Meta, name};
 use crate::error::Result;
 
 pub use dir::{DirSource, read_inside};
-pub use hash::{answer, hash_selection};
+pub use hash::{answer, hash_selection, listing};
 pub use layers::LayerSource;
 pub use memory::MemorySource;
 pub use resolve::{Resolved, resolve};

@@ -3,6 +3,7 @@
 mod inputs;
 mod look;
 mod outputs;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,9 +17,9 @@ use kiln_engine::{Session, Settings, build, world};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Platform, Reference};
+use kiln_plan::Outcome;
 use kiln_plan::options::{NoCache, Options, Ulimit};
 use kiln_plan::step::Network;
-use kiln_plan::{Outcome, explain};
 use kiln_sandbox::{Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
@@ -44,6 +45,7 @@ Examples:
   kiln build - < Dockerfile                            a Dockerfile without a context
   tar c . | kiln build -t app -                        a context from standard input
   kiln build --plan .                                  what would be done, and nothing else
+  kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
   kiln build --call=outline --target test .            which arguments, secrets and caches a target takes
   kiln build --call=targets,format=json .              the stages that can be built, for programs";
@@ -158,6 +160,17 @@ pub struct Args {
     /// Answer a question instead of building: check, outline (what the target takes) or targets (what there is to build)
     #[arg(long, value_name = "METHOD[,format=json]", conflicts_with = "plan")]
     pub call: Option<String>,
+    /// Say for each step whether it is in the cache, and which input changed since the last run, and stop. FORMAT is text
+    /// or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with_all = ["check", "call", "plan"]
+    )]
+    pub explain: Option<String>,
     /// Print the plan and stop; with --json, all that its keys are made of
     #[arg(long)]
     pub plan: bool,
@@ -201,6 +214,11 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         progress.finish();
         return looked.tell();
     }
+    if let Some(format) = &args.explain {
+        let text = explain(format, &file, &look::for_platforms(&options, &platforms), &inputs, &session)?;
+        progress.finish();
+        return crate::named::print(&text);
+    }
     if args.plan {
         return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
     }
@@ -209,7 +227,13 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     for options in look::for_platforms(&options, &platforms) {
         let (plan, facts) = world::plan(&file, &options, &session).map_err(in_file)?;
         report(&plan.warnings, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
-        built.push(build::run(plan, &facts, &annotations.manifest, &session).map_err(in_file)?);
+        let ran = build::run(plan.clone(), &facts, &annotations.manifest, &session);
+        let identity = inputs.identity(&options);
+        // What the next run is compared with is not worth failing for.
+        if let Err(e) = kiln_engine::why::remember(&plan, &facts, &identity, ran.is_ok(), &session) {
+            session.warn(&format!("--explain will not know of this run: {}", kiln_engine::rootfs::chain_text(&e)));
+        }
+        built.push(ran.map_err(in_file)?);
         inputs.remember(&session.store)?;
     }
     let images = built.iter().map(|b| b.image.clone()).collect();
@@ -483,6 +507,35 @@ fn session(
     })
 }
 
+/// What `--explain` prints.
+fn explain(
+    format: &str,
+    file: &ast::Dockerfile,
+    platforms: &[Options],
+    inputs: &Inputs,
+    session: &Session,
+) -> Result<String, CliError> {
+    let json = match format {
+        "text" => false,
+        "json" => true,
+        other => {
+            let error = CliError::usage(format!("--explain: there is no format `{other}`"));
+            return Err(error.with_hint("there are text and json"));
+        }
+    };
+    let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
+    let mut out = String::new();
+    for options in platforms {
+        let (plan, facts) = world::plan(file, options, session).map_err(in_file)?;
+        let explanation = kiln_engine::why::explain(&plan, &facts, &inputs.identity(options), session)?;
+        out += &match json {
+            true => serde_json::to_string_pretty(&why::json(&plan, &explanation)).unwrap_or_default() + "\n",
+            false => why::text(&plan, &explanation),
+        };
+    }
+    Ok(out)
+}
+
 fn print_plan(
     args: &Args,
     file: &ast::Dockerfile,
@@ -496,9 +549,9 @@ fn print_plan(
         // Printed is what a second planning of the same facts gives: a plan is nothing but its inputs.
         debug_assert!(matches!(kiln_plan::build(file, &options, &facts), Ok(Outcome::Plan(_))));
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&explain::json(&plan)).unwrap_or_default());
+            println!("{}", serde_json::to_string_pretty(&kiln_plan::explain::json(&plan)).unwrap_or_default());
         } else {
-            print!("{}", explain::text(&plan));
+            print!("{}", kiln_plan::explain::text(&plan));
         }
     }
     Ok(())

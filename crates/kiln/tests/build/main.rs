@@ -16,6 +16,7 @@ mod rungs;
 mod stop;
 mod tree;
 mod tricky;
+mod why;
 
 use kiln_testkit::{Ids, Layout, Output, TestContext};
 pub use tree::{Built, open};

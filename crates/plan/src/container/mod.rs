@@ -478,7 +478,7 @@ impl<'a> Planner<'a> {
                 if !self.looking {
                     self.ask(Question::Files(query));
                 }
-                FilesFact { hash: crate::facts::Key32::default(), missing: Vec::new() }
+                FilesFact::default()
             }
         }
     }

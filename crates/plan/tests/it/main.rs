@@ -7,6 +7,7 @@ mod lint;
 mod mistakes;
 mod outline;
 mod stages;
+mod why;
 
 use kiln_oci::{Digest, ImageConfig, Platform};
 use kiln_plan::facts::{FilesFact, GitFact, HttpFact, ImageFact, Key32, Missing};
@@ -23,6 +24,10 @@ pub struct World {
     /// Paths that an ignore file excludes, and its rule.
     pub ignored: Vec<(&'static str, &'static str)>,
     pub asked: Vec<Question>,
+    /// What is said of the files of every selection.
+    pub listing: Option<kiln_plan::why::Listing>,
+    /// Makes the hashes of files others.
+    pub salt: &'static str,
 }
 
 impl Default for World {
@@ -38,7 +43,15 @@ impl World {
         base.config.env = vec!["PATH=/bin".into(), "LANG=C".into()];
         base.rootfs.diff_ids = vec![Digest::of(b"base")];
         base.history = vec![Default::default()];
-        World { options: Options::new(platform), base, absent: Vec::new(), ignored: Vec::new(), asked: Vec::new() }
+        World {
+            options: Options::new(platform),
+            base,
+            absent: Vec::new(),
+            ignored: Vec::new(),
+            asked: Vec::new(),
+            listing: None,
+            salt: "",
+        }
     }
 
     fn answer(&mut self, question: Question, facts: &mut Facts) {
@@ -54,8 +67,10 @@ impl World {
             Question::Files(q) => {
                 let missing = q.select.sources.iter().enumerate().filter(|(_, s)| self.absent.iter().any(|a| a == s));
                 let missing = missing.map(|(index, _)| Missing { index, ignored_by: None, similar: None }).collect();
-                let hash = Key32(*Digest::of(format!("{q:?}").as_bytes()).hex().as_bytes().first_chunk().unwrap());
-                facts.files.insert(q, FilesFact { hash, missing });
+                let hash = Key32(
+                    *Digest::of(format!("{q:?}{}", self.salt).as_bytes()).hex().as_bytes().first_chunk().unwrap(),
+                );
+                facts.files.insert(q, FilesFact { hash, missing, count: 0 });
             }
             Question::Excluded(q) => {
                 let found = self.ignored.iter().find(|(path, _)| *path == q.path);
@@ -71,6 +86,11 @@ impl World {
     }
 
     pub fn try_plan(&mut self, text: &str) -> Result<Plan, Vec<Diagnostic>> {
+        self.try_plan_with(text).map(|(plan, _)| plan)
+    }
+
+    /// A plan and the facts it rests on.
+    pub fn try_plan_with(&mut self, text: &str) -> Result<(Plan, Facts), Vec<Diagnostic>> {
         let source = Source { name: "Dockerfile".into(), text: text.into() };
         let (file, found) = dockerfile::parse(&source);
         let errors: Vec<Diagnostic> = found.into_iter().filter(Diagnostic::is_error).collect();
@@ -80,7 +100,7 @@ impl World {
         let mut facts = Facts::default();
         loop {
             match kiln_plan::build(&file, &self.options, &facts)? {
-                Outcome::Plan(plan) => return Ok(*plan),
+                Outcome::Plan(plan) => return Ok((*plan, facts)),
                 Outcome::Questions(questions) => questions.into_iter().for_each(|q| self.answer(q, &mut facts)),
             }
         }

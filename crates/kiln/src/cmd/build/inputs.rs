@@ -38,6 +38,8 @@ pub struct Inputs {
     pub secrets: BTreeMap<String, Secret>,
     /// Agents by id.
     pub ssh: BTreeMap<String, PathBuf>,
+    /// Which Dockerfile and context this is, for comparing runs.
+    what: String,
     tables: Vec<Arc<HashTable>>,
     /// Directories of contexts that came as an archive or checkout; they live as long as the build.
     _scratch: Vec<kiln_store::SnapshotDraft>,
@@ -81,7 +83,17 @@ impl Inputs {
             Some(source) => (source, None),
             None => read_dockerfile(args, located.dir.as_deref(), located.foreign)?,
         };
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).display().to_string();
+        let context = match &located.dir {
+            Some(dir) if !located.foreign => real(dir),
+            _ => http::shown(&args.context),
+        };
+        let file = match &path {
+            Some(path) if !located.foreign => real(path),
+            _ => args.file.clone().unwrap_or_default(),
+        };
         let mut inputs = Inputs {
+            what: format!("{file}\n{context}"),
             dockerfile,
             contexts: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -145,6 +157,11 @@ impl Inputs {
         };
         self.named.insert(name, context);
         Ok(())
+    }
+
+    /// What is built, for comparing runs of the same.
+    pub fn identity(&self, options: &kiln_plan::Options) -> String {
+        format!("{}\n{}\n{}", self.what, options.target.as_deref().unwrap_or(""), options.platform)
     }
 
     /// Keeps the hashes of contexts for the next build.
