@@ -55,8 +55,10 @@ impl Drop for Proxy {
     }
 }
 
+/// apt-cacher-ng takes ports above 32767 for negative numbers, and the kernel gives no others.
 fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    let free = (20_000..32_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.ok_or_else(|| std::io::Error::other("no port of loopback is free"))
 }
 
 /// The proxy that apt uses on this machine.
