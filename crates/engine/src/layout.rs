@@ -1,7 +1,7 @@
 //! OCI image layouts that are not Kiln's store: read as a source, written as an output.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use kiln_oci::{Descriptor, Digest, Index};
@@ -176,19 +176,8 @@ fn alone(dir: &Path) -> Result<File> {
     }
 }
 
-/// Writes a file that is seen only once it is whole, and that no one else writes to.
 fn whole(path: &Path, f: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let failed = |e| EngineError::file("write the OCI layout", path)(e);
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".kiln-").permissions(mode);
-    let temp = builder.tempfile_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(256 << 10, temp);
-    f(&mut out)?;
-    let temp = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    temp.as_file().sync_all().map_err(failed)?;
-    temp.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+    crate::whole::write(path, "write the OCI layout", f)
 }
 
 #[cfg(test)]

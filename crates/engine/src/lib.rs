@@ -10,6 +10,7 @@
 //! [`why`] what would run, and what changed since the last run
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
+//! [`whole`] files that are seen once they are whole
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod step;
 pub mod stored;
 pub mod transfer;
 pub mod users;
+pub mod whole;
 pub mod why;
 pub mod world;
 

@@ -1,7 +1,6 @@
 //! Images in one file, and OCI layouts.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Cursor, Read, Write};
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use crate::error::{EngineError, Result};
 use crate::layout;
 use crate::rootfs::chain_text;
 use crate::session::Session;
+use crate::whole;
 
 /// Writes an archive of what was built.
 ///
@@ -98,34 +98,17 @@ pub fn write(
     writer.finish().map_err(failed)?.flush().map_err(EngineError::file("write", "the archive"))
 }
 
-/// Opens a destination, so that a file is seen only once it is whole.
+/// Opens a destination; a file is seen only once it is whole.
 ///
 /// # Errors
 /// When it cannot be written, or what `f` says.
 pub fn write_to(dest: &Dest, f: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let path = match dest {
+    match dest {
         Dest::Stdout => {
             let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
             f(&mut out)?;
-            return out.flush().map_err(EngineError::file("write", "standard output"));
+            out.flush().map_err(EngineError::file("write", "standard output"))
         }
-        Dest::Path(path) => path,
-    };
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |e| EngineError::file("write", path.clone())(e);
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    // A device or pipe the user named is written to as it is.
-    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
-        let mut out = BufWriter::with_capacity(256 << 10, File::options().write(true).open(path).map_err(failed)?);
-        f(&mut out)?;
-        return out.flush().map_err(failed);
+        Dest::Path(path) => whole::write(path, "write", f),
     }
-    let temp = tempfile::Builder::new().prefix(".kiln-").tempfile_in(dir).map_err(failed)?;
-    let mut out = BufWriter::with_capacity(256 << 10, temp);
-    f(&mut out)?;
-    let temp = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-    temp.as_file().set_permissions(mode).map_err(failed)?;
-    temp.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
 }

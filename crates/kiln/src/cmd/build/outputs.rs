@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_engine::Built;
 use kiln_engine::output::{Artifact, Dest, Output};
+use kiln_engine::{Built, EngineError, whole};
 use kiln_oci::Reference;
 
 use super::Args;
@@ -99,8 +99,8 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
 
 /// `--iidfile` and `--metadata-file`.
 pub fn write_files(args: &Args, names: &[Reference], artifact: &Artifact) -> Result<(), CliError> {
-    let write = |path: &PathBuf, text: String| {
-        std::fs::write(path, text).map_err(|e| CliError::environment(format!("cannot write {}: {e}", path.display())))
+    let write = |path: &PathBuf, text: String| -> Result<(), CliError> {
+        Ok(whole::write(path, "write", |out| out.write_all(text.as_bytes()).map_err(EngineError::file("write", path)))?)
     };
     // BuildKit writes the configuration's digest for one image, the index's for several.
     let id = match &artifact.images[..] {
