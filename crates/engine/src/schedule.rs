@@ -232,7 +232,10 @@ impl<'a> Schedule<'a> {
                     }
                     Err(e) => {
                         let title = &*plan.step(outcome.step).title;
-                        session.events.event(&Event::StepFailed { step: outcome.step, title, took: outcome.took });
+                        // One that was stopped has not failed; it is among those that never end.
+                        if !matches!(e, EngineError::Cancelled) {
+                            session.events.event(&Event::StepFailed { step: outcome.step, title, took: outcome.took });
+                        }
                         // Others are stopped; that they were is no news.
                         if failure.is_none() {
                             session.stop();

@@ -1,17 +1,35 @@
 //! The system calls rustix has no safe form of: `fork`, `execve`, `unshare`, signals, the syscall filter.
 //!
 //! Kiln's only `unsafe` code. Every function here is safe to call from a process with one thread, which the child side
-//! of the sandbox is; nothing here is called in the parent, which has many.
+//! of the sandbox is; but for [`end_with_parent`], nothing here is called in the parent, which has many.
 #![expect(unsafe_code, reason = "system calls without a safe form in rustix; each block says why it is sound")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
+
+/// Makes the kernel end a helper program, with SIGTERM, when the thread that starts it is no more: however this process
+/// dies, the helper does not go on alone. The one function here that is for the parent.
+pub fn end_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let before_exec = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        match rustix::process::getppid() {
+            Some(now) if now == parent => Ok(()),
+            _ => Err(Errno::SRCH.into()),
+        }
+    };
+    // SAFETY: between fork and exec only two system calls are made; no memory is allocated and no lock is taken, also
+    // not for the error, which is a number.
+    unsafe { command.pre_exec(before_exec) };
+}
 
 fn last_errno() -> Errno {
     std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use kiln_plan::facts::{GitFact, GitQuery};
 use kiln_store::SnapshotDraft;
 
+use super::child;
 use super::http::shown;
 use crate::error::{EngineError, Result};
 use crate::session::Session;
@@ -116,11 +117,12 @@ fn command() -> Command {
     git
 }
 
-fn output(mut git: Command, remote: &str) -> Result<String> {
-    let out = git.output().map_err(|e| match e.kind() {
+fn output(git: Command, remote: &str, session: &Session) -> Result<String> {
+    let out = child::run(git, &session.cancel).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => failed(remote, "the `git` command is not installed"),
         _ => failed(remote, format!("cannot run git: {e}")),
     })?;
+    let out = out.ok_or(EngineError::Cancelled)?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
         let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
@@ -137,7 +139,7 @@ fn is_commit(text: &str) -> bool {
 ///
 /// # Errors
 /// When the repository cannot be reached or has no such reference.
-pub fn answer(_session: &Session, query: &GitQuery) -> Result<GitFact> {
+pub fn answer(session: &Session, query: &GitQuery) -> Result<GitFact> {
     let wanted = query.reference.as_deref().unwrap_or("HEAD");
     if is_commit(wanted) {
         return Ok(GitFact { commit: wanted.to_ascii_lowercase() });
@@ -145,7 +147,7 @@ pub fn answer(_session: &Session, query: &GitQuery) -> Result<GitFact> {
     let remote = Remote::of(&query.remote)?;
     let mut git = remote.command(None);
     git.args(["ls-remote", "--", &remote.url, wanted, &format!("{wanted}^{{}}")]);
-    let listing = output(git, &query.remote)?;
+    let listing = output(git, &query.remote, session)?;
     let lines: Vec<(&str, &str)> = listing.lines().filter_map(|l| l.split_once('\t')).collect();
     // An annotated tag stands for the commit it is peeled to; a branch goes before a tag of the same name.
     let ranked = [
@@ -175,7 +177,7 @@ pub fn checkout(session: &Session, wanted: &Checkout<'_>) -> Result<(SnapshotDra
         session.check_cancelled()?;
         let mut git = remote.command(Some(&dir));
         git.args(args);
-        output(git, wanted.remote)
+        output(git, wanted.remote, session)
     };
     run(&["init", "--quiet", "."])?;
     run(&["remote", "add", "--", "origin", &remote.url])?;

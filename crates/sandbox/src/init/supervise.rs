@@ -32,6 +32,7 @@ pub fn main(stage: &OsStr) -> i32 {
         Ok(Some(order)) => order,
         _ => return DEAF,
     };
+    let mut groups = Vec::new();
     let report = match order {
         Order::Probe(scratch) => Report::Rungs(probing::rungs(scratch.as_deref())),
         Order::ProbeOverlay(dir) => {
@@ -39,6 +40,7 @@ pub fn main(stage: &OsStr) -> i32 {
         }
         Order::Run { rung, job, cgroups } => {
             let task = Task { job: &job, rung, cgroups: &cgroups, control: &control };
+            groups.clone_from(&cgroups);
             match rung {
                 Rung::Root => namespaces::run(&task),
                 Rung::Userns | Rung::Userns1 => probing::stand(rung).and_then(|()| namespaces::run(&task)),
@@ -48,7 +50,27 @@ pub fn main(stage: &OsStr) -> i32 {
             .unwrap_or_else(Report::Failed)
         }
     };
-    i32::from(wire::send(&control, &report).is_err())
+    let heard = wire::send(&control, &report).is_ok();
+    if !heard {
+        // Whoever made the groups died and cannot remove them.
+        remove_cgroups(&groups);
+    }
+    i32::from(!heard)
+}
+
+/// Removes control groups in which nothing runs any more.
+fn remove_cgroups(entrances: &[PathBuf]) {
+    for dir in entrances.iter().filter_map(|entrance| entrance.parent()) {
+        // A process that has just ended stays counted for a moment.
+        for pause in 0..50 {
+            match fs::remove_dir(dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(pause));
+                }
+                _ => break,
+            }
+        }
+    }
 }
 
 /// Leaves the parent's session, shields itself from looks and signals, and moves the control socket off descriptor 0.
