@@ -266,14 +266,30 @@ impl Images {
                 finished,
             });
         };
-        let mut sink = Sink(self.store.blob_writer()?.limit(descriptor.size));
+        let stopped = || self.client.config().cancel.load(std::sync::atomic::Ordering::Relaxed);
+        let waited = || {
+            // Another process fetches it: its progress is ours.
+            report(self.store.downloaded(&descriptor.digest).min(descriptor.size), false);
+            stopped()
+        };
+        let writer = match self.store.download(&descriptor.digest, descriptor.size, &waited) {
+            Ok(Some(writer)) => writer,
+            Ok(None) => {
+                report(descriptor.size, true);
+                return Ok(());
+            }
+            Err(_) if stopped() => return Err(EngineError::Cancelled),
+            Err(e) => return Err(e.into()),
+        };
+        let mut sink = Sink(writer);
         let progress = |delta: u64| {
             report(done.fetch_add(delta, std::sync::atomic::Ordering::Relaxed) + delta, false);
         };
         let outcome = self.client.blob(reference, descriptor, &mut sink, &progress);
-        report(descriptor.size, true);
         outcome?;
-        sink.0.commit(Some(&descriptor.digest), Some(descriptor.size))?;
+        report(descriptor.size, true);
+        // The client has compared every byte with the digest.
+        sink.0.commit_hashed(descriptor.digest.clone())?;
         Ok(())
     }
 }
@@ -288,6 +304,10 @@ impl BlobSink for Sink {
 
     fn reset(&mut self) -> std::io::Result<()> {
         self.0.reset().map_err(std::io::Error::other)
+    }
+
+    fn replay(&mut self, piece: &mut dyn FnMut(&[u8])) -> std::io::Result<()> {
+        self.0.replay(piece)
     }
 }
 

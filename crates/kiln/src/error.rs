@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 
 use kiln_engine::EngineError;
+use kiln_registry::RegistryError;
 use kiln_spec::diag::{self, Diagnostic};
 use kiln_spec::source::{Source, Span};
 use kiln_store::ErrorKind;
@@ -120,8 +121,8 @@ impl From<kiln_store::StoreError> for CliError {
     }
 }
 
-impl From<kiln_registry::RegistryError> for CliError {
-    fn from(error: kiln_registry::RegistryError) -> Self {
+impl From<RegistryError> for CliError {
+    fn from(error: RegistryError) -> Self {
         EngineError::from(error).into()
     }
 }
@@ -184,6 +185,9 @@ fn run_hint(code: i32, tail: &[String]) -> Option<String> {
         127 => "the command was not found in the image: is it installed, and in PATH?",
         126 => "the command could not be executed: is it executable, and for this architecture?",
         137 => "the command was killed; memory is the usual reason",
+        _ if tail.iter().any(|l| l.contains("No space left on device")) => {
+            "the disk with the store may be full: free space with `kiln prune`, or use another disk with --store"
+        }
         _ if tail.iter().any(|l| l.contains("Temporary failure resolving") || l.contains("Could not resolve")) => {
             "names could not be resolved: check the host's DNS, or set a proxy with --build-arg HTTP_PROXY=…"
         }
@@ -245,16 +249,23 @@ pub fn code_of_panic(panic: &(dyn std::any::Any + Send)) -> u8 {
     if text.is_some_and(|t| t.starts_with(READER_GONE)) { 141 } else { BUG }
 }
 
+/// What helps against a full disk.
+const FULL: &str = "free space with `kiln prune`, or use another disk with --store";
+
 fn hint(error: &EngineError) -> Option<String> {
+    let is_full = |source: &std::io::Error| kiln_store::error::kind_of(source) == ErrorKind::NoSpace;
     match error {
-        EngineError::Registry(e) => e.hint(),
-        EngineError::File { source, .. } if kiln_store::error::kind_of(source) == ErrorKind::NoSpace => {
-            Some("free space with `kiln prune`, or use another disk with --store".to_owned())
-        }
+        EngineError::Registry(e) => match &**e {
+            RegistryError::Sink { source, .. } | RegistryError::Keep { source, .. } if is_full(source) => {
+                Some(FULL.to_owned())
+            }
+            e => e.hint(),
+        },
+        EngineError::File { source, .. } if is_full(source) => Some(FULL.to_owned()),
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {
-            ErrorKind::NoSpace => Some("free space with `kiln prune`, or use another disk with --store".to_owned()),
+            ErrorKind::NoSpace => Some(FULL.to_owned()),
             ErrorKind::ReadOnly | ErrorKind::Permission => {
                 Some("use a directory you may write to with --store or KILN_STORE".to_owned())
             }

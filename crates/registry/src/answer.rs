@@ -1,5 +1,7 @@
 //! What a registry says when it refuses: its JSON errors, made safe to show.
 
+use std::time::Duration;
+
 use reqwest::Response;
 use serde::Deserialize;
 
@@ -8,6 +10,8 @@ use crate::error::Answer;
 /// No error body is read beyond this many bytes.
 const MAX_BODY: usize = 64 << 10;
 const MAX_MESSAGE: usize = 400;
+/// How long a refusal may take to be told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Body {
@@ -34,16 +38,20 @@ struct Entry {
     message: serde_json::Value,
 }
 
-/// Reads the refusal out of a response, up to a limit; a body that breaks off is used as far as it came.
+/// Reads the refusal out of a response, up to limits of size and time; a body that breaks off is used as far as it came.
 pub(crate) async fn read(mut response: Response) -> Box<Answer> {
     let status = response.status().as_u16();
     let mut body = Vec::new();
-    while body.len() < MAX_BODY {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            _ => break,
+    let fill = async {
+        while body.len() < MAX_BODY {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                _ => break,
+            }
         }
-    }
+    };
+    // What is slower only keeps the user from learning that it was refused.
+    let _ = tokio::time::timeout(PATIENCE, fill).await;
     body.truncate(MAX_BODY);
     Box::new(parse(status, &body))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kiln_oci::Reference;
@@ -255,8 +255,8 @@ impl Reply {
         if self.response.content_length().is_some_and(|length| length > limit) {
             return Err(too_large().into());
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = next_chunk(core, &mut self.response, &endpoint.host, what).await? {
+        let (mut body, mut pace) = (Vec::new(), Pace::new());
+        while let Some(chunk) = next_chunk(core, &mut self.response, &mut pace, &endpoint.host, what).await? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_large().into());
             }
@@ -266,18 +266,48 @@ impl Reply {
     }
 }
 
+/// How fast a body comes. A peer must not hold a transfer by sending single bytes.
+pub(crate) struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// The least that must come in the time that nothing may.
+    const LEAST: usize = 1 << 10;
+
+    pub(crate) fn new() -> Pace {
+        Pace { since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts a piece; whether so few came in `time` that they are as good as none.
+    fn too_slow(&mut self, piece: usize, time: Duration) -> bool {
+        self.bytes += piece;
+        if self.since.elapsed() < time {
+            return false;
+        }
+        let slow = self.bytes < Pace::LEAST;
+        *self = Pace::new();
+        slow
+    }
+}
+
 /// The next piece of a body, or none at its end.
 pub(crate) async fn next_chunk(
     core: &Core,
     response: &mut Response,
+    pace: &mut Pace,
     host: &str,
     what: &str,
 ) -> Result<Option<Bytes>, Failure> {
     let after = core.config.idle_timeout;
     match tokio::time::timeout(after, response.chunk()).await {
-        Ok(Ok(chunk)) => Ok(chunk),
+        Ok(Ok(Some(chunk))) if !pace.too_slow(chunk.len(), after) => Ok(Some(chunk)),
+        Ok(Ok(None)) => Ok(None),
         Ok(Err(error)) => Err(broken(host, what, &error)),
-        Err(_) => Err(Failure::soon(RegistryError::Stalled { host: host.to_owned(), what: what.to_owned(), after })),
+        Ok(Ok(Some(_))) | Err(_) => {
+            Err(Failure::soon(RegistryError::Stalled { host: host.to_owned(), what: what.to_owned(), after }))
+        }
     }
 }
 

@@ -327,6 +327,16 @@ impl RegistryError {
             RegistryError::Schema1 { .. } => {
                 "pull and push the image with a current tool once to convert it".to_owned()
             }
+            RegistryError::Stalled { .. } => {
+                "the network or the host is very slow, or hangs: try again; what was fetched of a blob is kept".to_owned()
+            }
+            RegistryError::Protocol { .. } | RegistryError::TooLarge { .. } => {
+                "this may be no registry, or a proxy may answer for it: check the name, the port and the proxy variables"
+                    .to_owned()
+            }
+            RegistryError::Redirect { host, .. } | RegistryError::Challenge { host, .. } => {
+                format!("only who runs {host} can mend this; neither downloads nor credentials go where it points")
+            }
             RegistryError::Credentials { source, .. } => return source.hint(),
             RegistryError::Refused { answer, .. } => return answer_hint(answer),
             _ => return None,

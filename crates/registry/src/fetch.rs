@@ -8,7 +8,7 @@ use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED
 use url::Url;
 
 use crate::answer;
-use crate::call::{Core, next_chunk};
+use crate::call::{Core, Pace, next_chunk};
 use crate::error::RegistryError;
 use crate::pull::BlobSink;
 use crate::retry::{Failure, Retry, after_status};
@@ -84,8 +84,8 @@ impl Core {
         }
         let head = head_of(response.headers());
         let announced = response.content_length();
-        let mut taken = 0;
-        while let Some(chunk) = next_chunk(self, &mut response, &host, &what).await? {
+        let (mut taken, mut pace) = (0, Pace::new());
+        while let Some(chunk) = next_chunk(self, &mut response, &mut pace, &host, &what).await? {
             taken += chunk.len() as u64;
             if taken > limit {
                 return Err(RegistryError::TooLarge { host, what, limit }.into());

@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderValue, RANGE};
 
 use crate::auth::challenge::Scope;
-use crate::call::{Call, Core, Reply, Target, next_chunk};
+use crate::call::{Call, Core, Pace, Reply, Target, next_chunk};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::retry::Failure;
@@ -25,6 +25,14 @@ pub trait BlobSink {
     /// # Errors
     /// Ends the download.
     fn reset(&mut self) -> io::Result<()>;
+
+    /// Gives the bytes that an earlier download left here, from the start, in pieces; a download goes on behind them.
+    ///
+    /// # Errors
+    /// The blob then starts again.
+    fn replay(&mut self, _piece: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl BlobSink for Vec<u8> {
@@ -66,6 +74,26 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
+    /// Takes up what an earlier download left.
+    fn resume(&mut self) -> Result<(), RegistryError> {
+        let (hasher, at) = (&mut self.hasher, &mut self.at);
+        let replayed = self.sink.replay(&mut |bytes| {
+            hasher.update(bytes);
+            *at += bytes.len() as u64;
+        });
+        if replayed.is_err() || self.at > self.descriptor.size {
+            // What it holds is not known, so it cannot be told from nothing.
+            self.at = self.at.max(1);
+            return self.reset();
+        }
+        self.pieced = self.at > 0;
+        self.told = self.at;
+        if self.at > 0 {
+            (self.progress)(self.at);
+        }
+        Ok(())
+    }
+
     fn reset(&mut self) -> Result<(), RegistryError> {
         if self.at > 0 {
             self.sink.reset().map_err(|e| self.sink_error(e))?;
@@ -115,6 +143,7 @@ impl Core {
     ) -> Result<(), RegistryError> {
         let hasher = descriptor.digest.hasher();
         let mut download = Download { descriptor, sink, progress, hasher, at: 0, told: 0, pieced: false };
+        download.resume()?;
         let what = name(reference, &descriptor.digest);
         let mut last = RegistryError::BadHost(reference.registry.clone());
         for endpoint in self.sources(reference)? {
@@ -160,8 +189,9 @@ impl Core {
         if !download.complete() || download.descriptor.size == 0 {
             let mut reply = self.ask_blob(endpoint, reference, what, download).await?;
             let whole = reply.response.content_length().is_some();
+            let mut pace = Pace::new();
             while !download.complete() {
-                let chunk = next_chunk(self, &mut reply.response, &endpoint.host, what).await?;
+                let chunk = next_chunk(self, &mut reply.response, &mut pace, &endpoint.host, what).await?;
                 let Some(chunk) = chunk else {
                     let why = format!("the answer ends after {} of {} bytes", download.at, download.descriptor.size);
                     let (host, what) = (endpoint.host.clone(), what.to_owned());
@@ -171,7 +201,7 @@ impl Core {
             }
             // Seeing the end lets the connection be used again. An answer without a length may never end.
             if whole {
-                let _ = next_chunk(self, &mut reply.response, &endpoint.host, what).await;
+                let _ = next_chunk(self, &mut reply.response, &mut pace, &endpoint.host, what).await;
             }
         }
         verify(endpoint, what, download)

@@ -175,6 +175,16 @@ impl Store {
 }
 
 impl BlobWriter {
+    /// A download that has brought so many bytes already; whoever commits it knows the digest.
+    pub(crate) fn resumed(store: &Store, temp: TempFile, written: u64) -> BlobWriter {
+        let flush = Flush { next: written.saturating_add(PORTION), ..Flush::new() };
+        BlobWriter { store: store.clone(), temp, hasher: None, written, limit: u64::MAX, flush }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.temp.file
+    }
+
     /// Refuses to take more than `max` bytes: the write that would go beyond fails with `FileTooLarge`.
     #[must_use]
     pub fn limit(mut self, max: u64) -> BlobWriter {
@@ -246,6 +256,8 @@ impl BlobWriter {
     /// Forces the bytes to the disk and gives them their name.
     fn finish(mut self, digest: &Digest, path: &Path) -> Result<()> {
         let failed = |source| StoreError::WriteBlob { path: path.to_path_buf(), source };
+        // From here on it succeeds, or a disk fails on which no half of it is to stay.
+        self.temp.give_up();
         // Noted first: once it has its name, it must not be taken away again.
         drop(self.store.hold(Kind::Blob, digest)?);
         if self.store.blob_size(digest) == Some(self.written) {
@@ -297,10 +309,15 @@ impl Write for BlobWriter {
             let text = format!("{}: more than the {} bytes announced", self.temp.path().display(), self.limit);
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
-        let path = self.temp.path();
-        let n = (&self.temp.file)
-            .write(buf)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot write to {}: {e}", path.display())))?;
+        let n = match (&self.temp.file).write(buf) {
+            Ok(n) => n,
+            Err(e) => {
+                // A disk that is full, say, is not to be kept full.
+                self.temp.give_up();
+                let text = format!("cannot write to {}: {e}", self.temp.path().display());
+                return Err(io::Error::new(e.kind(), text));
+            }
+        };
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buf[..n]);
         }

@@ -35,6 +35,11 @@ pub(crate) fn file_name(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..40].to_owned()
 }
 
+/// The name of a record among the things of the store.
+fn record_name(kind: &str, key: &str) -> String {
+    format!("{kind}/{}", file_name(key))
+}
+
 impl Store {
     fn record_path(&self, kind: &str, key: &str) -> PathBuf {
         self.own("cache").join(kind).join(file_name(key))
@@ -45,6 +50,9 @@ impl Store {
     pub fn cache_get(&self, kind: &str, key: &str) -> Option<Vec<u8>> {
         check_kind(kind).ok()?;
         let path = self.record_path(kind, key);
+        // A build that relies on a record keeps it for those that wait for the same step.
+        let name = record_name(kind, key);
+        let _hold = self.hold(Kind::Record, &name).map_err(|e| self.warn(&path, e.to_string())).ok()?;
         let mut payload = record::read_or_discard(self, &path, &label(kind))?;
         let (found, start) = split_key(&payload)?;
         // Two keys with the same hash: the newer one wins, and the older is not found.
@@ -52,7 +60,7 @@ impl Store {
             return None;
         }
         payload.drain(..start);
-        self.stamp(Kind::Record, &format!("{kind}/{}", file_name(key)), &path);
+        self.stamp(Kind::Record, &name, &path);
         Some(payload)
     }
 
@@ -66,6 +74,7 @@ impl Store {
         payload.extend_from_slice(&(key.len() as u64).to_le_bytes());
         payload.extend_from_slice(key.as_bytes());
         payload.extend_from_slice(value);
+        let _hold = self.hold(Kind::Record, &record_name(kind, key))?;
         record::write(self, &self.record_path(kind, key), &label(kind), &payload)
     }
 

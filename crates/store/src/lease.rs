@@ -1,7 +1,7 @@
 //! What a running build holds, so that pruning leaves it alone.
 //!
 //! A lease is a file below `kiln/leases` that its process keeps locked. While a [`Lease`] of a [`Store`] lives, every
-//! blob, snapshot and tar the store hands out or takes in is noted there *before* it is looked for; both happen with
+//! blob, snapshot, record and tar the store hands out or takes in is noted there *before* it is looked for; both happen with
 //! the gate shared (see [`crate::lock`]), and pruning reads the notes with the gate held alone. So a build either
 //! finds a thing and keeps it, or does not find it. A lease that nobody locks belongs to the dead and counts nothing.
 
@@ -58,8 +58,8 @@ impl Store {
 
     /// Notes that a thing is about to be used, and marks it as used now. While the answer lives, the thing does not
     /// vanish; after that, the lease keeps it.
-    pub(crate) fn hold(&self, kind: Kind, digest: &Digest) -> Result<Hold> {
-        let item = (kind, digest.to_string());
+    pub(crate) fn hold(&self, kind: Kind, name: &impl ToString) -> Result<Hold> {
+        let item = (kind, name.to_string());
         let mut state = locked(&self.inner.lease);
         let LeaseState { file: Some((file, path)), held, .. } = &mut *state else {
             return Ok(Hold { _gate: None });
@@ -126,7 +126,7 @@ impl Drop for Lease {
 }
 
 /// What all living leases hold. Leases of the dead are removed. The caller holds the gate alone.
-pub(crate) fn living(store: &Store) -> Result<HashSet<(Kind, Digest)>> {
+pub(crate) fn living(store: &Store) -> Result<HashSet<(Kind, String)>> {
     let dir = store.own("leases");
     let failed = |source| StoreError::List { path: dir.clone(), source };
     let mut held = HashSet::new();
@@ -142,12 +142,12 @@ pub(crate) fn living(store: &Store) -> Result<HashSet<(Kind, Digest)>> {
     Ok(held)
 }
 
-fn read_notes(path: &Path, held: &mut HashSet<(Kind, Digest)>) -> io::Result<()> {
+fn read_notes(path: &Path, held: &mut HashSet<(Kind, String)>) -> io::Result<()> {
     let text = fs::read_to_string(path)?;
     held.extend(text.lines().filter_map(|line| {
-        let (kind, digest) = line.split_once(' ')?;
+        let (kind, name) = line.split_once(' ')?;
         let kind = Kind::ALL.into_iter().find(|k| k.name() == kind)?;
-        Some((kind, digest.parse().ok()?))
+        Some((kind, name.to_owned()))
     }));
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! [`store`] the directory    [`blob`] bytes by digest    [`refs`] images by name    [`cache`] records and tables
 //! [`layer`] what is known of a layer    [`snapshot`] layers as directories    [`mount`] `RUN --mount=type=cache`
 //! [`lock`] one process at a time    [`lease`] what a running build holds    [`prune`] [`usage`] [`fsck`] upkeep
-//! [`remove`] deleting trees, and only our own
+//! [`partial`] blobs on their way in               [`remove`] deleting trees, and only our own
 //!
 //! [`unpack`] layer → directory    [`scan`] a directory's state    [`changes`] directory → layer
 //! [`Form`] how unpacked files are kept by who may do less than root
@@ -27,6 +27,7 @@ pub mod lease;
 pub mod lock;
 pub mod lower;
 pub mod mount;
+pub mod partial;
 pub mod prune;
 pub mod reader;
 pub mod refs;

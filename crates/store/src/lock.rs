@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -60,10 +60,14 @@ impl Store {
 
 /// Waits for a lock file.
 pub(crate) fn wait(path: &Path, name: &str, exclusive: bool, cancelled: &dyn Fn() -> bool) -> Result<LockGuard> {
+    poll(name, cancelled, || attempt(path, exclusive))
+}
+
+fn poll<T>(name: &str, cancelled: &dyn Fn() -> bool, attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let mut nap = Duration::from_millis(1);
     loop {
-        if let Some(guard) = attempt(path, exclusive)? {
-            return Ok(guard);
+        if let Some(taken) = attempt()? {
+            return Ok(taken);
         }
         if cancelled() {
             return Err(StoreError::LockCancelled { name: name.to_owned() });
@@ -75,6 +79,16 @@ pub(crate) fn wait(path: &Path, name: &str, exclusive: bool, cancelled: &dyn Fn(
 
 /// Takes a lock file if nobody is in the way.
 pub(crate) fn attempt(path: &Path, exclusive: bool) -> Result<Option<LockGuard>> {
+    let file = attempt_file(path, exclusive)?;
+    Ok(file.map(|file| LockGuard { file, path: path.to_path_buf(), exclusive }))
+}
+
+/// Waits for a file, made if it is not there, that only one process at a time may write.
+pub(crate) fn wait_for_file(path: &Path, name: &str, cancelled: &dyn Fn() -> bool) -> Result<File> {
+    poll(name, cancelled, || attempt_file(path, true))
+}
+
+fn attempt_file(path: &Path, exclusive: bool) -> Result<Option<File>> {
     let failed = |source| StoreError::Lock { path: path.to_path_buf(), source };
     loop {
         let file = open(path).map_err(failed)?;
@@ -86,13 +100,14 @@ pub(crate) fn attempt(path: &Path, exclusive: bool) -> Result<Option<LockGuard>>
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         if still_named(&file, path).map_err(failed)? {
-            return Ok(Some(LockGuard { file, path: path.to_path_buf(), exclusive }));
+            return Ok(Some(file));
         }
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    // What is downloaded gets this mode with its name.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)
 }
 
 /// Whether `path` still leads to the file that was opened there.

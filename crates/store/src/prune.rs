@@ -4,8 +4,9 @@
 //! what                                      goes
 //! left by dead processes                    always
 //! blobs of images with a name               never: `remove_ref` first
-//! what a running build holds                never
+//! what a running build holds or has made    never
 //! cache records, context tables             by age and space
+//! blobs fetched in part                     by age and space, unless they are being fetched
 //! other blobs, layers made from them        by age and space
 //! layers of images with a name, unpacked    by age and space, with `all` only
 //! directories of RUN --mount=type=cache     by age and space, with `all` only
@@ -17,8 +18,6 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
-
-use kiln_oci::Digest;
 
 use crate::lock::{self, Gate};
 use crate::reach::Reach;
@@ -59,7 +58,7 @@ pub enum Filter {
 /// Why a text is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a filter: expected `type=` and one of blob, snapshot, tar, index, layer, record, table, mount, temp; or `id=` and a part of a name"
+    "`{0}` is not a filter: expected `type=` and one of blob, snapshot, tar, index, layer, record, table, mount, partial, temp; or `id=` and a part of a name"
 )]
 pub struct FilterError(String);
 
@@ -239,14 +238,14 @@ impl Store {
         thing: &Thing,
         policy: &PrunePolicy,
         reach: &Reach,
-        leased: &std::collections::HashSet<(Kind, Digest)>,
+        leased: &std::collections::HashSet<(Kind, String)>,
     ) -> bool {
+        if leased.contains(&(thing.kind, thing.name.clone())) {
+            return false;
+        }
         if let Some(digest) = &thing.digest {
             let derived = reach.holds(thing.kind, digest);
-            let kept = leased.contains(&(thing.kind, digest.clone()))
-                || derived == Some(Held::Named)
-                || derived == Some(Held::Derived) && !policy.all;
-            if kept {
+            if derived == Some(Held::Named) || derived == Some(Held::Derived) && !policy.all {
                 return false;
             }
         }
@@ -265,6 +264,12 @@ impl Store {
             (Kind::Mount, _) => match lock::attempt(&self.mount_lock(&thing.name), true)? {
                 Some(_guard) => take()?,
                 None => return Ok(false),
+            },
+            (Kind::Partial, _) => match lock::try_open(&thing.path) {
+                Ok(Some(_ours)) => take()?,
+                Ok(None) => return Ok(false),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                Err(e) => return Err(failed(e)),
             },
             (Kind::Layer, Some(diff_id)) => self.forget_layer(diff_id).map_err(failed)?,
             (Kind::Snapshot | Kind::Tar, Some(_)) => {

@@ -67,7 +67,7 @@ impl Reach {
             Kind::Snapshot | Kind::Tar | Kind::Index | Kind::Layer => {
                 self.layers.contains(digest).then_some(Held::Derived)
             }
-            Kind::Record | Kind::Table | Kind::Mount | Kind::Temp => None,
+            Kind::Record | Kind::Table | Kind::Mount | Kind::Partial | Kind::Temp => None,
         }
     }
 }

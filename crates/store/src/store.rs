@@ -22,7 +22,7 @@ use crate::{Result, StoreError, temp};
 pub const VERSION: u32 = 1;
 
 /// The directories of a store. Those below `kiln/` are closed to other users: an unpacked layer may hold setuid files.
-const LAYOUT: [(&str, u32); 14] = [
+const LAYOUT: [(&str, u32); 15] = [
     ("blobs", 0o755),
     ("blobs/sha256", 0o755),
     ("kiln", 0o700),
@@ -35,6 +35,7 @@ const LAYOUT: [(&str, u32); 14] = [
     ("kiln/caches", 0o700),
     ("kiln/leases", 0o700),
     ("kiln/locks", 0o700),
+    ("kiln/partial", 0o700),
     ("kiln/pending", 0o700),
     ("kiln/tmp", 0o700),
 ];
@@ -62,13 +63,15 @@ pub enum Kind {
     Table,
     /// A directory of `RUN --mount=type=cache`, named by the hash of its id.
     Mount,
+    /// A blob that was fetched in part.
+    Partial,
     /// Left by a process that died.
     Temp,
 }
 
 impl Kind {
     /// All kinds, in the order reports list them.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Blob,
         Kind::Snapshot,
         Kind::Tar,
@@ -77,6 +80,7 @@ impl Kind {
         Kind::Record,
         Kind::Table,
         Kind::Mount,
+        Kind::Partial,
         Kind::Temp,
     ];
 
@@ -91,6 +95,7 @@ impl Kind {
             Kind::Record => "record",
             Kind::Table => "table",
             Kind::Mount => "mount",
+            Kind::Partial => "partial",
             Kind::Temp => "temp",
         }
     }
@@ -275,6 +280,7 @@ impl Store {
             Kind::Record => self.own("cache"),
             Kind::Table => self.own("context"),
             Kind::Mount => self.own("caches"),
+            Kind::Partial => self.own(Store::partial_name(digest)),
             Kind::Temp => self.own("tmp"),
         }
     }
@@ -334,10 +340,19 @@ fn create(root: &Path) -> Result<()> {
         };
     }
     let draft = own.join(format!("version.{}", temp::unique(0)));
-    write_synced(&draft, format!("{VERSION}\n").as_bytes())
-        .and_then(|()| fs::rename(&draft, &version))
-        .and_then(|()| temp::sync_dir(&own))
-        .map_err(|e| failed(&version, e))
+    let written = write_synced(&draft, format!("{VERSION}\n").as_bytes()).and_then(|()| fs::rename(&draft, &version));
+    match written {
+        // Another process made the store meanwhile, and tidied up.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && has_version(root)? => return Ok(()),
+        other => other.and_then(|()| temp::sync_dir(&own)).map_err(|e| failed(&version, e))?,
+    }
+    // Drafts of those that died while they made the store, or that find it made now.
+    for (path, _) in crate::usage::files(&own)? {
+        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("version.")) {
+            fs::remove_file(&path).or_else(temp::ignore_missing).map_err(|e| failed(&path, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -365,6 +380,9 @@ fn complete(root: &Path) -> Result<()> {
     }
     for (path, bytes) in [(index, EMPTY_INDEX), (marker, OCI_LAYOUT)] {
         if !path.exists() {
+            let create = |source| StoreError::Create { path: path.clone(), source };
+            // With the gate shared, nobody takes the draft for one that the dead left.
+            let _gate = lock::Gate::shared(root).map_err(create)?;
             let draft = root.join("kiln/tmp").join(format!("kiln-{}", temp::unique(0)));
             write_synced(&draft, bytes)
                 .and_then(|()| fs::rename(&draft, &path))

@@ -47,6 +47,8 @@ pub(crate) struct TempFile {
     pub(crate) file: File,
     path: PathBuf,
     armed: bool,
+    /// Whether it stays for someone to go on with, if anything is in it.
+    resumable: bool,
 }
 
 impl TempFile {
@@ -57,7 +59,7 @@ impl TempFile {
             let path = store.own("tmp").join(format!("{PREFIX}{}", unique(store.serial())));
             match OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
                 Ok(file) => {
-                    let temp = TempFile { file, path, armed: true };
+                    let temp = TempFile { file, path, armed: true, resumable: false };
                     temp.file.lock()?;
                     return Ok(temp);
                 }
@@ -65,6 +67,16 @@ impl TempFile {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// A file that the caller has opened and locked.
+    pub(crate) fn resumable(file: File, path: PathBuf) -> TempFile {
+        TempFile { file, path, armed: true, resumable: true }
+    }
+
+    /// Nobody is to go on with it.
+    pub(crate) fn give_up(&mut self) {
+        self.resumable = false;
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -81,7 +93,8 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        if self.armed {
+        let kept = self.resumable && self.file.metadata().is_ok_and(|m| m.len() > 0);
+        if self.armed && !kept {
             let _ = fs::remove_file(&self.path);
         }
         let _ = self.file.unlock();

@@ -99,7 +99,7 @@ impl Store {
         let mut entries = Vec::new();
         for thing in inventory(self)? {
             let held = match &thing.digest {
-                Some(d) if leased.contains(&(thing.kind, d.clone())) => Some(Held::Leased),
+                _ if leased.contains(&(thing.kind, thing.name.clone())) => Some(Held::Leased),
                 Some(d) => reach.holds(thing.kind, d),
                 None if thing.kind == Kind::Mount => self.mount_in_use(&thing.name)?.then_some(Held::Leased),
                 None => None,
@@ -182,6 +182,8 @@ pub(crate) fn inventory(store: &Store) -> Result<Vec<Thing>> {
     }
     let plain = |name: &str| Some((name.to_owned(), None));
     push(Kind::Table, &store.own("context"), &plain, &mut things)?;
+    let dashed = |name: &str| named(name.split_once('-')?.0, name.split_once('-')?.1);
+    push(Kind::Partial, &store.own("partial"), &dashed, &mut things)?;
     push(Kind::Mount, &store.own("caches"), &plain, &mut things)?;
     Ok(things)
 }

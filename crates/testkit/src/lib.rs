@@ -5,6 +5,7 @@
 //!
 //! [`context`] a directory to build from     [`command`] running `kiln` and other tools
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
+//! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
 //! [`plain`] a user without rights
 //! [`tools`] is the tool installed, and if not, which package brings it
@@ -19,6 +20,7 @@ pub mod layout;
 pub mod plain;
 pub mod registry;
 pub mod rootfs;
+pub mod server;
 mod tls;
 pub mod tools;
 

@@ -3,14 +3,16 @@
 mod hostile_auth;
 mod hostile_pull;
 mod hostile_push;
+mod hostile_wire;
 mod real;
-mod server;
+mod resume;
 
 use std::io::Read;
 use std::time::Duration;
 
 use kiln_oci::{Descriptor, Digest, Reference, media};
 use kiln_registry::{Client, Config, RegistryError};
+use kiln_testkit::server;
 
 /// Settings for tests: plain http where said, hardly any waiting, nothing from the environment.
 fn config(plain: &[&str]) -> Config {

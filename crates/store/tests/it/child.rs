@@ -94,6 +94,18 @@ fn pause() {
     std::io::stdin().lock().read_line(&mut String::new()).expect("stdin");
 }
 
+/// Downloads a part of a blob and then waits.
+#[test]
+fn downloads_half() {
+    let Some(dir) = dir() else { return };
+    let bytes = b"these are the bytes of a blob";
+    let store = Store::open(dir).unwrap();
+    let mut writer = store.download(&Digest::of(bytes), bytes.len() as u64, &|| false).unwrap().unwrap();
+    writer.write_all(&bytes[..10]).unwrap();
+    say("half");
+    pause();
+}
+
 /// Writes blobs, images and names until it is killed.
 #[test]
 fn writes_until_killed() {

@@ -8,6 +8,7 @@ mod child;
 mod layers;
 mod layout;
 mod mounts;
+mod partial;
 mod processes;
 mod pruning;
 mod records;

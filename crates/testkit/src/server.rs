@@ -11,18 +11,23 @@ use std::time::Duration;
 /// One request as it came.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    /// `GET` and the like.
     pub method: String,
     /// Path and query.
     pub path: String,
+    /// By their names in lower case.
     pub headers: HashMap<String, String>,
+    /// Its body.
     pub body: Vec<u8>,
 }
 
 impl Seen {
+    /// The value of a header, its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
+    /// Method and path.
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -40,34 +45,48 @@ pub struct Say {
     /// Reads no more than so many bytes of the request's body, and then closes the connection without an answer.
     hang_up_after: Option<usize>,
     silent: bool,
+    /// Sends the body byte by byte, with a pause after each.
+    drip: Option<Duration>,
+    /// Keeps the connection open after the last byte it sends.
+    hold: bool,
+    /// Sent as it is instead of anything else, over and over if `endless`.
+    raw: Option<Vec<u8>>,
 }
 
 impl Say {
+    /// An answer without a body.
     pub fn status(status: u16) -> Say {
         Say { status, ..Say::default() }
     }
 
+    /// A body, with 200.
     pub fn ok(body: impl Into<Vec<u8>>) -> Say {
         Say::status(200).body(body)
     }
 
+    /// One more header.
+    #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Say {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
+    /// The body.
+    #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Say {
         self.body = body.into();
         self
     }
 
     /// Announces another length than the body has.
+    #[must_use]
     pub fn announcing(mut self, length: usize) -> Say {
         self.length = Some(length);
         self
     }
 
     /// Repeats the body for ever, without announcing a length.
+    #[must_use]
     pub fn endless(mut self) -> Say {
         self.endless = true;
         self
@@ -78,11 +97,31 @@ impl Say {
         Say { hang_up_after: Some(bytes), ..Say::default() }
     }
 
+    /// Sends the body byte by byte, with a pause after each.
+    #[must_use]
+    pub fn dripping(mut self, pause: Duration) -> Say {
+        self.drip = Some(pause);
+        self
+    }
+
+    /// Sends what it has and then neither more nor the end.
+    #[must_use]
+    pub fn holding(mut self) -> Say {
+        self.hold = true;
+        self
+    }
+
+    /// These bytes for an answer.
+    pub fn raw(bytes: impl Into<Vec<u8>>) -> Say {
+        Say { raw: Some(bytes.into()), ..Say::default() }
+    }
+
     /// Never answers.
     pub fn silence() -> Say {
         Say { silent: true, ..Say::default() }
     }
 
+    /// A refusal as registries word it.
     pub fn error(status: u16, code: &str, message: &str) -> Say {
         Say::status(status).body(format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#))
     }
@@ -99,6 +138,9 @@ pub struct Server {
 
 impl Server {
     /// Answers each request by a function of the request and of how many came before it.
+    ///
+    /// # Panics
+    /// If there is no port to listen on.
     pub fn start(script: impl FnMut(&Seen, usize) -> Say + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -114,10 +156,12 @@ impl Server {
         Server { host, seen }
     }
 
+    /// The requests so far, in their order.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Method and path of the requests so far.
     pub fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
@@ -176,6 +220,10 @@ fn read_head(reader: &mut impl BufRead) -> Option<Seen> {
 
 /// Writes an answer; false if the connection cannot be used after it.
 fn answer(stream: &mut TcpStream, say: &Say, head: bool) -> bool {
+    if let Some(raw) = &say.raw {
+        while stream.write_all(raw).is_ok() && say.endless {}
+        return false;
+    }
     let mut text = format!("HTTP/1.1 {} X\r\n", say.status);
     for (name, value) in &say.headers {
         let _ = write!(text, "{name}: {value}\r\n");
@@ -194,5 +242,15 @@ fn answer(stream: &mut TcpStream, say: &Say, head: bool) -> bool {
         while stream.write_all(&say.body).is_ok() {}
         return false;
     }
-    stream.write_all(&say.body).is_ok() && length == say.body.len()
+    let sent = match say.drip {
+        None => stream.write_all(&say.body).is_ok(),
+        Some(pause) => say.body.iter().all(|byte| {
+            thread::sleep(pause);
+            stream.write_all(&[*byte]).is_ok()
+        }),
+    };
+    if say.hold {
+        thread::sleep(Duration::from_secs(600));
+    }
+    sent && length == say.body.len()
 }
