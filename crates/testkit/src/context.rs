@@ -134,6 +134,11 @@ impl TestContext {
         self.root.path().join("context")
     }
 
+    /// The directory that all of it is in; also where `kiln` puts temporary files that are not the store's.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     /// Kiln's store.
     pub fn store(&self) -> PathBuf {
         self.root.path().join("store")
@@ -162,6 +167,14 @@ impl TestContext {
     /// # Panics
     /// As [`TestContext::kiln`].
     pub fn kiln_with_input(&self, args: &[&str], input: &[u8]) -> Output {
+        run(self.command(args), input, self.timeout, &self.filters)
+    }
+
+    /// The command that [`TestContext::kiln`] runs, for tests that do something else with it than wait for its end.
+    ///
+    /// # Panics
+    /// If the context was made without a binary.
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
         let binary = self.kiln.as_ref().expect("TestContext::with_kiln(env!(\"CARGO_BIN_EXE_kiln\"))");
         let mut command = match &self.user {
             Some(user) => user.command(binary),
@@ -172,7 +185,7 @@ impl TestContext {
         command.env("HOME", self.home()).env("KILN_STORE", self.store()).env("TMPDIR", self.root.path());
         command.env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1").env("COLUMNS", "120");
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
-        run(command, input, self.timeout, &self.filters)
+        command
     }
 
     /// Runs another tool in the result directory.
