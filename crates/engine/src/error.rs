@@ -85,6 +85,8 @@ pub enum EngineError {
         digest: String,
         /// Why.
         message: String,
+        /// Whether a disk is full.
+        full: bool,
     },
     /// A blob's uncompressed content is not what the image says.
     #[error("layer {digest}: its content is {found}, but the image says {expected}")]
@@ -192,17 +194,18 @@ impl EngineError {
     /// The error of a disk that is full or cannot be written, wherever in the chain of `e` it hides: it is no mistake of
     /// the input. `path` is on that disk.
     pub fn of_disk(e: &(dyn std::error::Error + 'static), path: &std::path::Path) -> Option<EngineError> {
-        let mut next = Some(e);
-        while let Some(e) = next {
-            if let Some(io) = e.downcast_ref::<io::Error>()
-                && matches!(kiln_store::error::kind_of(io), ErrorKind::NoSpace | ErrorKind::ReadOnly)
-            {
-                let source = io::Error::from(io.kind());
-                return Some(EngineError::File { action: "write to the store in", path: path.to_owned(), source });
-            }
-            next = e.source();
-        }
-        None
+        let source = match disk_trouble(e)? {
+            io::ErrorKind::StorageFull => rustix::io::Errno::NOSPC.into(),
+            io::ErrorKind::QuotaExceeded => rustix::io::Errno::DQUOT.into(),
+            _ => rustix::io::Errno::ROFS.into(),
+        };
+        Some(EngineError::File { action: "write to the store in", path: path.to_owned(), source })
+    }
+
+    /// Files of a layer that cannot be written or read.
+    pub fn layer_files(digest: &Digest, message: String, e: &(dyn std::error::Error + 'static)) -> EngineError {
+        let full = matches!(disk_trouble(e), Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
+        EngineError::LayerFiles { digest: digest.to_string(), message, full }
     }
 
     /// An error about a file of the user.
@@ -210,4 +213,19 @@ impl EngineError {
         let path = path.into();
         move |source| EngineError::File { action, path, source }
     }
+}
+
+/// What a disk refuses, wherever in the chain of an error it is said. Inside an [`io::Error`], too: it hides what it wraps.
+fn disk_trouble(e: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(e);
+    while let Some(e) = next {
+        next = e.source();
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            if matches!(kiln_store::error::kind_of(io), ErrorKind::NoSpace | ErrorKind::ReadOnly) {
+                return Some(io.kind());
+            }
+            next = io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)).or(next);
+        }
+    }
+    None
 }

@@ -109,8 +109,10 @@ impl Roots {
         let mut tar = self.store.raw_tar_writer()?;
         let mut stream = self.open(layer)?;
         let mut tee = Tee { from: &mut stream, to: &mut tar };
-        let index = LayerIndex::read(&mut tee)
-            .map_err(|source| EngineError::Layer { digest: layer.blob.digest.clone(), source })?;
+        let index = LayerIndex::read(&mut tee).map_err(|source| {
+            let full = EngineError::of_disk(&source, self.store.dir());
+            full.unwrap_or_else(|| EngineError::Layer { digest: layer.blob.digest.clone(), source })
+        })?;
         io::copy(&mut tee, &mut io::sink()).map_err(|e| unreadable(layer, &e))?;
         self.verify(layer, stream)?;
         tar.commit_hashed(layer.diff_id.clone())?;
@@ -200,9 +202,10 @@ impl Roots {
         let lower = if at == 0 { None } else { Some(&lower as &dyn Lower) };
         let unpacked = unpack::unpack(&mut stream, &target, &Options::overlay(lower).kept_as(self.store.form()))
             .map_err(|e| files(layer, e));
+        // What was not read to its end has no digest yet.
+        let unpacked = unpacked?;
         report(layer.blob.size, true);
         self.verify(layer, stream)?;
-        let unpacked = unpacked?;
         self.keep_index(&layer.diff_id, unpacked.index)?;
         Ok(draft.commit(&layer.diff_id)?)
     }
@@ -235,8 +238,8 @@ impl Roots {
             let _spending = Spending::on(Phase::Unpack, &*self.events);
             let mut stream = self.open(layer)?;
             let unpacked = unpack::unpack(&mut stream, &target, options).map_err(|e| files(layer, e));
-            self.verify(layer, stream)?;
             let unpacked = unpacked?;
+            self.verify(layer, stream)?;
             if self.known_index(&layer.diff_id).is_none() {
                 self.keep_index(&layer.diff_id, unpacked.index)?;
             }
@@ -310,11 +313,11 @@ fn record(layer: &Layer) -> LayerRecord {
 }
 
 fn unreadable(layer: &Layer, e: &io::Error) -> EngineError {
-    EngineError::LayerFiles { digest: layer.blob.digest.to_string(), message: format!("it cannot be read: {e}") }
+    EngineError::layer_files(&layer.blob.digest, format!("it cannot be read: {e}"), e)
 }
 
-fn files(layer: &Layer, e: impl std::error::Error) -> EngineError {
-    EngineError::LayerFiles { digest: layer.blob.digest.to_string(), message: chain_text(&e) }
+fn files(layer: &Layer, e: impl std::error::Error + 'static) -> EngineError {
+    EngineError::layer_files(&layer.blob.digest, chain_text(&e), &e)
 }
 
 /// An error with its causes, on one line.

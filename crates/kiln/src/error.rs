@@ -262,6 +262,7 @@ fn hint(error: &EngineError) -> Option<String> {
             e => e.hint(),
         },
         EngineError::File { source, .. } if is_full(source) => Some(FULL.to_owned()),
+        EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {

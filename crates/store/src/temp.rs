@@ -129,7 +129,9 @@ impl TempDir {
             let path = store.own("tmp").join(format!("{PREFIX}{}", unique(store.serial())));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {
-                    let owner = OpenOptions::new().read(true).write(true).create_new(true).open(path.join(OWNER))?;
+                    let owner = OpenOptions::new().read(true).write(true).create_new(true).open(path.join(OWNER));
+                    // A disk with room for the one only.
+                    let owner = owner.inspect_err(|_| drop(fs::remove_dir(&path)))?;
                     let temp = TempDir { owner, path, armed: true };
                     temp.owner.lock()?;
                     return Ok(temp);

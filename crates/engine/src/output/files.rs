@@ -34,9 +34,9 @@ pub fn local(dest: &Path, artifact: &Artifact, session: &Session) -> Result<()> 
         let root = session.roots.tree(&image.layers)?;
         let target = File::open(&dir).map_err(EngineError::file("open", &dir))?;
         let options = Options { owners: Owners::Ignore, devices: Devices::Skip, ..Options::merged() };
-        unpack::unpack_tree(&root.tree, &root, &target, &options).map_err(|e| EngineError::LayerFiles {
-            digest: image.descriptor.digest.to_string(),
-            message: format!("cannot write to {}: {}", dir.display(), chain_text(&e)),
+        unpack::unpack_tree(&root.tree, &root, &target, &options).map_err(|e| {
+            let message = format!("cannot write to {}: {}", dir.display(), chain_text(&e));
+            EngineError::layer_files(&image.descriptor.digest, message, &e)
         })?;
     }
     Ok(())
@@ -48,9 +48,8 @@ pub fn local(dest: &Path, artifact: &Artifact, session: &Session) -> Result<()> 
 /// When a file cannot be read or written.
 pub fn tar(dest: &Dest, artifact: &Artifact, session: &Session) -> Result<()> {
     write_to(dest, |out| {
-        let failed = |image: &Image, e: &dyn std::error::Error| EngineError::LayerFiles {
-            digest: image.descriptor.digest.to_string(),
-            message: chain_text(e),
+        let failed = |image: &Image, e: &(dyn std::error::Error + 'static)| {
+            EngineError::layer_files(&image.descriptor.digest, chain_text(e), e)
         };
         let mut writer = LayerWriter::new(&mut *out);
         for image in &artifact.images {

@@ -94,15 +94,24 @@ impl Arena {
                 let bytes = std::fs::read(process.path().join(name)).unwrap_or_default();
                 String::from_utf8_lossy(&bytes).replace('\0', " ")
             };
-            if process.file_name() == *std::process::id().to_string() {
-                found.extend(read("mountinfo").lines().filter(|l| l.contains(&store)).map(str::to_owned));
+            // A store that is a file system of its own is no mount that a command left.
+            let mounts =
+                read("mountinfo").lines().filter(|l| l.contains(&store)).map(str::to_owned).collect::<Vec<_>>();
+            let mounts = || mounts.iter().filter(|l| l.split(' ').nth(4) != Some(&store)).cloned();
+            let name = process.file_name();
+            if name == *std::process::id().to_string() {
+                found.extend(mounts());
+            }
+            if name == *std::process::id().to_string()
+                || !name.to_string_lossy().starts_with(|c: char| c.is_ascii_digit())
+            {
                 continue;
             }
             let link = |name: &str| std::fs::read_link(process.path().join(name)).unwrap_or_default();
             let places = [link("root"), link("cwd")];
             let inside = places.iter().any(|p| p.to_string_lossy().contains(&store));
-            if inside || ["cmdline", "environ", "mountinfo"].iter().any(|name| read(name).contains(&store)) {
-                found.push(format!("{} {}", process.file_name().display(), read("cmdline")));
+            if inside || mounts().next().is_some() || ["cmdline", "environ"].iter().any(|f| read(f).contains(&store)) {
+                found.push(format!("{} {}", name.display(), read("cmdline")));
             }
         }
         found

@@ -19,7 +19,7 @@ struct Verb<'a> {
 
 /// How often each verb is killed.
 fn share() -> u64 {
-    number("KILN_CRASH_POINTS").unwrap_or(40).div_ceil(5)
+    number("KILN_CRASH_POINTS").unwrap_or(20).div_ceil(5)
 }
 
 impl Verb<'_> {
