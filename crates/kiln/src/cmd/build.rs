@@ -33,6 +33,9 @@ use crate::surroundings;
 use inputs::Inputs;
 use look::Call;
 
+/// Steps often wait (for a network, for a compiler's single thread), so that fewer than this would leave cores idle.
+const MIN_JOBS: usize = 8;
+
 const EXAMPLES: &str = "\
 Examples:
   kiln build -t app .                                  the Dockerfile here, kept as app:latest
@@ -132,7 +135,7 @@ pub struct Args {
     /// Extra rights: security.insecure (for RUN --security=insecure), network.host
     #[arg(long, value_name = "RIGHT")]
     pub allow: Vec<String>,
-    /// Steps that run at once [default: number of cores]
+    /// Steps that run at once [default: number of cores, at least 8]
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
     /// How RUN is isolated: auto, root, userns, userns1, chroot or none
@@ -487,7 +490,7 @@ fn session(
     );
     let settings = Settings {
         isolation: Isolation::new(rung(args)?, standing, Init::default()),
-        jobs: args.jobs.unwrap_or(cores).max(1),
+        jobs: args.jobs.unwrap_or(cores.max(MIN_JOBS)).max(1),
         compression: compression(args)?,
         secrets: inputs.secrets.clone(),
         ssh: inputs.ssh.clone(),
