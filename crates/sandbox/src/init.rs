@@ -8,6 +8,8 @@
 //! | inner      | prepares the root (namespaces: PID 1 of the command's world), starts the command, reaps       |
 //! | command    | gives up rights, closes descriptors, becomes the command                                      |
 //!
+//! On the rung `userns1` a fourth one, the keeper, answers the command's calls about owners ([`owners`]).
+//!
 //! The supervisor answers only after everything is dead and cleaned, so the parent never looks at a root in use.
 
 mod command;
@@ -19,6 +21,7 @@ mod mountpoints;
 mod mounts;
 mod namespaces;
 mod overlay;
+mod owners;
 pub mod probing;
 mod proxy;
 mod rights;

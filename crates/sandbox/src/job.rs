@@ -136,6 +136,8 @@ pub struct Job {
     pub shm_size: Option<u64>,
     /// File mode creation mask, usually `0o022`.
     pub umask: u32,
+    /// What is known of virtual owners (the rung `userns1`; others need nothing of it).
+    pub owners: Option<VirtualOwners>,
     /// Resource limits of the process; a hard limit is never raised above what Kiln itself has.
     pub ulimits: Vec<Ulimit>,
 }
@@ -159,6 +161,7 @@ impl Job {
             stdin: None,
             shm_size: None,
             umask: 0o022,
+            owners: None,
             ulimits: Vec::new(),
         }
     }
@@ -279,6 +282,27 @@ impl Mount {
             | Mount::Socket { target, .. } => target,
         }
     }
+}
+
+/// Owners where the kernel knows one only. Files and directories have theirs in an attribute; of all else they are told.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VirtualOwners {
+    /// Who owns links, pipes and sockets of the root, if not root.
+    pub known: Vec<KnownOwner>,
+    /// A file to be written in the end, with a list of the same kind as JSON.
+    #[serde(with = "path_form")]
+    pub told: PathBuf,
+}
+
+/// Who owns what is at a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownOwner {
+    /// The path, without a slash at its start.
+    pub path: OsBytes,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// Who a command runs as, in numbers; names are looked up by the caller.

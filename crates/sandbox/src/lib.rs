@@ -26,7 +26,10 @@ mod wire;
 pub use cancel::Cancel;
 pub use error::SandboxError;
 pub use init::init_main_if_called;
-pub use job::{ExtraHost, Injection, Job, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User};
+pub use job::{
+    ExtraHost, Injection, Job, KnownOwner, Limits, Mount, Network, OsBytes, Resource, Root, Security, Ulimit, User,
+    VirtualOwners,
+};
 pub use names::{host_resolv_conf, hosts_file};
 pub use run::{Exit, Init, Stream, run, shield};
 pub use rung::{Rung, RungReport, probe, probe_in, probe_overlay, probe_with, strongest};

@@ -4,15 +4,20 @@
 //! The answers are those container runtimes give by default: "not permitted" for what takes more rights than a
 //! command has, "no such call" for what is newer than the table, so that programs fall back instead of failing.
 //!
-//! [`table`] which calls, by number
+//! On the rung `userns1` some calls are neither allowed nor refused but handed to Kiln ([`notifying`]).
+//!
+//! [`table`] which calls, by number     [`told`] which calls are handed over
 
 mod table;
+pub mod told;
 
 use table::{CLONE, CLONE3, NEWEST, NONE, PERSONALITY, REFUSED, SOCKET};
 
 use crate::sys::Instruction;
 
 const ALLOW: u32 = 0x7fff_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
+const KILL: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -45,9 +50,25 @@ const ARM: Abi = Abi { audit: 0x4000_0028, column: 3, private: &[0xf_0001, 0xf_0
 
 /// The program for this machine; `None` on one there is no table for.
 pub fn program() -> Option<Vec<Instruction>> {
+    abis().map(|abis| assemble(&abis, |abi| block(abi, true, &[])))
+}
+
+/// The same, handing the calls of [`told`] over; without `refuse` it does nothing else. Programs of the machine's 32-bit
+/// architecture are killed: their calls look different, and would go by unseen.
+pub fn notifying(refuse: bool) -> Option<Vec<Instruction>> {
+    let abis = abis()?;
+    let told = told::numbers(std::env::consts::ARCH)?;
+    let native = abis[0].audit;
+    Some(assemble(&abis, |abi| match abi.audit == native {
+        true => block(abi, refuse, &told),
+        false => vec![Line::Return(KILL)],
+    }))
+}
+
+fn abis() -> Option<[Abi; 2]> {
     match std::env::consts::ARCH {
-        "x86_64" => Some(assemble(&[X86_64, I386])),
-        "aarch64" => Some(assemble(&[AARCH64, ARM])),
+        "x86_64" => Some([X86_64, I386]),
+        "aarch64" => Some([AARCH64, ARM]),
         _ => None,
     }
 }
@@ -61,6 +82,9 @@ enum Label {
     Allow,
     Refuse,
     Missing,
+    Notify,
+    /// Handed over when the argument of this number has a flag that creates.
+    Creates(u32),
     Next,
 }
 
@@ -77,7 +101,7 @@ enum Line {
 }
 
 /// The code of each architecture, one after the other: a block ends where the next begins.
-fn assemble(abis: &[Abi]) -> Vec<Instruction> {
+fn assemble(abis: &[Abi], block: impl Fn(&Abi) -> Vec<Line>) -> Vec<Instruction> {
     let mut program = vec![instruction(0x20, ARCHITECTURE, 0, 0)];
     for abi in abis {
         let block = resolve(&block(abi));
@@ -91,10 +115,19 @@ fn assemble(abis: &[Abi]) -> Vec<Instruction> {
     program
 }
 
-fn block(abi: &Abi) -> Vec<Line> {
+fn block(abi: &Abi, refuse: bool, told: &[(u32, told::When)]) -> Vec<Line> {
     let number = |row: &table::Row| row.1[abi.column];
     let mut lines = vec![Line::Load(NUMBER)];
     lines.extend(abi.private.iter().map(|call| Line::Equal(*call, Label::Allow)));
+    lines.extend(told.iter().map(|(call, when)| match when {
+        told::When::Always => Line::Equal(*call, Label::Notify),
+        told::When::Creates(argument) => Line::Equal(*call, Label::Creates(*argument)),
+    }));
+    if !refuse {
+        lines.push(Line::Return(ALLOW));
+        lines.extend(handing_over());
+        return lines;
+    }
     lines.extend([Line::Greater(NEWEST, Label::Missing), Line::Equal(number(&CLONE3), Label::Missing)]);
     lines.extend(REFUSED.iter().map(number).filter(|call| *call != NONE).map(|call| Line::Equal(call, Label::Refuse)));
     lines.extend([
@@ -120,6 +153,23 @@ fn block(abi: &Abi) -> Vec<Line> {
         Line::Mark(Label::Missing),
         Line::Return(ERRNO | ENOSYS),
     ]);
+    if !told.is_empty() {
+        lines.extend(handing_over());
+    }
+    lines
+}
+
+fn handing_over() -> Vec<Line> {
+    let mut lines = Vec::new();
+    for argument in [1, 2] {
+        lines.extend([
+            Line::Mark(Label::Creates(argument)),
+            Line::Load(FIRST_ARGUMENT + 8 * argument),
+            Line::AnyBit(told::CREATING, Label::Notify),
+            Line::Return(ALLOW),
+        ]);
+    }
+    lines.extend([Line::Mark(Label::Notify), Line::Return(NOTIFY)]);
     lines
 }
 
@@ -155,6 +205,10 @@ mod tests {
 
     /// The kernel's machine, as far as the filter uses it.
     fn decide(program: &[Instruction], audit: u32, number: u32, argument: u32) -> u32 {
+        decide_at(program, audit, number, FIRST_ARGUMENT, argument)
+    }
+
+    fn decide_at(program: &[Instruction], audit: u32, number: u32, offset: u32, argument: u32) -> u32 {
         let (mut at, mut value) = (0, 0);
         loop {
             let line = program[at];
@@ -165,7 +219,7 @@ mod tests {
                     value = match line.operand {
                         NUMBER => number,
                         ARCHITECTURE => audit,
-                        FIRST_ARGUMENT => argument,
+                        at if at == offset => argument,
                         other => panic!("load of {other}"),
                     }
                 }
@@ -185,7 +239,7 @@ mod tests {
     #[test]
     fn every_call_gets_the_answer_of_its_row_on_every_architecture() {
         for pair in [[X86_64, I386], [AARCH64, ARM]] {
-            let program = assemble(&pair);
+            let program = assemble(&pair, |abi| block(abi, true, &[]));
             assert!(program.len() < 4096);
             for abi in pair {
                 let refused: Vec<u32> = REFUSED.iter().map(|row| row.1[abi.column]).collect();
@@ -212,7 +266,7 @@ mod tests {
 
     #[test]
     fn arguments_decide_on_clone_personality_and_socket() {
-        let program = assemble(&[X86_64, I386]);
+        let program = assemble(&[X86_64, I386], |abi| block(abi, true, &[]));
         for abi in [X86_64, I386] {
             let call = |row: table::Row, argument| decide(&program, abi.audit, row.1[abi.column], argument);
             assert_eq!(call(CLONE, 0x0120_0011), ALLOW);
@@ -225,6 +279,30 @@ mod tests {
             assert_eq!(call(PERSONALITY, 0x4_0000), REFUSE);
             assert_eq!(call(SOCKET, 1), ALLOW);
             assert_eq!(call(SOCKET, 40), REFUSE);
+        }
+    }
+
+    #[test]
+    fn what_is_handed_over_is_so_whether_the_rest_is_refused_or_not() {
+        let told = told::numbers(std::env::consts::ARCH).unwrap();
+        let native = abis().unwrap()[0].audit;
+        let offsets = |at: u32| FIRST_ARGUMENT + 8 * at;
+        for refuse in [true, false] {
+            let program = notifying(refuse).unwrap();
+            for (number, when) in &told {
+                match when {
+                    told::When::Always => assert_eq!(decide(&program, native, *number, 0), NOTIFY, "{number}"),
+                    told::When::Creates(at) => {
+                        for (flags, answer) in [(0, ALLOW), (told::CREATING, NOTIFY), (0x40, NOTIFY)] {
+                            assert_eq!(decide_at(&program, native, *number, offsets(*at), flags), answer, "{number}");
+                        }
+                    }
+                }
+            }
+            let other = abis().unwrap()[1].audit;
+            assert_eq!(decide(&program, other, 1, 0), KILL);
+            let mount = REFUSED.iter().find(|row| row.0 == "mount").unwrap().1[abis().unwrap()[0].column];
+            assert_eq!(decide(&program, native, mount, 0), if refuse { REFUSE } else { ALLOW });
         }
     }
 }

@@ -15,6 +15,8 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
+pub mod notify;
+
 /// Makes the kernel end a helper program, with SIGTERM, when the thread that starts it is no more: however this process
 /// dies, the helper does not go on alone. The one function here that is for the parent.
 pub fn end_with_parent(command: &mut Command) {
@@ -188,15 +190,23 @@ pub struct Instruction {
     pub operand: u32,
 }
 
+/// The kernel's `struct sock_fprog`.
+#[repr(C)]
+struct Program {
+    length: u16,
+    instructions: *const Instruction,
+}
+
+impl Program {
+    fn of(instructions: &[Instruction]) -> Result<Program, Errno> {
+        let length = u16::try_from(instructions.len()).map_err(|_| Errno::TOOBIG)?;
+        Ok(Program { length, instructions: instructions.as_ptr() })
+    }
+}
+
 /// Installs a syscall filter for this process and all it becomes. Needs `CAP_SYS_ADMIN` or no-new-privileges.
 pub fn install_filter(program: &[Instruction]) -> Result<(), Errno> {
-    #[repr(C)]
-    struct Program {
-        length: u16,
-        instructions: *const Instruction,
-    }
-    let length = u16::try_from(program.len()).map_err(|_| Errno::TOOBIG)?;
-    let program = Program { length, instructions: program.as_ptr() };
+    let program = Program::of(program)?;
     // SAFETY: `Program` and `Instruction` have the layouts of `struct sock_fprog` and `struct sock_filter`; the kernel
     // copies `length` instructions during the call and checks the program itself.
     checked(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) }).map(drop)

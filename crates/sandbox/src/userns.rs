@@ -86,7 +86,8 @@ impl Standing {
         match self {
             Standing::Outside => true,
             Standing::Many(maps) => map(maps).is_some_and(|map| ranges::holds(map, id)),
-            Standing::One => id == 0,
+            // It is virtual, as all others.
+            Standing::One => id != u32::MAX,
         }
     }
 }
@@ -113,7 +114,7 @@ pub fn take(wanted: Option<Rung>) -> Result<Standing, String> {
         Some(_) => Ok(here),
         None if here != Standing::Outside || holds(CapabilitySet::SYS_ADMIN) => Ok(here),
         None => {
-            let chosen = [Ids::Many].into_iter().find(|ids| works(*ids));
+            let chosen = [Ids::Many, Ids::One].into_iter().find(|ids| works(*ids));
             Ok(chosen.and_then(|ids| enter(ids).ok()).unwrap_or(here))
         }
     }

@@ -7,17 +7,19 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::iter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use kiln_oci::Entry;
+use kiln_oci::{Entry, EntryKind};
 use kiln_plan::step::{Network, RunOp};
 use kiln_sandbox::{
-    self as sandbox, Exit, ExtraHost, Injection, Job, OsBytes, Resource, Root, Rung, Security, Ulimit, User,
+    self as sandbox, Exit, ExtraHost, Injection, Job, KnownOwner, OsBytes, Resource, Root, Rung, Security, Ulimit,
+    User, VirtualOwners,
 };
-use kiln_store::SnapshotDraft;
 use kiln_store::changes::{self, ChangeOptions, Changes, Ignore};
+use kiln_store::reader::entry_kind;
 use kiln_store::scan::{self, Snapshot};
 use kiln_store::unpack::{self, Links, Options};
+use kiln_store::{Form, SnapshotDraft};
 
 use super::{Work, diff_ids, mounts};
 use crate::copy::dest::{Dest, Style};
@@ -65,9 +67,12 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     like_root(work, &root, draft.fs())?;
     make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)).kept_as(form))?;
     let (upper, work_dir) = (draft.fs().to_path_buf(), draft.work().to_path_buf());
-    run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir })?;
+    let told = draft.path().join("owners");
+    let virtually = (*form == Form::Virtual).then(|| VirtualOwners { known: known_owners(&root), told: told.clone() });
+    let keeps = virtually.is_some();
+    run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir }, virtually)?;
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
-    let owners = changes::Owners::new();
+    let owners = if keeps { told_owners(&told)? } else { changes::Owners::new() };
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let looking = Spending::on(Phase::Diff, &*work.session.events);
     let mut changes = changes::overlay_changes(&upper, &root, &options).map_err(|e| work.failed_by(&e))?;
@@ -78,20 +83,33 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     Ok(layer)
 }
 
+/// Who owns what no attribute of a file can say: links and pipes that are not root's.
+fn known_owners(root: &crate::rootfs::Root) -> Vec<KnownOwner> {
+    let kept_elsewhere = |kind: &EntryKind| matches!(kind, EntryKind::File { .. } | EntryKind::Dir);
+    let nodes = root.tree.walk(b"").filter(|(_, node)| (node.meta.uid, node.meta.gid) != (0, 0));
+    nodes
+        .filter(|(_, node)| !kept_elsewhere(&entry_kind(node)))
+        .map(|(path, node)| KnownOwner { path: OsBytes(path), uid: node.meta.uid, gid: node.meta.gid })
+        .collect()
+}
+
+/// The same after the command, as the sandbox tells it.
+fn told_owners(path: &Path) -> Result<changes::Owners> {
+    let failed = |e| EngineError::file("read", path)(e);
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let told: Vec<KnownOwner> = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
+    std::fs::remove_file(path).map_err(failed)?;
+    Ok(told.into_iter().map(|known| (known.path.0, (known.uid, known.gid))).collect())
+}
+
 /// The mode, owner and time of the image's root for the directory that stands for it.
-fn like_root(work: &Work<'_>, root: &crate::rootfs::Root, dir: &std::path::Path) -> Result<()> {
+fn like_root(work: &Work<'_>, root: &crate::rootfs::Root, dir: &Path) -> Result<()> {
     let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
     unpack::dress(&handle, &root.tree.root().meta, work.session.store.form()).map_err(|e| work.failed_by(&e))
 }
 
 /// A working directory that is not there is made, owned by root, as every builder does.
-fn make_cwd(
-    work: &Work<'_>,
-    op: &RunOp,
-    root: &crate::rootfs::Root,
-    dir: &std::path::Path,
-    options: &Options<'_>,
-) -> Result<()> {
+fn make_cwd(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, dir: &Path, options: &Options<'_>) -> Result<()> {
     let now = kiln_oci::Mtime::secs(work.session.settings.now);
     let style = Style { owner: None, chmod: None, mtime: op.clamp_mtime.map(kiln_oci::Mtime::secs), now };
     let mut dest = Dest::new(root);
@@ -118,7 +136,7 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     };
     let form = work.session.store.form();
     make_cwd(work, op, &root, &dir, &Options::merged().kept_as(form))?;
-    run(work, op, &root, Root::Dir(dir))?;
+    run(work, op, &root, Root::Dir(dir), None)?;
     let owners = changes::Owners::new();
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let looking = Spending::on(Phase::Diff, &*work.session.events);
@@ -163,10 +181,16 @@ fn write(work: &Work<'_>, changes: &mut Changes) -> Result<Layer> {
 }
 
 /// Runs the command to its end; anything but success is an error.
-fn run(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, place: Root) -> Result<()> {
+fn run(
+    work: &Work<'_>,
+    op: &RunOp,
+    root: &crate::rootfs::Root,
+    place: Root,
+    owners: Option<VirtualOwners>,
+) -> Result<()> {
     let session = work.session;
     let prepared = mounts::prepare(work, op)?;
-    let job = job(work, op, root, place, &prepared)?;
+    let job = Job { owners, ..job(work, op, root, place, &prepared)? };
     let mut tail = Tail::default();
     let mut out = |stream: sandbox::Stream, bytes: &[u8]| {
         let stream = match stream {

@@ -19,7 +19,10 @@ fn layers(rung: &str, dockerfile: &str) -> Vec<String> {
 
 #[track_caller]
 fn equal(rungs: &[&str], dockerfile: &str) {
-    let all: Vec<Vec<String>> = rungs.iter().map(|r| layers(r, dockerfile)).collect();
+    let all: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let running: Vec<_> = rungs.iter().map(|r| scope.spawn(move || layers(r, dockerfile))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
     for (rung, found) in rungs.iter().zip(&all) {
         assert_eq!(*found, all[0], "{rung} differs from {} for\n{dockerfile}", rungs[0]);
     }
@@ -31,24 +34,76 @@ fn without_commands_every_rung_is_equal() {
         "FROM busybox\nCOPY ctx /srv\nWORKDIR /srv/x\nUSER app\nWORKDIR y\nCOPY --chown=app:staff ctx/a /home/\nADD --chmod=700 ctx /z",
         "FROM busybox AS b\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY --from=b /bin/busybox /bin/\nCOPY --link ctx /c",
     ] {
-        equal(&["root", "userns", "chroot", "none", "plain-userns", "plain-none"], dockerfile);
+        equal(&["root", "userns", "userns1", "chroot", "none", "plain-userns", "plain-none"], dockerfile);
     }
 }
 
+/// The rungs that can run commands: as root, and as a user without rights.
+const ALL: [&str; 6] = ["root", "userns", "userns1", "chroot", "plain-userns", "plain-userns1"];
+
 #[test]
-fn with_commands_every_rung_is_equal() {
-    for dockerfile in [
+fn with_commands_every_rung_is_equal_files_of_all_kinds() {
+    equal(
+        &ALL,
         "FROM busybox\nRUN mkdir -p /a/b && echo 1 > /a/b/f && ln /a/b/f /a/g && ln -s f /a/b/l && mkfifo /a/p && chmod 2755 /a && chown 5:6 /a/b/f\n\
          RUN echo 2 >> /a/g\nRUN rm /a/b/l && mv /a/b/f /a/b/h && rm /a/p\nRUN rm -rf /a/b && mkdir /a/b && echo n > /a/b/n\nRUN true\nRUN rm -rf /a",
+    );
+}
+
+#[test]
+fn with_commands_every_rung_is_equal_what_was_copied() {
+    equal(
+        &ALL,
         "FROM busybox\nCOPY ctx /srv\nRUN echo more >> /srv/a && rm /srv/l\nCOPY ctx/a /srv/again\nRUN ln /srv/again /srv/twice && chmod 600 /srv/again\nWORKDIR /srv/w\nRUN touch x",
+    );
+}
+
+#[test]
+fn with_commands_every_rung_is_equal_an_image_from_nothing() {
+    equal(
+        &ALL,
         "FROM scratch\nCOPY --from=busybox /bin/busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nRUN cat /etc/resolv.conf > /dev/null; echo hi > /f",
+    );
+}
+
+#[test]
+fn with_commands_every_rung_is_equal_mounts() {
+    equal(
+        &ALL,
         "FROM busybox\nRUN --mount=target=/ctx,source=ctx --mount=type=secret,id=tok --mount=type=cache,target=/var/c --mount=type=tmpfs,target=/t \
          cat /ctx/a /run/secrets/tok > /out && touch /var/c/x /t/y\nRUN --mount=from=busybox,source=/etc,target=/mnt/e cp /mnt/e/passwd /p",
+    );
+}
+
+#[test]
+fn with_commands_every_rung_is_equal_stages() {
+    equal(
+        &ALL,
         "FROM busybox AS a\nRUN echo a > /a\nFROM a AS b\nRUN echo b > /b\nFROM a AS c\nRUN echo c > /c && rm /a\nFROM busybox\nCOPY --from=b / /fs-b\nCOPY --from=c /c /c\nRUN cat /c /fs-b/b > /both",
+    );
+}
+
+#[test]
+fn with_commands_every_rung_is_equal_users() {
+    equal(
+        &ALL,
         "FROM busybox\nUSER app\nWORKDIR /home/deep/er\nRUN touch mine && id -u > uid\nUSER 0\nRUN find / -xdev -user 1000 > /owned && dd if=/dev/zero of=/sparse bs=1 count=1 seek=100000 2>/dev/null",
-    ] {
-        equal(&["root", "userns", "chroot", "plain-userns"], dockerfile);
-    }
+    );
+}
+
+/// What only virtual owners have to do: users, groups of directories, devices, links.
+#[test]
+fn with_commands_every_rung_is_equal_owners() {
+    equal(
+        &["root", "userns1", "plain-userns1"],
+        "FROM busybox\nRUN mkdir -p /s /tmp && chown 0:50 /s && chmod 2775 /s && chmod 1777 /tmp && touch /s/f && mkdir /s/d && touch /s/d/g && ln -s f /s/l \
+         && mkfifo /s/p && chown -h 7:8 /s/l && chown 9 /s/p && mv /s/l /s/l2 && mv /s/p /s/p2 && ln -s x /s/n && mv /s/f /f\n\
+         RUN stat -c '%u %g %a %F' /s /s/* /f > /stat && rm /s/n && ln -s y /s/n && chown -h 0:0 /s/l2 && touch -h /s/p2\n\
+         RUN su app -s /bin/sh -c 'id; touch /tmp/f; mkdir /tmp/d; ln -s x /tmp/l; echo > /tmp/d/g; chgrp 50 /tmp/f || echo no; chown 5 /tmp/f || echo no' > /id 2>&1\n\
+         RUN cp -a /tmp /tmp2 && install -o app -g 50 -m 4755 /id /inst && chown 3 /inst && cat /s/f 2>/dev/null; tar cf /t.tar -C /tmp . && tar tvf /t.tar | awk '{print $1, $2, $6}' > /list && rm /t.tar\n\
+         USER app:staff\nWORKDIR /home/w\nRUN id > id && touch f && mkdir d && ls -ln | awk '{print $1, $3, $4, $NF}' > /tmp/ls && chroot / true 2>/dev/null; true\n\
+         USER 0\nRUN mknod /dev-null c 1 3 && mknod /dev-block b 8 1 && chmod 660 /dev-block && chown 0:6 /dev-block && stat -c '%F %t %T %a %g' /dev-null /dev-block > /nodes",
+    );
 }
 
 #[test]
@@ -69,7 +124,7 @@ fn the_rung_is_tried_only_for_commands_and_said() {
     let rows: Vec<Vec<&str>> = table.stdout.lines().map(|l| l.split_whitespace().take(2).collect()).collect();
     assert_eq!(
         rows,
-        [["root", "taken"], ["userns", "works"], ["userns1", "missing"], ["chroot", "works"], ["none", "works"]]
+        [["root", "taken"], ["userns", "works"], ["userns1", "works"], ["chroot", "works"], ["none", "works"]]
     );
     let json = b.t.kiln(&["doctor", "build", "--json"]).ok().json();
     assert_eq!(json[4]["taken"], true);
@@ -112,5 +167,6 @@ fn what_is_missing_is_said() {
     let row = |rung: &str| table.lines().find(|l| l.split_whitespace().next() == Some(rung)).unwrap().to_owned();
     assert!(row("root").contains("missing") && row("root").contains("unshare(CLONE_NEWPID"), "{table}");
     assert!(row("userns").contains("missing") && row("userns").contains("/etc/subuid"), "{table}");
+    assert!(row("userns1").contains("taken"), "{table}");
     assert!(row("chroot").contains("missing") && row("chroot").contains("chroot(2)"), "{table}");
 }

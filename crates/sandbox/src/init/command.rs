@@ -9,6 +9,7 @@ use rustix::process::{Rlimit, Signal, chdir, chroot, fchdir, getcwd, getrlimit, 
 
 use super::executable;
 use super::mounts::open_inside;
+use super::owners::Keeper;
 use super::rights;
 use crate::job::{Job, OsBytes, Resource, Ulimit};
 use crate::sys;
@@ -24,17 +25,19 @@ pub struct Surroundings {
     pub orphaned_means_dead: bool,
     /// Whether there is one user id and one group id, which the command has already.
     pub one_id: bool,
+    /// Where to write in the end who owns what no attribute can say.
+    pub told: Option<OwnedFd>,
 }
 
 /// Returns only with what went wrong before the command could be looked for.
-pub fn become_command(job: &Job, surroundings: &Surroundings) -> Fault {
-    match prepare(job, surroundings) {
+pub fn become_command(job: &Job, surroundings: &Surroundings, keeper: Option<&Keeper>) -> Fault {
+    match prepare(job, surroundings, keeper) {
         Ok(()) => executable::execute(job),
         Err(fault) => fault,
     }
 }
 
-fn prepare(job: &Job, surroundings: &Surroundings) -> Result<(), Fault> {
+fn prepare(job: &Job, surroundings: &Surroundings, keeper: Option<&Keeper>) -> Result<(), Fault> {
     let _ = rustix::process::setsid();
     let input = standard_input(job.stdin.as_ref())?;
     if let Some(root) = &surroundings.new_root {
@@ -48,7 +51,7 @@ fn prepare(job: &Job, surroundings: &Surroundings) -> Result<(), Fault> {
     }
     sys::default_signals();
     sys::close_on_exec_from(3).step(|| "close inherited descriptors".to_owned())?;
-    rights::give_up(job, surroundings.filter, surroundings.one_id)?;
+    rights::give_up(job, surroundings.filter, keeper)?;
     rustix::process::umask(Mode::from_raw_mode(job.umask & 0o777));
     if surroundings.orphaned_means_dead {
         // After the change of user, which would reset it.

@@ -52,7 +52,7 @@ fn in_chroot(task: &Task, dir: &Path) -> Result<Report, Fault> {
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
     let filter = task.job.security == Security::Sandbox && held.effective.contains(CapabilitySet::SYS_ADMIN);
     let surroundings =
-        Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true, one_id: false };
+        Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true, one_id: false, told: None };
     run_inner(task, || Ok(surroundings))
 }
 
@@ -146,7 +146,7 @@ pub fn kill_all() -> Result<(), Fault> {
 }
 
 /// The direct children of this process, by looking at every process there is.
-fn children() -> std::io::Result<Vec<Pid>> {
+pub fn children() -> std::io::Result<Vec<Pid>> {
     let own = getpid().as_raw_nonzero().get();
     let entries = std::fs::read_dir("/proc")?.filter_map(Result::ok);
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());

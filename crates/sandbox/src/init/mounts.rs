@@ -17,6 +17,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmo
 use super::devices;
 use super::mountpoints::{self, Kind, Wanted};
 use super::overlay::{Layers, Marks, attach, mountpoint_layer, open_place};
+use super::owners;
 use super::proxy;
 use crate::job::{Job, Mount, OsBytes, Root, Security};
 use crate::sys;
@@ -147,7 +148,17 @@ impl Scratch {
 
     fn own(&self, name: &str, mode: u32, (uid, gid): (u32, u32)) -> Result<(), Errno> {
         let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        chownat(&self.top, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)?;
+        match chownat(&self.top, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags) {
+            // With one id it is virtual; a socket can have no attribute, its owner is known to the keeper.
+            Err(Errno::INVAL) => {
+                let path = format!("/proc/self/fd/{}/{name}", self.top.as_raw_fd());
+                match owners::set_virtual(Path::new(&path), (uid, gid)) {
+                    Err(Errno::PERM) => {}
+                    other => other?,
+                }
+            }
+            other => other?,
+        }
         chmodat(&self.top, name, Mode::from_raw_mode(mode & 0o7777), rustix::fs::AtFlags::empty())
     }
 

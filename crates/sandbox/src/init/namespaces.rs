@@ -4,6 +4,10 @@
 //! kernel may refuse a `/proc` for a process namespace; then the command shares the process namespace of Kiln, and what
 //! it leaves is killed as on the rung `chroot`.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{getpid, set_child_subreaper};
@@ -75,7 +79,15 @@ fn prepare(task: &Task, marks: Marks, orphaned_means_dead: bool) -> Result<Surro
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
         socket.and_then(sys::loopback_up).step(|| "bring the loopback interface up".to_owned())?;
     }
+    let one_id = task.rung == Rung::Userns1;
+    // The place is the caller's, which cannot be reached from the new root.
+    let told = job.owners.iter().filter(|_| one_id).map(|owners| open_told(&owners.told)).next().transpose()?;
     mounts::enter_root(job, marks)?;
     let filter = job.security == Security::Sandbox;
-    Ok(Surroundings { new_root: None, filter, orphaned_means_dead, one_id: task.rung == Rung::Userns1 })
+    Ok(Surroundings { new_root: None, filter, orphaned_means_dead, one_id, told })
+}
+
+fn open_told(path: &Path) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).step(|| format!("write {}", path.display()))
 }

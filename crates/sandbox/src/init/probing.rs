@@ -10,6 +10,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 use super::devices;
 use super::overlay::{Layers, Marks, open_place};
 use crate::rung::{Rung, RungReport};
+use crate::seccomp;
 use crate::sys;
 use crate::userns::{self, Ids, Standing};
 use crate::wire::{self, Fault, Report, Step};
@@ -25,12 +26,15 @@ pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
         in_copy(|| {
             stand(rung)?;
             namespaces_inside()?;
+            if rung == Rung::Userns1 {
+                in_copy(calls_can_be_handed_over)?;
+            }
             overlay(Marks::User)
         })
     };
     vec![
         report(Rung::Chroot, in_copy(try_chroot), &chroot_gives()),
-        report(Rung::Userns1, Err(Fault::new("keep owners virtually", "this version cannot yet")), USERNS1_GIVES),
+        report(Rung::Userns1, in_namespace(Rung::Userns1), USERNS1_GIVES),
         report(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
         report(Rung::Root, in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted)), ROOT_GIVES),
     ]
@@ -151,6 +155,18 @@ pub fn namespaces_inside() -> Result<(), Fault> {
     super::mounts::open_inside(&root, Path::new("/"), rustix::fs::OFlags::PATH)
         .map(drop)
         .step(|| "openat2(2)".to_owned())
+}
+
+/// Whether calls can be answered by another process, with descriptors too: Linux 5.14.
+fn calls_can_be_handed_over() -> Result<(), Fault> {
+    let step = || "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)".to_owned();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    if (numbers.next(), numbers.next()) < (Some(5), Some(14)) {
+        return Err(Fault::new(step(), format!("Linux {release} is older than 5.14")));
+    }
+    let program = seccomp::notifying(true).ok_or_else(|| Fault::new(step(), "not on this architecture"))?;
+    sys::notify::install_filter(&program).map(drop).step(step)
 }
 
 /// A namespace that can be entered and gives nothing is one that a security module has emptied.

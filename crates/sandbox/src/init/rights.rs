@@ -7,6 +7,7 @@ use rustix::thread::{
     set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::owners::Keeper;
 use crate::job::{Job, Security};
 use crate::seccomp;
 use crate::sys;
@@ -32,19 +33,27 @@ pub const SANDBOX: CapabilitySet = CapabilitySet::CHOWN
 ///
 /// The bounding set shrinks first (that needs `CAP_SETPCAP`), the filter comes next (without no-new-privileges it needs
 /// `CAP_SYS_ADMIN`, and setuid programs such as sudo have to work), then the user changes, and the rest falls away.
-pub fn give_up(job: &Job, filter: bool, one_id: bool) -> Result<(), Fault> {
+///
+/// With one id the user is virtual, and the filter hands calls over to the `keeper`.
+pub fn give_up(job: &Job, filter: bool, keeper: Option<&Keeper>) -> Result<(), Fault> {
     let sandboxed = job.security == Security::Sandbox;
     if sandboxed {
         shrink_bounding_set().step(|| "give up capabilities for good".to_owned())?;
     }
-    if filter {
-        let program = seccomp::program().ok_or_else(|| {
-            let why = format!("Kiln has no table of system calls for {}", std::env::consts::ARCH);
-            Fault::new("install the syscall filter", why)
-        })?;
-        sys::install_filter(&program).step(|| "install the syscall filter".to_owned())?;
+    let step = || "install the syscall filter".to_owned();
+    let unknown = || Fault::new(step(), format!("Kiln has no table of system calls for {}", std::env::consts::ARCH));
+    match keeper {
+        Some(keeper) => {
+            let program = seccomp::notifying(filter).ok_or_else(unknown)?;
+            let listener = sys::notify::install_filter(&program).step(step)?;
+            keeper.hand_over(&listener).step(|| "hand calls about owners over".to_owned())?;
+        }
+        None if filter => sys::install_filter(&seccomp::program().ok_or_else(unknown)?).step(step)?,
+        None => {}
     }
-    change_user(job, one_id).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
+    if keeper.is_none() {
+        change_user(job).step(|| format!("become user {}:{}", job.user.uid, job.user.gid))?;
+    }
     let held = capabilities(None).step(|| "read capabilities".to_owned())?;
     let kept = if sandboxed { held.permitted & SANDBOX } else { held.permitted };
     // Nothing is inheritable: programs with inheritable file capabilities would otherwise gain them for every user.
@@ -73,13 +82,10 @@ fn shrink_bounding_set() -> Result<(), Errno> {
     Ok(())
 }
 
-/// With one id there are no groups to be in, and the kernel lets nobody leave those Kiln is in.
-fn change_user(job: &Job, one_id: bool) -> Result<(), Errno> {
+fn change_user(job: &Job) -> Result<(), Errno> {
     let groups: Vec<Gid> = job.user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Uid::from_raw(job.user.uid), Gid::from_raw(job.user.gid));
-    if !one_id {
-        set_thread_groups(&groups)?;
-    }
+    set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
 }

@@ -112,7 +112,8 @@ fn what_the_command_writes_beside_mountpoints_stays_alone() {
 
 #[test]
 fn directories_keep_their_owner_mode_and_attributes_under_mountpoints() {
-    for rung in rungs() {
+    // With one id no directory of an image has another owner on the disk.
+    for rung in rungs().into_iter().filter(|rung| *rung != Rung::Userns1) {
         let bed = Bed::new(rung);
         let root = bed.image().join("root");
         std::os::unix::fs::chown(&root, Some(42), Some(43)).unwrap();

@@ -119,16 +119,9 @@ impl<'a> Collector<'a> {
             }
         };
         if is_virtual && !matches!(stat.kind, FileKind::File | FileKind::Dir) {
-            (meta.uid, meta.gid) = self.noted_owner(path, &kind);
+            (meta.uid, meta.gid) = self.options.owners.get(path).copied().unwrap_or((0, 0));
         }
         Ok((kind, meta))
-    }
-
-    /// Who owns what can have no attribute.
-    fn noted_owner(&self, path: &[u8], kind: &EntryKind) -> (u32, u32) {
-        let noted = self.options.owners.get(path).copied();
-        let below = || self.lower.get(path).filter(|(was, _)| was == kind).map(|(_, meta)| (meta.uid, meta.gid));
-        noted.or_else(below).unwrap_or((0, 0))
     }
 
     fn bytes_differ(&mut self, path: &[u8]) -> Result<bool, ChangeError> {
