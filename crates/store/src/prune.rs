@@ -157,11 +157,13 @@ impl Store {
         let mut reach = Reach::new(self)?;
         let mut left = used;
         for batch in things.chunks(BATCH) {
-            if left <= target {
+            // Where all is to go, what takes no room goes, too.
+            if left <= target && target > 0 {
                 break;
             }
             let before = report.freed;
-            self.take(batch, policy, &mut reach, left - target, &mut report)?;
+            let enough = if target > 0 { left - target } else { u64::MAX };
+            self.take(batch, policy, &mut reach, enough, &mut report)?;
             left = left.saturating_sub(report.freed - before);
         }
         Ok(report)

@@ -50,6 +50,11 @@ fn a_signal_stops_everything() {
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(130), "{signal} on {rung}: {rest:?}");
         assert!(rest.iter().any(|l| l.contains("cancelled")), "{rest:?}");
+        let told = |word: &str| rest.iter().any(|l| l.ends_with(word));
+        assert!(
+            told("STOPPED") && !rest.iter().any(|l| l.contains(" ERROR ")),
+            "a stopped step has not failed: {rest:?}"
+        );
         assert_eq!(leftovers(&b), [""; 0], "{signal} on {rung}");
         let refs = b.t.kiln(&["images", "-q"]).ok();
         assert_eq!(refs.stdout, "", "no half image");
