@@ -13,7 +13,10 @@ use kiln_oci::index::LayerIndex;
 use kiln_oci::layer::LayerWriter;
 use kiln_oci::name::escape;
 use kiln_oci::tree::{FileRef, Tree};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, mount, move_mount, unmount,
+};
 use tempfile::TempDir;
 
 use crate::capability;
@@ -215,5 +218,51 @@ impl Overlay {
 impl Drop for Overlay {
     fn drop(&mut self) {
         unmount(self.merged(), UnmountFlags::DETACH).expect("unmount");
+    }
+}
+
+/// Whether this kernel is one that mounts layers' images: Linux 6.12 with EROFS.
+pub(crate) fn kernel_mounts_images() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let known = std::fs::read_to_string("/proc/filesystems").expect("file systems");
+    version >= (6, 12) && known.split_whitespace().any(|name| name == "erofs")
+}
+
+/// A layer's image, mounted; unmounted when dropped.
+pub(crate) struct Mounted {
+    dir: TempDir,
+}
+
+impl Mounted {
+    pub(crate) fn new(image: &[u8], tar: &[u8]) -> Mounted {
+        let dir = tempdir();
+        for (name, bytes) in [("image", image), ("tar", tar)] {
+            std::fs::write(dir.path().join(name), bytes).expect("file");
+        }
+        let mounted = Mounted { dir };
+        std::fs::create_dir(mounted.path()).expect("directory");
+        mounted.attach().expect("mount");
+        mounted
+    }
+
+    fn attach(&self) -> rustix::io::Result<()> {
+        let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, "source", self.dir.path().join("image"))?;
+        fsconfig_set_string(&context, "device", self.dir.path().join("tar"))?;
+        fsconfig_create(&context)?;
+        let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        move_mount(&tree, "", rustix::fs::CWD, self.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join("mounted")
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        unmount(self.path(), UnmountFlags::DETACH).expect("unmount");
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! [`unpack`] layer → directory    [`scan`] a directory's state    [`changes`] directory → layer
 //! [`Form`] how unpacked files are kept by who may do less than root
-//! [`lower`] what lies below a layer    [`reader`] the bytes of a file of an image
+//! [`lower`] what lies below a layer    [`reader`] the bytes of a file of an image    [`erofs`] layer → image to mount
 //!
 //! Adding a kind of thing: a variant of [`Kind`], its directory in `store::LAYOUT`, its listing in [`usage`] and,
 //! if a build may hold it across calls, a touch through `Store::hold`.
@@ -20,6 +20,7 @@
 pub mod blob;
 pub mod cache;
 pub mod changes;
+pub mod erofs;
 pub mod error;
 pub mod fsck;
 pub mod layer;

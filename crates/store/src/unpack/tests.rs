@@ -8,20 +8,25 @@ use kiln_oci::entry::{EntryKind, Meta, Mtime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{Layer, Overlay, Stack, THEN, dated, dump, dump_tree, needs_root, open, os, tempdir};
+use crate::fixture::{
+    Layer, Mounted, Overlay, Stack, THEN, dated, dump, dump_tree, kernel_mounts_images, needs_root, open, os, tempdir,
+};
 use crate::reader::LowerTree;
 
-/// The same layers in every form: as a tree, merged in one directory, and as directories for overlayfs.
+/// The same layers in every form: as a tree, merged in one directory, as directories for overlayfs, and, where layers
+/// have one, as images for overlayfs.
 struct Image {
     stack: Stack,
     merged: TempDir,
     broken: TempDir,
     lowers: Vec<TempDir>,
+    images: Vec<Option<Mounted>>,
 }
 
 impl Image {
     fn new(layers: &[Vec<u8>]) -> Image {
-        let mut image = Image { stack: Stack::default(), merged: tempdir(), broken: tempdir(), lowers: Vec::new() };
+        let (stack, lowers, images) = Default::default();
+        let mut image = Image { stack, merged: tempdir(), broken: tempdir(), lowers, images };
         for tar in layers {
             image.push(tar);
         }
@@ -49,11 +54,21 @@ impl Image {
         let unpacked = unpack(tar, open(dir.path()), &Options::overlay(Some(&below))).expect("overlay");
         assert_eq!(unpacked.index, LayerIndex::read(tar).expect("index"));
         self.lowers.push(dir);
+        let lower = if self.lowers.len() == 1 { None } else { Some(&below as &dyn Lower) };
+        let uuid = [u8::try_from(self.lowers.len()).expect("few layers"); 16];
+        let image = crate::erofs::image(&unpacked.index, &uuid, lower);
+        self.images.push(image.filter(|_| kernel_mounts_images()).map(|image| Mounted::new(&image, tar)));
         self.stack.push(tar);
     }
 
     fn paths(&self) -> Vec<PathBuf> {
         self.lowers.iter().map(|dir| dir.path().to_path_buf()).collect()
+    }
+
+    /// The layers' images, and the directories of those that have none.
+    fn mounted(&self) -> Vec<PathBuf> {
+        let images = self.images.iter().map(|image| image.as_ref().map(Mounted::path));
+        images.zip(self.paths()).map(|(image, dir)| image.unwrap_or(dir)).collect()
     }
 
     /// That every form shows the same, and what that is.
@@ -62,6 +77,7 @@ impl Image {
         assert_eq!(dump(self.merged.path()), tree, "merged");
         assert_eq!(dump(self.broken.path()), tree, "merged, links broken");
         assert_eq!(dump(&Overlay::mount(&self.paths()).merged()), tree, "overlayfs");
+        assert_eq!(dump(&Overlay::mount(&self.mounted()).merged()), tree, "overlayfs of images");
         let again = tempdir();
         unpack_tree(&self.stack.tree, &self.stack, open(again.path()), &Options::merged()).expect("from the tree");
         assert_eq!(dump(again.path()), tree, "from the tree");
