@@ -33,6 +33,8 @@ mod tree;
 /// The first argument that makes this program the child side.
 pub const INIT_ARGUMENT: &str = "internal-init";
 
+pub use overlay::try_image;
+
 /// The child side of the sandbox. Call it first in `main`: when this process was started as [`Init`](crate::Init) it
 /// does that work and never returns; otherwise it does nothing.
 pub fn init_main_if_called() {

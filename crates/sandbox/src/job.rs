@@ -178,7 +178,8 @@ impl Job {
 pub enum Root {
     /// Layers joined by overlayfs; what the command writes lands in `upper`.
     Overlay {
-        /// Read-only layers, topmost first, at most 500.
+        /// Read-only layers, topmost first, at most 500. A layer that is a file is an image: EROFS, with the bytes of
+        /// its files in the file that has `.tar` after the same name.
         #[serde(with = "path_list_form")]
         lowers: Vec<PathBuf>,
         /// Where changes are written.
@@ -211,7 +212,7 @@ pub enum Mount {
     },
     /// Layers joined by overlayfs; the caller throws `upper` away.
     Overlay {
-        /// Read-only layers, topmost first.
+        /// Read-only layers, topmost first, as those of [`Root::Overlay`].
         #[serde(with = "path_list_form")]
         lowers: Vec<PathBuf>,
         /// A path below the joined layers, resolved inside them; empty for their top.

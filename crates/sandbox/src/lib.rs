@@ -32,6 +32,6 @@ pub use job::{
 };
 pub use names::{host_resolv_conf, hosts_file};
 pub use run::{Exit, Init, Stream, run, shield};
-pub use rung::{Rung, RungReport, probe, probe_in, probe_overlay, probe_with, strongest};
+pub use rung::{Rung, RungReport, probe, probe_image, probe_in, probe_overlay, probe_with, strongest};
 pub use sys::end_with_parent;
 pub use userns::{Ids, Standing, take as take_standing};

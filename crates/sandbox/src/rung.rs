@@ -130,6 +130,15 @@ pub fn probe_overlay(dir: &Path, init: &Init) -> Result<(), String> {
     }
 }
 
+/// Whether an image can be a layer of [`Root::Overlay`](crate::Root::Overlay) here, tried with `image` over the directory
+/// `dir`: Linux 6.15 with EROFS. Nothing is mounted anywhere.
+///
+/// # Errors
+/// The reason why not: layers then have to be directories.
+pub fn probe_image(image: &Path, dir: &Path) -> Result<(), String> {
+    crate::init::try_image(image, dir).map_err(|fault| format!("{}: {}", fault.step, fault.cause))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, UnmountFlags, open_tree, unmo
 
 use super::devices;
 use super::mountpoints::{self, Kind, Wanted};
-use super::overlay::{Layers, Marks, attach, mountpoint_layer, open_place};
+use super::overlay::{Layers, Marks, attach, mountpoint_layer, open_layer, open_place};
 use super::owners;
 use super::proxy;
 use crate::job::{Job, Mount, OsBytes, Root, Security};
@@ -96,7 +96,7 @@ pub fn wanted(job: &Job) -> Result<Vec<Wanted>, Fault> {
 /// What a path is in joined layers, by the topmost that has it; the mount itself tells for sure.
 fn kind_in_layers(lowers: &[PathBuf], subpath: &Path) -> Kind {
     let found = lowers.iter().find_map(|lower| {
-        let lower = open_place(lower).ok()?;
+        let (lower, _) = open_layer(lower).ok()?;
         kind_of(&open_inside(&lower, subpath, OFlags::PATH).ok()?).ok()
     });
     found.unwrap_or(Kind::Dir)

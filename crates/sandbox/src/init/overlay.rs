@@ -3,6 +3,9 @@
 //! Layers are named as `/proc/self/fd/N`, so neither the length of their paths nor characters in them matter. Kernels
 //! from 6.5 on take one layer per call; older ones take all of them in one page of text, for which the numbers alone
 //! are short enough.
+//!
+//! A layer that is a file is an image: EROFS, with the bytes of its files in a second file beside it. It is mounted
+//! without a place, for this overlay alone.
 
 use std::fs;
 use std::io;
@@ -26,6 +29,8 @@ const MAX_LAYERS: usize = 500;
 /// on the file system of the other layers, since overlayfs then shows one device and lasting inode numbers.
 const OWN_WORK: &str = "overlay";
 const MOUNTPOINTS: &str = "mountpoints";
+/// What the name of an image's second file ends with.
+const IMAGE_BYTES: &str = "tar";
 
 /// The mountpoint layer of a root, new and empty.
 pub fn mountpoint_layer(work: &Path) -> Result<OwnedFd, Fault> {
@@ -78,6 +83,8 @@ pub struct Layers {
     lowers: Vec<OwnedFd>,
     changes: Option<Changes>,
     marks: Marks,
+    /// Whether any of them is an image: a file system of its own.
+    images: bool,
 }
 
 struct Changes {
@@ -91,12 +98,53 @@ pub fn open_place(path: &Path) -> Result<OwnedFd, Fault> {
         .step(|| format!("open the directory {}", path.display()))
 }
 
+/// Opens a layer as a place, and says whether it is an image.
+pub fn open_layer(path: &Path) -> Result<(OwnedFd, bool), Fault> {
+    match openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOTDIR) => Ok((open_image(path)?, true)),
+        found => Ok((found.step(|| format!("open the directory {}", path.display()))?, false)),
+    }
+}
+
+/// Mounts an image, without a place.
+fn open_image(path: &Path) -> Result<OwnedFd, Fault> {
+    let step = |path: &Path| format!("open the image {}", path.display());
+    let open = |path: &Path| openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let table = open(path).step(|| step(path))?;
+    let bytes = path.with_added_extension(IMAGE_BYTES);
+    let bytes = open(&bytes).step(|| step(&bytes))?;
+    let failed = |errno: Errno, words: String| {
+        Fault::new(format!("mount the image {}", path.display()), format!("{}{words}", io::Error::from(errno)))
+    };
+    let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| failed(errno, String::new()))?;
+    fsconfig_set_string(&context, "source", path_of(&table))
+        .and_then(|()| fsconfig_set_string(&context, "device", path_of(&bytes)))
+        .and_then(|()| fsconfig_create(&context))
+        .and_then(|()| fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY))
+        .map_err(|errno| failed(errno, kernel_words(&context)))
+}
+
+/// Whether the kernel takes `image` as a layer of an overlay, over `dir`.
+pub fn try_image(image: &Path, dir: &Path) -> Result<(), Fault> {
+    let lowers = vec![open_layer(image)?.0, open_place(dir)?];
+    let layers = Layers { lowers, changes: None, marks: Marks::Trusted, images: true };
+    layers.mount_nowhere().map(drop).map_err(|(errno, _, words)| {
+        Fault::new("mount an image as a layer", format!("{}{words}", io::Error::from(errno)))
+    })
+}
+
 impl Layers {
     /// Opens layers, topmost first, for a writable overlay.
     pub fn open(lowers: &[PathBuf], upper: &Path, work: &Path, marks: Marks) -> Result<Layers, Fault> {
-        let lowers: Vec<OwnedFd> = lowers.iter().map(|lower| open_place(lower)).collect::<Result<_, _>>()?;
+        let mut images = false;
+        let mut open = |lower: &PathBuf| {
+            let (place, is_image) = open_layer(lower)?;
+            images |= is_image;
+            Ok(place)
+        };
+        let lowers = lowers.iter().map(&mut open).collect::<Result<_, Fault>>()?;
         let changes = Changes { upper: open_place(upper)?, work: fresh_dir(&work.join(OWN_WORK))? };
-        Ok(Layers { lowers, changes: Some(changes), marks })
+        Ok(Layers { lowers, changes: Some(changes), marks, images })
     }
 
     /// The same layers to look at, the changes so far on top: made before anything is mounted writable.
@@ -104,7 +152,7 @@ impl Layers {
         let upper = self.changes.as_ref().map(|changes| &changes.upper);
         let lowers = upper.into_iter().chain(&self.lowers).map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let lowers = lowers.step(|| "duplicate layer handles".to_owned())?;
-        Ok(Layers { lowers, changes: None, marks: self.marks })
+        Ok(Layers { lowers, changes: None, marks: self.marks, images: self.images })
     }
 
     /// Whether there is one layer only.
@@ -141,6 +189,11 @@ impl Layers {
     }
 
     fn mount_by_calls(&self, target: &OwnedFd) -> Result<(), (Errno, Stage, String)> {
+        let tree = self.mount_nowhere()?;
+        attach(&tree, target).map_err(|errno| (errno, Stage::Mount, String::new()))
+    }
+
+    fn mount_nowhere(&self) -> Result<OwnedFd, (Errno, Stage, String)> {
         let early = |errno| (errno, Stage::Layer, String::new());
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(early)?;
         let failed = |errno| (errno, Stage::Mount, kernel_words(&context));
@@ -163,9 +216,12 @@ impl Layers {
             // Skips syncing: a crash loses the step anyway, and its result is synced when it is stored.
             let _ = fsconfig_set_flag(&context, "volatile");
         }
+        if self.images {
+            // Files of several file systems still have one device, and numbers that last.
+            let _ = fsconfig_set_string(&context, "xino", "on");
+        }
         fsconfig_create(&context).map_err(failed)?;
-        let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)?;
-        attach(&tree, target).map_err(failed)
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)
     }
 
     fn mount_by_text(&self, target: &OwnedFd) -> Result<(), Errno> {
