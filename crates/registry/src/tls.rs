@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -17,23 +18,43 @@ use crate::error::RegistryError;
 const MAX_PEM: u64 = 16 << 20;
 
 /// The authorities every host is checked against: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's, else the ones
-/// built in, plus the configured ones. Only a configured file that cannot be used is an error.
-pub(crate) fn shared_roots(config: &Config) -> Result<RootCertStore, RegistryError> {
-    let mut roots = RootCertStore::empty();
-    let (file, dir) = (config.ssl_cert_file.as_deref(), config.ssl_cert_dir.as_deref());
-    if file.is_some() || dir.is_some() {
-        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(file, dir).certs);
+/// built in, plus the configured ones. The system's are hundreds of files, read when the first certificate is to be
+/// checked: a registry without TLS never needs them.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    bundle: (Option<PathBuf>, Option<PathBuf>),
+    configured: RootCertStore,
+    all: OnceLock<RootCertStore>,
+}
+
+impl Roots {
+    /// Reads the configured ones; one that cannot be used is an error.
+    pub(crate) fn new(config: &Config) -> Result<Roots, RegistryError> {
+        let mut configured = RootCertStore::empty();
+        for path in &config.ca_files {
+            add_authorities(&mut configured, path)?;
+        }
+        let bundle = (config.ssl_cert_file.clone(), config.ssl_cert_dir.clone());
+        Ok(Roots { bundle, configured, all: OnceLock::new() })
     }
-    if roots.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+
+    fn all(&self) -> &RootCertStore {
+        self.all.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            let (file, dir) = (self.bundle.0.as_deref(), self.bundle.1.as_deref());
+            if file.is_some() || dir.is_some() {
+                roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(file, dir).certs);
+            }
+            if roots.is_empty() {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+            if roots.is_empty() {
+                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
+            roots.extend(self.configured.roots.iter().cloned());
+            roots
+        })
     }
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    for path in &config.ca_files {
-        add_authorities(&mut roots, path)?;
-    }
-    Ok(roots)
 }
 
 /// What one host needs besides the shared roots.
@@ -87,21 +108,23 @@ impl HostTls {
     }
 
     /// The TLS configuration for the host.
-    pub(crate) fn client_config(&self, host: &str, shared: &RootCertStore) -> Result<ClientConfig, RegistryError> {
+    pub(crate) fn client_config(&self, host: &str, shared: &Arc<Roots>) -> Result<ClientConfig, RegistryError> {
         let setup = |e: rustls::Error| RegistryError::TlsSetup { host: host.to_owned(), why: e.to_string() };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(setup)?;
-        let builder = if self.unverified {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        } else {
-            let mut roots = shared.clone();
-            for path in &self.authorities {
-                add_authorities(&mut roots, path)?;
+        let trust = match self.unverified {
+            true => None,
+            false => {
+                let mut own = RootCertStore::empty();
+                for path in &self.authorities {
+                    add_authorities(&mut own, path)?;
+                }
+                Some(Trust { shared: shared.clone(), own, verifier: OnceLock::new() })
             }
-            builder.with_root_certificates(roots)
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier { provider, trust }));
         match &self.identity {
             None => Ok(builder.with_no_client_auth()),
             Some((cert, key)) => {
@@ -140,21 +163,55 @@ fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), Registr
     Ok(())
 }
 
-/// Accepts any certificate, for hosts the user allowed by name; signatures are still checked, so that the peer holds
+/// Checks certificates as rustls does, against authorities that are read when the first one comes. Without any trust it
+/// accepts every certificate, for hosts the user allowed by name; signatures are still checked, so that the peer holds
 /// the key of what it showed.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    trust: Option<Trust>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+#[derive(Debug)]
+struct Trust {
+    shared: Arc<Roots>,
+    /// The host's own authorities.
+    own: RootCertStore,
+    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>>,
+}
+
+impl Trust {
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<&WebPkiServerVerifier, rustls::Error> {
+        let made = self.verifier.get_or_init(|| {
+            let mut roots = self.shared.all().clone();
+            roots.extend(self.own.roots.iter().cloned());
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|e| rustls::Error::General(e.to_string()))
+        });
+        made.as_deref().map_err(Clone::clone)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.trust {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(trust) => trust.verifier(&self.provider)?.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+        }
     }
 
     fn verify_tls12_signature(
@@ -163,7 +220,7 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -172,11 +229,11 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -202,7 +259,8 @@ mod tests {
         assert_eq!(tls.authorities, [host.join("ca.crt")]);
         assert_eq!(tls.identity, Some((host.join("client.cert"), host.join("client.key"))));
         assert!(HostTls::of(&config, &["reg.local".to_owned()]).unwrap().authorities.is_empty());
-        let error = tls.client_config("reg.local:5000", &RootCertStore::empty()).unwrap_err().to_string();
+        let error =
+            tls.client_config("reg.local:5000", &Arc::new(Roots::new(&config).unwrap())).unwrap_err().to_string();
         assert!(error.contains("ca.crt: it holds no certificate"), "{error}");
         fs::remove_file(host.join("client.key")).unwrap();
         let error = HostTls::of(&config, &["reg.local:5000".to_owned()]).unwrap_err().to_string();
@@ -212,8 +270,8 @@ mod tests {
     #[test]
     fn a_machine_without_bundle_has_roots() {
         let config = Config { ssl_cert_file: Some("/nonexistent/bundle.pem".into()), ..Config::default() };
-        assert!(!shared_roots(&config).unwrap().is_empty());
+        assert!(!Roots::new(&config).unwrap().all().is_empty());
         let config = Config { ca_files: vec!["/nonexistent/ca.pem".into()], ..Config::default() };
-        assert!(shared_roots(&config).unwrap_err().to_string().contains("/nonexistent/ca.pem"));
+        assert!(Roots::new(&config).unwrap_err().to_string().contains("/nonexistent/ca.pem"));
     }
 }

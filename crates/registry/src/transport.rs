@@ -9,13 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
-use rustls::RootCertStore;
 use url::Url;
 
 use crate::config::{Config, is_loopback};
 use crate::error::RegistryError;
 use crate::retry::{Again, Failure};
-use crate::tls::{HostTls, shared_roots};
+use crate::tls::{HostTls, Roots};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -23,7 +22,7 @@ const MAX_REDIRECTS: usize = 10;
 pub(crate) struct Transport {
     pub(crate) config: Arc<Config>,
     clients: Mutex<HashMap<String, reqwest::Client>>,
-    roots: RootCertStore,
+    roots: Arc<Roots>,
 }
 
 /// A request that can be repeated, because its body is in memory.
@@ -45,7 +44,7 @@ pub(crate) struct Parcel<'a> {
 impl Transport {
     pub(crate) fn new(config: Arc<Config>) -> Result<Transport, RegistryError> {
         proxies(&config, false)?;
-        let roots = shared_roots(&config)?;
+        let roots = Arc::new(Roots::new(&config)?);
         Ok(Transport { config, clients: Mutex::default(), roots })
     }
 
