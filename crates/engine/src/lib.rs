@@ -3,6 +3,7 @@
 //! [`world`] answers the planner's questions     [`schedule`] decides what runs and when
 //! [`step`] one file per kind of step            [`copy`] layers of files, written without unpacking anything
 //! [`context`] trees that files are copied from  [`rootfs`] layers as directories and trees
+//! [`mounted`] layers as images the kernel mounts
 //! [`images`] where images come from             [`fetch`] URLs and Git repositories
 //! [`build`] all of it in a row                  [`output`] where an image goes
 //! [`transfer`] images between store and registry [`archive`] images in files
@@ -25,6 +26,7 @@ pub mod fetch;
 pub mod images;
 pub mod isolation;
 pub mod layout;
+pub mod mounted;
 pub mod output;
 pub mod rootfs;
 pub mod schedule;

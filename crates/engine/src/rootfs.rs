@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::blob::LayerSink;
-use kiln_oci::compress::{self, Compression};
+use kiln_oci::compress::{self, Compression, ReadAhead};
 use kiln_oci::digest::{HashReader, Hasher};
 use kiln_oci::entry::{EntryKind, Meta};
 use kiln_oci::index::LayerIndex;
@@ -27,6 +27,7 @@ use kiln_store::{LayerRecord, Lease, Store};
 use crate::error::{EngineError, Result};
 use crate::event::{Direction, Event, Events, Phase, Spending};
 use crate::images::Images;
+use crate::mounted;
 
 /// An uncompressed layer may have this many bytes; what is larger is taken for a bomb.
 const MAX_LAYER: u64 = 1 << 42;
@@ -50,14 +51,15 @@ pub struct Roots {
     trees: Mutex<HashMap<Key32, Tree>>,
     working: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
     content: ContentReader,
+    mounted: mounted::Images,
 }
 
 impl Roots {
     /// Layers of `store`, fetched through `images` where they are missing.
     pub fn new(store: Store, images: Arc<Images>, lease: Arc<Lease>, events: Arc<dyn Events>) -> Roots {
-        let (indexes, trees, working) = Default::default();
+        let (indexes, trees, working, mounted) = Default::default();
         let content = ContentReader::new(&store);
-        Roots { store, images, lease, events, indexes, trees, working, content }
+        Roots { store, images, lease, events, indexes, trees, working, content, mounted }
     }
 
     /// The store.
@@ -126,7 +128,11 @@ impl Roots {
         let mut head = BufReader::with_capacity(256 << 10, file);
         let format = compress::detect(io::BufRead::fill_buf(&mut head).map_err(|e| unreadable(layer, &e))?);
         let stream: Box<dyn Read + Send> = match format {
-            Some(format) => compress::decompress(format, head, Some(MAX_LAYER)),
+            // On its own thread: whoever asks hashes the bytes, and writes them.
+            Some(format) => {
+                let bytes = compress::decompress(format, head, Some(MAX_LAYER));
+                Box::new(ReadAhead::new(bytes).map_err(|e| unreadable(layer, &e))?)
+            }
             // A tar without entries is nothing but zeros.
             None => Box::new(head.take(MAX_LAYER)),
         };
@@ -169,11 +175,12 @@ impl Roots {
         Ok(layer)
     }
 
-    /// The directory of an unpacked layer, as a lower directory of overlayfs.
+    /// A layer as a lower one of overlayfs: its directory, where it is unpacked, else an image where the kernel mounts
+    /// them, else the directory it is unpacked into now.
     ///
     /// # Errors
     /// When the layer cannot be had or unpacked.
-    pub fn directory(&self, layers: &[Layer], at: usize) -> Result<PathBuf> {
+    fn lower(&self, layers: &[Layer], at: usize) -> Result<PathBuf> {
         let layer = &layers[at];
         self.lease.touch_snapshot(&layer.diff_id)?;
         if let Some(path) = self.store.snapshot(&layer.diff_id) {
@@ -182,12 +189,46 @@ impl Roots {
         // Listing the layers below may wait at their gates: whoever holds one gate never waits at another, for two
         // images may have the same layers in different order.
         let tree = self.stacked(&layers[..at])?;
+        if self.mounted.work(&self.store)
+            && let Some(image) = self.image(layers, at, &tree)?
+        {
+            return Ok(image);
+        }
+        self.unpack(layers, at, &tree)
+    }
+
+    fn image(&self, layers: &[Layer], at: usize, tree: &Tree) -> Result<Option<PathBuf>> {
+        let layer = &layers[at];
+        let index = self.index(layer)?;
+        let tar = self.tar(layer)?;
+        let below = LowerTree { tree, content: &self.content };
+        let below = if at == 0 { None } else { Some(&below as &dyn Lower) };
+        self.mounted.image(&self.store, &key::chain(&diff_ids(&layers[..=at])), &index, below, &tar)
+    }
+
+    /// The uncompressed tar of a layer, made if it is not kept.
+    fn tar(&self, layer: &Layer) -> Result<PathBuf> {
+        if let Some(path) = self.store.tar_path(&layer.diff_id) {
+            return Ok(path);
+        }
+        let gate = self.gate(&layer.diff_id);
+        let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = self.store.tar_path(&layer.diff_id) {
+            return Ok(path);
+        }
+        self.make_tar(layer)?;
+        let missing = || unreadable(layer, &io::Error::other("its tar vanished"));
+        self.store.tar_path(&layer.diff_id).ok_or_else(missing)
+    }
+
+    fn unpack(&self, layers: &[Layer], at: usize, tree: &Tree) -> Result<PathBuf> {
+        let layer = &layers[at];
         let gate = self.gate(&layer.diff_id);
         let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = self.store.snapshot(&layer.diff_id) {
             return Ok(path);
         }
-        let lower = LowerTree { tree: &tree, content: &self.content };
+        let lower = LowerTree { tree, content: &self.content };
         let draft = self.store.begin_snapshot()?;
         let name = layer.blob.digest.short();
         let total = Some(layer.blob.size);
@@ -210,14 +251,14 @@ impl Roots {
         Ok(draft.commit(&layer.diff_id)?)
     }
 
-    /// All layers as lower directories, topmost first, as overlayfs wants them.
+    /// All layers as the lower ones of an overlay, topmost first, as the sandbox wants them.
     ///
     /// # Errors
     /// When a layer cannot be had or unpacked.
     pub fn lowers(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
         let mut lowers = Vec::with_capacity(layers.len());
         for at in 0..layers.len() {
-            lowers.push(self.directory(layers, at)?);
+            lowers.push(self.lower(layers, at)?);
         }
         lowers.reverse();
         // Two steps may write the same layer (every `RUN true` does), and the kernel refuses a directory that is there
@@ -256,7 +297,7 @@ impl Roots {
     }
 
     fn stacked(&self, layers: &[Layer]) -> Result<Tree> {
-        let ids: Vec<Digest> = layers.iter().map(|l| l.diff_id.clone()).collect();
+        let ids = diff_ids(layers);
         let mut have = layers.len();
         let mut tree = Tree::new();
         {
@@ -301,6 +342,11 @@ impl Roots {
     pub fn scratch(&self) -> Result<kiln_store::SnapshotDraft> {
         Ok(self.store.begin_snapshot()?)
     }
+}
+
+/// The diff ids of some layers.
+pub fn diff_ids(layers: &[Layer]) -> Vec<Digest> {
+    layers.iter().map(|l| l.diff_id.clone()).collect()
 }
 
 fn record(layer: &Layer) -> LayerRecord {

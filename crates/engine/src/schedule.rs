@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::context;
 use crate::error::{EngineError, Result};
 use crate::event::{Done, Event, Phase, Spending};
-use crate::rootfs::Layer;
+use crate::rootfs::{Layer, diff_ids};
 use crate::session::Session;
 use crate::step::{self, Work};
 
@@ -184,6 +184,7 @@ impl<'a> Schedule<'a> {
         let mut failure: Option<EngineError> = None;
         let mut panic = None;
         let unsettled = &self.unsettled.clone();
+        let read_later = &self.read_later();
         std::thread::scope(|scope| {
             loop {
                 while failure.is_none() && running.len() < jobs {
@@ -199,8 +200,10 @@ impl<'a> Schedule<'a> {
                     scope.spawn(move || {
                         let started = Instant::now();
                         let known = !unsettled.contains(&id);
+                        let layers = |id| layers_of(plan, id, &made.lock().unwrap_or_else(PoisonError::into_inner));
+                        let work = Work { session, plan, id, layers: &layers, read_later: read_later.contains(&id) };
                         // A worker that panics must be heard of, or all wait for it for ever.
-                        let work = AssertUnwindSafe(|| one(plan, facts, session, id, known, &made));
+                        let work = AssertUnwindSafe(|| one(&work, facts, known));
                         let result = std::panic::catch_unwind(work);
                         // The receiver lives until every worker has reported.
                         let _ = sender.send(Outcome { step: id, result, took: started.elapsed() });
@@ -249,6 +252,23 @@ impl<'a> Schedule<'a> {
             std::panic::resume_unwind(payload);
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Steps whose files another one that is to run will look at.
+    fn read_later(&self) -> BTreeSet<StepId> {
+        let mut found = BTreeSet::new();
+        for id in &self.todo {
+            let step = self.plan.step(*id);
+            let below = step.parent.filter(|_| matches!(step.op, Op::Run(_)));
+            for mut at in step.reads.iter().copied().chain(below) {
+                // What is below one that was found is found.
+                while found.insert(at) {
+                    let Some(parent) = self.plan.step(at).parent else { break };
+                    at = parent;
+                }
+            }
+        }
+        found
     }
 
     /// For each step to run, the steps to run that must be done before it.
@@ -304,18 +324,9 @@ pub fn layers_of(plan: &Plan, id: StepId, made: &HashMap<StepId, Layer>) -> Vec<
 
 /// Runs one step, unless its content key or another process makes that unnecessary. `known` says that a record under
 /// its definition key fits.
-fn one(
-    plan: &Plan,
-    facts: &Facts,
-    session: &Session,
-    id: StepId,
-    known: bool,
-    made: &Made,
-) -> Result<(Layer, String, Done)> {
-    let step = plan.step(id);
-    let layers = |id: StepId| layers_of(plan, id, &made.lock().unwrap_or_else(PoisonError::into_inner));
-    let work = Work { session, plan, id, layers: &layers };
-    session.events.event(&Event::StepStarted { step: id, title: &step.title });
+fn one(work: &Work<'_>, facts: &Facts, known: bool) -> Result<(Layer, String, Done)> {
+    let (session, step) = (work.session, work.step());
+    session.events.event(&Event::StepStarted { step: work.id, title: &step.title });
     // Another process with the same step is waited for, and its layer taken.
     let cancelled = || session.cancel.is_cancelled();
     let lock = session.store.lock(&format!("step-{}", step.key), &cancelled);
@@ -326,14 +337,14 @@ fn one(
     {
         return Ok((layer, created, Done::Cached));
     }
-    let content_key = content_key(&work, facts)?;
+    let content_key = content_key(work, facts)?;
     if !step.no_cache
         && let Some((layer, created)) = find(session, &content_key)
     {
         keep(session, &step.key, &layer, &created)?;
         return Ok((layer, created, Done::Cached));
     }
-    let layer = step::execute(&work)?;
+    let layer = step::execute(work)?;
     let created = match session.settings.source_date_epoch {
         Some(secs) => time::rfc3339(Mtime::secs(secs)),
         None => time::rfc3339(now()),
@@ -389,7 +400,7 @@ struct Contents<'a> {
 
 impl Inputs for Contents<'_> {
     fn parent(&self) -> Identity {
-        let ids = step::diff_ids(&self.work.below());
+        let ids = diff_ids(&self.work.below());
         Identity::Content(key::chain(&ids).0)
     }
 
@@ -404,7 +415,7 @@ impl Inputs for Contents<'_> {
             };
             if matches!(self.work.step().op, Op::Run(_)) {
                 // A command may read anything of a mounted stage; its layers name all of it without reading it.
-                let ids = step::diff_ids(&(self.work.layers)(*id));
+                let ids = diff_ids(&(self.work.layers)(*id));
                 return Ok(key::chain(&ids).0);
             }
             let source = self.work.source(origin)?;

@@ -114,7 +114,7 @@ fn standing(plan: &Plan, facts: &Facts, session: &Session) -> Result<Vec<Standin
             (_, None, Some(open)) => Standing::Open(open),
             (_, None, None) => {
                 let below = |id: StepId| schedule::layers_of(plan, id, &layers);
-                let work = Work { session, plan, id, layers: &below };
+                let work = Work { session, plan, id, layers: &below, read_later: false };
                 let key = schedule::content_key(&work, facts)?;
                 match schedule::recorded(session, &key) {
                     Some((layer, _)) => {

@@ -9,13 +9,12 @@ mod run;
 use std::io::Write;
 use std::sync::Arc;
 
-use kiln_oci::Digest;
 use kiln_oci::blob::{LayerDigests, LayerSink};
 use kiln_oci::index::LayerIndex;
 use kiln_oci::layer::LayerWriter;
 use kiln_plan::step::{Op, Origin, Step};
 use kiln_plan::{Plan, StepId};
-use kiln_store::{BlobWriter, LayerRecord};
+use kiln_store::{BlobWriter, LayerRecord, TarWriter};
 
 use crate::context::{LayerSource, Source};
 use crate::copy::dest::{CopyError, Emitted};
@@ -35,6 +34,8 @@ pub struct Work<'a> {
     pub id: StepId,
     /// The layers of every step it needs.
     pub layers: &'a (dyn Fn(StepId) -> Vec<Layer> + Sync),
+    /// Whether a step that is still to run will look at the files this one makes.
+    pub read_later: bool,
 }
 
 impl Work<'_> {
@@ -98,15 +99,40 @@ impl Work<'_> {
             EngineError::of_disk(e, self.session.store.dir()).unwrap_or_else(unreadable)
         };
         let _spending = Spending::on(Phase::Layer, &*self.session.events);
-        let mut writer = LayerWriter::indexed(self.sink()?);
+        // Whoever looks at the files takes them from the tar: it is kept now rather than made of the blob again.
+        let tar = if self.read_later { Some(self.session.store.raw_tar_writer()?) } else { None };
+        let mut writer = LayerWriter::indexed(Both { sink: self.sink()?, tar });
         for Emitted { entry, body } in entries {
             self.session.check_cancelled()?;
             let mut bytes = body.open().map_err(|e| cannot(&entry.path, &e))?;
             writer.append(&entry, &mut bytes).map_err(|e| cannot(&entry.path, &e))?;
         }
-        let (mut sink, index) = writer.finish_indexed().map_err(|e| self.failed_by(&e))?;
-        sink.flush().map_err(|e| self.failed_by(&e))?;
-        self.commit(sink, index)
+        let (Both { sink, tar }, index) = writer.finish_indexed().map_err(|e| self.failed_by(&e))?;
+        let layer = self.commit(sink, index)?;
+        if let Some(tar) = tar {
+            tar.commit_hashed(layer.diff_id.clone())?;
+        }
+        Ok(layer)
+    }
+}
+
+/// A layer on its way to its blob and, where that will be read, to a kept tar.
+struct Both {
+    sink: LayerSink<BlobWriter>,
+    tar: Option<TarWriter>,
+}
+
+impl Write for Both {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let n = self.sink.write(buf)?;
+        if let Some(tar) = &mut self.tar {
+            tar.write_all(&buf[..n])?;
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.sink.flush()
     }
 }
 
@@ -132,9 +158,4 @@ pub fn execute(work: &Work<'_>) -> Result<Layer> {
         // These start a stage and have layers from the beginning.
         Op::Scratch | Op::Image(_) => Err(work.failed("this step has nothing to do")),
     }
-}
-
-/// The diff ids of some layers.
-pub fn diff_ids(layers: &[Layer]) -> Vec<Digest> {
-    layers.iter().map(|l| l.diff_id.clone()).collect()
 }

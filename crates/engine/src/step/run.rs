@@ -21,12 +21,12 @@ use kiln_store::scan::{self, Snapshot};
 use kiln_store::unpack::{self, Links, Options};
 use kiln_store::{Form, SnapshotDraft};
 
-use super::{Work, diff_ids, mounts};
+use super::{Work, mounts};
 use crate::copy::dest::{Dest, Style};
 use crate::copy::{emit, place};
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Phase, Spending, Stream};
-use crate::rootfs::Layer;
+use crate::rootfs::{Layer, diff_ids};
 use crate::users;
 
 /// How many of a failing command's last lines are shown with the error.
