@@ -79,6 +79,8 @@ struct Schedule<'a> {
     reports: Reports,
     /// Steps to run.
     todo: BTreeSet<StepId>,
+    /// Steps whose layers are the result's.
+    result: BTreeSet<StepId>,
     /// Steps above one that ignores the cache: only what their inputs hold says whether a record fits.
     unsettled: BTreeSet<StepId>,
 }
@@ -116,7 +118,8 @@ impl Queue {
 impl<'a> Schedule<'a> {
     fn new(plan: &'a Plan, facts: &'a Facts, session: &'a Session) -> Schedule<'a> {
         let (layers, reports, todo) = Default::default();
-        Schedule { plan, facts, session, layers, reports, todo, unsettled: unsettled(plan) }
+        let result = plan.chain(plan.result).into_iter().collect();
+        Schedule { plan, facts, session, layers, reports, todo, result, unsettled: unsettled(plan) }
     }
 
     /// Finds, from the result downwards, what the cache has and what must run.
@@ -168,6 +171,11 @@ impl<'a> Schedule<'a> {
         let title = self.plan.step(id).title.clone();
         let size = Some(layer.blob.size);
         self.session.events.event(&Event::StepDone { step: id, title: &title, done, took, size });
+        if let Some(ahead) = &self.session.ahead
+            && self.result.contains(&id)
+        {
+            ahead.push(&layer.blob);
+        }
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, layer.clone());
         let (layer, created) = (Some(layer), Some(created));
         self.reports.insert(id, StepReport { step: id, title, done, took, layer, created });

@@ -16,6 +16,7 @@ use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
 use crate::images::Images;
 use crate::isolation::Isolation;
+use crate::output::ahead::Ahead;
 use crate::rootfs::Roots;
 use crate::step::PrivateRoot;
 
@@ -89,6 +90,8 @@ pub struct Session {
     pub events: Arc<dyn Events>,
     /// Set when the user stops it.
     pub cancel: Cancel,
+    /// Takes layers to registries before the image is whole.
+    pub ahead: Option<Ahead>,
     /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
     pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
 }
@@ -177,6 +180,7 @@ impl Session {
             settings,
             events,
             cancel,
+            ahead: None,
             private_roots: Mutex::default(),
         }
     }

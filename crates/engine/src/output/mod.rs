@@ -2,7 +2,10 @@
 //!
 //! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
 //! [`files`] the file system itself, as a directory or a tar
+//!
+//! [`ahead`] layers pushed before the image is whole
 
+pub mod ahead;
 pub mod archive;
 pub mod files;
 pub mod image;

@@ -88,7 +88,8 @@ impl Mover<'_> {
         }
     }
 
-    fn upload_one(
+    /// Brings one blob to a registry; `known` says which other repository of it has which blob.
+    pub(crate) fn upload_one(
         &self,
         origin: &Origin,
         to: &Reference,

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
 use kiln_engine::isolation::{self, Isolation};
-use kiln_engine::output::{self, Artifact};
+use kiln_engine::output::ahead::Ahead;
+use kiln_engine::output::{self, Artifact, Output};
 use kiln_engine::{Session, Settings, build, world};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
@@ -209,7 +210,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         report(&found, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
     }
     let epoch = source_date_epoch(&args)?;
-    let session = session(&args, &around, &inputs, epoch, standing)?;
+    let mut session = session(&args, &around, &inputs, epoch, standing)?;
     let options = options(&args, &inputs, epoch)?;
     if let Some(call) = call {
         let subject = look::Subject { source: &inputs.dockerfile, file: &file, parsed: &found };
@@ -225,6 +226,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     if args.plan {
         return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
     }
+    session.ahead = ahead(&wanted, &around);
     let started = std::time::Instant::now();
     let mut built = Vec::new();
     for options in look::for_platforms(&options, &platforms) {
@@ -252,6 +254,17 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         outputs::summary(&names, &wanted, &artifact, &built, started.elapsed());
     }
     Ok(())
+}
+
+/// What takes layers to where the image will be pushed, if it will be.
+fn ahead(wanted: &[Output], around: &surroundings::Surroundings) -> Option<Ahead> {
+    let names = |output: &Output| match output {
+        Output::Registry { names } => names.clone(),
+        _ => Vec::new(),
+    };
+    let targets: Vec<Reference> = wanted.iter().flat_map(names).filter(|name| name.digest.is_none()).collect();
+    let (store, images, cancel) = (around.store.clone(), around.images.clone(), around.cancel.clone());
+    (!targets.is_empty()).then(|| Ahead::new(targets, store, images, cancel))
 }
 
 /// Shows warnings, each once; fails with the errors.
@@ -506,6 +519,7 @@ fn session(
         settings,
         events: around.events.clone(),
         cancel: around.cancel.clone(),
+        ahead: None,
         private_roots: Default::default(),
     })
 }
