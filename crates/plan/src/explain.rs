@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use kiln_spec::login;
 use serde_json::{Value, json};
 
 use crate::step::{Op, Plan, Step};
@@ -34,12 +35,22 @@ pub fn json(plan: &Plan) -> Value {
     })
 }
 
+/// The same with no password in any URL.
+fn without_passwords(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(login::hidden(&text)),
+        Value::Array(list) => list.into_iter().map(without_passwords).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, without_passwords(value))).collect(),
+        other => other,
+    }
+}
+
 fn step_json(step: &Step) -> Value {
     let (kind, details) = match &step.op {
         Op::Scratch => ("scratch", Value::Null),
         Op::Image(image) => ("image", json!({ "name": image.name, "digest": image.digest, "layers": image.layers })),
         Op::Run(run) => ("run", json!(run)),
-        Op::Copy(copy) => ("copy", json!(copy)),
+        Op::Copy(copy) => ("copy", without_passwords(json!(copy))),
         Op::Mkdir(mkdir) => ("mkdir", json!(mkdir)),
     };
     json!({

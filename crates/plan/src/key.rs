@@ -32,6 +32,7 @@
 use std::fmt;
 
 use kiln_oci::{Digest, Platform};
+use kiln_spec::login;
 
 use crate::facts::{Key32, Select};
 use crate::step::{CopyOp, CopyPart, MkdirOp, Op, Origin, RunMount, RunOp};
@@ -248,8 +249,8 @@ fn copy_key(copy: &CopyOp, inputs: &dyn Inputs) -> Framed {
             }
             CopyPart::Git { remote, reference: _, commit, subdir, keep_git_dir, submodules } => {
                 h.text("git", commit).text("subdir", subdir).flag("submodules", *submodules);
-                // A kept .git directory names its remote.
-                h.maybe("keep", keep_git_dir.then_some(remote));
+                // A kept .git directory names its remote, without the login.
+                h.maybe("keep", keep_git_dir.then(|| login::removed(remote)).as_deref());
             }
         }
     }

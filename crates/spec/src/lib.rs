@@ -7,7 +7,7 @@
 //! [`source`] text with a name, and spans into it     [`diag`] what is wrong, where, and what to do
 //! [`ast`] the parsed form, as typed, unexpanded      [`dockerfile`] text → ast
 //! [`expand`] `$x`, `${x:-y}`                         [`dockerignore`] which files a build sees
-//! [`glob`] wildcards                                 [`chmod`] [`owner`] [`duration`] [`size`] [`port`] values
+//! [`glob`] wildcards     [`login`] passwords in URLs     [`chmod`] [`owner`] [`duration`] [`size`] [`port`] values
 //!
 //! Adding an instruction: a variant in [`ast::Op`], its parser in `dockerfile/`, its planner in `kiln-plan`.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod dockerignore;
 pub mod duration;
 pub mod expand;
 pub mod glob;
+pub mod login;
 pub mod owner;
 pub mod port;
 pub mod size;

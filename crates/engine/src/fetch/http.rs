@@ -3,6 +3,7 @@
 use kiln_oci::Digest;
 use kiln_oci::digest::HashReader;
 use kiln_plan::facts::{HttpFact, HttpQuery};
+use kiln_spec::login;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
@@ -56,7 +57,8 @@ pub fn answer(session: &Session, query: &HttpQuery) -> Result<HttpFact> {
         Some(text) => Some(text.parse().map_err(|e: kiln_oci::digest::DigestError| failed(e.to_string()))?),
         None => None,
     };
-    let key = Digest::of(query.url.as_bytes()).hex();
+    // Not of the password: the server is asked with it each time.
+    let key = Digest::of(login::removed(&query.url).as_bytes()).hex();
     let known = session.store.cache_get(KIND, &key).and_then(|b| serde_json::from_slice::<Record>(&b).ok());
     let known = known.filter(|r| session.store.blob_size(&r.digest) == Some(r.size));
     // Content that is pinned and here needs nobody's word.

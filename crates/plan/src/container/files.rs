@@ -4,6 +4,7 @@ use kiln_spec::ast::{Add, Copy, Files as Ast, Instruction, Sourced};
 use kiln_spec::chmod;
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::expand::Expander;
+use kiln_spec::login;
 use kiln_spec::source::Word;
 
 use super::path::{base_name, has_wildcard, normalise};
@@ -184,7 +185,7 @@ fn part(
         Some(part) => part,
         None => local(planner, stage, request, word, &text, op)?,
     };
-    Some((part, text))
+    Some((part, login::hidden(&text)))
 }
 
 fn refuse(planner: &mut Planner<'_>, stage: &Stage, word: &Word, message: String, hint: &str) {

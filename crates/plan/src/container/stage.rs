@@ -3,8 +3,8 @@
 use kiln_oci::{ImageConfig, Platform};
 use kiln_spec::ast::{ArgDecl, Command, Instruction, Op as Ast, Pair};
 use kiln_spec::diag::Diagnostic;
-use kiln_spec::dockerfile;
 use kiln_spec::source::{Span, Word};
+use kiln_spec::{dockerfile, login};
 
 use super::{Planner, Source, config, files, path, run};
 use crate::history;
@@ -72,7 +72,7 @@ impl Stage {
 
 /// Adds a step that makes a layer on top of the stage.
 pub fn add_layer(planner: &mut Planner<'_>, stage: &mut Stage, op: Op, instruction: &Instruction) {
-    let title = stage.title(&instruction.text, planner.options.several_platforms);
+    let title = stage.title(&login::hidden(&instruction.text), planner.options.several_platforms);
     let span = stage.place(instruction.span);
     stage.tip = planner.push(op, Some(stage.tip), title, span, &stage.platform, stage.no_cache);
 }

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use unicode_width::UnicodeWidthChar;
 
 use super::{Diagnostic, Severity};
+use crate::login;
 use crate::source::Source;
 
 /// Columns of source shown at most.
@@ -28,7 +29,8 @@ const MESSAGE: usize = 2000;
 
 /// Writes a diagnostic the way it is shown to people; the last line ends in a newline. With `color`, for a terminal.
 ///
-/// Everything that comes from the text is made harmless to a terminal: control characters are replaced.
+/// Everything that comes from the text is made harmless to a terminal: control characters are replaced. Passwords in URLs
+/// are not shown.
 pub fn render(diagnostic: &Diagnostic, source: &Source, color: bool) -> String {
     let paint = Paint { color };
     let (word, style) = match diagnostic.severity {
@@ -36,7 +38,7 @@ pub fn render(diagnostic: &Diagnostic, source: &Source, color: bool) -> String {
         Severity::Warning => ("warning", "1;33"),
     };
     let mut out = String::new();
-    let message = paint.bold(&printable(&diagnostic.message));
+    let message = paint.bold(&printable(&login::hidden(&diagnostic.message)));
     let _ = writeln!(out, "{}{message}", paint.with(style, &format!("{word}: ")));
 
     let start = source.text.floor_char_boundary(diagnostic.span.start.min(source.text.len()));
@@ -63,10 +65,10 @@ pub fn render(diagnostic: &Diagnostic, source: &Source, color: bool) -> String {
         }
     }
     for note in &diagnostic.notes {
-        bar(&mut out, "", '=', &printable(note));
+        bar(&mut out, "", '=', &printable(&login::hidden(note)));
     }
     if let Some(hint) = &diagnostic.hint {
-        let _ = writeln!(out, "{}{}", paint.with("1;36", "hint: "), printable(hint));
+        let _ = writeln!(out, "{}{}", paint.with("1;36", "hint: "), printable(&login::hidden(hint)));
     }
     out
 }
@@ -127,7 +129,7 @@ struct Cut {
 }
 
 fn show(line: &str, start: usize, end: usize, cut: Cut) -> Shown {
-    let line = line.trim_end_matches('\r');
+    let line = &*login::hidden_in_place(line.trim_end_matches('\r'));
     let (start, end) = (start.min(line.len()), end.min(line.len()));
     let mut first = 0;
     if cut.left || columns(line) > WIDTH {
