@@ -5,8 +5,8 @@ use kiln_oci::passwd::{self, ResolvedUser};
 use crate::copy::Owner;
 use crate::rootfs::Root;
 
-/// A passwd or group file larger than this is not read to the end.
-const MAX_FILE: u64 = 10 << 20;
+/// As much of a passwd or group file as tells that it is too large: one that is cut could make another user of a line.
+const MAX_FILE: u64 = passwd::MAX_FILE as u64 + 1;
 
 fn files(root: &Root) -> Result<(Vec<u8>, Vec<u8>), String> {
     let read = |path: &str| {

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use kiln_oci::archive::{IMAGE_NAME, LayoutFile, REF_NAME};
-use kiln_oci::compress::{self, Format};
+use kiln_oci::compress::{self, Bounds, Format};
 use kiln_oci::{Descriptor, Index, Platform, Reference, media};
 
 use crate::error::{EngineError, Result};
@@ -23,6 +23,8 @@ use crate::event::Event;
 use crate::transfer::{Mover, Origin, Platforms, Selection, image_error};
 use spool::Spool;
 
+/// The most bytes an archive may hold uncompressed.
+const MAX_SIZE: u64 = 1 << 42;
 /// As many images an archive may hold.
 const MAX_IMAGES: usize = 10_000;
 
@@ -220,7 +222,8 @@ pub(crate) fn tar_of(title: &str, stream: Box<dyn Read + Send>) -> Result<Box<dy
     if format == Format::Tar {
         return Ok(Box::new(whole));
     }
-    let mut inner = BufReader::with_capacity(256 << 10, compress::decompress(format, whole, None));
+    let mut inner =
+        BufReader::with_capacity(256 << 10, compress::decompress_within(format, whole, Bounds::archive(MAX_SIZE)));
     let first = inner.fill_buf().map_err(|e| archive_error(title, format!("it cannot be decompressed: {e}")))?;
     match first.is_empty() {
         true => Err(archive_error(title, "what is compressed in it is empty")),

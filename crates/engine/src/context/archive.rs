@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use kiln_oci::compress::{decompress, detect};
+use kiln_oci::compress::{Bounds, decompress_within, detect};
 use kiln_oci::layer::ReadOptions;
 use kiln_store::unpack::{Devices, Options, Owners, unpack};
 
@@ -40,7 +40,7 @@ pub fn unpack_context(name: &str, mut input: impl Read + Send, into: &Path) -> R
     // A user's archive has no whiteouts: `.wh.x` would delete `x`, so it is an error.
     let read = ReadOptions::archive();
     let options = Options { devices: Devices::Skip, owners: Owners::Ignore, read, ..Options::merged() };
-    let tar = decompress(format, Cursor::new(head).chain(input), Some(MAX_SIZE));
+    let tar = decompress_within(format, Cursor::new(head).chain(input), Bounds::archive(MAX_SIZE));
     unpack(tar, &target, &options)
         .map_err(|e| failed(format!("cannot unpack the build context: {}", chain_text(&e))))?;
     Ok(())

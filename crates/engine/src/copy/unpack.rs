@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use kiln_oci::compress::{self, Format};
+use kiln_oci::compress::{self, Bounds, Format};
 use kiln_oci::layer::{LayerReader, ReadOptions};
 use kiln_oci::name;
 use kiln_oci::{EntryKind, Meta};
@@ -31,7 +31,8 @@ pub fn is_archive(body: &Body, shown: &str) -> Result<bool, CopyError> {
 }
 
 fn plain<'a>(format: Format, stream: Box<dyn Read + Send + 'a>) -> Box<dyn Read + Send + 'a> {
-    compress::decompress(format, BufReader::with_capacity(128 << 10, stream), Some(MAX_UNPACKED))
+    let stream = BufReader::with_capacity(128 << 10, stream);
+    compress::decompress_within(format, stream, Bounds::archive(MAX_UNPACKED))
 }
 
 /// Unpacks an archive into the directory `at`, which is there. An archive has modes of its own: `--chmod` is not for it.

@@ -1,6 +1,8 @@
 //! Telling formats by their first bytes, and reading them.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bzip2::read::MultiBzDecoder;
 use flate2::bufread::GzDecoder;
@@ -23,6 +25,29 @@ pub enum Format {
     Xz,
     /// Zstandard, of any number of frames.
     Zstd,
+}
+
+/// How far a stream may expand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most bytes that may come out.
+    pub size: u64,
+    /// The most bytes that may come out for each one that went in, once more than [`Bounds::free`] did.
+    pub ratio: u64,
+    /// How many bytes may come out of however few: files of zeros are honest.
+    pub free: u64,
+}
+
+impl Bounds {
+    /// For a layer: more than gzip can reach, so that no gzip of zeros is refused.
+    pub fn layer(size: u64) -> Bounds {
+        Bounds { size, ratio: 1100, free: 4 << 30 }
+    }
+
+    /// For an archive that someone handed in.
+    pub fn archive(size: u64) -> Bounds {
+        Bounds { size, ratio: 250, free: 4 << 30 }
+    }
 }
 
 /// How many bytes [`detect`] needs to see everything it knows.
@@ -75,15 +100,26 @@ pub fn archive_format<'a>(stream: impl Read + Send + 'a) -> io::Result<Option<Fo
     Ok((readable && is_tar(&first)).then_some(format))
 }
 
-/// The bytes inside `input`, decompressed in this process; a tar is passed through.
-///
-/// More than `max_output` bytes are an error, [`LayerError::Limit`] inside an [`io::Error`], instead of filling the disk.
-/// Memory is bounded whatever the stream asks for.
+/// The bytes inside a layer, [`decompress_within`] the bounds of one; `None` as its size is no limit.
 pub fn decompress<'a>(
     format: Format,
     input: impl Read + Send + 'a,
     max_output: Option<u64>,
 ) -> Box<dyn Read + Send + 'a> {
+    decompress_within(format, input, Bounds::layer(max_output.unwrap_or(u64::MAX)))
+}
+
+/// The bytes inside `input`, decompressed in this process; a tar is passed through.
+///
+/// More than the bounds allow is an error, [`LayerError::Limit`] inside an [`io::Error`], instead of a full disk. Memory
+/// is bounded whatever the stream asks for.
+pub fn decompress_within<'a>(
+    format: Format,
+    input: impl Read + Send + 'a,
+    bounds: Bounds,
+) -> Box<dyn Read + Send + 'a> {
+    let taken = Arc::new(AtomicU64::new(0));
+    let input = Counted { inner: input, taken: Arc::clone(&taken) };
     let inner: Box<dyn Read + Send + 'a> = match format {
         Format::Tar => Box::new(input),
         Format::Gzip => Box::new(Gunzip::new(BufReader::with_capacity(64 << 10, input))),
@@ -94,9 +130,20 @@ pub fn decompress<'a>(
             Err(error) => Box::new(Failing(Some(error))),
         },
     };
-    match max_output {
-        Some(limit) => Box::new(Limited { inner, left: limit, limit }),
-        None => inner,
+    Box::new(Limited { inner, given: 0, taken, bounds })
+}
+
+/// Counts what a decompressor takes.
+struct Counted<R> {
+    inner: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.taken.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
     }
 }
 
@@ -162,16 +209,23 @@ impl<R: BufRead> Read for Gunzip<R> {
 
 struct Limited<R> {
     inner: R,
-    left: u64,
-    limit: u64,
+    given: u64,
+    taken: Arc<AtomicU64>,
+    bounds: Bounds,
 }
 
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            io::Error::other(LayerError::Limit { what: "bytes when decompressed", limit: self.limit })
-        })?;
+        self.given += n as u64;
+        let Bounds { size, ratio, free } = self.bounds;
+        let limit = |what, limit| Err(io::Error::other(LayerError::Limit { what, limit }));
+        if self.given > size {
+            return limit("bytes when decompressed", size);
+        }
+        if self.given > free && self.given / ratio > self.taken.load(Ordering::Relaxed) {
+            return limit("bytes for each compressed one, as bombs do", ratio);
+        }
         Ok(n)
     }
 }

@@ -19,7 +19,7 @@ use std::mem;
 use std::sync::Arc;
 
 pub use ahead::ReadAhead;
-pub use detect::{Format, archive_format, decompress, detect};
+pub use detect::{Bounds, Format, archive_format, decompress, decompress_within, detect};
 pub(crate) use hash::HashLane;
 
 use crate::media;

@@ -179,6 +179,25 @@ fn bombs_stop_at_the_limit() {
     }
 }
 
+#[test]
+fn ratios_are_bounded() {
+    let zeros = vec![0; 8 << 20];
+    let within = |compression, ratio, free| {
+        let bomb = compress(&zeros, compression, 1, 1 << 16);
+        let bounds = Bounds { size: u64::MAX, ratio, free };
+        let read = decompress_within(detect(&bomb).unwrap(), &bomb[..], bounds).read_to_end(&mut Vec::new());
+        read.map_err(|e| e.to_string())
+    };
+    for compression in [GZIP, ZSTD] {
+        assert!(within(compression, 250, 1 << 20).unwrap_err().contains("250 bytes for each compressed one"));
+        assert_eq!(within(compression, 250, 8 << 20), Ok(8 << 20), "what is free is free");
+    }
+    // A gzip of zeros is no bomb as layers go, whatever its size; a zstd of them may be.
+    let Bounds { ratio, .. } = Bounds::layer(0);
+    assert_eq!(within(GZIP, ratio, 0), Ok(8 << 20));
+    assert!(within(ZSTD, ratio, 1 << 20).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -32,12 +32,20 @@ pub struct ReadOptions {
     pub max_size: u64,
     /// The most bytes of one entry's extended header or GNU long name.
     pub max_extended: u64,
+    /// The most bytes of all names, targets of links and extended attributes together: listings keep them in memory.
+    pub max_names: u64,
 }
 
 impl Default for ReadOptions {
-    /// A layer of up to ten million entries, of any size, with extended headers of up to 1 MiB.
+    /// A layer of up to ten million entries, of any size, with extended headers of up to 1 MiB and 1 GiB of names.
     fn default() -> Self {
-        ReadOptions { names: Names::Layer, max_entries: 10_000_000, max_size: u64::MAX, max_extended: 1 << 20 }
+        ReadOptions {
+            names: Names::Layer,
+            max_entries: 10_000_000,
+            max_size: u64::MAX,
+            max_extended: 1 << 20,
+            max_names: 1 << 30,
+        }
     }
 }
 
@@ -58,6 +66,7 @@ pub struct LayerReader<R> {
     padding: u64,
     current: String,
     entries: u64,
+    name_bytes: u64,
     done: bool,
 }
 
@@ -94,6 +103,7 @@ impl<R: Read> LayerReader<R> {
             padding: 0,
             current: String::new(),
             entries: 0,
+            name_bytes: 0,
             done: false,
         }
     }
@@ -285,7 +295,12 @@ impl<R: Read> LayerReader<R> {
         }
         let meta =
             meta(header, records).map_err(|why| LayerError::entry(&path, format!("{why} (header at byte {at})")))?;
-        Ok(Some(Entry { path, kind, meta }))
+        let entry = Entry { path, kind, meta };
+        self.name_bytes += name_bytes(&entry);
+        match self.name_bytes > self.options.max_names {
+            true => Err(LayerError::Limit { what: "bytes of names and attributes", limit: self.options.max_names }),
+            false => Ok(Some(entry)),
+        }
     }
 
     fn path(&self, raw: &[u8]) -> Result<Vec<u8>, LayerError> {
@@ -308,6 +323,16 @@ impl<R: Read> Read for ReadEntry<'_, R> {
         r.count(n as u64).map_err(io::Error::other)?;
         Ok(n)
     }
+}
+
+/// What an entry takes in a listing beside its fixed part.
+fn name_bytes(entry: &Entry) -> u64 {
+    let target = match &entry.kind {
+        EntryKind::Symlink { target } | EntryKind::Hardlink { target } => target.len(),
+        _ => 0,
+    };
+    let attributes: usize = entry.meta.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (entry.path.len() + target + attributes) as u64
 }
 
 fn header_error(offset: u64, why: &str) -> LayerError {

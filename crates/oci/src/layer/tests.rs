@@ -279,6 +279,18 @@ fn limits_hold() {
     };
     assert!(matches!(with(&|o| o.max_entries = 1), Err(LayerError::Limit { what: "entries", limit: 1 })));
     assert!(matches!(with(&|o| o.max_size = 1000), Err(LayerError::Limit { what: "bytes", .. })));
+    assert!(matches!(with(&|o| o.max_names = 1), Err(LayerError::Limit { what: "bytes of names and attributes", .. })));
+    let attributes = |n: usize| {
+        let record = format!("SCHILY.xattr.user.{}={}", "n".repeat(n), "v".repeat(n));
+        let length = record.len() + 6;
+        end(vec![
+            raw(b'x', b"p", b"", format!("{length:4} {record}\n").trim_start().as_bytes()),
+            raw(b'0', b"f", b"", b""),
+        ])
+    };
+    let limited = ReadOptions { max_names: 1000, ..ReadOptions::default() };
+    assert!(read_with(&attributes(470), limited).is_ok());
+    assert!(matches!(read_with(&attributes(600), limited), Err(LayerError::Limit { .. })));
     let mut huge = raw(b'x', b"p", b"", b"");
     huge[124..136].copy_from_slice(b"77777777777\0");
     resum(&mut huge);
@@ -290,6 +302,23 @@ fn limits_hold() {
     let deep = "a/".repeat(600);
     let long = raw(b'L', b"l", b"", deep.as_bytes());
     assert!(matches!(read(&end(vec![long, raw(b'0', b"f", b"", b"")])), Err(LayerError::Entry { .. })));
+}
+
+#[test]
+fn a_million_entries() {
+    let mut block = raw(b'0', b"d/0000000", b"", b"");
+    let mut tar = Vec::with_capacity(513 << 20);
+    for n in 0..1_000_000 {
+        block[2..9].copy_from_slice(format!("{n:07}").as_bytes());
+        resum(&mut block);
+        tar.extend_from_slice(&block);
+    }
+    let index = LayerIndex::read(&*tar).unwrap();
+    assert_eq!(index.entries.len(), 1_000_000);
+    assert_eq!(index.entries[999_999].entry.path, b"d/0999999");
+    let few = ReadOptions { max_entries: 999_999, ..ReadOptions::default() };
+    let mut reader = LayerReader::with_options(&*tar, few);
+    assert!(std::iter::from_fn(|| reader.next_entry().map(|e| e.map(drop)).transpose()).any(|e| e.is_err()));
 }
 
 #[test]

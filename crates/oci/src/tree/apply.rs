@@ -20,6 +20,8 @@ use crate::entry::{Entry, EntryKind};
 use crate::index::{IndexedEntry, LayerIndex};
 use crate::{Digest, name};
 
+/// The most directories that layers may imply without having entries for them: a path of 4 KiB implies 500.
+const MAX_IMPLIED: usize = 1_000_000;
 /// How often links that wait for links are tried again.
 const MAX_ROUNDS: usize = 64;
 
@@ -94,8 +96,13 @@ impl Tree {
 
     fn add(&mut self, index: &LayerIndex, layer: &Arc<Digest>) -> Result<(), TreeError> {
         let mut waiting = Vec::new();
+        let mut implied = 0;
         for (at, indexed) in index.entries.iter().enumerate() {
             let IndexedEntry { entry, offset } = indexed;
+            implied += self.missing_parents(&entry.path);
+            if implied > MAX_IMPLIED {
+                return Err(TreeError::TooManyParents { path: name::escape(&entry.path) });
+            }
             let kind = match &entry.kind {
                 EntryKind::Whiteout | EntryKind::Opaque => continue,
                 EntryKind::Dir => {
@@ -139,6 +146,19 @@ impl Tree {
         node.force_dir();
         node.meta.clone_from(&entry.meta);
         Ok(())
+    }
+
+    /// How many directories the way to an entry takes that are not there. A way through a link counts what lies beyond it.
+    fn missing_parents(&self, path: &[u8]) -> usize {
+        let mut node = &self.root;
+        let parents = name::split(path).0;
+        for (at, part) in name::components(parents).enumerate() {
+            match node.children().and_then(|c| c.get(part)) {
+                Some(next) => node = next,
+                None => return name::components(parents).count() - at,
+            }
+        }
+        0
     }
 
     /// Makes a hard link; false when its target does not exist (yet).

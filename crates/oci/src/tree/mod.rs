@@ -165,6 +165,12 @@ pub enum TreeError {
         /// Where it points, escaped.
         target: String,
     },
+    /// More directories without entries of their own than any layer has use for.
+    #[error("the layer makes too many directories without having them as entries; one of them is above `{path}`")]
+    TooManyParents {
+        /// A path below them, escaped.
+        path: String,
+    },
     /// The root replaced by something else, or removed.
     #[error("the root must be a directory")]
     Root,

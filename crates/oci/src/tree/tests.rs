@@ -272,6 +272,22 @@ fn differences_are_listed_in_order() {
 }
 
 #[test]
+fn implied_parents_are_limited() {
+    let entry = |n: usize| IndexedEntry {
+        entry: Entry {
+            path: format!("{n}{}", "/a".repeat(500)).into_bytes(),
+            kind: EntryKind::Symlink { target: b"x".to_vec() },
+            meta: Meta::default(),
+        },
+        offset: 0,
+    };
+    let index = |many: usize| LayerIndex { entries: (0..many).map(entry).collect(), tar_size: 0 };
+    let layer = Digest::of(b"");
+    assert!(Tree::new().apply(&index(100), &layer).is_ok());
+    assert!(matches!(Tree::new().apply(&index(2100), &layer), Err(TreeError::TooManyParents { .. })));
+}
+
+#[test]
 fn depth_is_limited_so_that_nothing_recurses_too_far() {
     // Each layer descends as deep as a path may go, through a link to where the last one ended.
     let mut tree = Tree::new();

@@ -77,7 +77,12 @@ pub(super) struct Applier<'a> {
     /// Files of this layer with a second name.
     pub(super) linked: BTreeSet<Vec<u8>>,
     pub(super) skipped_devices: u64,
+    /// Directories made without an entry of their own.
+    implied: u64,
 }
+
+/// The most directories a layer may imply without having entries for them.
+const MAX_IMPLIED: u64 = 1_000_000;
 
 impl<'a> Applier<'a> {
     pub(super) fn new(tree: Beneath, options: &'a Options<'a>) -> Applier<'a> {
@@ -92,6 +97,7 @@ impl<'a> Applier<'a> {
             followed: BTreeSet::new(),
             linked: BTreeSet::new(),
             skipped_devices: 0,
+            implied: 0,
         }
     }
 
@@ -196,6 +202,10 @@ impl<'a> Applier<'a> {
         if let Some(stat) = was {
             self.ends.entry(path.to_vec()).or_insert(DirEnd { mode: None, mtime: stat.mtime });
             return Ok(());
+        }
+        self.implied += 1;
+        if self.implied > MAX_IMPLIED {
+            return Err(bad(path, "the layer makes too many directories without having them as entries"));
         }
         let meta = self.lower_dir(path).unwrap_or_else(|| Meta::mode(0o755));
         let dir = self.tree.dir(parent).map_err(create(path))?;
