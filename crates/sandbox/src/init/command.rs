@@ -51,7 +51,7 @@ fn prepare(job: &Job, surroundings: &Surroundings, keeper: Option<&Keeper>) -> R
     }
     sys::default_signals();
     sys::close_on_exec_from(3).step(|| "close inherited descriptors".to_owned())?;
-    rights::give_up(job, surroundings.filter, keeper)?;
+    rights::give_up(job, surroundings, keeper)?;
     rustix::process::umask(Mode::from_raw_mode(job.umask & 0o777));
     if surroundings.orphaned_means_dead {
         // After the change of user, which would reset it.

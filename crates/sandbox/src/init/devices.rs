@@ -97,7 +97,7 @@ pub fn mount_system(root: &OwnedFd, job: &Job) -> Result<(), Fault> {
     let sys_attributes = if writable { closed } else { closed | MountAttrFlags::MOUNT_ATTR_RDONLY };
     mount_at(root, "/sys", &or_as_here(filesystem("sysfs", &[], &[], sys_attributes), "/sys", sys_attributes)?)?;
     mount_cgroups(root, sys_attributes);
-    mount_devices(root, job.shm_size.unwrap_or(SHM_SIZE), closed)
+    mount_devices(root, job, closed)
 }
 
 /// In a user namespace the kernel gives no new `/proc` where parts of the one here are hidden, and no new `/sys` without
@@ -124,12 +124,21 @@ fn mount_cgroups(root: &OwnedFd, attributes: MountAttrFlags) {
     }
 }
 
-fn mount_devices(root: &OwnedFd, shm_size: u64, closed: MountAttrFlags) -> Result<(), Fault> {
+fn mount_devices(root: &OwnedFd, job: &Job, closed: MountAttrFlags) -> Result<(), Fault> {
+    let shm_size = job.shm_size.unwrap_or(SHM_SIZE);
     let step = || "fill /dev".to_owned();
     let dev = filesystem("tmpfs", &[("mode", "0755"), ("size", "65536k")], &[], MountAttrFlags::MOUNT_ATTR_NOSUID)?;
     mount_at(root, "/dev", &dev)?;
     for (name, major, minor) in NODES {
-        make_node(&dev, name, major, minor).step(|| format!("make the device /dev/{name}"))?;
+        let step = || format!("make the device /dev/{name}");
+        if make_node(&dev, name, major, minor).step(step)? == Node::Plain && job.security == Security::Sandbox {
+            keep_open(&dev, name).step(step)?;
+        }
+    }
+    if job.security == Security::Sandbox {
+        // A command may make other nodes with `mknod`, also that of the disk.
+        sys::mount_setattr(&dev, MountAttrFlags::MOUNT_ATTR_NODEV, false)
+            .step(|| "close /dev to other devices".to_owned())?;
     }
     for (name, target) in LINKS {
         symlinkat(target, &dev, name).step(step)?;
@@ -156,8 +165,23 @@ fn mount_devices(root: &OwnedFd, shm_size: u64, closed: MountAttrFlags) -> Resul
     Ok(())
 }
 
+/// How a device came into `/dev`.
+#[derive(PartialEq, Eq)]
+enum Node {
+    /// As a node of that file system.
+    Plain,
+    /// As a mount of the host's.
+    Mounted,
+}
+
+/// Makes a mount of its own of a node, which stays open when its file system is closed to devices.
+fn keep_open(dev: &OwnedFd, name: &str) -> Result<(), Errno> {
+    let node = open_tree(dev, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    attach(&node, openat(dev, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Makes a device node, or, where a device control group forbids that, mounts the host's after a look at it.
-fn make_node(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Errno> {
+fn make_node(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<Node, Errno> {
     match make_plain_node(dev, name, major, minor) {
         Err(Errno::PERM | Errno::ACCESS) => {
             let host =
@@ -172,9 +196,10 @@ fn make_node(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Er
             let tree = open_tree(&host, "", clone)?;
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             openat(dev, name, flags, Mode::from_raw_mode(0o666))?;
-            attach(&tree, openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+            attach(&tree, openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)?;
+            Ok(Node::Mounted)
         }
-        result => result,
+        result => result.map(|()| Node::Plain),
     }
 }
 

@@ -186,10 +186,14 @@ pub fn enter_root(job: &Job, marks: Marks) -> Result<(), Fault> {
         }
         Root::Dir(dir) => directory_root(dir)?,
     };
+    if job.security == Security::Sandbox {
+        // Device nodes of an image, and those a command makes, are files to copy, not ways to the disk.
+        restrict_one(&root, MountAttrFlags::MOUNT_ATTR_NODEV, "/")?;
+    }
     // Sources are paths of the host: everything is opened before the old root is left.
     devices::mount_system(&root, job)?;
     for mount in &job.mounts {
-        place_mount(&mut scratch, &root, mount, marks)?;
+        place_mount(&mut scratch, &root, mount, job.security, marks)?;
     }
     for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
         let tree = scratch.file(content, 0o644, (0, 0))?;
@@ -248,7 +252,18 @@ fn restrict(tree: &OwnedFd, attributes: MountAttrFlags, target: impl AsRef<Path>
     sys::mount_setattr(tree, attributes, true).step(|| format!("restrict the mount on {}", target.as_ref().display()))
 }
 
-fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount, marks: Marks) -> Result<(), Fault> {
+/// [`restrict`] for this mount alone.
+fn restrict_one(tree: &OwnedFd, attributes: MountAttrFlags, target: impl AsRef<Path>) -> Result<(), Fault> {
+    sys::mount_setattr(tree, attributes, false).step(|| format!("restrict the mount on {}", target.as_ref().display()))
+}
+
+fn place_mount(
+    scratch: &mut Scratch,
+    root: &OwnedFd,
+    mount: &Mount,
+    security: Security,
+    marks: Marks,
+) -> Result<(), Fault> {
     let hidden = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let (tree, kind) = match mount {
@@ -292,6 +307,9 @@ fn place_mount(scratch: &mut Scratch, root: &OwnedFd, mount: &Mount, marks: Mark
         }
         Mount::Socket { source, mode, uid, gid, .. } => (scratch.socket(source, *mode, (*uid, *gid))?, Kind::File),
     };
+    if security == Security::Sandbox {
+        restrict(&tree, MountAttrFlags::MOUNT_ATTR_NODEV, mount.target())?;
+    }
     hang(root, tree.as_fd(), &Wanted { target: mount.target().to_owned(), kind })
 }
 
