@@ -53,6 +53,13 @@ impl TestContext {
         TestContext { kiln: Some(binary.into()), ..TestContext::new() }
     }
 
+    /// The same, with `kiln` started by another program: a script that sets something up and becomes `kiln`.
+    #[must_use]
+    pub fn started_by(mut self, program: impl Into<PathBuf>) -> TestContext {
+        self.kiln = Some(program.into());
+        self
+    }
+
     /// A file in the context; directories on the way are made.
     ///
     /// # Panics

@@ -31,3 +31,4 @@ pub use layout::Layout;
 pub use plain::Ids;
 pub use registry::{Auth, Registry};
 pub use rootfs::{Rootfs, busybox_layer};
+pub use tar::EntryType;

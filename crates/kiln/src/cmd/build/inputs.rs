@@ -79,7 +79,7 @@ impl Inputs {
     pub fn gather(args: &Args, around: &Surroundings) -> Result<Inputs, CliError> {
         let mut scratch = Vec::new();
         let located = locate(args, around, &mut scratch)?;
-        let (dockerfile, path) = match located.dockerfile {
+        let (dockerfile, place) = match located.dockerfile {
             Some(source) => (source, None),
             None => read_dockerfile(args, located.dir.as_deref(), located.foreign)?,
         };
@@ -103,7 +103,7 @@ impl Inputs {
             _scratch: scratch,
         };
         if let Some(dir) = &located.dir {
-            let ignore = ignore(dir, path.as_deref())?;
+            let ignore = ignore(dir, place.as_ref())?;
             inputs.add_dir(ContextId::Main, dir, ignore, &around.store)?;
         }
         for text in &args.build_contexts {
@@ -306,11 +306,19 @@ fn from_url(
     Located::alone(text(&http::shown(url), read_to_end(whole, &http::shown(url), MAX_DOCKERFILE)?), args)
 }
 
-/// The Dockerfile, and its path if it is a file.
+/// Where a Dockerfile is.
+enum Place {
+    /// A path of the user's.
+    Own(PathBuf),
+    /// A name in the context.
+    Inside(String),
+}
+
+/// The Dockerfile, and where it is if it is a file.
 ///
 /// A path that exists from here is the user's own word and read as it is; a name in the context is read inside it, for
 /// the context may be someone else's. Of a context that came from elsewhere, only an absolute path is one from here.
-fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(Source, Option<PathBuf>), CliError> {
+fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(Source, Option<Place>), CliError> {
     let dir = dir.unwrap_or(Path::new("."));
     let name = match args.file.as_deref() {
         Some("-") => {
@@ -320,7 +328,7 @@ fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(So
         Some(file) if Path::new(file).exists() && (!foreign || Path::new(file).is_absolute()) => {
             let failed = |e| CliError::input(format!("failed to read dockerfile: {file}: {e}"));
             let bytes = read_to_end(File::open(file).map_err(failed)?, file, MAX_DOCKERFILE)?;
-            return Ok((text(file.strip_prefix("./").unwrap_or(file), bytes), Some(PathBuf::from(file))));
+            return Ok((text(file.strip_prefix("./").unwrap_or(file), bytes), Some(Place::Own(PathBuf::from(file)))));
         }
         Some(file) => file,
         None if !dir.join("Dockerfile").exists() && dir.join("dockerfile").exists() => "dockerfile",
@@ -329,7 +337,7 @@ fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(So
     let path = dir.join(name.trim_start_matches('/'));
     let shown = path.strip_prefix("./").unwrap_or(&path).display().to_string();
     match read_inside(dir, name.as_bytes(), MAX_DOCKERFILE)? {
-        Some(bytes) => Ok((text(&shown, bytes), Some(path))),
+        Some(bytes) => Ok((text(&shown, bytes), Some(Place::Inside(name.to_owned())))),
         None => Err(CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
             .with_hint("name it with -f, or run kiln where it is")),
     }
@@ -337,10 +345,13 @@ fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(So
 
 /// The ignore file of a context: `<Dockerfile>.dockerignore` goes before `.dockerignore`. Both are read inside their
 /// directory only: a context is not trusted to link to this machine's files.
-fn ignore(dir: &Path, dockerfile: Option<&Path>) -> Result<Option<(Ignore, String)>, CliError> {
-    let own = dockerfile.and_then(|path| {
-        let dir = path.parent().map_or(Path::new("."), |d| if d.as_os_str().is_empty() { Path::new(".") } else { d });
-        Some((dir, format!("{}.dockerignore", path.file_name()?.to_string_lossy())))
+fn ignore(dir: &Path, dockerfile: Option<&Place>) -> Result<Option<(Ignore, String)>, CliError> {
+    let own = dockerfile.and_then(|place| match place {
+        Place::Inside(name) => Some((dir, format!("{name}.dockerignore"))),
+        Place::Own(path) => {
+            let parent = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some((parent, format!("{}.dockerignore", path.file_name()?.to_string_lossy())))
+        }
     });
     for (dir, name) in own.into_iter().chain([(dir, ".dockerignore".to_owned())]) {
         let Some(bytes) = read_inside(dir, name.as_bytes(), MAX_IGNORE)? else { continue };
