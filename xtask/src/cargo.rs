@@ -44,18 +44,22 @@ pub(crate) fn packages() -> Result<Vec<Package>, Error> {
 
 /// Builds the release binary and says where it is.
 pub(crate) fn build_kiln() -> Result<PathBuf, Error> {
+    executable(command().args(["build", "--release", "--package", "kiln"]), "kiln")
+}
+
+/// Runs a `cargo build` and says where the executable of a name is.
+pub(crate) fn executable(build: &mut Command, name: &'static str) -> Result<PathBuf, Error> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
     }
-    let mut build = command();
-    build.args(["build", "--release", "--package", "kiln", "--message-format", "json-render-diagnostics"]);
-    let out = output(build.stderr(Stdio::inherit()))?;
+    let out = output(build.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit()))?;
     let messages = out.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Message>(line).ok());
-    messages.filter_map(|m| m.executable).find(|p| p.ends_with("kiln")).ok_or(Error::NoBinary)
+    messages.filter_map(|m| m.executable).find(|p| p.ends_with(name)).ok_or(Error::NoBinary(name))
 }
 
-fn command() -> Command {
+/// Cargo, in the workspace's directory.
+pub(crate) fn command() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
     cargo

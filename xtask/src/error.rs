@@ -16,8 +16,8 @@ pub(crate) enum Error {
     Failed { command: String, status: String, said: String },
     #[error("{what} is not JSON that can be understood here: {cause}")]
     Json { what: String, cause: serde_json::Error },
-    #[error("cargo built no executable `kiln`")]
-    NoBinary,
+    #[error("cargo built no executable `{0}`")]
+    NoBinary(&'static str),
     #[error("`{0}` is not a workload: w1 to w10")]
     NoWorkload(String),
     #[error("{0}")]
@@ -32,8 +32,10 @@ pub(crate) enum Error {
     NoPlace(PathBuf),
     #[error("stopped")]
     Interrupted,
-    #[error("there are no fuzz targets in this tree yet: property tests run with `cargo nextest run`")]
-    NoFuzzTargets,
+    #[error("`{name}` is not a fuzz target: {known}")]
+    NoFuzzTarget { name: String, known: String },
+    #[error("inputs that are handled wrongly were found, see above and target/fuzz/artifacts: {0}")]
+    Fuzz(String),
     #[error("the tree breaks its rules:\n{}", .0.join("\n"))]
     Untidy(Vec<String>),
 }

@@ -1,8 +1,8 @@
-//! Development only: `cargo xtask bench`, `differential`, `peers`, `tidy`, `reference`.
+//! Development only: `cargo xtask bench`, `differential`, `peers`, `fuzz`, `tidy`, `reference`.
 //!
 //! [`bench`] Kiln beside buildah     [`tidy`] rules of the tree that are checked by a test
 //! [`differential`] Kiln and BuildKit on random Dockerfiles     [`peers`] other builders, in a chroot
-//!    [`reference`] completions and man pages, written by the `kiln` binary
+//! [`fuzz`] the targets of `fuzz/` under libFuzzer     [`reference`] completions and man pages, written by the `kiln` binary
 //!
 //! Adding a workload: a row in [`bench::workload`]. Adding a rule: a file in `tidy/` and a line in `tidy::check`.
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ mod bench;
 mod cargo;
 mod differential;
 mod error;
+mod fuzz;
 mod peers;
 mod random;
 mod reference;
@@ -20,8 +21,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use error::Error;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of Kiln")]
@@ -46,8 +45,8 @@ enum Task {
         #[arg(default_value = "target/reference")]
         to: PathBuf,
     },
-    /// Not there yet
-    Fuzz,
+    /// Run the fuzz targets under libFuzzer (needs g++)
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
         Task::Differential(args) => differential::run(&args),
         Task::Tidy => tidy::run(),
         Task::Reference { to } => reference::write(&to),
-        Task::Fuzz => Err(Error::NoFuzzTargets),
+        Task::Fuzz(args) => fuzz::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

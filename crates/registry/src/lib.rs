@@ -9,7 +9,7 @@
 //! [`credentials`] where secrets are      `auth` challenges and tokens         `call` one request, with login and retries
 //! `manifest` `listing` documents         `pull` blobs in                      `push` `upload` blobs out
 //!
-//! `fetch` plain URLs
+//! `fetch` plain URLs     `fuzzing` all parsers of answers in one call
 //!
 //! Adding a request: a method in the module of its noun that builds a `Call`, and its blocking twin in [`client`].
 #![forbid(unsafe_code)]
@@ -23,6 +23,8 @@ pub mod credentials;
 mod endpoint;
 pub mod error;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listing;
 mod manifest;
 mod pull;

@@ -151,7 +151,8 @@ fn next_page(reply: &Reply, endpoint: &Endpoint, what: &str) -> Result<Option<Ur
     Ok(Some(next))
 }
 
-fn next_link(header: &str) -> Option<&str> {
+/// The address of the page after this one, by its `Link` header.
+pub(crate) fn next_link(header: &str) -> Option<&str> {
     header.split(',').find_map(|part| {
         let (address, parameters) = part.trim().strip_prefix('<')?.split_once('>')?;
         let next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));

@@ -231,7 +231,7 @@ fn bare_type(text: &str) -> &str {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum BadManifest {
+pub(crate) enum BadManifest {
     Schema1,
     Why(String),
 }
@@ -265,7 +265,7 @@ struct Shape {
 
 /// The type of a manifest, on which the header, the document's own word and its shape must agree: one document read
 /// as two different things is an old way to smuggle content past a check.
-fn type_of(header: Option<&str>, bytes: &[u8]) -> Result<String, BadManifest> {
+pub(crate) fn type_of(header: Option<&str>, bytes: &[u8]) -> Result<String, BadManifest> {
     let why = |text: &str| BadManifest::Why(text.to_owned());
     let shape: Shape = serde_json::from_slice(bytes).map_err(|_| why("the manifest is not a JSON object"))?;
     let header = header.map(bare_type).filter(|t| !t.is_empty());

@@ -292,7 +292,7 @@ fn finish_url(session: &UploadSession, digest: &Digest) -> Url {
 }
 
 /// The number of bytes in `Range: 0-LAST`. Registries write `0-0` for no bytes, too, so one byte counts as none.
-fn range_end(text: &str) -> Option<u64> {
+pub(crate) fn range_end(text: &str) -> Option<u64> {
     let text = text.trim();
     let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
     if first.trim() != "0" {

@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("kiln-engine", &["kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
     ("kiln", &["kiln-engine", "kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
     ("kiln-testkit", &["kiln-oci"]),
+    ("kiln-fuzz", &["kiln-plan", "kiln-spec", "kiln-registry", "kiln-oci"]),
     ("xtask", &["kiln-testkit", "kiln-oci"]),
 ];
 

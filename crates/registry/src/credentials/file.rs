@@ -94,11 +94,7 @@ impl AuthFile {
         repository: &str,
         timeout: Duration,
     ) -> Result<Option<Credential>, CredentialError> {
-        let entry = self.entry(host, repository);
-        let direct = match entry {
-            Some((key, entry)) => entry.credential(&self.place, key)?,
-            None => None,
-        };
+        let direct = self.direct(host, repository)?;
         if let Some(name) = self.helper_for(host) {
             match ask(name, host, timeout).await {
                 Ok(Some(found)) => return Ok(Some(found)),
@@ -106,11 +102,17 @@ impl AuthFile {
                 // A configuration copied from a desktop names a store that is not here: that matters only where the
                 // store would have had something.
                 Err(CredentialError::HelperMissing { .. }) if direct.is_some() => {}
-                Err(CredentialError::HelperMissing { .. }) if entry.is_none() && !self.named_helper(host) => {}
+                Err(CredentialError::HelperMissing { .. })
+                    if self.entry(host, repository).is_none() && !self.named_helper(host) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(direct)
+    }
+
+    /// What the file itself knows about a repository of a registry.
+    pub(crate) fn direct(&self, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
+        self.entry(host, repository).map_or(Ok(None), |(key, entry)| entry.credential(&self.place, key))
     }
 
     fn named_helper(&self, host: &str) -> bool {

@@ -9,7 +9,7 @@
 //! ```
 //! The first place that knows the registry wins. In a file, `credHelpers` wins over `credsStore`, and that over `auths`.
 
-mod file;
+pub(crate) mod file;
 mod helper;
 mod login;
 

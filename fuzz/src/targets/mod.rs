@@ -1,0 +1,20 @@
+//! The targets, a file each.
+
+#[cfg(feature = "registry")]
+pub mod answers;
+pub mod compressed;
+pub mod dockerfile;
+pub mod documents;
+pub mod expand;
+pub mod glob;
+pub mod ignore;
+pub mod index;
+pub mod layer;
+pub mod names;
+pub mod passwd;
+pub mod tree;
+
+/// The input as text, as Kiln reads a Dockerfile: what is not UTF-8 is replaced.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
