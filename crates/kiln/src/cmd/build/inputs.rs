@@ -88,8 +88,9 @@ impl Inputs {
             Some(dir) if !located.foreign => real(dir),
             _ => http::shown(&args.context),
         };
-        let file = match &path {
-            Some(path) if !located.foreign => real(path),
+        let file = match (&place, &located.dir) {
+            (Some(Place::Own(path)), _) if !located.foreign => real(path),
+            (Some(Place::Inside(name)), Some(dir)) if !located.foreign => real(&dir.join(name)),
             _ => args.file.clone().unwrap_or_default(),
         };
         let mut inputs = Inputs {
