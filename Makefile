@@ -8,7 +8,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-li
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release lint test demo bench fmt
+.PHONY: help setup build release lint test rungs demo bench fmt
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ test: setup lint ## everything CI runs: lint, unit and integration tests, doc te
 	 then set -x; cargo nextest run --workspace --no-fail-fast; \
 	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi
 	cargo test --workspace --doc --quiet
+	@$(MAKE) --no-print-directory rungs
+
+rungs: ## what RUN sees and leaves, on the rungs of users without rights (who can set no limits)
+	@if cargo nextest --version >/dev/null 2>&1; then for rung in plain-userns userns1; do \
+	 echo "rung $$rung"; KILN_TEST_RUNG=$$rung cargo nextest run -p kiln --test build --no-fail-fast -E 'test(/^run::/) - test(limits_hold)' || exit 1; done; fi
 
 demo: ## from nothing to a web server in a registry, told step by step
 	@scripts/demo.sh
