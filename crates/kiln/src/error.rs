@@ -262,6 +262,9 @@ fn hint(error: &EngineError) -> Option<String> {
             e => e.hint(),
         },
         EngineError::File { source, .. } if is_full(source) => Some(FULL.to_owned()),
+        EngineError::File { action: "write", path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            path.parent().map(|dir| format!("make the directory first: mkdir -p {}", dir.display()))
+        }
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),

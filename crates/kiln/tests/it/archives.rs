@@ -34,6 +34,9 @@ fn others_read_what_is_saved() {
     let _ = t.tool("tar", &["-xf", "o.tar", "-C", "o"]).ok();
     let _ = t.tool("umoci", &["unpack", "--rootless", "--image", "o:1", "bundle"]).ok();
     assert_eq!(fs::read_to_string(t.out("bundle/rootfs/etc/motd")).unwrap(), "hello\n");
+    let nowhere = t.kiln(&["save", "-o", "none/app.tar", "app:1"]).exits(3);
+    assert!(nowhere.stderr.contains("cannot write none/app.tar"), "{nowhere}");
+    assert!(nowhere.stderr.contains("hint: make the directory first: mkdir -p none"), "{nowhere}");
     let full = t.kiln(&["save", "-o", "/dev/full", "app:1"]).exits(3);
     assert!(full.stderr.contains("cannot write the archive: No space left"), "{full}");
     let again = t.kiln(&["save", "app:1"]).ok().raw_stdout;
