@@ -66,6 +66,8 @@ pub(crate) struct Args {
 struct Tally {
     built: u64,
     refused: u64,
+    /// Why both refused, in Kiln's words.
+    reasons: BTreeMap<String, u64>,
     /// Cases that differ, by the way they differ.
     differ: BTreeMap<String, Vec<u64>>,
 }
@@ -106,6 +108,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         tally.differ.len(),
         start.elapsed().as_secs_f64()
     );
+    let mut reasons: Vec<_> = tally.reasons.iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (reason, count) in reasons.iter().take(12) {
+        println!("  {count:4}  refused: {reason}");
+    }
     for (class, seeds) in &tally.differ {
         println!("  {:4}  {class}  (seeds {:?})", seeds.len(), &seeds[..seeds.len().min(6)]);
     }
@@ -120,7 +127,10 @@ fn one(seed: u64, builders: &Builders<'_>, args: &Args, tally: &Mutex<Tally>) ->
         let mut tally = tally.lock().expect("no worker panicked");
         match found.first() {
             None if pair.both_built() => tally.built += 1,
-            None => tally.refused += 1,
+            None => {
+                tally.refused += 1;
+                *tally.reasons.entry(compare::reason(&pair)).or_default() += 1;
+            }
             Some(first) => tally.differ.entry(first.class.clone()).or_default().push(seed),
         }
         let done = tally.built + tally.refused + tally.differ.values().map(|s| s.len() as u64).sum::<u64>();

@@ -98,11 +98,17 @@ fn assemble(
     Ok(Image { platform, descriptor, manifest, manifest_bytes, config, layers })
 }
 
-/// Dates the history this build added, as BuildKit does: a layer when it was made, a change of configuration at the
-/// time of the layer before it, or of the first new layer if none came before; the image at its last entry's time.
+/// Dates the history without a date. Of the base's, that is what the entry before has, or `SOURCE_DATE_EPOCH`. What this
+/// build added is dated as BuildKit does it: a layer when it was made, a change of configuration at the time of the
+/// layer before it, or of the first new layer if none came before; the image at its last entry's time.
 fn date(config: &mut ImageConfig, base_history: usize, made: &[String], session: &Session) {
     let epoch = session.settings.source_date_epoch.map(|secs| time::rfc3339(Mtime::secs(secs)));
     let now = || epoch.clone().unwrap_or_else(|| time::rfc3339(Mtime::secs(session.settings.now)));
+    let mut before = None;
+    for entry in &mut config.history[..base_history] {
+        entry.created = entry.created.take().or_else(|| epoch.clone().or_else(|| before.clone()));
+        before.clone_from(&entry.created);
+    }
     let base_time = config.history[..base_history].iter().rev().find_map(|h| h.created.clone());
     let mut times = made.iter();
     let mut current = made.first().cloned().or(base_time).unwrap_or_else(now);

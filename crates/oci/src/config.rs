@@ -85,10 +85,10 @@ pub struct ContainerConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub env: Vec<String>,
     /// The command's fixed part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "none_or_empty")]
     pub entrypoint: Option<Vec<String>>,
     /// The command's default part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "none_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// How to ask whether the container is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,7 +185,14 @@ pub struct History {
 }
 
 /// Go writes empty collections as `null`; reading one gives the empty value.
-fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+/// Go's `omitempty`: a command of no words is not written.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn none_or_empty(words: &Option<Vec<String>>) -> bool {
+    words.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// `null` where a list or a map should be: what Go writes for an empty one.
+pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 

@@ -68,8 +68,8 @@ pub struct Manifest {
     pub artifact_type: Option<String>,
     /// The image configuration.
     pub config: Descriptor,
-    /// The layers, lowest first.
-    #[serde(default)]
+    /// The layers, lowest first. BuildKit writes `null` where there are none.
+    #[serde(default, deserialize_with = "crate::config::null_is_default")]
     pub layers: Vec<Descriptor>,
     /// The manifest this one is about (referrers).
     #[serde(default, skip_serializing_if = "Option::is_none")]

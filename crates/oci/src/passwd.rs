@@ -14,6 +14,9 @@ pub const MAX_FILE: usize = 16 << 20;
 /// The largest uid or gid `USER` may name: what container runtimes accept.
 const MAX_ID: u32 = i32::MAX as u32;
 
+/// The name that every system has for 0.
+const ROOT: &str = "root";
+
 /// A line of `/etc/passwd`, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -148,8 +151,10 @@ pub fn resolve_owner(text: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u3
         None if user_text.is_empty() => (0, 0),
         None => {
             let users = parse_passwd(passwd)?;
-            let user = users.iter().find(|u| u.name == user_text);
-            user.map(|u| (u.uid, u.gid)).ok_or_else(|| UserError::UnknownUser(user_text.to_owned()))?
+            let user = users.iter().find(|u| u.name == user_text).map(|u| (u.uid, u.gid));
+            // Everyone knows who root is, images without a passwd file included.
+            let user = user.or((user_text == ROOT).then_some((0, 0)));
+            user.ok_or_else(|| UserError::UnknownUser(user_text.to_owned()))?
         }
     };
     match (group_text, number(group_text)?) {
@@ -162,7 +167,8 @@ pub fn resolve_owner(text: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u3
 fn group_id(text: &str, groups: &[Group]) -> Result<u32, UserError> {
     let number = number(text)?;
     let entry = groups.iter().find(|g| g.name == text || number == Some(g.gid));
-    entry.map(|g| g.gid).or(number).ok_or_else(|| UserError::UnknownGroup(text.to_owned()))
+    let root = (text == ROOT).then_some(0);
+    entry.map(|g| g.gid).or(number).or(root).ok_or_else(|| UserError::UnknownGroup(text.to_owned()))
 }
 
 /// A text as an id; `None` when it is a name, which may well begin with a digit.
@@ -242,5 +248,6 @@ mod tests {
         assert_eq!(owner(":tg"), Ok((0, 50)));
         assert_eq!(owner("ghost"), Err(UserError::UnknownUser("ghost".into())));
         assert_eq!(resolve_owner("1:2", b"", b""), Ok((1, 2)), "numbers need no files");
+        assert_eq!(resolve_owner("root:root", b"", b""), Ok((0, 0)), "nor does root");
     }
 }

@@ -85,16 +85,27 @@ pub fn duration(nanos: i64) -> String {
     format!("{sign}{text}")
 }
 
-/// `HEALTHCHECK` as Go's `%+v` writes the structure.
+/// A number as Go's `%q` writes it: the character of that code, quoted.
+fn quoted_char(code: i64) -> String {
+    let c = u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    match c {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        c => format!("'{}'", quoted(&c.to_string()).trim_matches('"')),
+    }
+}
+
+/// `HEALTHCHECK` as Go's `%q` writes a pointer to the structure.
 pub fn healthcheck(h: &Healthcheck) -> String {
+    let time = |nanos: Option<i64>| quoted(&duration(nanos.unwrap_or(0)));
     format!(
-        "{{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        list(&h.test),
-        duration(h.interval.unwrap_or(0)),
-        duration(h.timeout.unwrap_or(0)),
-        duration(h.start_period.unwrap_or(0)),
-        duration(h.start_interval.unwrap_or(0)),
-        h.retries.unwrap_or(0)
+        "&{{{} {} {} {} {} {}}}",
+        quoted_list(&h.test),
+        time(h.interval),
+        time(h.timeout),
+        time(h.start_period),
+        time(h.start_interval),
+        quoted_char(h.retries.unwrap_or(0))
     )
 }
 
@@ -127,6 +138,16 @@ mod tests {
             (-1_000_000_000, "-1s"),
         ] {
             assert_eq!(duration(nanos), text);
+        }
+    }
+
+    #[test]
+    fn health_checks_read_like_go() {
+        let mut check = Healthcheck { test: vec!["CMD".into(), "a\t".into()], ..Healthcheck::default() };
+        (check.interval, check.retries) = (Some(5_000_000_000), Some(13));
+        assert_eq!(healthcheck(&check), r#"&{["CMD" "a\t"] "5s" "0s" "0s" "0s" '\r'}"#);
+        for (code, text) in [(0, r"'\x00'"), (3, r"'\x03'"), (39, r"'\''"), (65, "'A'"), (92, r"'\\'")] {
+            assert_eq!(quoted_char(code), text);
         }
     }
 

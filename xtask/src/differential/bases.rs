@@ -78,7 +78,7 @@ fn full(plain: ContainerConfig) -> ContainerConfig {
         working_dir: "/work dir/".to_owned(),
         labels: [("base", "1"), ("a", "base")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         stop_signal: Some("SIGQUIT".to_owned()),
-        shell: Some(words(&["/bin/sh", "-eu", "-c"])),
+        shell: Some(words(&["/bin/busybox", "sh", "-c"])),
         ..plain
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::peers::Docker;
 
 /// The time of all builds.
-const EPOCH: &str = "1600000000";
+pub(super) const EPOCH: i64 = 1_600_000_000;
 const SECRET: (&str, &str) = ("KILN_DIFFERENTIAL_SECRET", "a secret\n");
 
 /// BuildKit and Kiln, and where they work.
@@ -87,14 +87,13 @@ impl<'a> Builders<'a> {
     }
 
     fn run(&self, mut command: Command, case: &Case, dir: &Path, name: &str) -> Result<Built, Error> {
-        command.env("SOURCE_DATE_EPOCH", EPOCH).env(SECRET.0, SECRET.1).stdin(Stdio::null());
+        command.env("SOURCE_DATE_EPOCH", EPOCH.to_string()).env(SECRET.0, SECRET.1).stdin(Stdio::null());
         command.args(&self.bases).args(&case.options).arg(dir.join("context"));
         let out = command.output().map_err(|cause| Error::Start { program: name.to_owned(), cause })?;
         if !out.status.success() {
             return Ok(Err(reason(&out)));
         }
-        let image = image::read(&dir.join(name))?;
-        Ok(Ok(image))
+        Ok(image::read(&dir.join(name)).map_err(|e| e.to_string()))
     }
 }
 

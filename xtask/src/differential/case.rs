@@ -7,8 +7,10 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// Times of all files of a context, before the epoch of the builds: layers keep them.
-const MTIME: u64 = 1_400_000_000;
+/// Times of all files of a context: that of the builds. Those of other files are in archives and bases.
+const MTIME: i64 = super::build::EPOCH;
+/// A time that commands give files.
+pub(super) const OLD: i64 = 1_000_000_000;
 /// Stands in a Dockerfile for a text that no other build has, for ids of cache mounts, which outlive a build.
 pub(super) const NONCE: &str = "@NONCE@";
 
@@ -131,7 +133,7 @@ impl Item {
 
 /// Sets the times of a file, a directory, a link or a pipe.
 fn date(path: &Path) -> std::io::Result<()> {
-    let at = rustix::fs::Timespec { tv_sec: i64::try_from(MTIME).unwrap_or(0), tv_nsec: 0 };
+    let at = rustix::fs::Timespec { tv_sec: MTIME, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: at, last_modification: at };
     Ok(rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::build::Pair;
+use super::build::{EPOCH, Pair};
+use super::case::OLD;
 use super::image::Image;
 
 /// One thing that differs.
@@ -50,6 +51,12 @@ pub(super) fn differences(pair: &Pair) -> Vec<Difference> {
 fn images(buildkit: &Image, kiln: &Image) -> Vec<Difference> {
     let mut found = Vec::new();
     trees(&buildkit.tree, &kiln.tree, &mut found);
+    for difference in found.iter_mut().filter(|d| d.class.contains("content")) {
+        let text = |image: &Image| image.texts.get(&difference.place).map_or(String::new(), |t| format!(" {t:?}"));
+        let (theirs, ours) = (text(buildkit), text(kiln));
+        difference.buildkit += &theirs;
+        difference.kiln += &ours;
+    }
     values("config", &buildkit.config, &kiln.config, &mut found);
     layers(&buildkit.layers, &kiln.layers, &mut found);
     found
@@ -67,6 +74,11 @@ fn trees(buildkit: &BTreeMap<String, String>, kiln: &BTreeMap<String, String>, f
             (Some(_), None) => "missing".to_owned(),
             (None, _) => "too much".to_owned(),
         };
+        if (way.ends_with(" mtime") && dated_at_the_epoch(theirs, ours))
+            || (way == "d mtime" && dated_at_the_epoch(ours, theirs))
+        {
+            continue;
+        }
         let shown = |line: Option<&String>| line.map_or("nothing", |l| l).to_owned();
         found.push(Difference {
             class: format!("tree: {way}"),
@@ -77,6 +89,13 @@ fn trees(buildkit: &BTreeMap<String, String>, kiln: &BTreeMap<String, String>, f
     }
     // Dates matter less than what is there.
     found.sort_by_key(|d| d.class.ends_with("mtime"));
+}
+
+/// Kiln dates all that COPY and ADD bring at `SOURCE_DATE_EPOCH`, BuildKit only what is younger. See
+/// `docs/deviations.md`. The other way round for directories that COPY puts something into. What RUN dates itself, as [`OLD`], stays as it is with both.
+fn dated_at_the_epoch(theirs: Option<&String>, ours: Option<&String>) -> bool {
+    let date = |line: Option<&String>| line?.split(' ').nth(3)?.strip_prefix('@')?.parse::<i64>().ok();
+    date(ours) == Some(EPOCH) && date(theirs).is_some_and(|d| d < EPOCH && d != OLD)
 }
 
 /// Which fields of two lines of a dump differ.
@@ -137,6 +156,10 @@ fn layers(buildkit: &[Vec<String>], kiln: &[Vec<String>], found: &mut Vec<Differ
         if missing.is_empty() && more.is_empty() {
             continue;
         }
+        // What is as it was below may be in a layer or not: Kiln leaves it out.
+        if more.is_empty() && missing.iter().all(|p| !p.starts_with('-')) {
+            continue;
+        }
         let whiteouts = missing.iter().chain(&more).any(|p| p.starts_with('-'));
         found.push(Difference {
             class: format!("entries of a layer{}", if whiteouts { ", whiteouts" } else { "" }),
@@ -145,6 +168,11 @@ fn layers(buildkit: &[Vec<String>], kiln: &[Vec<String>], found: &mut Vec<Differ
             kiln: format!("also {more:?}"),
         });
     }
+}
+
+/// Why both refused.
+pub(super) fn reason(pair: &Pair) -> String {
+    pair.kiln.as_ref().err().map_or_else(String::new, |said| general(said))
 }
 
 /// A message without what is particular to its case: quoted words, paths, digests and numbers.
@@ -166,6 +194,7 @@ mod tests {
             tree: tree.iter().map(|(p, l)| (own(p), own(l))).collect(),
             layers: layers.iter().map(|l| l.iter().map(own).collect()).collect(),
             config,
+            ..Image::default()
         }
     }
 
@@ -189,7 +218,7 @@ mod tests {
                 ("/c", "d 0755 0:0 @1"),
                 ("/e", "l 0777 0:0 @1 -> x"),
             ],
-            &[&["/a", "-/z"]],
+            &[&["/a", "-/z", "/more"]],
             serde_json::json!({"config": {"Env": ["A=1"]}, "history": [{"created_by": "x"}, {"created_by": "y"}]}),
         );
         let b = image(
@@ -213,6 +242,14 @@ mod tests {
             "entries of a layer, whiteouts",
         ];
         assert_eq!(classes(a, b), wanted);
+    }
+
+    #[test]
+    fn dates_of_what_is_copied_may_be_the_epoch() {
+        let of = |date: i64| image(&[("/a", &format!("f 0644 0:0 @{date} 1 sha256:x"))], &[], Value::Null);
+        assert_eq!(classes(of(EPOCH - 5), of(EPOCH)), [""; 0]);
+        assert_eq!(classes(of(EPOCH), of(EPOCH - 5)), ["tree: f mtime"]);
+        assert_eq!(classes(of(OLD), of(EPOCH)), ["tree: f mtime"]);
     }
 
     #[test]

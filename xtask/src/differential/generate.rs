@@ -2,7 +2,8 @@
 //!
 //! The generator remembers what it made, so that most of what it refers to exists: only few builds should fail. What
 //! `docs/deviations.md` lists is not generated: names without an entry in /etc/passwd for `--chown`, files named
-//! `.wh.`, `--exclude` of what the source itself is.
+//! `.wh.`, `--exclude` of what the source itself is, numbers of stages in mounts and `--target`, `..` in WORKDIR, names of
+//! labels that are empty.
 //!
 //! [`context`] files to copy     [`words`] values and expansions     [`copy`] COPY and ADD
 //! [`commands`] RUN              [`metadata`] the rest               [`paths`] where things are in images
@@ -97,8 +98,7 @@ pub(super) fn case(seed: u64) -> Case {
     }
     if stages > 1 && g.random.chance(10) {
         let target = g.stages[g.random.below(stages)].name.clone();
-        let number = g.random.below(stages).to_string();
-        g.options.push(format!("--target={}", target.unwrap_or(number)));
+        g.options.extend(target.map(|name| format!("--target={name}")));
     }
     let windows = g.random.chance(1);
     let lines = if windows { g.lines.iter().map(|l| l.replace('\n', "\r\n") + "\r").collect() } else { g.lines };

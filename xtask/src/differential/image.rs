@@ -17,6 +17,8 @@ use crate::error::Error;
 pub(super) struct Image {
     /// The stacked tree: what is at each path, as a line of a dump.
     pub(super) tree: BTreeMap<String, String>,
+    /// Short texts by their paths, for people.
+    pub(super) texts: BTreeMap<String, String>,
     /// The paths of each layer's entries, whiteouts marked with `-`, sorted.
     pub(super) layers: Vec<Vec<String>>,
     /// The configuration without the digests of its layers.
@@ -47,11 +49,18 @@ pub(super) fn read(dir: &Path) -> Result<Image, Error> {
         let (start, size) = (usize::try_from(file.offset).ok()?, usize::try_from(file.size).ok()?);
         Some(Digest::of(tars.get(&*file.layer)?.get(start..start + size)?))
     });
+    let texts = dump.lines().filter_map(|l| l.split_once(' ')).filter_map(|(path, rest)| {
+        let file = tree.at(path.trim_start_matches('/').as_bytes())?.file().filter(|f| f.size < 400)?;
+        let start = usize::try_from(file.offset).ok()?;
+        let bytes = tars.get(&*file.layer)?.get(start..start + usize::try_from(file.size).ok()?)?;
+        rest.starts_with('f').then(|| (path.to_owned(), String::from_utf8_lossy(bytes).into_owned()))
+    });
+    let texts = texts.collect();
     let lines = dump.lines().filter_map(|l| l.split_once(' ')).map(|(p, rest)| (p.to_owned(), rest.trim().to_owned()));
     if let Some(object) = config.as_object_mut() {
         object.remove("rootfs");
     }
-    Ok(Image { tree: lines.collect(), layers, config })
+    Ok(Image { tree: lines.collect(), texts, layers, config })
 }
 
 fn entries(index: &LayerIndex) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! What the sources of one `COPY`, `ADD` or mount are, by BuildKit's rules.
 //!
 //! Links are followed in front of the first wildcard and at the end of what a source names, never in between and never
-//! below a directory that is copied. A source without wildcards must exist; one with wildcards may match nothing.
+//! below a directory that is copied. A source without wildcards must exist; one with wildcards may match nothing, in a
+//! directory that exists.
 
 use kiln_oci::name::{self, DotDot};
 use kiln_plan::facts::{Missing, Select};
@@ -73,6 +74,11 @@ fn pick(source: &dyn Source, text: &str, exclude: &Exclude, picks: &mut Vec<Pick
             Some(found) => pick_one(source, &path, found, exclude, picks).map(|()| None),
         };
     }
+    // What is in front of the first wildcard has to be there, though what matches need not.
+    let prefix = literal(&path);
+    if resolve(source, &prefix)?.is_none() {
+        return Ok(Some(prefix));
+    }
     for path in expand(source, text, &path)? {
         let found = resolve(source, &path)?.ok_or_else(|| dangling(source, text, &path))?;
         pick_one(source, &path, found, exclude, picks)?;
@@ -99,6 +105,12 @@ fn pick_one(
     };
     picks.push(Pick { name: base, root: found.path, stat: found.stat, entries, parents: Vec::new() });
     Ok(())
+}
+
+/// The components of a clean source in front of the first with a wildcard.
+fn literal(path: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name::components(path).take_while(|part| !has_wildcards(part)).collect();
+    parts.join(&b'/')
 }
 
 /// The paths that a clean source with wildcards matches, sorted; the last component of each may be a link.

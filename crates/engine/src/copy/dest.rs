@@ -173,7 +173,7 @@ impl<'a> Dest<'a> {
     }
 
     /// Makes a directory and all above it that are missing. `path` is resolved. Only an octal `--chmod` is their mode:
-    /// a symbolic one changes what a source had, and these have none.
+    /// a symbolic one changes what a source had, and these have none. They are made under the usual umask.
     pub fn make_dirs(&mut self, path: &[u8], style: &Style) -> Result<(), CopyError> {
         let style = Style { chmod: style.chmod.clone().filter(|c| c.absolute().is_some()), ..style.clone() };
         let mut prefix: Vec<u8> = Vec::new();
@@ -184,7 +184,8 @@ impl<'a> Dest<'a> {
                 Some(_) => return Err(CopyError::NotDirectory(name::escape(&prefix))),
                 None => {
                     let meta = Meta { mtime: style.now, ..Meta::mode(0o755) };
-                    self.put(&prefix, EntryKind::Dir, style.apply(&meta, &EntryKind::Dir), Body::None)?;
+                    let meta = style.apply(&meta, &EntryKind::Dir);
+                    self.put(&prefix, EntryKind::Dir, Meta { mode: meta.mode & 0o755, ..meta }, Body::None)?;
                 }
             }
         }

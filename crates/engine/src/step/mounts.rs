@@ -218,7 +218,8 @@ fn copy_tree(work: &Work<'_>, tree: &dyn Source, source: &str, dir: &Path) -> Re
     let list: Vec<Entry> = entries.iter().map(|(e, _, _)| e.clone()).collect();
     unpack::unpack_entries(list, open, &handle, &options).map_err(|e| work.failed_by(&e))?;
     if is_dir {
-        dress(work, dir, Meta::mode(pick.stat.meta.mode))?;
+        let meta = &pick.stat.meta;
+        dress(work, dir, Meta { uid: meta.uid, gid: meta.gid, ..Meta::mode(meta.mode) })?;
     }
     Ok(is_dir)
 }
@@ -250,7 +251,8 @@ fn fill_cache(
 ) -> io::Result<()> {
     if let Some(origin) = origin {
         let tree: Arc<dyn Source> = work.source(origin).map_err(io::Error::other)?;
-        copy_tree(work, &*tree, source, dir).map_err(io::Error::other)?;
+        // The directory is that of the source, whatever the mount says of modes and owners.
+        return copy_tree(work, &*tree, source, dir).map(drop).map_err(io::Error::other);
     }
     let (mode, uid, gid) = owner;
     let meta = Meta { uid, gid, ..Meta::mode(mode) };

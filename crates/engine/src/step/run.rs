@@ -23,7 +23,7 @@ use kiln_store::{Form, SnapshotDraft};
 
 use super::{Work, mounts};
 use crate::copy::dest::{Dest, Style};
-use crate::copy::{emit, place};
+use crate::copy::{Owner, emit, place};
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Phase, Spending, Stream};
 use crate::rootfs::{Layer, diff_ids};
@@ -108,10 +108,12 @@ fn like_root(work: &Work<'_>, root: &crate::rootfs::Root, dir: &Path) -> Result<
     unpack::dress(&handle, &root.tree.root().meta, work.session.store.form()).map_err(|e| work.failed_by(&e))
 }
 
-/// A working directory that is not there is made, owned by root, as every builder does.
+/// A working directory that is not there is made, and is the user's.
 fn make_cwd(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, dir: &Path, options: &Options<'_>) -> Result<()> {
     let now = kiln_oci::Mtime::secs(work.session.settings.now);
-    let style = Style { owner: None, chmod: None, mtime: op.clamp_mtime.map(kiln_oci::Mtime::secs), now };
+    let account = users::account(root, user_of(op)).map_err(|e| work.failed(e))?;
+    let owner = Some(Owner { uid: account.uid, gid: account.gid });
+    let style = Style { owner, chmod: None, mtime: op.clamp_mtime.map(kiln_oci::Mtime::secs), now };
     let mut dest = Dest::new(root);
     place::directory(&mut dest, &op.cwd, &style).map_err(|e| work.copy_failed(&e))?;
     let entries = emit::entries(dest).map_err(|e| work.failed_by(&e))?;
@@ -233,7 +235,7 @@ fn job(
     place: Root,
     prepared: &mounts::Prepared,
 ) -> Result<Job> {
-    let account = users::account(root, if op.user.is_empty() { "0" } else { &op.user }).map_err(|e| work.failed(e))?;
+    let account = users::account(root, user_of(op)).map_err(|e| work.failed(e))?;
     let mut job = Job::new(place, op.argv.iter().map(|a| OsBytes::from(a.clone())).collect());
     job.mounts.clone_from(&prepared.mounts);
     job.env = environment(op, &account.home);
@@ -294,6 +296,11 @@ fn environment(op: &RunOp, home: &str) -> Vec<(OsBytes, OsBytes)> {
     env.into_iter().map(|(n, v)| (OsBytes::from(n), OsBytes::from(v))).collect()
 }
 
+/// Who runs it; root where nobody is named.
+fn user_of(op: &RunOp) -> &str {
+    if op.user.is_empty() { "0" } else { &op.user }
+}
+
 fn injection(work: &Work<'_>, op: &RunOp) -> Result<Injection> {
     let mut hosts = Vec::new();
     for (name, address) in &op.hosts {
@@ -304,7 +311,8 @@ fn injection(work: &Work<'_>, op: &RunOp) -> Result<Injection> {
     Ok(Injection {
         resolv_conf: Some(sandbox::host_resolv_conf()),
         hosts: Some(sandbox::hosts_file(HOSTNAME, &hosts)),
-        hostname: Some(OsBytes::from(format!("{HOSTNAME}\n"))),
+        // BuildKit leaves it to the image.
+        hostname: None,
     })
 }
 

@@ -244,8 +244,9 @@ const SIGNALS: [&str; 34] = [
 
 /// Whether `text` is a signal's number (1 to 64) or name, with or without `SIG`.
 fn is_signal(text: &str) -> bool {
-    if let Ok(number) = text.parse::<u32>() {
-        return (1..=64).contains(&number);
+    // BuildKit takes any number but zero; the runtime will know it or not.
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);

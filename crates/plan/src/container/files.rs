@@ -84,7 +84,7 @@ pub fn origin(planner: &mut Planner<'_>, stage: &Stage, from: &Word) -> Option<O
 fn plan(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction, request: &Request<'_>) -> Option<()> {
     let files = request.files;
     let dest_text = planner.expand(&stage.scope, &files.dest, stage.at)?;
-    let dest = normalise(stage.cwd(), if dest_text.is_empty() { "." } else { &dest_text }, true);
+    let dest = normalise(&stage.cwd(), if dest_text.is_empty() { "." } else { &dest_text }, true);
     let chown = optional(planner, stage, files.chown.as_ref())?;
     let chmod = optional(planner, stage, files.chmod.as_ref())?;
     if let (Some(text), Some(word)) = (&chmod, &files.chmod)
@@ -104,8 +104,9 @@ fn plan(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction,
         parts: Vec::new(),
         dest,
         chown,
+        // As with BuildKit, a mode makes it an ordinary copy.
+        link: files.link && chmod.is_none(),
         chmod,
-        link: files.link,
         exclude,
         parents: request.parents,
         mtime: planner.options.source_date_epoch,

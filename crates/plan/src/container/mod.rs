@@ -154,13 +154,23 @@ enum Source {
     Scratch,
 }
 
+/// What `TARGETSTAGE` is: the target as it was asked for, or the name of the last stage.
+fn target_stage(file: &Dockerfile, options: &Options) -> Option<String> {
+    let last = || file.stages.last()?.name.as_ref().map(|name| name.text.to_ascii_lowercase());
+    options.target.clone().or_else(last)
+}
+
 impl<'a> Planner<'a> {
     fn new(file: &'a Dockerfile, options: &'a Options, facts: &'a Facts) -> Planner<'a> {
         Planner {
             file,
             options,
             facts,
-            global: scope::platform_args(&options.build_platform, &options.platform, options.target.as_deref()),
+            global: scope::platform_args(
+                &options.build_platform,
+                &options.platform,
+                target_stage(file, options).as_deref(),
+            ),
             expander: Expander::new(file.directives.escape),
             stages: file.stages.iter().map(|_| Progress::Untouched).collect(),
             steps: Vec::new(),
@@ -196,7 +206,8 @@ impl<'a> Planner<'a> {
     /// The global scope had no build arguments been given.
     fn default_scope(&self) -> Scope {
         let options = self.options;
-        let mut scope = scope::platform_args(&options.build_platform, &options.platform, options.target.as_deref());
+        let target = target_stage(self.file, options);
+        let mut scope = scope::platform_args(&options.build_platform, &options.platform, target.as_deref());
         for instruction in &self.file.global_args {
             let Ast::Arg(args) = &instruction.op else { continue };
             for (arg, default) in args.iter().filter_map(|arg| Some((arg, arg.default.as_ref()?))) {

@@ -47,7 +47,7 @@ pub fn plan(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruct
         argv,
         env,
         proxy_env,
-        cwd: stage.cwd().to_owned(),
+        cwd: stage.cwd(),
         user: stage.config.config.user.clone(),
         mounts,
         network,
@@ -184,7 +184,7 @@ impl Fields<'_, '_> {
 
     fn target(&mut self, word: Option<&Word>) -> Option<String> {
         let text = self.text(word)?.unwrap_or_default();
-        let target = normalise(self.stage.cwd(), if text.is_empty() { "." } else { &text }, false);
+        let target = normalise(&self.stage.cwd(), if text.is_empty() { "." } else { &text }, false);
         if target == "/" { self.refuse("the target of a mount can't be `/`".to_owned()) } else { Some(target) }
     }
 }
@@ -243,7 +243,7 @@ fn plan_mount(planner: &mut Planner<'_>, stage: &Stage, mount: &Mount, before: &
             let id = fields.text(mount.id.as_ref())?.filter(|i| !i.is_empty()).unwrap_or_else(|| "default".to_owned());
             let count = before.iter().filter(|m| matches!(m, RunMount::Ssh { .. })).count();
             let target = match fields.text(mount.target.as_ref())?.filter(|t| !t.is_empty()) {
-                Some(t) => normalise(stage.cwd(), &t, false),
+                Some(t) => normalise(&stage.cwd(), &t, false),
                 None => format!("/run/buildkit/ssh_agent.{count}"),
             };
             let mode = fields.number("mode", mount.mode.as_ref(), 8, 0o600)?;
@@ -268,7 +268,7 @@ fn secret(fields: &mut Fields<'_, '_>, mount: &Mount) -> Option<RunMount> {
         (None, Some(target)) => base_name(target).to_owned(),
         (None, None) => return fields.refuse("a secret mount needs an id, source or target".to_owned()),
     };
-    let cwd = fields.stage.cwd().to_owned();
+    let cwd = fields.stage.cwd();
     let target = match (target, &env) {
         (Some(t), _) => Some(normalise(&cwd, &t, false)),
         (None, Some(_)) => None,

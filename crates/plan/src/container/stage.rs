@@ -64,9 +64,9 @@ impl Stage {
         self.config.history.push(history::entry(created_by, makes_layer));
     }
 
-    /// The working directory.
-    pub fn cwd(&self) -> &str {
-        if self.config.config.working_dir.is_empty() { "/" } else { &self.config.config.working_dir }
+    /// The working directory, cleaned: the configuration has it as it was written.
+    pub fn cwd(&self) -> String {
+        path::normalise("/", &self.config.config.working_dir, false)
     }
 }
 
@@ -276,23 +276,20 @@ fn note(planner: &mut Planner<'_>, stage: &Stage, instruction: &Instruction) {
 
 fn workdir(planner: &mut Planner<'_>, stage: &mut Stage, instruction: &Instruction, word: &Word) -> Option<()> {
     let text = planner.expand(&stage.scope, word, stage.at)?;
-    if text.is_empty() {
-        let d = Diagnostic::error(
-            "workdir",
-            stage.place(word.span),
-            "WORKDIR needs a path, but this one is empty".to_owned(),
-        );
-        planner.error(d.label("expands to nothing"));
-        return None;
-    }
     let first = !std::mem::replace(&mut stage.has_workdir, true);
     planner.seen.push(Seen::Workdir { path: text.clone(), first, span: stage.place(word.span) });
-    let wd = path::normalise(stage.cwd(), &text, true);
+    // An absolute path is kept as it was written, a relative one is joined and cleaned.
+    let real = path::normalise(&stage.cwd(), &text, false);
+    let wd = match &*text {
+        "" if !stage.config.config.working_dir.is_empty() => stage.config.config.working_dir.clone(),
+        written if written.starts_with('/') => text,
+        _ => real.clone(),
+    };
     stage.config.config.working_dir.clone_from(&wd);
     let makes_layer = wd != "/";
     if makes_layer {
         let user = stage.config.config.user.clone();
-        let op = MkdirOp { path: wd.clone(), user, mtime: planner.options.source_date_epoch };
+        let op = MkdirOp { path: real, user, mtime: planner.options.source_date_epoch };
         add_layer(planner, stage, Op::Mkdir(op), instruction);
     }
     stage.remember(format!("WORKDIR {wd}"), makes_layer);

@@ -1,6 +1,6 @@
 //! RUN: changes of files of all kinds, looks at what commands see, mounts.
 
-use super::super::case::NONCE;
+use super::super::case::{NONCE, OLD};
 use super::Generator;
 
 const MODES: [&str; 8] = ["755", "600", "4711", "2775", "1777", "u+x", "go-rwx", "0"];
@@ -23,7 +23,7 @@ impl Generator {
     /// `RUN` in shell or exec form.
     pub(super) fn run(&mut self) -> String {
         let flag = if self.random.chance(6) {
-            *self.random.pick(&["--network=none ", "--network=default ", "--security=sandbox "])
+            *self.random.pick(&["--network=none ", "--network=default ", "--network=host "])
         } else {
             ""
         };
@@ -31,10 +31,10 @@ impl Generator {
         match self.random.below(12) {
             0 => format!(
                 "RUN {flag}[\"/bin/sh\", \"-c\", \"{}\"]",
-                commands.join("; ").replace('\\', "\\\\").replace('"', "\\\"")
+                (commands.join("; ") + "; true").replace('\\', "\\\\").replace('"', "\\\"")
             ),
-            1 => format!("RUN {flag}[\"touch\", \"{}\"]", self.fresh()),
-            2 => format!("RUN {flag}{} && \\\n    true", commands.join("; \\\n    ")),
+            1 => format!("RUN {flag}[\"touch\", \"{}\"]", self.random.pick(&["/tmp/t1", "/tmp/t2"])),
+            2 => format!("RUN {flag}{}; \\\n    true && true", commands.join("; \\\n    ")),
             3 if self.random.chance(30) => format!("RUN {flag}exit {}", self.random.pick(&["0", "3"])),
             4 => format!("RUN {flag}true"),
             _ => format!("RUN {flag}{}; true", commands.join("; ")),
@@ -62,7 +62,7 @@ impl Generator {
         let mount = match self.random.below(10) {
             0..=2 => {
                 let from = match self.random.below(4) {
-                    0 if !self.stages.is_empty() => format!(",from={}", self.random.below(self.stages.len())),
+                    0 if self.named_stage().is_some() => format!(",from={}", self.named_stage().unwrap_or_default()),
                     1 => ",from=odd,source=/r".to_owned(),
                     2 if self.has("d") => ",source=d".to_owned(),
                     _ => String::new(),
@@ -87,6 +87,11 @@ impl Generator {
         };
         let commands = self.commands().join("; ");
         format!("RUN --mount={mount} {look}; stat -c '%a %u %g %F' {target} >> /seen; {commands}; true")
+    }
+
+    /// The last stage with a name; mounts know no numbers.
+    fn named_stage(&self) -> Option<String> {
+        self.stages.iter().rev().find_map(|s| s.name.clone())
     }
 
     fn run_secret(&mut self) -> String {
@@ -139,7 +144,7 @@ impl Generator {
             28 => format!("rm -rf {p} && mkdir {p} && echo new > {p}/again"),
             29 => format!("rm -rf {p} && echo file > {p}"),
             30 => format!("rm -rf {p} && ln -s {q} {p}"),
-            31 => format!("touch -d @1000000000 {p}"),
+            31 => format!("touch -d @{OLD} {p}"),
             32 => format!("chown -R {owner} {p}; chmod -R {mode} {p}"),
             33 => format!("for i in 1 2 3; do mkdir -p {p}/$i; echo $i > {p}/$i/f; done"),
             _ => format!("({}) > /probe{} 2>&1", self.random.pick(&PROBES), self.random.below(3)),

@@ -51,7 +51,11 @@ impl Generator {
 
     /// `WORKDIR`.
     pub(super) fn workdir(&mut self) -> String {
-        let path = if self.random.chance(10) { self.expansion(0) } else { self.destination() };
+        let path = if self.random.chance(10) {
+            self.expansion(0)
+        } else {
+            self.destination().replace("/m/..", "").replace("/../z", "")
+        };
         format!("WORKDIR {path}")
     }
 
@@ -66,7 +70,7 @@ impl Generator {
             (3, "[\"/bin/sh\", \"-c\"]"),
             (2, "[\"/bin/sh\", \"-xc\"]"),
             (2, "[\"/bin/busybox\", \"sh\", \"-c\"]"),
-            (1, "[\"sh\", \"-ec\"]"),
+            (1, "[\"sh\", \"-c\"]"),
         ]);
         format!("SHELL {form}")
     }
@@ -75,7 +79,7 @@ impl Generator {
     pub(super) fn label(&mut self) -> String {
         match self.random.below(8) {
             0 => format!("LABEL old {} {}", self.value(), self.literal()),
-            1 => format!("LABEL \"quoted key\"={} $A={}", self.value(), self.literal()),
+            1 => format!("LABEL \"quoted key\"={} k$A={}", self.value(), self.literal()),
             _ => format!("LABEL {}", self.pairs(&["a", "b", "org.x.y", "L-1"])),
         }
     }

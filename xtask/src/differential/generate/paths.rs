@@ -50,7 +50,38 @@ const NEW: [&str; 16] = [
 ];
 const RELATIVE: [&str; 8] = ["rel", "rel/deep", ".", "..", "./x", "../y", "a.txt", "m"];
 
+/// Of [`ODD`], what is really there.
+const THERE: [&str; 16] = [
+    "/r",
+    "/r/dir",
+    "/r/dir/file",
+    "/r/dir/sub",
+    "/r/dir/sub/deep",
+    "/r/dlink",
+    "/r/dlink/sub",
+    "/r/abs",
+    "/r/flink",
+    "/r/up",
+    "/r/hard1",
+    "/r/hard2",
+    "/r/suid",
+    "/r/sticky",
+    "/r/opaque",
+    "/r/back",
+];
+
 impl Generator {
+    /// An absolute path that is there, or very likely.
+    pub(super) fn sure(&mut self) -> String {
+        if self.random.chance(12) {
+            return self.known();
+        }
+        if self.stage.odd && self.random.chance(75) {
+            return (*self.random.pick(&THERE)).to_owned();
+        }
+        (*self.random.pick(&["/etc", "/etc/passwd", "/tmp", "/home", "/bin/busybox", "/usr"])).to_owned()
+    }
+
     /// An absolute path that is likely to be there.
     pub(super) fn known(&mut self) -> String {
         let stage = &self.stage;

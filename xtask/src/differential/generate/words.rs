@@ -55,7 +55,7 @@ impl Generator {
             23..=24 => format!("${{{name}-{}}}", word(self)),
             25..=26 => format!("${{{name}:+{}}}", word(self)),
             27..=28 => format!("${{{name}+{}}}", word(self)),
-            29 => format!("${{A:?{}}}", word(self)),
+            29 if self.random.chance(30) => format!("${{A:?{}}}", word(self)),
             30..=31 => format!("${{{name}#{}}}", self.random.pick(&PATTERNS)),
             32 => format!("${{{name}##{}}}", self.random.pick(&PATTERNS)),
             33..=34 => format!("${{{name}%{}}}", self.random.pick(&PATTERNS)),

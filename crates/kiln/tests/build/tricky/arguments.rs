@@ -69,6 +69,16 @@ fn patterns_in_substitutions() {
 }
 
 #[test]
+fn the_target_is_known_by_its_name() {
+    let b = Bench::new();
+    let text = "FROM scratch AS one\nARG TARGETSTAGE\nLABEL s=$TARGETSTAGE\nFROM one AS Two\nARG TARGETSTAGE\nLABEL t=$TARGETSTAGE";
+    let built = b.build(text);
+    assert_eq!((&*built.config.config.labels["s"], &*built.config.config.labels["t"]), ("two", "two"));
+    let built = b.build("FROM scratch\nARG TARGETSTAGE\nLABEL s=$TARGETSTAGE");
+    assert_eq!(built.config.config.labels["s"], "default");
+}
+
+#[test]
 fn proxies_are_in_the_history_only_when_declared() {
     let b = Bench::new().args(&["--build-arg=HTTP_PROXY=http://secret:1"]);
     let built = b.build("FROM busybox\nRUN true");

@@ -19,7 +19,7 @@ fn commands_and_entrypoints() {
     let c = cfg("FROM busybox\nSHELL [\"/bin/ash\", \"-ec\"]\nCMD echo hi\nENTRYPOINT ['single']");
     assert_eq!(c.cmd.unwrap(), ["/bin/ash", "-ec", "echo hi"]);
     assert_eq!(c.entrypoint.unwrap(), ["/bin/ash", "-ec", "['single']"]);
-    assert_eq!(cfg("FROM busybox\nENTRYPOINT [\"e\"]\nENTRYPOINT []").entrypoint.unwrap_or_default(), [""; 0]);
+    assert_eq!(cfg("FROM busybox\nENTRYPOINT [\"e\"]\nENTRYPOINT []\nCMD []").entrypoint, None);
 }
 
 #[test]
@@ -28,6 +28,7 @@ fn ports_and_signals() {
     let ports: Vec<String> = c.exposed_ports.into_keys().collect();
     assert_eq!(ports, ["53/udp", "80/tcp", "8000/tcp", "8001/tcp", "8002/tcp"]);
     assert_eq!(c.stop_signal.as_deref(), Some("9"));
+    assert_eq!(Bench::new().build("FROM scratch\nSTOPSIGNAL 99").config.config.stop_signal.as_deref(), Some("99"));
     let c = Bench::new().build("FROM busybox\nSTOPSIGNAL SIGKILL").config.config;
     assert_eq!(c.stop_signal.as_deref(), Some("SIGKILL"));
 }
@@ -71,6 +72,12 @@ fn working_directories() {
     );
     assert_eq!(built.read("p"), "/a/c\n/a/c/var/x\n");
     assert_eq!(built.config.config.working_dir, "/tr/");
+    let built =
+        b.build("FROM busybox\nWORKDIR //m/../x/\nRUN pwd > /p\nWORKDIR r/../s/\nWORKDIR $UNDEF\nRUN pwd >> /p");
+    assert_eq!((built.read("p"), &*built.config.config.working_dir), ("/x\n/x/s\n".to_owned(), "/x/s"));
+    assert!(built.history().contains(&"WORKDIR //m/../x/".to_owned()), "an absolute one is kept as it was written");
+    let built = b.build("FROM busybox\nUSER app\nRUN pwd");
+    assert_eq!(built.last_layer(), [""; 0]);
     assert!(!built.has("a/b"));
     let built =
         b.build("FROM busybox\nUSER app\nWORKDIR /n1/n2/n3\nRUN stat -c '%u:%g' /n1 /n1/n2 /n1/n2/n3 > f && cat f");
@@ -90,9 +97,26 @@ fn the_history_is_what_other_tools_expect() {
         assert!(history.iter().any(|h| h == line), "{line} in {history:?}");
     }
     assert_eq!(built.config.author.as_deref(), Some("me"));
+    let health = "HEALTHCHECK &{[\"CMD-SHELL\" \"y\"] \"1m0s\" \"0s\" \"0s\" \"2s\" '\\x00'}";
+    assert!(history.iter().any(|h| h == health), "{history:?}");
     let check = serde_json::to_value(&built.config).unwrap()["config"]["Healthcheck"].clone();
     assert_eq!(check["Interval"], 60_000_000_000_u64);
     assert_eq!(check["StartInterval"], 2_000_000_000_u64);
+}
+
+#[test]
+fn health_checks_can_be_taken_away() {
+    let built = Bench::new().build("FROM busybox\nHEALTHCHECK --retries=2 CMD true\nHEALTHCHECK NONE");
+    assert_eq!(built.config.config.healthcheck.unwrap().test, ["NONE"]);
+}
+
+#[test]
+fn a_platform_with_a_variant_is_in_the_configuration() {
+    let b = Bench::new().args(&["--platform=linux/arm/v7"]);
+    let built =
+        b.build("FROM scratch\nARG TARGETVARIANT\nARG TARGETPLATFORM\nLABEL v=$TARGETVARIANT p=$TARGETPLATFORM");
+    assert_eq!((&*built.config.architecture, built.config.variant.as_deref()), ("arm", Some("v7")));
+    assert_eq!((&*built.config.config.labels["v"], &*built.config.config.labels["p"]), ("v7", "linux/arm/v7"));
 }
 
 #[test]

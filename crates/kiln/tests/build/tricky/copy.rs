@@ -37,7 +37,44 @@ fn several_sources_without_a_slash_are_one_file() {
 fn a_dangling_link_becomes_a_directory_with_a_slash() {
     let b = Bench::new().file("f", 0o644, "F");
     let built = b.build("FROM busybox\nRUN ln -s /nowhere /dangling\nCOPY f /dangling/");
-    assert!(built.has("nowhere/f") || built.has("dangling/f"), "{}", built.dump_of("dangling"));
+    assert_eq!(built.last_layer(), ["nowhere", "nowhere/f"]);
+    let built = b.build("FROM busybox\nRUN ln -s /nowhere /dangling\nCOPY f /dangling");
+    assert_eq!(built.last_layer(), ["nowhere"], "without one it is written through");
+}
+
+#[test]
+fn what_is_in_front_of_a_pattern_has_to_be_there() {
+    let b = Bench::new().file("f", 0o644, "F").file("d/g", 0o644, "G");
+    assert!(b.fails("FROM scratch\nCOPY f nodir/x* /y/", 1).contains("nodir"));
+    assert_ne!(b.run("FROM scratch\nCOPY --from=busybox /etc/none/x* /y/", &[]).code, 0);
+    let built = b.build("FROM scratch\nCOPY f d/x* d/g/z* /y/\nCOPY none* /z/\nCOPY --from=busybox /etc/none* /z/");
+    assert_eq!(dump_names(&built), ["/y", "/y/f"], "what matches need not, and a file holds nothing");
+    assert_eq!(built.manifest.layers.len(), 3);
+}
+
+fn dump_names(built: &crate::Built) -> Vec<String> {
+    built.dump().lines().filter_map(|l| l.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn directories_that_copy_makes_are_made_under_a_umask() {
+    let b = Bench::new().file("f", 0o644, "F").file("d/sub/g", 0o644, "G");
+    let built = b.build(
+        "FROM scratch\nCOPY --chmod=1777 f /a/b/\nCOPY --chmod=4755 f /c/f\nCOPY --chmod=2777 d /d/e\nADD --chmod=0 f /g/",
+    );
+    let text = built.dump();
+    for line in [
+        "/a d 0755",
+        "/a/b d 0755",
+        "/a/b/f f 1777",
+        "/c d 0755",
+        "/c/f f 4755",
+        "/d/e d 0755",
+        "/d/e/sub d 2777",
+        "/g d 0000",
+    ] {
+        assert!(text.lines().any(|l| l.starts_with(line)), "{line} in\n{text}");
+    }
 }
 
 #[test]
@@ -50,7 +87,11 @@ fn a_directory_does_not_replace_a_link_to_one() {
 #[test]
 fn link_sets_the_mode_of_the_new_directory() {
     let b = Bench::new().file("d/f", 0o644, "F");
-    let built = b.build("FROM busybox\nCOPY --link --chmod=700 d /newd\nCOPY --chmod=700 d /plain");
+    let built = b.build(
+        "FROM busybox\nRUN mkdir /else && ln -s else /to\nCOPY --link --chmod=700 d /newd\nCOPY --chmod=700 d /plain\n\
+         COPY --link --chmod=600 d /to/in\nCOPY --link --chown=root:root d /owned",
+    );
+    assert!(built.has("else/in/f"), "with a mode, it is an ordinary copy: links of the image are followed");
     for dir in ["newd", "plain"] {
         assert!(
             built.dump_of(dir).starts_with(&format!("/{dir} d 0700 0:0\n/{dir}/f f 0700")),

@@ -62,7 +62,9 @@ fn times_alone_are_a_change_and_moving_away_and_back_is_none() {
         b.build(&format!("FROM busybox\nRUN mkdir /d && echo x > /d/f && chmod 644 /d/f\n{text}")).last_layer()
     };
     assert_eq!(layer("RUN touch -d '2001-01-01 00:00:00' /d/f"), ["d", "d/f"]);
+    assert_eq!(layer("RUN touch -c /d/f"), ["d", "d/f"]);
     assert_eq!(layer("RUN chmod 644 /d/f"), [""; 0]);
+    assert_eq!(layer("RUN mv /d/f /g && mv /g /d/f"), [""; 0]);
     let built = b.build("FROM busybox\nRUN true\nRUN true");
     assert_eq!(built.manifest.layers.len(), 3, "an empty layer is a layer");
 }

@@ -16,6 +16,15 @@ fn names_of_stages() {
 }
 
 #[test]
+fn from_wants_a_stage_as_an_image_would_be_written() {
+    let b = Bench::new();
+    let text = |from: &str| format!("FROM busybox AS Base\nRUN touch /b\nFROM {from}\nRUN touch /c");
+    assert!(b.build(&text("base")).has("b"));
+    assert!(b.fails(&text("BASE"), 1).contains("BASE"));
+    assert!(b.fails("FROM busybox AS 0a\nRUN true", 1).contains("0a"), "a name does not start with a digit");
+}
+
+#[test]
 fn circles_are_errors() {
     let b = Bench::new();
     let said = b.fails("FROM busybox AS self\nCOPY --from=self /etc /x", 1);
