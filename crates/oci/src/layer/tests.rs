@@ -289,7 +289,7 @@ fn limits_hold() {
         ])
     };
     let limited = ReadOptions { max_names: 1000, ..ReadOptions::default() };
-    assert!(read_with(&attributes(470), limited).is_ok());
+    assert!(read_with(&attributes(490), limited).is_ok());
     assert!(matches!(read_with(&attributes(600), limited), Err(LayerError::Limit { .. })));
     let mut huge = raw(b'x', b"p", b"", b"");
     huge[124..136].copy_from_slice(b"77777777777\0");
