@@ -38,13 +38,14 @@ pub fn owner(root: &Root, text: &str) -> Result<Owner, String> {
     Ok(Owner { uid, gid })
 }
 
-/// `uid` or `uid:gid` in numbers. A lone number is its own group, as `--chown` has it.
+/// `uid` or `uid:gid` in numbers, or `root`, which is 0 wherever it is. A lone number is its own group, as `--chown` has it.
 pub fn numeric(text: &str) -> Option<Owner> {
+    let id = |name: &str| if name == "root" { Some(0) } else { name.parse().ok() };
     let (user, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
-    let uid: u32 = user.parse().ok()?;
+    let uid = id(user)?;
     let gid = match group {
         None | Some("") => uid,
-        Some(group) => group.parse().ok()?,
+        Some(group) => id(group)?,
     };
     Some(Owner { uid, gid })
 }

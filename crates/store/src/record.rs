@@ -19,6 +19,8 @@ const MAGIC: &[u8; 8] = b"kiln-rec";
 const HEAD: usize = MAGIC.len() + blake3::OUT_LEN;
 /// Longer files are no records: nobody has to hold more in memory because of a damaged directory.
 const LONGEST: u64 = 512 << 20;
+/// How often a directory that vanishes is made again.
+const ATTEMPTS: u32 = 100;
 
 fn checksum(label: &str, payload: &[u8]) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
@@ -67,16 +69,17 @@ pub(crate) struct Broken;
 pub(crate) fn write(store: &Store, path: &Path, label: &str, payload: &[u8]) -> Result<()> {
     store.writable("write a record")?;
     let bytes = encode(label, payload);
-    let make_dir = || match path.parent() {
-        Some(dir) => fs::create_dir_all(dir),
-        None => Ok(()),
-    };
-    temp::replace(store, path, &bytes, Sync::Checked)
-        .or_else(|e| match e.kind() {
-            io::ErrorKind::NotFound => make_dir().and_then(|()| temp::replace(store, path, &bytes, Sync::Checked)),
-            _ => Err(e),
-        })
-        .map_err(|source| StoreError::WriteRecord { path: path.to_path_buf(), source })
+    let replace = || temp::replace(store, path, &bytes, Sync::Checked);
+    let mut written = replace();
+    // A prune may remove the directory, empty again, as often as it is made.
+    for _ in 0..ATTEMPTS {
+        let (Err(e), Some(dir)) = (&written, path.parent()) else { break };
+        if e.kind() != io::ErrorKind::NotFound {
+            break;
+        }
+        written = fs::create_dir_all(dir).and_then(|()| replace());
+    }
+    written.map_err(|source| StoreError::WriteRecord { path: path.to_path_buf(), source })
 }
 
 /// Reads a record, taking a damaged or unreadable one for none: it is removed, with a warning.

@@ -183,7 +183,7 @@ impl DirSource {
         if seen.kind == FileType::RegularFile {
             return Ok((file, seen.ident));
         }
-        Err(EngineError::Context(format!("`{}` was replaced while the build was reading it", name::escape(path))))
+        Err(replaced(path))
     }
 
     /// Reads and hashes a file. Its hash is remembered between builds only if the file was left alone long enough
@@ -191,6 +191,10 @@ impl DirSource {
     fn hash_now(&self, path: &[u8], size: u64, scanned: Ident) -> Result<[u8; 32]> {
         let now = SystemTime::now();
         let (file, before) = self.open_file(path)?;
+        // Another file under the name would be cut, or padded, to the length of the one that was listed.
+        if (before.dev, before.ino, before.size) != (scanned.dev, scanned.ino, scanned.size) {
+            return Err(replaced(path));
+        }
         let again =
             file.try_clone().map_err(|e| self.failed("read", path, Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         let hash = hash::of_reader(path, Box::new(Steady::new(file, size, None)))?;
@@ -202,6 +206,10 @@ impl DirSource {
         }
         Ok(hash)
     }
+}
+
+fn replaced(path: &[u8]) -> EngineError {
+    EngineError::Context(format!("`{}` was replaced while the build was reading it", name::escape(path)))
 }
 
 /// The content of a file of at most `max` bytes of the directory `dir`: a Dockerfile, an ignore file. Links are followed

@@ -148,8 +148,16 @@ pub struct Args {
     /// Level of the compression
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub compression_level: Option<i32>,
-    /// Clamp the times of files written by RUN to SOURCE_DATE_EPOCH
-    #[arg(long)]
+    /// With SOURCE_DATE_EPOCH, whether files that RUN writes are dated no later than it
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
     pub rewrite_timestamp: bool,
     /// Check the Dockerfile and stop: findings with their places; exit code 1 if there are any. FORMAT is text or json
     #[arg(

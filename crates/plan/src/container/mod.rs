@@ -285,6 +285,12 @@ impl<'a> Planner<'a> {
         None
     }
 
+    /// The last stage before `before` that a `FROM` of this text names: stages are kept in lower case, and only `FROM`
+    /// does not turn what it looks for into it (as BuildKit has it).
+    fn base_named(&self, text: &str, before: usize) -> Option<usize> {
+        self.stage_named(text, before).filter(|_| !text.contains(|c: char| c.is_ascii_uppercase()))
+    }
+
     /// The last stage of this name before `before`.
     fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
         let same = |s: &ast::Stage| s.name.as_ref().is_some_and(|n| n.text.eq_ignore_ascii_case(name));
@@ -302,7 +308,7 @@ impl<'a> Planner<'a> {
             let stage = &self.file.stages[index];
             let base = self.expander.word(&stage.base.text, &|n| self.global.get(n).map(str::to_owned));
             if let Ok(base) = base {
-                work.extend(self.stage_named(&base.value, index));
+                work.extend(self.base_named(&base.value, index));
             }
             for from in stage.instructions.iter().flat_map(|i| sources_of(&i.op)) {
                 let numbered = from.text.parse::<usize>().ok().filter(|i| *i < index);
@@ -365,7 +371,8 @@ impl<'a> Planner<'a> {
                 },
             }
         }
-        if let Some(index) = self.stage_named(name, current) {
+        let stage = if is_base { self.base_named(name, current) } else { self.stage_named(name, current) };
+        if let Some(index) = stage {
             return Some(Source::Stage(index));
         }
         if name == "scratch" {

@@ -191,7 +191,9 @@ fn loops_of_links_end() {
         "FROM evil AS e\nFROM scratch\nCOPY --from=e /self/y /x",
     ] {
         let out = b.run(text, &[&base]);
-        assert!(out.code == 1 && out.stderr.contains("error: "), "{text}: {out}");
+        // What cannot be mounted is told by the sandbox, which does not know whose fault it is.
+        let code = if text.contains("--mount") { 3 } else { 1 };
+        assert!(out.code == code && out.stderr.contains("error: "), "{text}: {out}");
     }
     let usual = Rootfs::new().symlink("bin/dash", "busybox").symlink("bin/sh", "dash");
     let base = image(&b, vec![usual.tar()]);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -77,6 +78,14 @@ static void outside(int dir, const char *place) {
     }
 }
 
+// With one user id a device is kept as an empty file that only says that it is one: the kernel counts what is left to
+// read of files, never of devices.
+static int stands_in(int fd) {
+    int left = -1;
+    char byte;
+    return ioctl(fd, FIONREAD, &left) == 0 && left == 0 && read(fd, &byte, 1) == 0;
+}
+
 static int visit(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)at;
     if (!strcmp(path, "/proc") || !strcmp(path, "/sys")) return FTW_SKIP_SUBTREE;
@@ -93,7 +102,8 @@ static int visit(const char *path, const struct stat *st, int type, struct FTW *
         for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
             if (!strcmp(name, usual[i])) return FTW_CONTINUE;
         int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        if (fd >= 0) printf("hunter: reached the device %s\n", path), close(fd);
+        if (fd >= 0 && !stands_in(fd)) printf("hunter: reached the device %s\n", path);
+        if (fd >= 0) close(fd);
     }
     return FTW_CONTINUE;
 }
@@ -205,7 +215,9 @@ static void devices(void) {
         for (size_t j = 0; j < sizeof places / sizeof *places; j++) {
             if (mknod(places[j], nodes[i][0] | 0600, makedev(nodes[i][1], nodes[i][2])) != 0) continue;
             int fd = open(places[j], O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-            if (fd >= 0) printf("hunter: reached the device %u:%u at %s\n", nodes[i][1], nodes[i][2], places[j]), close(fd);
+            if (fd >= 0 && !stands_in(fd))
+                printf("hunter: reached the device %u:%u at %s\n", nodes[i][1], nodes[i][2], places[j]);
+            if (fd >= 0) close(fd);
             unlink(places[j]);
         }
     }
