@@ -31,7 +31,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Build the workloads with kiln and with buildah, and print the ratios
+    /// Build the workloads with kiln and with other builders, and print the ratios
     Bench(bench::Args),
     /// Make the chroot of other builders (scripts/peers.sh), and check that they run on this machine
     Peers(peers::check::Args),
