@@ -66,8 +66,8 @@ pub(crate) struct Args {
 struct Tally {
     built: u64,
     refused: u64,
-    /// Why both refused, in Kiln's words.
-    reasons: BTreeMap<String, u64>,
+    /// Why both refused, in the words of each, and the first case.
+    reasons: BTreeMap<(String, String), (u64, u64)>,
     /// Cases that differ, by the way they differ.
     differ: BTreeMap<String, Vec<u64>>,
 }
@@ -109,9 +109,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         start.elapsed().as_secs_f64()
     );
     let mut reasons: Vec<_> = tally.reasons.iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    for (reason, count) in reasons.iter().take(12) {
-        println!("  {count:4}  refused: {reason}");
+    reasons.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+    for ((theirs, ours), (count, seed)) in reasons {
+        println!("  {count:4}  refused: {theirs}\n        by Kiln: {ours}  (seed {seed})");
     }
     for (class, seeds) in &tally.differ {
         println!("  {:4}  {class}  (seeds {:?})", seeds.len(), &seeds[..seeds.len().min(6)]);
@@ -129,7 +129,7 @@ fn one(seed: u64, builders: &Builders<'_>, args: &Args, tally: &Mutex<Tally>) ->
             None if pair.both_built() => tally.built += 1,
             None => {
                 tally.refused += 1;
-                *tally.reasons.entry(compare::reason(&pair)).or_default() += 1;
+                tally.reasons.entry(compare::reasons(&pair)).or_insert((0, seed)).0 += 1;
             }
             Some(first) => tally.differ.entry(first.class.clone()).or_default().push(seed),
         }

@@ -4,7 +4,7 @@
 //! as a listing; each is made from the one before it, once, when something needs it. Several threads that need the
 //! same one wait for each other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use kiln_oci::digest::{HashReader, Hasher};
 use kiln_oci::entry::{EntryKind, Meta};
 use kiln_oci::index::LayerIndex;
 use kiln_oci::tree::{FileRef, Follow, Tree};
-use kiln_oci::{Descriptor, Digest};
+use kiln_oci::{Descriptor, Digest, chain_ids};
 use kiln_plan::facts::Key32;
 use kiln_plan::key;
 use kiln_store::lower::Lower;
@@ -181,9 +181,9 @@ impl Roots {
     /// # Errors
     /// When the layer cannot be had or unpacked.
     fn lower(&self, layers: &[Layer], at: usize) -> Result<PathBuf> {
-        let layer = &layers[at];
-        self.lease.touch_snapshot(&layer.diff_id)?;
-        if let Some(path) = self.store.snapshot(&layer.diff_id) {
+        let chain = chain_of(&layers[..=at]);
+        self.lease.touch_snapshot(&chain)?;
+        if let Some(path) = self.store.snapshot(&chain) {
             return Ok(path);
         }
         // Listing the layers below may wait at their gates: whoever holds one gate never waits at another, for two
@@ -194,7 +194,7 @@ impl Roots {
         {
             return Ok(image);
         }
-        self.unpack(layers, at, &tree)
+        self.unpack(layers, at, &tree, &chain)
     }
 
     fn image(&self, layers: &[Layer], at: usize, tree: &Tree) -> Result<Option<PathBuf>> {
@@ -221,11 +221,11 @@ impl Roots {
         self.store.tar_path(&layer.diff_id).ok_or_else(missing)
     }
 
-    fn unpack(&self, layers: &[Layer], at: usize, tree: &Tree) -> Result<PathBuf> {
+    fn unpack(&self, layers: &[Layer], at: usize, tree: &Tree, chain: &Digest) -> Result<PathBuf> {
         let layer = &layers[at];
         let gate = self.gate(&layer.diff_id);
         let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = self.store.snapshot(&layer.diff_id) {
+        if let Some(path) = self.store.snapshot(chain) {
             return Ok(path);
         }
         let lower = LowerTree { tree, content: &self.content };
@@ -248,7 +248,7 @@ impl Roots {
         report(layer.blob.size, true);
         self.verify(layer, stream)?;
         self.keep_index(&layer.diff_id, unpacked.index)?;
-        Ok(draft.commit(&layer.diff_id)?)
+        Ok(draft.commit(chain)?)
     }
 
     /// All layers as the lower ones of an overlay, topmost first, as the sandbox wants them.
@@ -258,13 +258,12 @@ impl Roots {
     pub fn lowers(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
         let mut lowers = Vec::with_capacity(layers.len());
         for at in 0..layers.len() {
-            lowers.push(self.lower(layers, at)?);
+            // Every `RUN true` leaves one, and overlayfs takes only so many directories.
+            if !self.index(&layers[at])?.entries.is_empty() {
+                lowers.push(self.lower(layers, at)?);
+            }
         }
         lowers.reverse();
-        // Two steps may write the same layer (every `RUN true` does), and the kernel refuses a directory that is there
-        // twice. The upper of the two shows all that the lower one could.
-        let mut seen = HashSet::new();
-        lowers.retain(|lower| seen.insert(lower.clone()));
         Ok(lowers)
     }
 
@@ -310,6 +309,9 @@ impl Roots {
                 have -= 1;
             }
         }
+        for (layer, chain) in layers.iter().zip(chain_ids(&ids)) {
+            self.content.place(&layer.diff_id, &chain);
+        }
         for (at, layer) in layers.iter().enumerate().skip(have) {
             let index = self.index(layer)?;
             let failed = |e: kiln_oci::tree::TreeError| files(layer, e);
@@ -322,8 +324,7 @@ impl Roots {
 
     /// Opens a file of a layer: from its directory, else its tar, which is made if neither is here.
     fn read(&self, layers: &[Layer], file: &FileRef) -> io::Result<Box<dyn Read + Send>> {
-        let here = self.store.snapshot(&file.layer).is_some() || self.store.tar_path(&file.layer).is_some();
-        if !here {
+        if !self.content.has(&file.layer) {
             let layer = layers.iter().find(|l| l.diff_id == *file.layer);
             let layer = layer.ok_or_else(|| io::Error::other(format!("layer {} is not here", file.layer)))?;
             let gate = self.gate(&layer.diff_id);
@@ -342,6 +343,11 @@ impl Roots {
     pub fn scratch(&self) -> Result<kiln_store::SnapshotDraft> {
         Ok(self.store.begin_snapshot()?)
     }
+}
+
+/// The ChainID of some layers, of which there is at least one.
+pub fn chain_of<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> Digest {
+    chain_ids(layers.into_iter().map(|layer| &layer.diff_id)).pop().unwrap_or_else(|| Digest::of(b""))
 }
 
 /// The diff ids of some layers.

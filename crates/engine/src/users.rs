@@ -1,6 +1,6 @@
 //! Users and groups as the image's own `/etc/passwd` and `/etc/group` name them. Nothing of the host is asked.
 
-use kiln_oci::passwd::{self, ResolvedUser};
+use kiln_oci::passwd::{self, ResolvedUser, UserError};
 
 use crate::copy::Owner;
 use crate::rootfs::Root;
@@ -36,6 +36,29 @@ pub fn owner(root: &Root, text: &str) -> Result<Owner, String> {
     let (passwd, group) = files(root)?;
     let (uid, gid) = passwd::resolve_owner(text, &passwd, &group).map_err(|e| e.to_string())?;
     Ok(Owner { uid, gid })
+}
+
+/// Who owns the directory that `WORKDIR` makes while `USER text` holds, and what of it the image does not know: such a
+/// user is root, such a group the user's own, since `USER` may be written before the files that name it are copied.
+///
+/// # Errors
+/// Ids out of range, files too large.
+pub fn owner_of_workdir(root: &Root, text: &str) -> Result<(Owner, Option<UserError>), String> {
+    if let Some(owner) = numeric(text) {
+        return Ok((owner, None));
+    }
+    let (passwd, group) = files(root)?;
+    let resolve = |text: &str| passwd::resolve_owner(text, &passwd, &group);
+    let (user, group) = text.split_once(':').unwrap_or((text, ""));
+    let mut unknown = None;
+    for known in [text, user, &format!("0:{group}"), "0:0"] {
+        match resolve(known) {
+            Ok((uid, gid)) => return Ok((Owner { uid, gid }, unknown)),
+            Err(why @ (UserError::UnknownUser(_) | UserError::UnknownGroup(_))) => unknown = unknown.or(Some(why)),
+            Err(why) => return Err(why.to_string()),
+        }
+    }
+    Err(format!("nobody owns what `USER {text}` makes"))
 }
 
 /// `uid` or `uid:gid` in numbers, or `root`, which is 0 wherever it is. A lone number is its own group, as `--chown` has it.

@@ -229,9 +229,35 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The ChainID of each layer: its name together with all that is below it, as the [image specification] has it. That
+/// of the lowest is its own digest.
+///
+/// [image specification]: https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md#layer-chainid
+pub fn chain_ids<'a>(diff_ids: impl IntoIterator<Item = &'a Digest>) -> Vec<Digest> {
+    let below = |chain: &mut Option<Digest>, diff_id: &Digest| {
+        let id = match chain {
+            Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()),
+            None => diff_id.clone(),
+        };
+        *chain = Some(id.clone());
+        Some(id)
+    };
+    diff_ids.into_iter().scan(None, below).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_is_named_as_containerd_names_it() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::of(bytes));
+        let ab = Digest::of(format!("{a} {b}").as_bytes());
+        let abc = Digest::of(format!("{ab} {c}").as_bytes());
+        assert_eq!(chain_ids([&a, &b, &c]), [a.clone(), ab, abc]);
+        assert_ne!(chain_ids([&a, &b])[1], chain_ids([&c, &b])[1]);
+        assert_eq!(chain_ids([]), []);
+    }
 
     #[test]
     fn text_form_round_trips() {

@@ -32,7 +32,7 @@ pub mod tree;
 pub use blob::{LayerDigests, LayerSink};
 pub use compress::{Compression, Compressor};
 pub use config::ImageConfig;
-pub use digest::{Digest, Hasher};
+pub use digest::{Digest, Hasher, chain_ids};
 pub use entry::{Entry, EntryKind, Meta, Mtime};
 pub use index::{IndexedEntry, LayerIndex};
 pub use layer::{LayerError, LayerReader, LayerWriter};

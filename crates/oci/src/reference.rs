@@ -68,11 +68,12 @@ impl Reference {
         Reference { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// As people write it: without `docker.io/library/`.
+    /// As people write it: without `docker.io/` and `library/`, where it is still the same reference.
     pub fn familiar(&self) -> String {
-        let name = match (&*self.registry, self.repository.strip_prefix("library/")) {
-            (DEFAULT_REGISTRY, Some(short)) => short.to_owned(),
-            (DEFAULT_REGISTRY, None) => self.repository.clone(),
+        let short = self.repository.strip_prefix("library/").filter(|short| !short.contains('/'));
+        let name = match (&*self.registry, short, self.repository.split_once('/')) {
+            (DEFAULT_REGISTRY, Some(short), _) => short.to_owned(),
+            (DEFAULT_REGISTRY, None, Some((first, _))) if !looks_like_host(first) => self.repository.clone(),
             _ => self.name(),
         };
         name + &self.suffix()
@@ -134,6 +135,11 @@ fn valid_host(host: &str) -> bool {
     name.split('.').all(label) && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
 
+/// Whether what stands before the first slash is a registry, not a part of a repository's name.
+fn looks_like_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+}
+
 /// Whether `text` is a tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 pub fn valid_tag(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -161,8 +167,6 @@ impl FromStr for Reference {
         if let Some(tag) = tag.filter(|t| !valid_tag(t)) {
             return Err(invalid(format!("`{tag}` is not a tag")));
         }
-        let looks_like_host =
-            |h: &str| h.contains(['.', ':']) || h == "localhost" || h.bytes().any(|b| b.is_ascii_uppercase());
         let (registry, repository) = match name.split_once('/') {
             Some((host, path)) if looks_like_host(host) => (host, path.to_owned()),
             Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
@@ -224,6 +228,22 @@ mod tests {
         let r: Reference = pinned.parse().unwrap();
         assert_eq!(r.target(), Digest::of(b"").to_string());
         assert_eq!(r.familiar(), pinned);
+    }
+
+    #[test]
+    fn what_is_shortened_is_still_the_same() {
+        for (text, short) in [
+            ("docker.io/library/x:1", "x:1"),
+            ("docker.io/user/x:1", "user/x:1"),
+            ("docker.io/library/x/y:1", "library/x/y:1"),
+            ("docker.io/foo.bar/x:1", "docker.io/foo.bar/x:1"),
+            ("docker.io/localhost/x:1", "docker.io/localhost/x:1"),
+            ("quay.io/library/x:1", "quay.io/library/x:1"),
+        ] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.familiar(), short);
+            assert_eq!(short.parse::<Reference>().unwrap(), reference);
+        }
     }
 
     #[test]

@@ -241,6 +241,20 @@ pub enum RunMount {
     },
 }
 
+impl RunMount {
+    /// The path it is mounted on; none for a secret that is only a variable.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            RunMount::Bind { target, .. }
+            | RunMount::Cache { target, .. }
+            | RunMount::Tmpfs { target, .. }
+            | RunMount::Ssh { target, .. } => Some(target),
+            RunMount::Secret { target, .. } => target.as_deref(),
+        }
+    }
+}
+
 /// `COPY` and `ADD`.
 #[derive(Debug, Clone, Serialize)]
 pub struct CopyOp {

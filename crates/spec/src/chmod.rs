@@ -1,7 +1,13 @@
 //! `--chmod`: `755`, `u=rwX,go=rX`, `+x`.
 //!
-//! Symbolic modes follow chmod(1) with a umask of 0, so `+x` means `a+x`. `X` looks at the mode the file has before
-//! the first clause.
+//! Symbolic modes follow setmode(3) of the BSDs with a umask of 0, as BuildKit does (checked against it), so `+x` means
+//! `a+x`. `X` looks at the mode the file has before the first clause. What differs from chmod(1) of GNU:
+//!
+//! ```text
+//! =          takes the set-id bits of the classes, also from directories, but the sticky bit only where `t` is named
+//! t          belongs to u and g
+//! u=g        copies rwx, and leaves set-id bits as they are
+//! ```
 
 /// A change of permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,16 +119,17 @@ impl Clause {
         let (mut set, mut class_mask) = (0, 0);
         for (class, _) in self.who.iter().enumerate().filter(|(_, named)| **named) {
             set |= bits << SHIFTS[class];
-            class_mask |= 7 << SHIFTS[class] | SET_ID[class];
+            class_mask |= 7 << SHIFTS[class];
+            if self.copy_from.is_none() {
+                class_mask |= SET_ID[class];
+            }
             if self.set_id {
                 set |= SET_ID[class];
             }
         }
-        if self.who == [true; 3] {
+        if self.sticky && (self.who[0] || self.who[1]) {
             class_mask |= STICKY;
-            if self.sticky {
-                set |= STICKY;
-            }
+            set |= STICKY;
         }
         match self.op {
             Op::Add => mode | set,
@@ -212,6 +219,13 @@ mod tests {
         assert_eq!(file("u=rw", 0o4755), 0o655);
         assert_eq!(file("go=", 0o777), 0o700);
         assert_eq!(file("u+r-w", 0o200), 0o400);
+        assert_eq!(file("a=rX", 0o7777), 0o1555);
+        assert_eq!(file("=", 0o7777), 0o1000);
+        assert_eq!(file("a=s", 0o7777), 0o7000);
+        assert_eq!((file("u+t", 0o600), file("o+t", 0o600), file("ug-t", 0o1600)), (0o1600, 0o600, 0o600));
+        assert_eq!((file("u=t", 0o4755), file("go=t", 0o2644)), (0o1055, 0o1600));
+        assert_eq!((file("u=g", 0o4755), file("a=u", 0o2644), file("g=o", 0o7777)), (0o4555, 0o2666, 0o7777));
+        assert_eq!(file("u=rw-x+t", 0o4755), 0o1655);
         // `X` looks at the mode before the first clause.
         assert_eq!(file("u+x,g+X", 0o644), 0o744);
     }

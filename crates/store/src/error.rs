@@ -176,10 +176,10 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A finished layer directory could not be moved into place.
-    #[error("cannot keep the unpacked layer {diff_id} at {path}: {source}")]
+    #[error("cannot keep the unpacked layer {chain} at {path}: {source}")]
     CommitSnapshot {
-        /// The layer.
-        diff_id: Digest,
+        /// The layer and those below it.
+        chain: Digest,
         /// Where it was to be.
         path: PathBuf,
         /// Why not.

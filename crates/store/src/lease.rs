@@ -106,8 +106,8 @@ impl Lease {
     ///
     /// # Errors
     /// [`StoreError::WriteLease`] when it cannot be noted.
-    pub fn touch_snapshot(&self, diff_id: &Digest) -> Result<()> {
-        self.store.hold(Kind::Snapshot, diff_id).map(drop)
+    pub fn touch_snapshot(&self, chain: &Digest) -> Result<()> {
+        self.store.hold(Kind::Snapshot, chain).map(drop)
     }
 }
 

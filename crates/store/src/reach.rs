@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kiln_oci::Digest;
+use kiln_oci::{Digest, chain_ids};
 use serde_json::Value;
 
 use crate::usage::Held;
@@ -17,6 +17,7 @@ pub(crate) struct Reach {
     roots: Vec<(Option<String>, Digest)>,
     blobs: HashSet<Digest>,
     layers: HashSet<Digest>,
+    chains: HashSet<Digest>,
 }
 
 impl Reach {
@@ -53,7 +54,9 @@ impl Reach {
             if let Some(config) = links.config {
                 let document = read_document(store, &config)?;
                 let ids = document.as_ref().and_then(|c| c.pointer("/rootfs/diff_ids")?.as_array());
-                self.layers.extend(ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()));
+                let ids: Vec<Digest> = ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect();
+                self.chains.extend(chain_ids(&ids));
+                self.layers.extend(ids);
                 self.blobs.insert(config);
             }
         }
@@ -64,9 +67,8 @@ impl Reach {
     pub(crate) fn holds(&self, kind: Kind, digest: &Digest) -> Option<Held> {
         match kind {
             Kind::Blob => self.blobs.contains(digest).then_some(Held::Named),
-            Kind::Snapshot | Kind::Tar | Kind::Index | Kind::Layer => {
-                self.layers.contains(digest).then_some(Held::Derived)
-            }
+            Kind::Snapshot => self.chains.contains(digest).then_some(Held::Derived),
+            Kind::Tar | Kind::Index | Kind::Layer => self.layers.contains(digest).then_some(Held::Derived),
             Kind::Record | Kind::Table | Kind::Mount | Kind::Partial | Kind::Temp => None,
         }
     }

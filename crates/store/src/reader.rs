@@ -29,6 +29,7 @@ pub trait Content {
 pub struct ContentReader {
     store: Store,
     layers: Mutex<HashMap<Digest, Arc<Layer>>>,
+    chains: Mutex<HashMap<Digest, Digest>>,
 }
 
 /// Where the bytes of a layer are.
@@ -40,7 +41,18 @@ struct Layer {
 impl ContentReader {
     /// A reader for the layers in `store`.
     pub fn new(store: &Store) -> ContentReader {
-        ContentReader { store: store.clone(), layers: Mutex::default() }
+        ContentReader { store: store.clone(), layers: Mutex::default(), chains: Mutex::default() }
+    }
+
+    /// Tells where a layer may be unpacked: a directory is named by all layers up to its own. A layer that nobody told
+    /// about is taken for the lowest. Each of several places has the same files of it.
+    pub fn place(&self, diff_id: &Digest, chain: &Digest) {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner).insert(diff_id.clone(), chain.clone());
+    }
+
+    /// Whether a layer is here, unpacked or as a tar.
+    pub fn has(&self, diff_id: &Digest) -> bool {
+        self.layer(diff_id).is_ok_and(|layer| layer.unpacked.is_some() || layer.tar.is_some())
     }
 
     fn layer(&self, diff_id: &Digest) -> io::Result<Arc<Layer>> {
@@ -48,7 +60,9 @@ impl ContentReader {
         if let Some(layer) = layers.get(diff_id) {
             return Ok(Arc::clone(layer));
         }
-        let unpacked = self.store.snapshot(diff_id).and_then(|path| Beneath::new(File::open(path).ok()?).ok());
+        let chain = self.chains.lock().unwrap_or_else(PoisonError::into_inner).get(diff_id).cloned();
+        let chain = chain.as_ref().unwrap_or(diff_id);
+        let unpacked = self.store.snapshot(chain).and_then(|path| Beneath::new(File::open(path).ok()?).ok());
         let tar = self.store.open_tar(diff_id).map_err(io::Error::other)?;
         let layer = Arc::new(Layer { unpacked: unpacked.map(Mutex::new), tar });
         // What is not there yet may come.

@@ -1,4 +1,9 @@
-//! Layers as directories: `kiln/snapshots/<diff>/fs`, with the form they are kept in at the end of the name ([`Form`](crate::Form)).
+//! Layers as directories: `kiln/snapshots/<chain>/fs`, with the form they are kept in at the end of the name ([`Form`](crate::Form)).
+//!
+//! A directory is named by its ChainID ([`kiln_oci::chain_ids`]), not by the layer alone: what overlayfs leaves in an
+//! upper directory, and what a whiteout becomes in a lower one, depends on the layers below. A new directory, for one,
+//! is marked as hiding everything, and a file that a command wrote as it was is there though no layer has it. Over
+//! other layers both would show.
 //!
 //! A layer is unpacked (or made by a `RUN`) in a draft and renamed into place. Waiting for ten thousand small files to
 //! reach the disk would cost more than unpacking them, so nobody waits: until [`Store::settle`], a mark names the boot
@@ -27,8 +32,8 @@ pub struct SnapshotDraft {
 
 impl Store {
     /// The directory with an unpacked layer (`…/fs`), if it is here. With a lease, it stays.
-    pub fn snapshot(&self, diff_id: &Digest) -> Option<PathBuf> {
-        self.find(Kind::Snapshot, diff_id).map(|path| path.join("fs"))
+    pub fn snapshot(&self, chain: &Digest) -> Option<PathBuf> {
+        self.find(Kind::Snapshot, chain).map(|path| path.join("fs"))
     }
 
     /// Begins a directory for a layer, on the file system of the store.
@@ -162,16 +167,16 @@ impl SnapshotDraft {
         &self.work
     }
 
-    /// Keeps the directory as the layer `diff_id` and returns its `fs`. If that layer is here already, this one is
-    /// dropped. Nothing may be mounted on or below the draft any more.
+    /// Keeps the directory as the layer whose ChainID is `chain` and returns its `fs`. If that layer is here already,
+    /// this one is dropped. Nothing may be mounted on or below the draft any more.
     ///
     /// # Errors
     /// When the directory cannot be moved into place.
-    pub fn commit(mut self, diff_id: &Digest) -> Result<PathBuf> {
-        let target = self.store.place(Kind::Snapshot, diff_id);
-        let failed = |source| StoreError::CommitSnapshot { diff_id: diff_id.clone(), path: target.clone(), source };
-        drop(self.store.hold(Kind::Snapshot, diff_id)?);
-        if let Some(there) = self.store.snapshot(diff_id) {
+    pub fn commit(mut self, chain: &Digest) -> Result<PathBuf> {
+        let target = self.store.place(Kind::Snapshot, chain);
+        let failed = |source| StoreError::CommitSnapshot { chain: chain.clone(), path: target.clone(), source };
+        drop(self.store.hold(Kind::Snapshot, chain)?);
+        if let Some(there) = self.store.snapshot(chain) {
             return Ok(there);
         }
         remove_tree(&self.work)?;
@@ -180,7 +185,7 @@ impl SnapshotDraft {
             rustix::fs::syncfs(&handle).map_err(|e| failed(e.into()))?;
         }
         let _gate = Gate::shared(self.store.dir()).map_err(failed)?;
-        self.store.mark_pending(Kind::Snapshot, diff_id).map_err(failed)?;
+        self.store.mark_pending(Kind::Snapshot, chain).map_err(failed)?;
         match self.temp.persist(&target) {
             Ok(()) => {}
             // Another process was faster with the same layer.

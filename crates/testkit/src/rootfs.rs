@@ -90,6 +90,19 @@ impl Rootfs {
         self
     }
 
+    /// Extended attributes of the next entry, as a pax record each.
+    #[must_use]
+    pub fn xattr(self, name: &str, value: &[u8]) -> Rootfs {
+        let rest = [b" SCHILY.xattr.", name.as_bytes(), b"=", value, b"\n"].concat();
+        // A record begins with its own length, the digits of the length among it.
+        let mut length = rest.len();
+        while length != rest.len() + length.to_string().len() {
+            length = rest.len() + length.to_string().len();
+        }
+        let record = [length.to_string().as_bytes(), &rest].concat();
+        self.entry("pax", EntryType::XHeader, 0o644, (0, 0), None, &record)
+    }
+
     /// The tar, with its end mark.
     pub fn tar(&self) -> Vec<u8> {
         let mut tar = self.tar.clone();

@@ -83,6 +83,9 @@ fn full(plain: ContainerConfig) -> ContainerConfig {
     }
 }
 
+/// `cap_net_bind_service=ep`, as the kernel keeps it (`vfs_cap_data`, revision 2).
+pub(super) const NET_BIND: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Kinds of things that commands and COPY meet, below `/r`.
 fn odd_tree() -> Vec<u8> {
     let owned = |root: Rootfs, path: &str, kind, mode, owner| root.entry(path, kind, mode, owner, None, b"");
@@ -97,6 +100,7 @@ fn odd_tree() -> Vec<u8> {
     let root = owned(root, "r/pipe", EntryType::Fifo, 0o600, (0, 0));
     let root = root.dir("r/gone", 0o755).file("r/gone/x", 0o644, "x").file("r/gonefile", 0o644, "g");
     let root = root.dir("r/opaque", 0o755).file("r/opaque/old", 0o644, "old").dir("r/turned", 0o755);
+    let root = root.xattr("security.capability", &NET_BIND).file("r/capable", 0o755, "capable\n");
     root.file("r/turned/child", 0o644, "c").file("r/back", 0o644, "file").dir("vol", 0o755).tar()
 }
 

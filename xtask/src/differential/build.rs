@@ -64,9 +64,11 @@ impl<'a> Builders<'a> {
     pub(super) fn build(&self, case: &Case) -> Result<Pair, Error> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(format!("case-{number}"));
-        case.write(&dir.join("context"), &format!("{}-{number}", std::process::id()))?;
-        let buildkit = self.run(self.buildkit(&dir.join("buildkit")), case, &dir, "buildkit")?;
-        let kiln = self.run(self.kiln(&dir.join("kiln")), case, &dir, "kiln")?;
+        // BuildKit takes contexts of one name for states of one, and files of one size and time for unchanged.
+        let context = dir.join(format!("context-{number}"));
+        case.write(&context, &format!("{}-{number}", std::process::id()))?;
+        let buildkit = self.run(self.buildkit(&dir.join("buildkit")), case, &context, &dir.join("buildkit"))?;
+        let kiln = self.run(self.kiln(&dir.join("kiln")), case, &context, &dir.join("kiln"))?;
         fs::remove_dir_all(&dir).map_err(|cause| Error::Write { path: dir, cause })?;
         Ok(Pair { buildkit, kiln })
     }
@@ -86,14 +88,14 @@ impl<'a> Builders<'a> {
         command
     }
 
-    fn run(&self, mut command: Command, case: &Case, dir: &Path, name: &str) -> Result<Built, Error> {
+    fn run(&self, mut command: Command, case: &Case, context: &Path, to: &Path) -> Result<Built, Error> {
         command.env("SOURCE_DATE_EPOCH", EPOCH.to_string()).env(SECRET.0, SECRET.1).stdin(Stdio::null());
-        command.args(&self.bases).args(&case.options).arg(dir.join("context"));
-        let out = command.output().map_err(|cause| Error::Start { program: name.to_owned(), cause })?;
+        command.args(&self.bases).args(&case.options).arg(context);
+        let out = command.output().map_err(|cause| Error::Start { program: to.display().to_string(), cause })?;
         if !out.status.success() {
             return Ok(Err(reason(&out)));
         }
-        Ok(image::read(&dir.join(name)).map_err(|e| e.to_string()))
+        Ok(image::read(to).map_err(|e| e.to_string()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::build::{EPOCH, Pair};
+use super::build::{Built, EPOCH, Pair};
 use super::case::OLD;
 use super::image::Image;
 
@@ -74,7 +74,7 @@ fn trees(buildkit: &BTreeMap<String, String>, kiln: &BTreeMap<String, String>, f
             (Some(_), None) => "missing".to_owned(),
             (None, _) => "too much".to_owned(),
         };
-        if (way.ends_with(" mtime") && dated_at_the_epoch(theirs, ours))
+        if (way.split_once(' ').is_some_and(|(_, fields)| fields == "mtime") && dated_at_the_epoch(theirs, ours))
             || (way == "d mtime" && dated_at_the_epoch(ours, theirs))
         {
             continue;
@@ -170,9 +170,10 @@ fn layers(buildkit: &[Vec<String>], kiln: &[Vec<String>], found: &mut Vec<Differ
     }
 }
 
-/// Why both refused.
-pub(super) fn reason(pair: &Pair) -> String {
-    pair.kiln.as_ref().err().map_or_else(String::new, |said| general(said))
+/// Why both refused: BuildKit's words, Kiln's words.
+pub(super) fn reasons(pair: &Pair) -> (String, String) {
+    let of = |built: &Built| built.as_ref().err().map_or_else(String::new, |said| general(said));
+    (of(&pair.buildkit), of(&pair.kiln))
 }
 
 /// A message without what is particular to its case: quoted words, paths, digests and numbers.

@@ -141,15 +141,20 @@ impl<'a> Dest<'a> {
 
     /// The path with all links followed inside the root. What does not exist is taken as it is written.
     pub fn resolve(&self, path: &[u8]) -> Result<Vec<u8>, CopyError> {
+        self.resolve_within(b"", path)
+    }
+
+    /// The same with the directory `top`, which is resolved, as the root: nothing leads out of it.
+    pub fn resolve_within(&self, top: &[u8], path: &[u8]) -> Result<Vec<u8>, CopyError> {
         let mut todo: Vec<Vec<u8>> = name::components(path).rev().map(<[u8]>::to_vec).collect();
-        let mut at: Vec<u8> = Vec::new();
+        let mut at: Vec<u8> = top.to_vec();
         let mut links = 0;
         while let Some(part) = todo.pop() {
             match &part[..] {
                 b"" | b"." => continue,
                 b".." => {
                     let parent = name::split(&at).0.len();
-                    at.truncate(parent);
+                    at.truncate(parent.max(top.len()));
                     continue;
                 }
                 _ => {}
@@ -162,7 +167,7 @@ impl<'a> Dest<'a> {
                         return Err(CopyError::Loop(name::escape(path)));
                     }
                     if target.first() == Some(&b'/') {
-                        at.clear();
+                        at.truncate(top.len());
                     }
                     todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
                 }
@@ -230,6 +235,7 @@ impl<'a> Dest<'a> {
         if name::split(path).1.starts_with(b".wh.") {
             return Err(CopyError::Whiteout(name::escape(path)));
         }
+        let meta = linux_meta(&kind, meta);
         self.written.insert(path.to_vec(), Written { kind, meta, body, group: None });
         Ok(())
     }
@@ -245,12 +251,24 @@ impl<'a> Dest<'a> {
         self.groups
     }
 
+    /// Gives a file the same metadata under all its names.
+    pub fn dress_group(&mut self, group: u64, meta: &Meta) {
+        for written in self.written.values_mut().filter(|w| w.group == Some(group)) {
+            written.meta = linux_meta(&written.kind, meta.clone());
+        }
+    }
+
     /// Makes what was written at `path` one of the names of `group`.
     pub fn join_group(&mut self, path: &[u8], group: u64) {
         if let Some(w) = self.written.get_mut(path) {
             w.group = Some(group);
         }
     }
+}
+
+/// A symbolic link has no mode of its own on Linux, whatever an archive says.
+fn linux_meta(kind: &EntryKind, meta: Meta) -> Meta {
+    if matches!(kind, EntryKind::Symlink { .. }) { Meta { mode: 0o777, ..meta } } else { meta }
 }
 
 /// An entry and where its bytes come from.

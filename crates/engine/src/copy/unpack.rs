@@ -62,7 +62,8 @@ pub fn unpack(
         if entry.path.is_empty() {
             continue;
         }
-        let parent = dest.resolve(&name::join(at, name::split(&entry.path).0))?;
+        // Links of the archive are taken as seen from there.
+        let parent = dest.resolve_within(at, name::split(&entry.path).0)?;
         dest.make_dirs(&parent, &Style { owner: None, ..style.clone() })?;
         let path = name::join(&parent, name::split(&entry.path).1);
         let mut meta = style.apply(&entry.meta, &entry.kind);
@@ -93,16 +94,17 @@ fn place(
             dest.replace(path, kind, meta, Body::Slice { file: tar.clone(), offset, len: size })
         }
         EntryKind::Hardlink { target } => {
-            let parent = dest.resolve(&name::join(at, name::split(&target).0))?;
+            let parent = dest.resolve_within(at, name::split(&target).0)?;
             let target = name::join(&parent, name::split(&target).1);
-            link(dest, path, &target, store)
+            link(dest, path, &target, &meta, store)
         }
         other => dest.replace(path, other, meta, Body::None),
     }
 }
 
-/// A hard link of the archive: to a file of the same archive, or, as a copy, to one that was there before.
-fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8], store: &Store) -> Result<(), CopyError> {
+/// A hard link of the archive, to a file of it or to one that was there before. The file takes the mode, the owner and
+/// the time that the link's entry has, under all its names.
+fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8], meta: &Meta, store: &Store) -> Result<(), CopyError> {
     let missing = || CopyError::Archive {
         name: String::new(),
         why: format!(
@@ -111,25 +113,30 @@ fn link(dest: &mut Dest<'_>, path: &[u8], target: &[u8], store: &Store) -> Resul
             name::escape(target)
         ),
     };
-    match dest.written(target).cloned() {
-        Some(w) if w.kind == EntryKind::Dir => Err(missing()),
-        Some(w) => {
-            let group = w.group.unwrap_or_else(|| dest.new_group());
-            dest.join_group(target, group);
-            dest.replace(path, w.kind, w.meta, w.body)?;
-            dest.join_group(path, group);
-            Ok(())
-        }
-        None => match dest.lower().get(target) {
-            Some((EntryKind::File { size }, old)) => {
+    let file = match dest.written(target).cloned() {
+        Some(w) if w.kind == EntryKind::Dir => return Err(missing()),
+        Some(w) => w,
+        None => {
+            let (kind, old) =
+                dest.lower().get(target).filter(|(kind, _)| *kind != EntryKind::Dir).ok_or_else(missing)?;
+            let body = match kind {
                 // Not in memory: an archive may have many links to a large file.
-                let from = dest.lower().open(target).map_err(|_| missing())?;
-                let file = seekable(from, store).map_err(|_| missing())?;
-                dest.replace(path, EntryKind::File { size }, old, Body::Slice { file, offset: 0, len: size })
-            }
-            _ => Err(missing()),
-        },
-    }
+                EntryKind::File { size } => {
+                    let from = dest.lower().open(target).map_err(|_| missing())?;
+                    Body::Slice { file: seekable(from, store).map_err(|_| missing())?, offset: 0, len: size }
+                }
+                _ => Body::None,
+            };
+            dest.replace(target, kind, old, body)?;
+            dest.written(target).cloned().ok_or_else(missing)?
+        }
+    };
+    let group = file.group.unwrap_or_else(|| dest.new_group());
+    dest.join_group(target, group);
+    dest.replace(path, file.kind, file.meta, file.body)?;
+    dest.join_group(path, group);
+    dest.dress_group(group, meta);
+    Ok(())
 }
 
 /// The stream as an unnamed file.

@@ -15,7 +15,14 @@ pub fn execute(work: &Work<'_>, op: &MkdirOp) -> Result<Layer> {
     let root = work.session.roots.tree(&work.below())?;
     let owner = match &*op.user {
         "" => None,
-        user => Some(users::owner(&root, user).map_err(|e| work.failed(e))?),
+        user => {
+            let (owner, unknown) = users::owner_of_workdir(&root, user).map_err(|e| work.failed(e))?;
+            if let Some(why) = unknown {
+                let (uid, gid) = (owner.uid, owner.gid);
+                work.session.warn(&format!("`{}`: {why}: the directory is made for {uid}:{gid}", work.step().title));
+            }
+            Some(owner)
+        }
     };
     let mtime = op.mtime.map(Mtime::secs);
     let style = Style { owner, chmod: None, mtime, now: Mtime::secs(work.session.settings.now) };

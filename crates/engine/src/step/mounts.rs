@@ -7,7 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_oci::{Entry, EntryKind, Meta, name};
+use kiln_oci::tree::Follow;
+use kiln_oci::{Digest, Entry, EntryKind, Meta, name};
 use kiln_plan::facts::Select;
 use kiln_plan::step::{Origin, RunMount, RunOp, Sharing};
 use kiln_sandbox::{Mount, OsBytes};
@@ -18,6 +19,7 @@ use kiln_store::{CacheMount, SnapshotDraft};
 use super::Work;
 use crate::context::{self, Kind, Source};
 use crate::error::{EngineError, Result};
+use crate::rootfs::Root;
 
 /// Mounts, and what keeps them alive.
 #[derive(Default)]
@@ -31,10 +33,10 @@ pub struct Prepared {
 }
 
 /// Prepares all mounts of a command.
-pub fn prepare(work: &Work<'_>, op: &RunOp) -> Result<Prepared> {
+pub fn prepare(work: &Work<'_>, op: &RunOp, root: &Root) -> Result<Prepared> {
     let mut prepared = Prepared { caches: caches(work, op)?, ..Prepared::default() };
     for mount in &op.mounts {
-        one(work, mount, &mut prepared)?;
+        one(work, mount, root, &mut prepared)?;
     }
     if let Some((name, body)) = &op.script {
         prepared.mounts.push(Mount::File {
@@ -51,21 +53,22 @@ pub fn prepare(work: &Work<'_>, op: &RunOp) -> Result<Prepared> {
 /// Locks the caches a command mounts, in the order of their ids whatever order they are mounted in: two commands that
 /// lock the same two never wait for each other. A cache that is mounted twice is locked once.
 fn caches(work: &Work<'_>, op: &RunOp) -> Result<BTreeMap<String, CacheMount>> {
-    let mut wanted: BTreeMap<&str, (u8, &RunMount)> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, (u8, &RunMount)> = BTreeMap::new();
     for mount in &op.mounts {
-        let RunMount::Cache { id, sharing, .. } = mount else { continue };
+        let RunMount::Cache { id, sharing, origin, .. } = mount else { continue };
         let strength = match sharing {
             Sharing::Shared => 0,
             Sharing::Private => 1,
             Sharing::Locked => 2,
         };
-        match wanted.get(&**id) {
+        let name = name_of_cache(work, id, origin.as_ref());
+        match wanted.get(&name) {
             Some((known, _)) if *known >= strength => {}
-            _ => drop(wanted.insert(id, (strength, mount))),
+            _ => drop(wanted.insert(name, (strength, mount))),
         }
     }
     let mut caches = BTreeMap::new();
-    for (id, (_, mount)) in wanted {
+    for (name, (_, mount)) in wanted {
         let RunMount::Cache { origin, source, sharing, mode, uid, gid, .. } = mount else { continue };
         let fill = |dir: &Path| fill_cache(work, dir, origin.as_ref(), source, (*mode, *uid, *gid));
         let sharing = match sharing {
@@ -74,13 +77,22 @@ fn caches(work: &Work<'_>, op: &RunOp) -> Result<BTreeMap<String, CacheMount>> {
             Sharing::Locked => kiln_store::Sharing::Locked,
         };
         let cancelled = || work.session.cancel.is_cancelled();
-        let request = MountRequest { id, sharing, init: &fill, cancelled: &cancelled };
-        caches.insert(id.to_owned(), work.session.store.cache_mount(&request)?);
+        let request = MountRequest { id: &name, sharing, init: &fill, cancelled: &cancelled };
+        let cache = work.session.store.cache_mount(&request)?;
+        caches.insert(name, cache);
     }
     Ok(caches)
 }
 
-fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()> {
+/// What the store knows a cache by. One that starts with what a stage or an image has is another when that changes.
+fn name_of_cache(work: &Work<'_>, id: &str, origin: Option<&Origin>) -> String {
+    let Some(Origin::Step(step)) = origin else { return id.to_owned() };
+    let layers: Vec<String> = (work.layers)(*step).iter().map(|layer| layer.diff_id.to_string()).collect();
+    let digest = Digest::of(layers.join("\n").as_bytes());
+    format!("{id} from {}", &digest.hex()[..12])
+}
+
+fn one(work: &Work<'_>, mount: &RunMount, root: &Root, prepared: &mut Prepared) -> Result<()> {
     match mount {
         RunMount::Bind { origin, source, target, readonly } => {
             let mount = match origin {
@@ -91,14 +103,16 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
             };
             prepared.mounts.push(mount);
         }
-        RunMount::Cache { id, target, readonly, .. } => {
-            let Some(cache) = prepared.caches.get(id) else { return Ok(()) };
+        RunMount::Cache { id, target, readonly, origin, .. } => {
+            let name = name_of_cache(work, id, origin.as_ref());
+            let Some(cache) = prepared.caches.get(&name) else { return Ok(()) };
             let source = cache.path().to_path_buf();
             let (subpath, target) = (PathBuf::new(), PathBuf::from(target));
             prepared.mounts.push(Mount::Bind { source, subpath, target, readonly: *readonly });
         }
         RunMount::Tmpfs { target, size } => {
-            prepared.mounts.push(Mount::Tmpfs { target: PathBuf::from(target), size: *size, mode: 0o1777 });
+            let mode = memory_mode(root, target);
+            prepared.mounts.push(Mount::Tmpfs { target: PathBuf::from(target), size: *size, mode });
         }
         RunMount::Secret { id, target, env, mode, uid, gid, required: _ } => {
             // A required secret that is not there was an error of planning.
@@ -121,6 +135,12 @@ fn one(work: &Work<'_>, mount: &RunMount, prepared: &mut Prepared) -> Result<()>
     Ok(())
 }
 
+/// The mode of memory at `target`: that of the directory it lies on, or what a temporary directory has.
+fn memory_mode(root: &Root, target: &str) -> u32 {
+    let below = root.tree.lookup(target.as_bytes(), Follow::All).ok().flatten();
+    below.filter(|found| found.node.is_dir()).map_or(0o1777, |found| found.node.meta.mode)
+}
+
 /// Another stage's file system, joined by overlayfs; what is written to it is thrown away.
 fn layers(
     work: &Work<'_>,
@@ -131,8 +151,7 @@ fn layers(
     prepared: &mut Prepared,
 ) -> Result<Mount> {
     let root = work.root(id)?;
-    let found =
-        root.tree.lookup(source.as_bytes(), kiln_oci::tree::Follow::All).map_err(|e| work.failed(e.to_string()))?;
+    let found = root.tree.lookup(source.as_bytes(), Follow::All).map_err(|e| work.failed(e.to_string()))?;
     if found.is_none() {
         return Err(work.failed(format!("the mount's source `{source}` is not there")));
     }

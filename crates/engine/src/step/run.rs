@@ -5,8 +5,10 @@
 //! from before with one from after. Both give the same layer.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::iter;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kiln_oci::{Entry, EntryKind};
@@ -26,7 +28,7 @@ use crate::copy::dest::{Dest, Style};
 use crate::copy::{Owner, emit, place};
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Phase, Spending, Stream};
-use crate::rootfs::{Layer, diff_ids};
+use crate::rootfs::{self, Layer, diff_ids};
 use crate::users;
 
 /// How many of a failing command's last lines are shown with the error.
@@ -65,13 +67,14 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     }
     let form = work.session.store.form();
     like_root(work, &root, draft.fs())?;
-    make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)).kept_as(form))?;
+    let passing = make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)).kept_as(form))?;
     let (upper, work_dir) = (draft.fs().to_path_buf(), draft.work().to_path_buf());
     let told = draft.path().join("owners");
     let virtually = (*form == Form::Virtual).then(|| VirtualOwners { known: known_owners(&root), told: told.clone() });
     let keeps = virtually.is_some();
     run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir }, virtually)?;
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
+    unpack::remove_empty(&upper, &passing).map_err(|e| work.failed_by(&e))?;
     let owners = if keeps { told_owners(&told)? } else { changes::Owners::new() };
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let looking = Spending::on(Phase::Diff, &*work.session.events);
@@ -79,7 +82,7 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     drop(looking);
     let layer = write(work, &mut changes)?;
     drop(changes);
-    draft.commit(&layer.diff_id)?;
+    draft.commit(&rootfs::chain_of(below.iter().chain([&layer])))?;
     Ok(layer)
 }
 
@@ -108,8 +111,15 @@ fn like_root(work: &Work<'_>, root: &crate::rootfs::Root, dir: &Path) -> Result<
     unpack::dress(&handle, &root.tree.root().meta, work.session.store.form()).map_err(|e| work.failed_by(&e))
 }
 
-/// A working directory that is not there is made, and is the user's.
-fn make_cwd(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, dir: &Path, options: &Options<'_>) -> Result<()> {
+/// A working directory that is not there is made, and is the user's. Returned is what of it lies above a mount, deepest
+/// first: like every mountpoint it goes again if the command leaves nothing in it.
+fn make_cwd(
+    work: &Work<'_>,
+    op: &RunOp,
+    root: &crate::rootfs::Root,
+    dir: &Path,
+    options: &Options<'_>,
+) -> Result<Vec<Vec<u8>>> {
     let now = kiln_oci::Mtime::secs(work.session.settings.now);
     let account = users::account(root, user_of(op)).map_err(|e| work.failed(e))?;
     let owner = Some(Owner { uid: account.uid, gid: account.gid });
@@ -118,12 +128,23 @@ fn make_cwd(work: &Work<'_>, op: &RunOp, root: &crate::rootfs::Root, dir: &Path,
     place::directory(&mut dest, &op.cwd, &style).map_err(|e| work.copy_failed(&e))?;
     let entries = emit::entries(dest).map_err(|e| work.failed_by(&e))?;
     if entries.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let made = entries.iter().map(|e| &e.entry.path).filter(|path| root.tree.at(path).is_none());
+    let targets: Vec<&Path> = op.mounts.iter().filter_map(|m| m.target()).map(below_root).collect();
+    let passing = made.filter(|path| targets.iter().any(|target| target.starts_with(OsStr::from_bytes(path))));
+    let mut passing: Vec<Vec<u8>> = passing.cloned().collect();
+    passing.reverse();
     let handle = File::open(dir).map_err(EngineError::file("open", dir))?;
     let entries = entries.into_iter().map(|e| e.entry);
     let nothing = |_: &Entry| -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::empty())) };
-    unpack::unpack_entries(entries, nothing, &handle, options).map_err(|e| work.failed_by(&e))
+    unpack::unpack_entries(entries, nothing, &handle, options).map_err(|e| work.failed_by(&e))?;
+    Ok(passing)
+}
+
+/// An absolute path as the store has it.
+fn below_root(path: &str) -> &Path {
+    Path::new(path.trim_start_matches('/'))
 }
 
 fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
@@ -137,8 +158,9 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
         None => scan::scan(&handle).map_err(|e| work.failed_by(&e))?,
     };
     let form = work.session.store.form();
-    make_cwd(work, op, &root, &dir, &Options::merged().kept_as(form))?;
+    let passing = make_cwd(work, op, &root, &dir, &Options::merged().kept_as(form))?;
     run(work, op, &root, Root::Dir(dir), None)?;
+    unpack::remove_empty(&handle, &passing).map_err(|e| work.failed_by(&e))?;
     let owners = changes::Owners::new();
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let looking = Spending::on(Phase::Diff, &*work.session.events);
@@ -191,7 +213,7 @@ fn run(
     owners: Option<VirtualOwners>,
 ) -> Result<()> {
     let session = work.session;
-    let prepared = mounts::prepare(work, op)?;
+    let prepared = mounts::prepare(work, op, root)?;
     let job = Job { owners, ..job(work, op, root, place, &prepared)? };
     let mut tail = Tail::default();
     let mut out = |stream: sandbox::Stream, bytes: &[u8]| {

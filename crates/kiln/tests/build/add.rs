@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kiln_testkit::{Rootfs, tools};
+use kiln_testkit::{EntryType, Rootfs, tools};
 
 use crate::Bench;
 
@@ -48,7 +48,8 @@ fn archives_are_unpacked_by_content() {
     for dir in ["p", "g", "b", "x", "z"] {
         let text = built.dump_of(dir);
         assert!(text.contains(&format!("/{dir}/d d 0750 0:0")), "{text}");
-        assert!(text.contains(&format!("/{dir}/d/f f 0640 7:8 14")), "{text}");
+        // As the entry of the hard link has it, which comes last.
+        assert!(text.contains(&format!("/{dir}/d/f f 0644 0:0 14")), "{text}");
         assert!(text.contains(&format!("/{dir}/d/h h => /{dir}/d/f")), "{text}");
         assert!(text.contains(&format!("/{dir}/d/l l 0777 0:0 -> f")), "{text}");
     }
@@ -62,14 +63,41 @@ fn archives_cannot_leave_their_directory() {
     b.t.write("up.tar", 0o644, Rootfs::new().file("../../evil", 0o644, "x").tar());
     let built = b.build("FROM scratch\nADD up.tar /d/e/");
     assert!(!built.has("evil") || built.has("d/e/evil"), "{}", built.dump());
-    // A link inside the archive is followed inside the image only.
-    b.t.write("link.tar", 0o644, Rootfs::new().symlink("out", "/etc").file("out/made", 0o644, "x").tar());
-    let built = b.build("FROM busybox\nADD link.tar /d/");
-    assert!(built.has("etc/made"), "{}", built.dump_of("d"));
+    // A link is followed with the directory as the root, whether the archive or the image has it.
+    let links = Rootfs::new().symlink("out", "/etc").file("out/made", 0o644, "x").symlink("up", "../../etc");
+    b.t.write("link.tar", 0o644, links.file("up/too", 0o644, "x").file("old/three", 0o644, "x").tar());
+    let built = b.build("FROM busybox\nRUN mkdir /d && ln -s /etc /d/old\nADD link.tar /d/");
+    assert!(["made", "too", "three"].iter().all(|f| built.has(&format!("d/etc/{f}"))), "{}", built.dump_of("d"));
+    assert!(!["made", "too", "three"].iter().any(|f| built.has(&format!("etc/{f}"))), "{}", built.dump_of("etc"));
     b.t.write("wh.tar", 0o644, Rootfs::new().file(".wh.passwd", 0o644, "").tar());
     assert!(b.fails("FROM busybox\nADD wh.tar /etc/", 1).contains(".wh."));
     b.t.write("cut.tar", 0o644, &tar()[..700]);
     assert!(b.fails("FROM busybox\nADD cut.tar /x/", 1).contains("cut.tar"));
+}
+
+#[test]
+fn links_of_archives_are_as_the_system_makes_them() {
+    let b = Bench::new();
+    let entry = |root: Rootfs, path: &str, kind, mode, owner, target| root.entry(path, kind, mode, owner, target, b"");
+    let root = Rootfs::new().owned_file("f", 0o600, (1, 2), "F").symlink("s", "f");
+    let root = entry(root, "hard", EntryType::Link, 0o4755, (7, 8), Some("f"));
+    let root = entry(root, "soft", EntryType::Symlink, 0o600, (7, 8), Some("f"));
+    let root = entry(root, "of-soft", EntryType::Link, 0o600, (5, 6), Some("soft"));
+    let root = entry(root, "old", EntryType::Link, 0o640, (3, 4), Some("there"));
+    b.t.write("links.tar", 0o644, root.tar());
+    let built = b.build("FROM busybox\nRUN mkdir /d; echo there > /d/there\nADD links.tar /d");
+    let dump = built.dump_of("d");
+    for line in [
+        "/d/f f 4755 7:8 1",
+        "/d/hard h => /d/f",
+        "/d/soft l 0777 5:6 -> f",
+        "/d/of-soft l 0777 5:6 -> f",
+        "/d/s l 0777 0:0 -> f",
+        "/d/old f 0640 3:4 6",
+        "/d/there h => /d/old",
+    ] {
+        assert!(dump.contains(line), "{line} in {dump}");
+    }
 }
 
 #[test]

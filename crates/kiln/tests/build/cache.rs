@@ -51,6 +51,29 @@ fn a_rebuilt_stage_with_the_same_result_is_the_same_input() {
     assert_eq!(ran(&b, &text(2), &[]), ["RUN echo 2 > /dev/null; echo same > /out"], "COPY finds its content");
 }
 
+/// Layers with the same bytes over other layers are other file systems: what one build leaves is not seen by another.
+#[test]
+fn equal_layers_of_other_images_are_kept_apart() {
+    let b = Bench::new().env("SOURCE_DATE_EPOCH", "1000000000");
+    // A directory that is new here hides nothing there.
+    b.build("FROM busybox\nRUN mkdir -p /q/l");
+    let built = b.build("FROM busybox\nRUN mkdir -p /q/1\nWORKDIR /q/l\nRUN ls /q > /seen; chmod 700 /q/1");
+    assert_eq!(built.read("seen"), "1\nl\n");
+    assert!(built.dump_of("q").contains("/q/1 d 0700"), "{}", built.dump_of("q"));
+    // A file that was written as it had been is in no layer; nor is it anywhere else.
+    b.build(
+        "FROM busybox\nRUN echo mine > /etc/mine; cp -p /etc/mine /tmp/copy\n\
+         RUN echo else > /etc/mine; cat /tmp/copy > /etc/mine; touch -r /tmp/copy /etc/mine\nRUN test -e /etc/mine",
+    );
+    b.build("FROM busybox\nRUN true\nRUN ! ls /etc/mine");
+    // What a layer removes, it removes over each.
+    b.build("FROM busybox\nRUN mkdir /d; echo > /d/f\nRUN rm -r /d/f");
+    let built = b.build("FROM busybox\nRUN mkdir /d; echo > /d/f; echo > /d/g\nRUN rm -r /d/f\nRUN ls /d > /seen");
+    assert_eq!(built.read("seen"), "g\n");
+    let again = b.build("FROM busybox\nRUN mkdir /d; echo > /d/g\nRUN rm -rf /d; mkdir /d\nRUN ls /d > /seen");
+    assert_eq!(again.read("seen"), "");
+}
+
 #[test]
 fn no_cache_and_its_filter() {
     let b = Bench::new();

@@ -91,6 +91,60 @@ fn mounts() {
 }
 
 #[test]
+fn a_cache_that_starts_with_an_image_is_another_for_another_image() {
+    let built = Bench::new().build(
+        "FROM busybox AS one\nRUN echo 1 > /o\nFROM busybox AS two\nRUN echo 2 > /o\nFROM busybox\n\
+         RUN --mount=type=cache,id=c,target=/c touch /c/empty\n\
+         RUN --mount=type=cache,id=c,from=one,target=/c cat /c/o >> /seen; echo more >> /c/o\n\
+         RUN --mount=type=cache,id=c,from=two,target=/c cat /c/o >> /seen\n\
+         RUN --mount=type=cache,id=c,from=one,target=/c cat /c/o >> /seen\n\
+         RUN --mount=type=cache,id=c,target=/c ls /c >> /seen",
+    );
+    assert_eq!(built.read("seen"), "1\n2\n1\nmore\nempty\n");
+}
+
+#[test]
+fn memory_has_the_mode_of_the_directory_it_lies_on() {
+    let built = Bench::new().build(
+        "FROM busybox\nRUN mkdir -m 751 /d\n\
+         RUN --mount=type=tmpfs,target=/d --mount=type=tmpfs,target=/new stat -c '%a' /d /new > /modes",
+    );
+    assert_eq!(built.read("modes"), "751\n1777\n");
+}
+
+#[test]
+fn a_mount_may_hide_the_working_directory() {
+    let b = Bench::new().file("ctx/f", 0o644, "F");
+    let built = b.build(
+        "FROM busybox\nWORKDIR /w/deep\nRUN --mount=type=tmpfs,target=/w pwd > /p; touch here\n\
+         RUN --mount=target=/w,source=ctx,rw pwd >> /p; ls .. >> /p",
+    );
+    assert_eq!(built.read("p"), "/w/deep\n/w/deep\ndeep\nf\n");
+    assert!(built.has("w/deep") && !built.has("w/deep/here"));
+    let said = b.fails("FROM busybox\nWORKDIR /w/deep\nRUN --mount=target=/w,source=ctx pwd", 3);
+    assert!(said.contains("/w/deep") && said.contains("Read-only file system"), "{said}");
+}
+
+#[test]
+fn a_working_directory_that_only_holds_a_mount_leaves_no_trace() {
+    let b = Bench::new();
+    let gone = "FROM busybox\nUSER app\nWORKDIR /w/x/y\nUSER 0\nRUN cd / && rm -r /w\n";
+    let mount = "RUN --mount=type=tmpfs,target=rel/t";
+    let built = b.build(&format!("{gone}{mount} true"));
+    assert_eq!(built.last_layer(), [""; 0]);
+    assert!(!built.has("w"));
+    assert_eq!(b.build(&format!("{gone}{mount} touch f")).last_layer(), ["w", "w/x", "w/x/y", "w/x/y/f"]);
+    assert_eq!(b.build(&format!("{gone}RUN true")).last_layer(), ["w", "w/x", "w/x/y"]);
+    // What the command puts in its place is the command's, and no way out.
+    let outside = b.t.root().join("outside/y");
+    std::fs::create_dir_all(&outside).unwrap();
+    let link =
+        format!("cd / && rmdir /w/x/y/rel /w/x/y /w/x; ln -s {} /w/x; true", outside.parent().unwrap().display());
+    b.build(&format!("{gone}{mount} {link}"));
+    assert!(outside.is_dir());
+}
+
+#[test]
 fn secrets_are_nowhere_afterwards() {
     let b = Bench::new().file("token", 0o600, "hunter2-secret").args(&["--secret=id=tok,src=token"]);
     let out = b.run("FROM busybox\nRUN --mount=type=secret,id=tok test -s /run/secrets/tok", &[]).ok();

@@ -310,6 +310,10 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for ReadEntry<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // A mark of removal is a file that may have bytes, which mean nothing.
+        if !matches!(self.entry.kind, EntryKind::File { .. }) {
+            return Ok(0);
+        }
         let r = &mut *self.reader;
         let room = buf.len().min(usize::try_from(r.body).unwrap_or(usize::MAX));
         if room == 0 {

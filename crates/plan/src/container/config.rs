@@ -214,7 +214,8 @@ fn healthcheck(stage: &mut Stage, check: &Healthcheck) {
                 timeout: *timeout,
                 start_period: *start_period,
                 start_interval: *start_interval,
-                retries: *retries,
+                // None means what the runtime does by default, which is 3.
+                retries: retries.filter(|n| *n != 0),
             }
         }
     };

@@ -5,9 +5,11 @@ use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, Uid, openat};
+use rustix::io::Errno;
 use rustix::process::{Rlimit, Signal, chdir, chroot, fchdir, getcwd, getrlimit, setrlimit};
 
 use super::executable;
+use super::mountpoints::{self, Kind, Wanted};
 use super::mounts::open_inside;
 use super::owners::Keeper;
 use super::rights;
@@ -90,7 +92,16 @@ fn hand_over_streams(job: &Job) {
 fn enter_directory(job: &Job) -> Result<(), Fault> {
     let step = || format!("enter the working directory {}", job.cwd.display());
     let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-    let dir = open_inside(&root, &job.cwd, OFlags::PATH | OFlags::DIRECTORY).step(step)?;
+    let open = || open_inside(&root, &job.cwd, OFlags::PATH | OFlags::DIRECTORY);
+    let dir = match open() {
+        // A mount hides it: it is made in what is mounted, as runc does.
+        Err(Errno::NOENT) => {
+            mountpoints::create_in_place(&root, &Wanted { target: job.cwd.clone(), kind: Kind::Dir })?;
+            open()
+        }
+        found => found,
+    };
+    let dir = dir.step(step)?;
     fchdir(&dir).step(step)?;
     let path = getcwd(Vec::new()).step(step)?;
     if !path.to_bytes().starts_with(b"/") {

@@ -44,7 +44,7 @@ use crate::reader::{Content, entry_kind};
 use apply::Applier;
 pub use error::UnpackError;
 use make::Maker;
-pub use part::break_links;
+pub use part::{break_links, remove_empty};
 
 /// What the target directory is for.
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ const PROBES: [&str; 10] = [
     "echo \"$0|$#|$*\"",
     "echo $A-$B-$G-$C",
     "echo ~",
-    "ls -ld . / /tmp /root",
+    "stat -c '%A %u %g %n' . / /tmp /root",
     "cat /proc/1/cgroup >/dev/null; echo ok",
     "find . -maxdepth 1 | sort",
 ];
@@ -83,6 +83,7 @@ impl Generator {
                 format!("type=cache,id={NONCE}{},target={target}{more}", self.random.below(2))
             }
             6..=7 => format!("type=tmpfs,target={target}{}", self.random.pick(&["", ",size=1048576"])),
+            8 if self.random.chance(40) => return self.run_agent(),
             _ => return self.run_secret(),
         };
         let commands = self.commands().join("; ");
@@ -110,6 +111,14 @@ impl Generator {
         format!(
             "RUN --mount=type=secret,{spec} (ls -lA /run/secrets /etc/hush rel/hush /both | cut -c1-30; \
              echo \"$HUSH\" | wc -c; cat /run/secrets/hush | wc -c) > /secret 2>/dev/null; true"
+        )
+    }
+
+    /// An agent that nobody forwards.
+    fn run_agent(&mut self) -> String {
+        let spec = *self.random.pick(&["", ",id=other", ",target=/agent", ",mode=0666", ",required=true"]);
+        format!(
+            "RUN --mount=type=ssh{spec} (echo \"$SSH_AUTH_SOCK\"; ls -A /run/buildkit /agent) > /agent.txt 2>&1; true"
         )
     }
 

@@ -1,8 +1,13 @@
 //! A context: the same few names, in random subsets, so that patterns match and names clash.
 
+use std::io::Write;
+
+use bzip2::write::BzEncoder;
 use kiln_testkit::{Rootfs, layout::gzip};
+use lzma_rust2::{XzOptions, XzWriter};
 use tar::EntryType;
 
+use super::super::bases::NET_BIND;
 use super::super::case::{Item, Kind};
 use super::Generator;
 
@@ -67,9 +72,46 @@ const IGNORED: [&str; 24] = [
     "../c",
     "n/../d",
 ];
-/// Archives by name; kinds of what is in them are chosen apart.
-const ARCHIVES: [(&str, bool); 5] =
-    [("t.tar", false), ("t.tar.gz", true), ("t.tgz", true), ("archive.txt", true), ("d/in.tar", false)];
+/// Archives by name and compression; kinds of what is in them are chosen apart.
+const ARCHIVES: [(&str, Packing); 8] = [
+    ("t.tar", Packing::Plain),
+    ("t.tar.gz", Packing::Gzip),
+    ("t.tgz", Packing::Gzip),
+    ("archive.txt", Packing::Gzip),
+    ("d/in.tar", Packing::Plain),
+    ("t.tar.xz", Packing::Xz),
+    ("t.tar.bz2", Packing::Bzip2),
+    ("t.tar.zst", Packing::Zstd),
+];
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy)]
+enum Packing {
+    Plain,
+    Gzip,
+    Xz,
+    Bzip2,
+    Zstd,
+}
+
+impl Packing {
+    fn pack(self, tar: &[u8]) -> Vec<u8> {
+        let written = match self {
+            Packing::Plain => Ok(tar.to_vec()),
+            Packing::Gzip => Ok(gzip(tar)),
+            Packing::Xz => XzWriter::new(Vec::new(), XzOptions::with_preset(1)).and_then(|mut xz| {
+                xz.write_all(tar)?;
+                xz.finish()
+            }),
+            Packing::Bzip2 => {
+                let mut bzip2 = BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                bzip2.write_all(tar).and_then(|()| bzip2.finish())
+            }
+            Packing::Zstd => zstd::encode_all(tar, 1),
+        };
+        written.expect("memory takes all")
+    }
+}
 
 impl Generator {
     /// Fills the context.
@@ -84,16 +126,11 @@ impl Generator {
                 self.context.push(item);
             }
         }
-        for (path, zipped) in ARCHIVES {
-            if self.random.chance(20) && path.rsplit_once('/').is_none_or(|(p, _)| self.has(p)) {
+        for (path, packing) in ARCHIVES {
+            if self.random.chance(16) && path.rsplit_once('/').is_none_or(|(p, _)| self.has(p)) {
                 let (tar, what) = self.archive();
-                let bytes = if zipped { gzip(&tar) } else { tar };
-                self.context.push(Item {
-                    path: path.to_owned(),
-                    mode: 0o644,
-                    owner: 0,
-                    kind: Kind::Archive(bytes, what),
-                });
+                let kind = Kind::Archive(packing.pack(&tar), what);
+                self.context.push(Item { path: path.to_owned(), mode: 0o644, owner: 0, kind });
             }
         }
         if self.random.chance(18) {
@@ -128,6 +165,7 @@ impl Generator {
     fn archive(&mut self) -> (Vec<u8>, String) {
         let mut tar = Rootfs::new();
         let mut what = "tar:".to_owned();
+        let mut dirs: Vec<&str> = Vec::new();
         for _ in 0..1 + self.random.below(6) {
             let owner = *self.random.pick(&[(0, 0), (9, 9), (1000, 50)]);
             let mode = *self.random.pick(&[0o644, 0o755, 0o600, 0o4755, 0o1777]);
@@ -141,6 +179,16 @@ impl Generator {
                 (4, (EntryType::Fifo, None)),
                 (3, (EntryType::Link, Some("x"))),
             ]);
+            match kind {
+                EntryType::Directory => dirs.push(path),
+                // See docs/deviations.md.
+                _ if dirs.iter().any(|dir| dir.starts_with(path)) => continue,
+                _ => {}
+            }
+            if kind == EntryType::Regular && self.random.chance(4) {
+                tar = tar.xattr("security.capability", &NET_BIND);
+                what += " capable";
+            }
             let content: &[u8] = if kind == EntryType::Regular { b"unpacked\n" } else { b"" };
             tar = tar.entry(path, kind, mode, owner, target, content);
             what += &format!(" {path} {kind:?} {mode:o} {owner:?} {}", target.unwrap_or(""));

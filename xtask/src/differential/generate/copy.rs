@@ -139,18 +139,30 @@ impl Generator {
     /// A source in the context.
     pub(super) fn source(&mut self) -> String {
         if self.random.chance(18) {
-            return (*self.random.pick(&PATTERNS)).to_owned();
+            let pattern = (*self.random.pick(&PATTERNS)).to_owned();
+            // See docs/deviations.md on patterns behind an empty directory.
+            let before = pattern.split_once('/').map(|(before, _)| format!("{before}/"));
+            let before = before.filter(|b| !b.contains('*'));
+            if before.is_none_or(|dir| self.context.iter().any(|item| item.path.starts_with(&dir))) {
+                return pattern;
+            }
         }
         if self.context.is_empty() || self.random.chance(6) {
-            return (*self.random.pick(&[".", "./", "/", "nothing*", "nothing", "d/.", "./."])).to_owned();
+            let odd =
+                *self.random.weighted(&[(10, "."), (8, "./"), (8, "/"), (4, "nothing*"), (1, "nothing"), (6, "./.")]);
+            return odd.to_owned();
         }
         let at = self.random.below(self.context.len());
         let path = self.context[at].path.replace('[', "[[]");
+        // What is ignored is not found: few sources are.
+        let ignored = self.has(".dockerignore");
         match self.random.below(24) {
+            _ if ignored && self.random.chance(60) => ".".to_owned(),
             0 => format!("./{path}"),
             1 => format!("/{path}"),
             2 => format!("../{path}"),
             3 => format!("d/../../{path}"),
+            3..=6 if !matches!(self.context[at].kind, Kind::Dir) && self.random.chance(90) => path,
             4..=6 => format!("{path}/"),
             7 => format!("{path}/."),
             8 => format!("${{UNDEF}}{path}"),

@@ -61,7 +61,10 @@ impl Generator {
 
     /// `USER`.
     pub(super) fn user(&mut self) -> String {
-        format!("USER {}", self.random.pick(&USERS))
+        // See docs/deviations.md on names in a stage without a layer.
+        let numeric = ["0", "1000", "1234", "0:0", "1000:50", "1234:5678"];
+        let user = if self.stage.shell { *self.random.pick(&USERS) } else { *self.random.pick(&numeric) };
+        format!("USER {user}")
     }
 
     /// `SHELL`.
@@ -97,9 +100,8 @@ impl Generator {
             "8080/sctp",
             "80 80/tcp",
             "$UNDEF",
-            "70000",
-            "x",
         ]);
+        let port = if self.random.chance(8) { *self.random.pick(&["70000", "x"]) } else { port };
         format!("EXPOSE {port}")
     }
 
@@ -111,7 +113,7 @@ impl Generator {
             "[\"/v3\", \"/v 4\"]",
             "/m/d",
             "rel",
-            "$A",
+            "${A:-/va}",
             "${UNDEF:-/vx}",
             "[\"/m/\"]",
         ]);

@@ -3,7 +3,8 @@
 use super::Generator;
 
 /// In the tree of the odd bases.
-const ODD: [&str; 24] = [
+const ODD: [&str; 25] = [
+    "/r/capable",
     "/r",
     "/r/dir",
     "/r/dir/file",
@@ -29,6 +30,18 @@ const ODD: [&str; 24] = [
     "/r/gonefile",
     "/vol",
 ];
+/// Of [`ODD`], what is no directory.
+const FILES: [&str; 9] = [
+    "/r/dir/file",
+    "/r/dir/sub/deep",
+    "/r/flink",
+    "/r/hard1",
+    "/r/hard2",
+    "/r/suid",
+    "/r/opaque/new",
+    "/r/turned",
+    "/r/capable",
+];
 /// Places that may be there or not.
 const NEW: [&str; 16] = [
     "/m",
@@ -51,7 +64,8 @@ const NEW: [&str; 16] = [
 const RELATIVE: [&str; 8] = ["rel", "rel/deep", ".", "..", "./x", "../y", "a.txt", "m"];
 
 /// Of [`ODD`], what is really there.
-const THERE: [&str; 16] = [
+const THERE: [&str; 17] = [
+    "/r/capable",
     "/r",
     "/r/dir",
     "/r/dir/file",
@@ -116,7 +130,11 @@ impl Generator {
             }
             return path;
         }
-        let path = self.path();
+        let mut path = self.path();
+        // Little can be copied over a file.
+        if FILES.contains(&&*path) && self.random.chance(70) {
+            path = self.fresh();
+        }
         self.stage.paths.push(path.clone());
         match self.random.below(20) {
             0 => format!("{path}/."),

@@ -88,6 +88,19 @@ fn working_directories() {
 }
 
 #[test]
+fn a_working_directory_may_be_made_before_its_user_is_known() {
+    let b = Bench::new();
+    for (user, owner) in [("ghost", "0:0"), ("ghost:staff", "0:50"), ("app:ghosts", "1000:1000"), ("7:ghosts", "7:7")] {
+        let text = format!("FROM busybox\nUSER {user}\nWORKDIR /w");
+        let out = b.run(&text, &["--output=type=local,dest=out"]).ok();
+        let unknown = if user.contains("ghosts") { "no group `ghosts`" } else { "no user `ghost`" };
+        assert!(out.stderr.contains(unknown) && out.stderr.contains("WORKDIR /w"), "{}", out.stderr);
+        assert!(b.build(&text).dump_of("w").starts_with(&format!("/w d 0755 {owner}")), "{user}");
+    }
+    assert!(b.fails("FROM busybox\nUSER ghost\nRUN true", 1).contains("no user `ghost`"));
+}
+
+#[test]
 fn the_history_is_what_other_tools_expect() {
     let built = Bench::new().file("f", 0o644, "F").build(
         "FROM busybox\nMAINTAINER me\nARG A=1\nLABEL l=v\nRUN true\nCOPY f /f\nCMD [\"x\"]\nHEALTHCHECK --interval=1m --start-interval=2s CMD y",
@@ -106,6 +119,8 @@ fn the_history_is_what_other_tools_expect() {
 
 #[test]
 fn health_checks_can_be_taken_away() {
+    let built = Bench::new().build("FROM busybox\nHEALTHCHECK --retries=0 CMD true");
+    assert_eq!(built.config.config.healthcheck.unwrap().retries, None);
     let built = Bench::new().build("FROM busybox\nHEALTHCHECK --retries=2 CMD true\nHEALTHCHECK NONE");
     assert_eq!(built.config.config.healthcheck.unwrap().test, ["NONE"]);
 }
