@@ -180,7 +180,9 @@ pub(super) fn reasons(pair: &Pair) -> (String, String) {
 fn general(said: &str) -> String {
     let line = said.lines().next().unwrap_or_default();
     let tail = line.rsplit_once("failed to solve: ").map_or(line, |(_, tail)| tail);
-    let words = tail.split_whitespace().filter(|w| !w.contains(['/', '"', '`', '\'']) && !w.contains("sha256"));
+    let words = tail
+        .split_whitespace()
+        .filter(|w| !w.contains(['/', '"', '`', '\'']) && !w.contains("sha256") && !w.contains("::"));
     let text: String = words.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_ascii_digit()).collect();
     text.chars().take(90).collect()
 }

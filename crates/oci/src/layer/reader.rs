@@ -175,6 +175,10 @@ impl<R: Read> LayerReader<R> {
                 b'V' => self.body_follows(size?, "a volume label"),
                 _ => {
                     if let Some(entry) = self.entry(&header, std::mem::take(&mut extended), at)? {
+                        if !matches!(entry.kind, EntryKind::File { .. }) {
+                            // A mark of removal is a file that may have bytes, which mean nothing.
+                            self.padding += std::mem::take(&mut self.body);
+                        }
                         return Ok(Some((entry, self.position)));
                     }
                 }
@@ -310,10 +314,6 @@ impl<R: Read> LayerReader<R> {
 
 impl<R: Read> Read for ReadEntry<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // A mark of removal is a file that may have bytes, which mean nothing.
-        if !matches!(self.entry.kind, EntryKind::File { .. }) {
-            return Ok(0);
-        }
         let r = &mut *self.reader;
         let room = buf.len().min(usize::try_from(r.body).unwrap_or(usize::MAX));
         if room == 0 {

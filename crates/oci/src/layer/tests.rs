@@ -101,6 +101,21 @@ fn whiteouts_and_links_have_their_names() {
 }
 
 #[test]
+fn marks_of_removal_have_no_bytes() {
+    let tar = end(vec![raw(b'0', b"d/.wh.x", b"", b"bytes"), raw(b'0', b"f", b"", b"more")]);
+    let mut reader = LayerReader::new(&tar[..]);
+    let mut read = |kind: &dyn Fn(&EntryKind) -> bool| {
+        let mut entry = reader.next_entry().unwrap().unwrap();
+        assert!(kind(&entry.entry.kind));
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert_eq!(read(&|kind| *kind == EntryKind::Whiteout), "");
+    assert_eq!(read(&|kind| *kind == EntryKind::File { size: 4 }), "more");
+}
+
+#[test]
 fn large_values_get_pax_records_sorted_by_key() {
     let mut e = file(&"n".repeat(101), 0);
     e.meta = Meta {

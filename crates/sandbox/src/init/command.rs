@@ -95,7 +95,7 @@ fn enter_directory(job: &Job) -> Result<(), Fault> {
     let open = || open_inside(&root, &job.cwd, OFlags::PATH | OFlags::DIRECTORY);
     let dir = match open() {
         // A mount hides it: it is made in what is mounted, as runc does.
-        Err(Errno::NOENT) => {
+        Err(Errno::NOENT) if job.mounts.iter().any(|mount| job.cwd.starts_with(mount.target())) => {
             mountpoints::create_in_place(&root, &Wanted { target: job.cwd.clone(), kind: Kind::Dir })?;
             open()
         }

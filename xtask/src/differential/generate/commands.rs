@@ -135,9 +135,13 @@ impl Generator {
         match self.random.below(36) {
             0..=4 => format!("mkdir -p {p}"),
             5..=8 => {
-                format!("mkdir -p $(dirname {p}) && echo {} > {p}", self.random.pick(&["one", "two", "$A", "'$A'"]))
+                // Whoever opens a pipe waits for its other end.
+                format!(
+                    "mkdir -p $(dirname {p}) && [ ! -p {p} ] && echo {} > {p}",
+                    self.random.pick(&["one", "two", "$A", "'$A'"])
+                )
             }
-            9..=10 => format!("echo more >> {p}"),
+            9..=10 => format!("[ -p {p} ] || echo more >> {p}"),
             11..=13 => format!("rm -rf {p}"),
             14 => format!("rm -f {p}"),
             15..=16 => format!("mv {p} {q}"),
