@@ -6,9 +6,9 @@ set -euo pipefail
 dir=${KILN_PEERS:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/kiln-peers}
 root=$dir/sid
 suite=sid
-packages=docker.io,docker-cli,docker-buildx,buildah,podman,runc,crun,skopeo,netavark,ca-certificates
+packages=docker.io,docker-cli,docker-buildx,buildah,podman,runc,crun,skopeo,netavark,ca-certificates,xz-utils
 tools=(usr/sbin/dockerd usr/bin/docker usr/libexec/docker/cli-plugins/docker-buildx usr/bin/buildah usr/bin/podman
-       usr/bin/runc usr/bin/crun usr/bin/skopeo)
+       usr/bin/runc usr/bin/crun usr/bin/skopeo usr/bin/xz)
 
 complete() {
   local tool
