@@ -180,10 +180,9 @@ impl Roots {
     ///
     /// # Errors
     /// When the layer cannot be had or unpacked.
-    fn lower(&self, layers: &[Layer], at: usize) -> Result<PathBuf> {
-        let chain = chain_of(&layers[..=at]);
-        self.lease.touch_snapshot(&chain)?;
-        if let Some(path) = self.store.snapshot(&chain) {
+    fn lower(&self, layers: &[Layer], at: usize, chain: &Digest) -> Result<PathBuf> {
+        self.lease.touch_snapshot(chain)?;
+        if let Some(path) = self.store.snapshot(chain) {
             return Ok(path);
         }
         // Listing the layers below may wait at their gates: whoever holds one gate never waits at another, for two
@@ -194,7 +193,7 @@ impl Roots {
         {
             return Ok(image);
         }
-        self.unpack(layers, at, &tree, &chain)
+        self.unpack(layers, at, &tree, chain)
     }
 
     fn image(&self, layers: &[Layer], at: usize, tree: &Tree) -> Result<Option<PathBuf>> {
@@ -257,10 +256,10 @@ impl Roots {
     /// When a layer cannot be had or unpacked.
     pub fn lowers(&self, layers: &[Layer]) -> Result<Vec<PathBuf>> {
         let mut lowers = Vec::with_capacity(layers.len());
-        for at in 0..layers.len() {
+        for (at, chain) in chain_ids(&diff_ids(layers)).iter().enumerate() {
             // Every `RUN true` leaves one, and overlayfs takes only so many directories.
             if !self.index(&layers[at])?.entries.is_empty() {
-                lowers.push(self.lower(layers, at)?);
+                lowers.push(self.lower(layers, at, chain)?);
             }
         }
         lowers.reverse();
@@ -309,10 +308,11 @@ impl Roots {
                 have -= 1;
             }
         }
-        for (layer, chain) in layers.iter().zip(chain_ids(&ids)) {
-            self.content.place(&layer.diff_id, &chain);
+        if have == layers.len() {
+            return Ok(tree);
         }
-        for (at, layer) in layers.iter().enumerate().skip(have) {
+        for (at, (layer, chain)) in layers.iter().zip(chain_ids(&ids)).enumerate().skip(have) {
+            self.content.place(&layer.diff_id, chain);
             let index = self.index(layer)?;
             let failed = |e: kiln_oci::tree::TreeError| files(layer, e);
             tree.apply(&index, &layer.diff_id).map_err(failed)?;

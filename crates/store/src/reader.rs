@@ -1,9 +1,10 @@
 //! The bytes of a file of an image: from its unpacked layer, or from its layer's tar.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::Digest;
@@ -29,7 +30,8 @@ pub trait Content {
 pub struct ContentReader {
     store: Store,
     layers: Mutex<HashMap<Digest, Arc<Layer>>>,
-    chains: Mutex<HashMap<Digest, Digest>>,
+    /// Under which names the directory of a layer may be.
+    chains: Mutex<HashMap<Digest, HashSet<Digest>>>,
 }
 
 /// Where the bytes of a layer are.
@@ -46,8 +48,17 @@ impl ContentReader {
 
     /// Tells where a layer may be unpacked: a directory is named by all layers up to its own. A layer that nobody told
     /// about is taken for the lowest. Each of several places has the same files of it.
-    pub fn place(&self, diff_id: &Digest, chain: &Digest) {
-        self.chains.lock().unwrap_or_else(PoisonError::into_inner).insert(diff_id.clone(), chain.clone());
+    pub fn place(&self, diff_id: &Digest, chain: Digest) {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner).entry(diff_id.clone()).or_default().insert(chain);
+    }
+
+    /// The directory of a layer, at any of its places.
+    fn unpacked(&self, diff_id: &Digest) -> Option<PathBuf> {
+        let chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
+        match chains.get(diff_id) {
+            Some(chains) => chains.iter().find_map(|chain| self.store.snapshot(chain)),
+            None => self.store.snapshot(diff_id),
+        }
     }
 
     /// Whether a layer is here, unpacked or as a tar.
@@ -60,9 +71,7 @@ impl ContentReader {
         if let Some(layer) = layers.get(diff_id) {
             return Ok(Arc::clone(layer));
         }
-        let chain = self.chains.lock().unwrap_or_else(PoisonError::into_inner).get(diff_id).cloned();
-        let chain = chain.as_ref().unwrap_or(diff_id);
-        let unpacked = self.store.snapshot(chain).and_then(|path| Beneath::new(File::open(path).ok()?).ok());
+        let unpacked = self.unpacked(diff_id).and_then(|path| Beneath::new(File::open(path).ok()?).ok());
         let tar = self.store.open_tar(diff_id).map_err(io::Error::other)?;
         let layer = Arc::new(Layer { unpacked: unpacked.map(Mutex::new), tar });
         // What is not there yet may come.

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use kiln_oci::entry::Meta;
 use kiln_oci::name::{join, split};
-use rustix::fs::{AtFlags, Timespec, Timestamps, renameat, unlinkat, utimensat};
+use rustix::fs::{AtFlags, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::error::{UnpackError, create, look, remove, set_time};
+use super::error::{UnpackError, create, look, remove};
 use super::make::{Maker, Spot};
 use super::{Devices, Owners};
 use crate::beneath::Beneath;
@@ -46,22 +46,18 @@ pub fn break_links(root: impl AsFd, snapshot: &Snapshot) -> Result<u64, UnpackEr
 /// An empty directory that cannot be removed, with its path.
 pub fn remove_empty(root: impl AsFd, paths: &[Vec<u8>]) -> Result<(), UnpackError> {
     let mut tree = Beneath::new(root).map_err(|errno| UnpackError::OpenTarget { source: errno.into() })?;
+    let maker = Maker::new(Owners::Keep, Devices::Create);
     for path in paths {
         let (parent, name) = split(path);
         // What the command made of the way there is the command's.
         let Ok(dir) = tree.dir(parent) else { continue };
-        let before = rustix::fs::fstat(dir).map_err(look(parent))?;
+        let before = Stat::of(dir).map_err(look(parent))?;
         match unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Ok(()) => {}
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => continue,
             Err(errno) => return Err(remove(path)(errno)),
         }
-        let time = |sec, nsec| Timespec { tv_sec: sec, tv_nsec: i64::try_from(nsec).unwrap_or(0) };
-        let times = Timestamps {
-            last_access: time(before.st_atime, before.st_atime_nsec),
-            last_modification: time(before.st_mtime, before.st_mtime_nsec),
-        };
-        utimensat(dir, c".", &times, AtFlags::empty()).map_err(set_time(parent))?;
+        maker.date_at(Spot { dir, name: b".", path: parent }, before.mtime)?;
         tree.forget();
     }
     Ok(())

@@ -63,26 +63,9 @@ const NEW: [&str; 16] = [
 ];
 const RELATIVE: [&str; 8] = ["rel", "rel/deep", ".", "..", "./x", "../y", "a.txt", "m"];
 
-/// Of [`ODD`], what is really there.
-const THERE: [&str; 17] = [
-    "/r/capable",
-    "/r",
-    "/r/dir",
-    "/r/dir/file",
-    "/r/dir/sub",
-    "/r/dir/sub/deep",
-    "/r/dlink",
-    "/r/dlink/sub",
-    "/r/abs",
-    "/r/flink",
-    "/r/up",
-    "/r/hard1",
-    "/r/hard2",
-    "/r/suid",
-    "/r/sticky",
-    "/r/opaque",
-    "/r/back",
-];
+/// Of [`ODD`], what COPY does not start from: gone, a link to nowhere, or rarely worth it.
+const UNSURE: [&str; 8] =
+    ["/r/dangling", "/r/ghost", "/r/setgid", "/r/opaque/new", "/r/turned", "/r/gone", "/r/gonefile", "/vol"];
 
 impl Generator {
     /// An absolute path that is there, or very likely.
@@ -91,7 +74,8 @@ impl Generator {
             return self.known();
         }
         if self.stage.odd && self.random.chance(75) {
-            return (*self.random.pick(&THERE)).to_owned();
+            let there: Vec<&str> = ODD.into_iter().filter(|path| !UNSURE.contains(path)).collect();
+            return (*self.random.pick(&there)).to_owned();
         }
         (*self.random.pick(&["/etc", "/etc/passwd", "/tmp", "/home", "/bin/busybox", "/usr"])).to_owned()
     }
