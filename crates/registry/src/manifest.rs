@@ -11,10 +11,12 @@ use crate::auth::challenge::Scope;
 use crate::call::{Call, Core, Reply, Target};
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
-use crate::retry::Failure;
+use crate::retry::{Failure, Retry};
 
 /// No manifest is read beyond this many bytes: the limit registries agree on.
 pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
+/// How often a manifest is pushed again that was refused as [`overtaken`].
+const OVERTAKEN_RETRIES: u32 = 3;
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// A manifest or index as the registry sent it.
@@ -142,7 +144,13 @@ impl Core {
         };
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(bad_type)?);
         call.body = bytes;
-        let reply = self.call(&endpoint, &call).await?.expect(&[200, 201, 202], &endpoint, &what).await?;
+        let mut retry = Retry::new(self.config.retries.min(OVERTAKEN_RETRIES), self.config.backoff);
+        let reply = loop {
+            match self.call(&endpoint, &call).await?.expect(&[200, 201, 202], &endpoint, &what).await {
+                Err(error) if overtaken(&error) => retry.pause(Failure::soon(error)).await?,
+                answer => break answer?,
+            }
+        };
         match announced_digest(&reply).filter(|stored| stored.algorithm() == digest.algorithm() && *stored != digest) {
             Some(actual) => Err(RegistryError::DigestMismatch {
                 host: endpoint.host.clone(),
@@ -167,6 +175,17 @@ impl Core {
         let call = Call::new(Method::DELETE, target, &reference.repository, &scopes, &what);
         self.call(&endpoint, &call).await?.expect(&[200, 202, 204], &endpoint, &what).await.map(drop)
     }
+}
+
+/// Whether a registry refused a manifest because of what it had in its hands at that moment.
+///
+/// The distribution registry rewrites the links to the blobs of a repository in place: who pushes while another
+/// pushes the same blobs can meet a link that is empty, which it answers with `DIGEST_INVALID` though no digest was
+/// asked for. Registries over an object store may not see yet what they have just taken.
+fn overtaken(error: &RegistryError) -> bool {
+    error
+        .answer()
+        .is_some_and(|answer| matches!(&*answer.code, "DIGEST_INVALID" | "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN"))
 }
 
 /// A manifest in words.

@@ -294,3 +294,19 @@ fn manifests_are_pushed_under_tag_or_digest() {
         self::client(&lying.host).push_manifest(&reference(&lying.host, "a"), media::OCI_MANIFEST, bytes.clone());
     assert!(matches!(error, Err(RegistryError::DigestMismatch { .. })));
 }
+
+#[test]
+fn a_manifest_refused_for_what_others_push_is_pushed_again() {
+    for code in ["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"] {
+        let server = Server::start(move |_, n| if n < 2 { Say::error(400, code, "not now") } else { Say::status(201) });
+        client(&server.host).push_manifest(&reference(&server.host, "a:v1"), media::OCI_MANIFEST, "{}").unwrap();
+        assert_eq!(server.lines().len(), 3);
+        let never = Server::start(move |_, _| Say::error(400, code, "never"));
+        let error = client(&never.host).push_manifest(&reference(&never.host, "a:v1"), media::OCI_MANIFEST, "{}");
+        assert!(error.unwrap_err().to_string().contains(code));
+        assert_eq!(never.lines().len(), 4);
+    }
+    let strict = Server::start(|_, _| Say::error(400, "MANIFEST_INVALID", "no"));
+    client(&strict.host).push_manifest(&reference(&strict.host, "a:v1"), media::OCI_MANIFEST, "{}").unwrap_err();
+    assert_eq!(strict.lines().len(), 1);
+}

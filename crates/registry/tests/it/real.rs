@@ -178,7 +178,7 @@ fn chunks_and_mounts_work_on_a_real_registry() {
 #[test]
 fn many_threads_push_the_same_blobs() {
     let registry = open_registry();
-    let client = Client::new(config(&[&registry.host])).unwrap();
+    let client = Client::new(Config { backoff: Duration::from_millis(50), ..config(&[&registry.host]) }).unwrap();
     thread::scope(|scope| {
         for n in 0..8 {
             let (client, to) = (&client, reference(&registry.host, &format!("many:v{n}")));
