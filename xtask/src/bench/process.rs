@@ -45,7 +45,7 @@ pub(super) fn tree_usage(pid: u32) -> Usage {
 /// Memory of a process tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Memory {
-    /// Resident bytes, all processes together.
+    /// Resident bytes, all processes together. A page that several have, as parent and child after a fork, counts once.
     pub(super) resident: u64,
     /// The most that one of them ever had resident.
     pub(super) highest: u64,
@@ -53,7 +53,8 @@ pub(super) struct Memory {
 
 /// Memory of a process and its descendants; nothing once it is dead.
 pub(super) fn tree_memory(pid: u32) -> Memory {
-    let of = |pid: u32| memory_in(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default());
+    let read = |pid: u32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let of = |pid: u32| memory_in(&read(pid, "smaps_rollup"), &read(pid, "status"));
     let own = of(pid);
     if own.resident == 0 {
         return own;
@@ -62,12 +63,13 @@ pub(super) fn tree_memory(pid: u32) -> Memory {
     children.fold(own, |sum, m| Memory { resident: sum.resident + m.resident, highest: sum.highest.max(m.highest) })
 }
 
-fn memory_in(status: &str) -> Memory {
-    let kilobytes = |name: &str| {
-        let line = status.lines().find_map(|l| l.strip_prefix(name));
-        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0)
+/// `rollup` has the proportional set size: each page divided by how many processes map it.
+fn memory_in(rollup: &str, status: &str) -> Memory {
+    let bytes = |text: &str, name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name));
+        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
     };
-    Memory { resident: kilobytes("VmRSS:") * 1024, highest: kilobytes("VmHWM:") * 1024 }
+    Memory { resident: bytes(rollup, "Pss:"), highest: bytes(status, "VmHWM:") }
 }
 
 /// Bytes a process and the children it waited for sent to storage.
@@ -104,7 +106,8 @@ mod tests {
     fn a_tree_is_this_process_and_more() {
         assert!(tree_memory(std::process::id()).resident > 100_000);
         assert_eq!(tree_memory(u32::MAX), Memory::default());
-        let status = "Name:\tx\nVmHWM:\t    2000 kB\nVmRSS:\t      10 kB\n";
-        assert_eq!(memory_in(status), Memory { resident: 10_240, highest: 2_048_000 });
+        let status = "Name:\tx\nVmHWM:\t    2000 kB\nVmRSS:\t      90 kB\n";
+        let rollup = "1000-2000 ---p 0 00:00 0    [rollup]\nRss:     90 kB\nPss:     10 kB\nPss_Dirty:  5 kB\n";
+        assert_eq!(memory_in(rollup, status), Memory { resident: 10_240, highest: 2_048_000 });
     }
 }
