@@ -8,7 +8,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-li
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release lint test rungs demo bench fmt
+.PHONY: help setup build release image lint test rungs demo bench fmt
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ build: ## debug build
 release: ## the static binary, checked to be static
 	cargo build --release --package kiln
 	@scripts/static.sh $(TARGET)/release/kiln
+
+image: release ## Kiln's own image, built by Kiln (IMAGE="-t registry.example/kiln --push" for arguments)
+	@KILN=$(TARGET)/release/kiln scripts/image.sh $(IMAGE)
 
 lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check

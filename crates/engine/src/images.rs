@@ -1,7 +1,7 @@
 //! Where images come from: the store first, then the registry. Manifests and configurations are fetched when an image
 //! is resolved; layers only when a step reads them or an output needs them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,6 +54,8 @@ pub struct Images {
     pull: Pull,
     providers: Mutex<HashMap<Digest, Provider>>,
     fetching: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// Blobs whose provider failed.
+    broken: Mutex<HashSet<Digest>>,
     lease: Arc<Lease>,
     events: Arc<dyn Events>,
 }
@@ -61,7 +63,8 @@ pub struct Images {
 impl Images {
     /// Images of `store`, completed from registries through `client`.
     pub fn new(store: Store, client: Client, pull: Pull, lease: Arc<Lease>, events: Arc<dyn Events>) -> Images {
-        Images { store, client, pull, providers: Mutex::default(), fetching: Mutex::default(), lease, events }
+        let (providers, fetching, broken) = Default::default();
+        Images { store, client, pull, providers, fetching, broken, lease, events }
     }
 
     /// The registry client.
@@ -242,14 +245,27 @@ impl Images {
         if self.store.has_blob(&descriptor.digest) {
             return Ok(());
         }
-        match self.provider(&descriptor.digest) {
+        let fetched = match self.provider(&descriptor.digest) {
             Some(Provider::Registry(reference)) => self.download(&reference, descriptor),
             Some(Provider::Layout(dir)) => crate::layout::copy(&dir, descriptor, &self.store),
             None => Err(EngineError::Image {
                 name: descriptor.digest.to_string(),
                 message: "the blob is not in the store, and nothing says where it can be had".to_owned(),
             }),
+        };
+        // A full disk or a wish to stop say nothing of the blob.
+        if let Err(EngineError::Registry(e)) = &fetched
+            && !e.is_cancelled()
+            && !matches!(**e, RegistryError::Sink { .. })
+        {
+            self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest.clone());
         }
+        fetched
+    }
+
+    /// Whether a blob could not be had from where it should be.
+    pub fn is_broken(&self, digest: &Digest) -> bool {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
     fn download(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {

@@ -11,6 +11,7 @@
 //! [`why`] what would run, and what changed since the last run
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
+//! [`remote`] layers of steps in a repository, shared between machines
 //! [`whole`] files that are seen once they are whole
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
@@ -28,6 +29,7 @@ pub mod isolation;
 pub mod layout;
 pub mod mounted;
 pub mod output;
+pub mod remote;
 pub mod rootfs;
 pub mod schedule;
 pub mod session;

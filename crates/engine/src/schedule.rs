@@ -57,12 +57,18 @@ pub struct StepReport {
 /// # Errors
 /// The first step that failed; what was running is stopped or waited for.
 pub fn run(plan: &Plan, facts: &Facts, session: &Session) -> Result<Reports> {
-    let mut schedule = Schedule::new(plan, facts, session);
-    let looking = Spending::on(Phase::Lookup, &*session.events);
-    schedule.look_up();
-    drop(looking);
-    schedule.work()?;
-    Ok(schedule.reports)
+    loop {
+        let mut schedule = Schedule::new(plan, facts, session);
+        let looking = Spending::on(Phase::Lookup, &*session.events);
+        schedule.look_up();
+        drop(looking);
+        match schedule.work() {
+            Ok(()) => return Ok(schedule.reports),
+            // The shared cache blames itself once.
+            Err(_) if schedule.again => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// What is known of each finished step.
@@ -83,6 +89,8 @@ struct Schedule<'a> {
     result: BTreeSet<StepId>,
     /// Steps above one that ignores the cache: only what their inputs hold says whether a record fits.
     unsettled: BTreeSet<StepId>,
+    /// Whether what failed was a layer of the shared cache, without which another run may do better.
+    again: bool,
 }
 
 struct Outcome {
@@ -119,11 +127,24 @@ impl<'a> Schedule<'a> {
     fn new(plan: &'a Plan, facts: &'a Facts, session: &'a Session) -> Schedule<'a> {
         let (layers, reports, todo) = Default::default();
         let result = plan.chain(plan.result).into_iter().collect();
-        Schedule { plan, facts, session, layers, reports, todo, result, unsettled: unsettled(plan) }
+        Schedule { plan, facts, session, layers, reports, todo, result, unsettled: unsettled(plan), again: false }
+    }
+
+    /// Asks the shared cache for all that this store has not, many at once.
+    fn look_afar(&self) {
+        let Some(remote) = &self.session.remote else { return };
+        let open = |index: &usize| {
+            let step = &self.plan.steps[*index];
+            let known = !step.no_cache && !self.unsettled.contains(&StepId(*index));
+            known && remote.has(&step.op) && recorded(self.session, &step.key).is_none()
+        };
+        let keys: Vec<Key> = (0..self.plan.steps.len()).filter(open).map(|index| self.plan.steps[index].key).collect();
+        remote.look(&keys);
     }
 
     /// Finds, from the result downwards, what the cache has and what must run.
     fn look_up(&mut self) {
+        self.look_afar();
         let mut wanted = vec![self.plan.result];
         let mut seen = BTreeSet::new();
         while let Some(id) = wanted.pop() {
@@ -175,6 +196,9 @@ impl<'a> Schedule<'a> {
             && self.result.contains(&id)
         {
             ahead.push(&layer.blob);
+        }
+        if let Some(remote) = &self.session.remote {
+            remote.offer(self.plan, self.plan.step(id), &layer, &created, self.result.contains(&id));
         }
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, layer.clone());
         let (layer, created) = (Some(layer), Some(created));
@@ -247,9 +271,12 @@ impl<'a> Schedule<'a> {
                         if !matches!(e, EngineError::Cancelled) {
                             session.events.event(&Event::StepFailed { step: outcome.step, title, took: outcome.took });
                         }
-                        // Others are stopped; that they were is no news.
+                        // Others are stopped; that they were is no news. Where all can start over, they are waited for.
                         if failure.is_none() {
-                            session.stop();
+                            self.again = session.remote.as_ref().is_some_and(|remote| remote.is_to_blame(&e));
+                            if !self.again {
+                                session.stop();
+                            }
                             failure = Some(e);
                         }
                     }
@@ -377,7 +404,8 @@ pub(crate) fn recorded(session: &Session, key: &Key) -> Option<(Layer, String)> 
 
 /// The layer a record names, compressed as is asked for now.
 fn find(session: &Session, key: &Key) -> Option<(Layer, String)> {
-    let (layer, created) = recorded(session, key)?;
+    let afar = || session.remote.as_ref().and_then(|remote| remote.find(key));
+    let (layer, created) = recorded(session, key).or_else(afar)?;
     // The bytes of the files are the same however they are compressed; what is asked for now decides how they go out.
     let layer = session.roots.compressed(layer, session.settings.compression, session.compress_threads()).ok()?;
     Some((layer, created))

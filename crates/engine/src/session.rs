@@ -17,6 +17,7 @@ use crate::event::{Event, Events};
 use crate::images::Images;
 use crate::isolation::Isolation;
 use crate::output::ahead::Ahead;
+use crate::remote::Remote;
 use crate::rootfs::Roots;
 use crate::step::PrivateRoot;
 
@@ -92,6 +93,8 @@ pub struct Session {
     pub cancel: Cancel,
     /// Takes layers to registries before the image is whole.
     pub ahead: Option<Ahead>,
+    /// Layers of steps that are shared with other machines.
+    pub remote: Option<Remote>,
     /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
     pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
 }
@@ -181,6 +184,7 @@ impl Session {
             events,
             cancel,
             ahead: None,
+            remote: None,
             private_roots: Mutex::default(),
         }
     }

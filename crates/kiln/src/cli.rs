@@ -1,6 +1,7 @@
 //! The command line as a whole: its verbs, and what all of them take.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -42,10 +43,30 @@ pub struct Global {
     pub progress: crate::progress::Style,
 }
 
+/// Names of this program that are verbs: kaniko's.
+const KANIKO: [&str; 2] = ["executor", "warmer"];
+
+/// The command line, with the verb that the program's own name stands for.
+pub fn line(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut line: Vec<OsString> = args.into_iter().collect();
+    let name = line.first().and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
+    if let Some(verb) = name.filter(|name| KANIKO.contains(name)).map(OsString::from) {
+        line.insert(1, verb);
+    }
+    line
+}
+
+/// Whether a command line is one of kaniko's.
+pub fn is_kaniko(line: &[OsString]) -> bool {
+    line.iter()
+        .skip(1)
+        .find(|arg| !arg.to_string_lossy().starts_with('-'))
+        .is_some_and(|verb| KANIKO.iter().any(|name| verb == name))
+}
+
 /// What stands in for something that other builders' command lines have, and this one has not.
 pub fn instead_of(word: &str) -> Option<&'static str> {
     Some(match word {
-        "--cache-from" | "--cache-to" => "there is no cache in registries yet: steps are cached in the store",
         "--rm" | "--force-rm" => "leave it out: nothing stays of the container of a step",
         "--provenance" | "--sbom" | "--attest" => "leave it out: there are no attestations yet",
         "--builder" => "leave it out: there is no daemon to choose",
@@ -103,6 +124,10 @@ pub enum Verb {
     Prune(cmd::prune::Args),
     /// Check everything in the store
     Fsck(cmd::fsck::Args),
+    /// Build as kaniko's executor does, with its flags
+    Executor(Box<cmd::executor::Args>),
+    /// Fetch bases for executors, as kaniko's warmer does
+    Warmer(Box<cmd::executor::warmer::Args>),
     /// Show the version
     Version(cmd::version::Args),
     /// Print a completion script for a shell

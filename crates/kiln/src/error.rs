@@ -49,6 +49,11 @@ pub enum CliError {
     },
     /// What was looked for was found, and shown: findings of a check.
     Found,
+    /// A failure that the verb has told the user of in its own way.
+    Told {
+        /// The exit code.
+        code: u8,
+    },
     /// Anything below the command line.
     Engine(Box<EngineError>),
 }
@@ -75,7 +80,7 @@ impl CliError {
             CliError::Usage { hint, .. } | CliError::Input { hint, .. } | CliError::Environment { hint, .. } => {
                 *hint = Some(text.into());
             }
-            CliError::InFile { .. } | CliError::Found | CliError::Engine(_) => {}
+            CliError::InFile { .. } | CliError::Found | CliError::Told { .. } | CliError::Engine(_) => {}
         }
         self
     }
@@ -86,8 +91,14 @@ impl CliError {
             CliError::Usage { .. } => USAGE,
             CliError::Input { .. } | CliError::Found => INPUT,
             CliError::Environment { .. } => ENVIRONMENT,
+            CliError::Told { code } => *code,
             CliError::InFile { error, .. } | CliError::Engine(error) => engine_code(error),
         }
+    }
+
+    /// Whether a command of a `RUN` failed; the exit code is then its own.
+    pub fn is_failed_command(&self) -> bool {
+        matches!(self, CliError::InFile { error, .. } if matches!(**error, EngineError::RunFailed { .. }))
     }
 
     /// Tells the user, on standard error.
@@ -102,7 +113,7 @@ impl CliError {
             CliError::Usage { message, hint }
             | CliError::Input { message, hint }
             | CliError::Environment { message, hint } => plain(message, hint.as_deref(), color),
-            CliError::Found => String::new(),
+            CliError::Found | CliError::Told { .. } => String::new(),
             CliError::Engine(error) => plain(&kiln_engine::rootfs::chain_text(&**error), hint(error).as_deref(), color),
             CliError::InFile { source, error } => in_file(source, error, color),
         }
@@ -252,7 +263,8 @@ pub fn code_of_panic(panic: &(dyn std::any::Any + Send)) -> u8 {
 /// What helps against a full disk.
 const FULL: &str = "free space with `kiln prune`, or use another disk with --store";
 
-fn hint(error: &EngineError) -> Option<String> {
+/// What helps against a failure.
+pub fn hint(error: &EngineError) -> Option<String> {
     let is_full = |source: &std::io::Error| kiln_store::error::kind_of(source) == ErrorKind::NoSpace;
     match error {
         EngineError::Registry(e) => match &**e {

@@ -21,10 +21,19 @@ fn main() -> ExitCode {
     kiln_sandbox::init_main_if_called();
     // Credentials in this process's memory are not for the commands it runs. No released kernel refuses this.
     let _ = kiln_sandbox::shield();
-    let cli = match cli::Cli::try_parse() {
+    let line = cli::line(std::env::args_os());
+    let kaniko = cli::is_kaniko(&line);
+    let cli = match cli::Cli::try_parse_from(line) {
         Ok(cli) => cli,
         Err(e) => {
-            let code = if e.use_stderr() { error::USAGE } else { 0 };
+            // Whoever calls kaniko expects its one code for all mistakes.
+            let code = if !e.use_stderr() {
+                0
+            } else if kaniko {
+                1
+            } else {
+                error::USAGE
+            };
             explain(e);
             return ExitCode::from(code);
         }
@@ -73,7 +82,6 @@ mod tests {
     #[test]
     fn what_other_builders_have_is_answered() {
         for (line, wanted) in [
-            ("build --cache-from x .", "no cache in registries"),
             ("build --provenance=false .", "leave it out"),
             ("build --rm .", "leave it out"),
             ("buildx build .", "kiln build"),

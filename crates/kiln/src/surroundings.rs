@@ -69,9 +69,20 @@ pub fn open(
     events: Arc<dyn Events>,
     form: Form,
 ) -> Result<Surroundings, CliError> {
+    open_with(global, registry.config()?, pull, events, form)
+}
+
+/// [`open`] with all that is configured about registries.
+pub fn open_with(
+    global: &Global,
+    config: Config,
+    pull: Pull,
+    events: Arc<dyn Events>,
+    form: Form,
+) -> Result<Surroundings, CliError> {
     let store = Store::open_as(store_dir(global)?, form)?;
     let cancel = Cancel::new();
-    let (client, flag) = client(registry)?;
+    let (client, flag) = client_with(config)?;
     stop_on_signals(cancel.clone(), flag);
     let lease = Arc::new(store.lease()?);
     let images = Arc::new(Images::new(store.clone(), client, pull, lease.clone(), events.clone()));
@@ -80,9 +91,12 @@ pub fn open(
 
 /// A registry client, and the flag that stops it.
 pub fn client(registry: &RegistryOptions) -> Result<(Client, Arc<AtomicBool>), CliError> {
+    client_with(registry.config()?)
+}
+
+fn client_with(config: Config) -> Result<(Client, Arc<AtomicBool>), CliError> {
     let flag = Arc::new(AtomicBool::new(false));
-    let config = Config { cancel: flag.clone(), ..registry.config()? };
-    Ok((Client::new(config)?, flag))
+    Ok((Client::new(Config { cancel: flag.clone(), ..config })?, flag))
 }
 
 /// The first SIGINT or SIGTERM stops what runs and cleans up; the second gives up at once.

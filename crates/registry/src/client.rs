@@ -120,6 +120,20 @@ impl Client {
         self.run(self.core.fetch_url(url, etag, limit, sink, progress))
     }
 
+    /// Sends a small document to a plain URL with PUT, as addresses signed for one upload take it. User and password in
+    /// the URL become a login.
+    pub fn put_url(&self, url: &str, media_type: &str, bytes: impl Into<Bytes>) -> Result<(), RegistryError> {
+        self.run(self.core.put_url(url, media_type, bytes.into()))
+    }
+
+    /// Whether the registry lets this client push to the repository: an upload is opened, and given up again.
+    ///
+    /// # Errors
+    /// What a push would fail with.
+    pub fn check_push(&self, reference: &Reference) -> Result<(), RegistryError> {
+        self.run(self.core.check_push(reference))
+    }
+
     /// Whether the repository has a blob. Mirrors are not asked.
     pub fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
         let scopes = [Scope::repository(&reference.repository, &["pull"])];

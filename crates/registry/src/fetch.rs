@@ -1,10 +1,10 @@
-//! Plain URLs, for `ADD`: the same TLS, proxies, redirects and retries as registries get, and none of their logins.
+//! Plain URLs, for `ADD` and for files that are written to one: the same TLS, proxies, redirects and retries as registries get, and none of their logins.
 
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED};
 use url::Url;
 
 use crate::answer;
@@ -41,6 +41,38 @@ impl Core {
                 Err(failure) => retry.pause(failure).await?,
             }
             sink.reset().map_err(|source| RegistryError::Keep { what: "the fetched content".to_owned(), source })?;
+        }
+    }
+
+    /// Sends a document to a URL.
+    pub(crate) async fn put_url(&self, text: &str, media_type: &str, body: Bytes) -> Result<(), RegistryError> {
+        let (url, authorization) = split_login(text)?;
+        let mut headers = HeaderMap::new();
+        headers.extend(HeaderValue::from_str(media_type).ok().map(|value| (CONTENT_TYPE, value)));
+        let mut retry = Retry::new(self.config.retries, self.config.backoff);
+        loop {
+            let (host, what) = (authority(&url), url.path().to_owned());
+            let parcel = Parcel {
+                method: Method::PUT,
+                url: url.clone(),
+                headers: headers.clone(),
+                authorization: authorization.clone(),
+                body: body.clone(),
+                what: &what,
+                wait: self.config.idle_timeout,
+                same_origin: true,
+            };
+            let failure = match self.transport.send(parcel).await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => {
+                    let again = after_status(response.status(), response.headers());
+                    let error =
+                        RegistryError::Refused { host, what: what.clone(), answer: answer::read(response).await };
+                    Failure { error, again }
+                }
+                Err(failure) => failure,
+            };
+            retry.pause(failure).await?;
         }
     }
 

@@ -132,6 +132,18 @@ impl Core {
         push.run(self.retry(&endpoint)).await.map(|()| PushOutcome::Uploaded)
     }
 
+    /// Opens an upload and gives it up.
+    pub(crate) async fn check_push(&self, reference: &Reference) -> Result<(), RegistryError> {
+        let what = format!("repository {}", reference.repository);
+        let endpoint = self.endpoint(&reference.registry)?;
+        let scopes = vec![Scope::repository(&reference.repository, &["pull", "push"])];
+        let upload = Upload { core: self, endpoint: &endpoint, repository: &reference.repository, scopes, what: &what };
+        if let Some(session) = repeated(self.retry(&endpoint), || upload.start(None)).await? {
+            upload.abandon(&session).await;
+        }
+        Ok(())
+    }
+
     /// Asks the registry to take a blob over from another of its repositories.
     pub(crate) async fn mount_blob(
         &self,

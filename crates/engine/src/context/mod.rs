@@ -4,7 +4,7 @@
 //! path leads out of a source, whatever its symbolic links say.
 //!
 //! [`DirSource`] a directory, with its `.dockerignore`     [`LayerSource`] a stage or an image
-//! [`MemorySource`] a few files in memory                  [`archive`] a context that is a tar
+//! [`MemorySource`] a few files in memory                  [`archive`] a context that is a tar or zip
 //! [`resolve()`] links followed inside the root            [`select()`] patterns → files
 //! [`answer`] and [`hash_selection`] files → key           [`HashTable`] hashes remembered between builds
 //!
@@ -26,6 +26,7 @@ mod scan;
 mod select;
 mod sift;
 mod table;
+mod zip;
 
 #[cfg(test)]
 mod tests;

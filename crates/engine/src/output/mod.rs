@@ -111,6 +111,38 @@ impl Artifact {
     }
 }
 
+impl Artifact {
+    /// The same images with Docker's media types, for registries and tools that know no others. Blobs stay what they
+    /// are; only documents differ.
+    ///
+    /// # Errors
+    /// When a document cannot be kept in the store.
+    pub fn docker(&self, session: &Session) -> Result<Artifact> {
+        let mut images = self.images.clone();
+        for image in &mut images {
+            let manifest = &mut image.manifest;
+            manifest.media_type = Some(media::DOCKER_MANIFEST.to_owned());
+            for descriptor in manifest.layers.iter_mut().chain([&mut manifest.config]) {
+                descriptor.media_type = media::to_docker(&descriptor.media_type).to_owned();
+            }
+            image.manifest_bytes = serde_json::to_vec(manifest).unwrap_or_default();
+            session.store.put(&image.manifest_bytes)?;
+            let platform = image.descriptor.platform.take();
+            image.descriptor = Descriptor { platform, ..Descriptor::of(media::DOCKER_MANIFEST, &image.manifest_bytes) };
+        }
+        if let ([only], false) = (&images[..], media::is_index(&self.root.media_type)) {
+            let (root, root_bytes) = (only.descriptor.clone(), only.manifest_bytes.clone());
+            return Ok(Artifact { images, root, root_bytes });
+        }
+        let mut index = Index::new(images.iter().map(|i| i.descriptor.clone()).collect());
+        index.media_type = Some(media::DOCKER_LIST.to_owned());
+        let root_bytes = serde_json::to_vec(&index).unwrap_or_default();
+        session.store.put(&root_bytes)?;
+        let root = Descriptor::of(media::DOCKER_LIST, &root_bytes);
+        Ok(Artifact { images, root, root_bytes })
+    }
+}
+
 /// Writes an artifact to one place.
 ///
 /// # Errors

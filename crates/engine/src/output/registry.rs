@@ -45,9 +45,11 @@ pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> R
     Ok(())
 }
 
-/// Says that a blob has arrived.
+/// Says that a blob has been sent and arrived.
 fn told(descriptor: &Descriptor, session: &Session) {
     let (current, total, direction) = (descriptor.size, Some(descriptor.size), Direction::Upload);
     let name = descriptor.digest.short();
-    session.events.event(&Event::Transfer { name: &name, direction, current, total, finished: true });
+    for finished in [false, true] {
+        session.events.event(&Event::Transfer { name: &name, direction, current, total, finished });
+    }
 }

@@ -1,5 +1,6 @@
 //! `kiln build`: a Dockerfile goes in, an image comes out.
 
+mod cache;
 mod inputs;
 mod look;
 mod outputs;
@@ -14,13 +15,16 @@ use kiln_engine::images::Pull;
 use kiln_engine::isolation::{self, Isolation};
 use kiln_engine::output::ahead::Ahead;
 use kiln_engine::output::{self, Artifact, Output};
+use kiln_engine::remote::{self, Remote};
 use kiln_engine::{Session, Settings, build, world};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Platform, Reference};
 use kiln_plan::Outcome;
+use kiln_plan::git::GitUrl;
 use kiln_plan::options::{NoCache, Options, Ulimit};
 use kiln_plan::step::Network;
+use kiln_registry::Config;
 use kiln_sandbox::{Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
@@ -48,6 +52,8 @@ Examples:
   kiln build --build-context lib=../lib .              for COPY --from=lib
   kiln build - < Dockerfile                            a Dockerfile without a context
   tar c . | kiln build -t app -                        a context from standard input
+  kiln build --cache-from reg.example/app/cache \\
+    --cache-to type=registry,ref=reg.example/app/cache,mode=max .   layers shared with other machines
   kiln build --plan .                                  what would be done, and nothing else
   kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
@@ -106,6 +112,12 @@ pub struct Args {
     /// Write what is known of the result to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+    /// Take layers of steps from a repository, too (repeat): NAME, or type=registry,ref=NAME
+    #[arg(long, value_name = "SPEC")]
+    pub cache_from: Vec<String>,
+    /// Push layers of steps to a repository: type=registry,ref=NAME[,mode=min|max]; min is the result's, max is all
+    #[arg(long, value_name = "SPEC")]
+    pub cache_to: Vec<String>,
     /// Do not look steps up in the cache
     #[arg(long)]
     pub no_cache: bool,
@@ -195,83 +207,216 @@ pub struct Args {
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryOptions,
+    /// A Git repository that is the context, where `context` cannot say all of it.
+    #[arg(skip)]
+    pub git: Option<GitUrl>,
+    /// The directory of the context to take as its root.
+    #[arg(skip)]
+    pub context_sub_path: Option<String>,
 }
 
 /// Runs the verb.
 pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     let call = Call::of(&args)?;
-    let standing = surroundings::take_standing(global, rung(&args)?)?;
+    let standing = take_standing(&args, global)?;
     let style = if args.quiet { Style::Quiet } else { global.progress };
     let progress = Progress::start(style, if call.is_some() { "Looking" } else { "Building" });
-    let events = progress.events();
-    let platforms = platforms(&args)?;
-    let names = references(&args.tags)?;
-    let wanted = outputs::parse(&args, &names)?;
-    let annotations = Leveled::parse(&args.annotations)?;
-    let pull = if args.pull { Pull::Always } else { Pull::Missing };
-    let around = surroundings::open(global, &args.registry, pull, events.clone(), isolation::form(&standing))?;
-    let inputs = Inputs::gather(&args, &around)?;
-    let (file, found) = dockerfile::parse(&inputs.dockerfile);
-    let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
-    let mut said = BTreeSet::new();
-    if call.is_none() {
-        report(&found, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
-    }
-    let epoch = source_date_epoch(&args)?;
-    let mut session = session(&args, &around, &inputs, epoch, standing)?;
-    let options = options(&args, &inputs, epoch)?;
+    let mut build = Build::prepare(&args, global, args.registry.config()?, progress.events(), standing)?;
     if let Some(call) = call {
-        let subject = look::Subject { source: &inputs.dockerfile, file: &file, parsed: &found };
-        let looked = look::answer(call, &subject, &look::for_platforms(&options, &platforms), &session);
+        let subject = look::Subject { source: &build.inputs.dockerfile, file: &build.file, parsed: &build.found };
+        let looked = look::answer(call, &subject, &build.for_platforms(), &build.session);
         progress.finish();
         return looked.tell();
     }
+    build.report_mistakes()?;
     if let Some(format) = &args.explain {
-        let text = explain(format, &file, &look::for_platforms(&options, &platforms), &inputs, &session)?;
+        let text = explain(format, &build)?;
         progress.finish();
         return crate::named::print(&text);
     }
     if args.plan {
-        return print_plan(&args, &file, &options, &platforms, &session).map_err(in_file);
+        let text = build.plan(args.json)?;
+        progress.finish();
+        return crate::named::print(&text);
     }
-    session.ahead = ahead(&wanted, &around);
+    if let Some(config) = cache::config(&args.cache_from, &args.cache_to)? {
+        build.share(config);
+    }
     let started = std::time::Instant::now();
-    let mut built = Vec::new();
-    for options in look::for_platforms(&options, &platforms) {
-        let (plan, facts) = world::plan(&file, &options, &session).map_err(in_file)?;
-        report(&plan.warnings, &inputs.dockerfile, &mut said, &*events).map_err(in_file)?;
-        let ran = build::run(plan.clone(), &facts, &annotations.manifest, &session);
-        let identity = inputs.identity(&options);
-        // What the next run is compared with is not worth failing for.
-        if let Err(e) = kiln_engine::why::remember(&plan, &facts, &identity, ran.is_ok(), &session) {
-            session.warn(&format!("--explain will not know of this run: {}", kiln_engine::rootfs::chain_text(&e)));
+    let mut summary = None;
+    build.with_trust(|build| {
+        let made = build.make(None)?;
+        for output in &build.wanted {
+            build.publish(output, &made.artifact)?;
         }
-        built.push(ran.map_err(in_file)?);
-        inputs.remember(&session.store)?;
-    }
-    let images = built.iter().map(|b| b.image.clone()).collect();
-    let artifact = Artifact::new(images, &annotations.index, platforms.len() > 1, &session)?;
-    for output in &wanted {
-        output::publish(output, &artifact, &session)?;
-    }
-    outputs::write_files(&args, &names, &artifact)?;
+        outputs::write_files(&args, &build.names, &made.artifact)?;
+        summary = Some(made);
+        Ok(())
+    })?;
     progress.finish();
-    if args.quiet {
-        println!("{}", artifact.root.digest);
-    } else {
-        outputs::summary(&names, &wanted, &artifact, &built, started.elapsed());
+    match summary {
+        Some(made) if args.quiet => println!("{}", made.artifact.root.digest),
+        Some(made) => {
+            outputs::summary(&build.names, &build.wanted, &made.artifact, &made.built, started.elapsed());
+        }
+        None => {}
     }
     Ok(())
 }
 
-/// What takes layers to where the image will be pushed, if it will be.
-fn ahead(wanted: &[Output], around: &surroundings::Surroundings) -> Option<Ahead> {
+/// Brings this process where the commands of a build can have the rung it asks for; to be done before there are threads.
+pub fn take_standing(args: &Args, global: &mut Global) -> Result<Standing, CliError> {
+    surroundings::take_standing(global, rung(args)?)
+}
+
+/// A build before its first step: all it reads has been found, and the Dockerfile parsed.
+pub struct Build {
+    /// What the image is to be called.
+    pub names: Vec<Reference>,
+    /// Where the result is to go.
+    pub wanted: Vec<Output>,
+    /// What the build works with.
+    pub session: Session,
+    inputs: Inputs,
+    file: ast::Dockerfile,
+    found: Vec<Diagnostic>,
+    options: Options,
+    platforms: Vec<Platform>,
+    annotations: Leveled,
+    said: BTreeSet<String>,
+}
+
+/// What came of a build.
+pub struct Made {
+    /// The image, or the index over several.
+    pub artifact: Artifact,
+    /// How each platform's build went.
+    pub built: Vec<build::Built>,
+}
+
+impl Build {
+    /// Reads what the command line names. Mistakes in the Dockerfile are reported by the calls that follow.
+    pub fn prepare(
+        args: &Args,
+        global: &Global,
+        config: Config,
+        events: Arc<dyn Events>,
+        standing: Standing,
+    ) -> Result<Build, CliError> {
+        let platforms = platforms(args)?;
+        let names = references(&args.tags)?;
+        let wanted = outputs::parse(args, &names)?;
+        let annotations = Leveled::parse(&args.annotations)?;
+        let pull = if args.pull { Pull::Always } else { Pull::Missing };
+        let around = surroundings::open_with(global, config, pull, events, isolation::form(&standing))?;
+        let inputs = Inputs::gather(args, &around)?;
+        let (file, found) = dockerfile::parse(&inputs.dockerfile);
+        let epoch = source_date_epoch(args)?;
+        let mut session = session(args, &around, &inputs, epoch, standing)?;
+        session.ahead = ahead(registry_names(&wanted), &session);
+        let options = options(args, &inputs, epoch)?;
+        let said = BTreeSet::new();
+        Ok(Build { names, wanted, session, inputs, file, found, options, platforms, annotations, said })
+    }
+
+    fn in_file(&self) -> impl Fn(kiln_engine::EngineError) -> CliError + use<> {
+        let source = self.inputs.dockerfile.clone();
+        move |error| CliError::InFile { source: Box::new(source.clone()), error: Box::new(error) }
+    }
+
+    fn for_platforms(&self) -> Vec<Options> {
+        look::for_platforms(&self.options, &self.platforms)
+    }
+
+    /// Shows what the parser found; fails if it found mistakes.
+    pub fn report_mistakes(&mut self) -> Result<(), CliError> {
+        let events = self.session.events.clone();
+        report(&self.found, &self.inputs.dockerfile, &mut self.said, &*events).map_err(self.in_file())
+    }
+
+    /// The plan of every platform, as text or JSON.
+    pub fn plan(&self, json: bool) -> Result<String, CliError> {
+        let mut text = String::new();
+        for options in self.for_platforms() {
+            let (plan, facts) = world::plan(&self.file, &options, &self.session).map_err(self.in_file())?;
+            // Printed is what a second planning of the same facts gives: a plan is nothing but its inputs.
+            debug_assert!(matches!(kiln_plan::build(&self.file, &options, &facts), Ok(Outcome::Plan(_))));
+            text += &match json {
+                true => serde_json::to_string_pretty(&kiln_plan::explain::json(&plan)).unwrap_or_default() + "\n",
+                false => kiln_plan::explain::text(&plan),
+            };
+        }
+        Ok(text)
+    }
+
+    /// Builds for every platform, the stage asked for or another one.
+    pub fn make(&mut self, target: Option<&str>) -> Result<Made, CliError> {
+        let in_file = self.in_file();
+        let mut built = Vec::new();
+        for mut options in self.for_platforms() {
+            options.target = target.map(str::to_owned).or(options.target);
+            let (plan, facts) = world::plan(&self.file, &options, &self.session).map_err(&in_file)?;
+            let events = self.session.events.clone();
+            report(&plan.warnings, &self.inputs.dockerfile, &mut self.said, &*events).map_err(&in_file)?;
+            let ran = build::run(plan.clone(), &facts, &self.annotations.manifest, &self.session);
+            let identity = self.inputs.identity(&options);
+            // What the next run is compared with is not worth failing for.
+            if let Err(e) = kiln_engine::why::remember(&plan, &facts, &identity, ran.is_ok(), &self.session) {
+                let text = kiln_engine::rootfs::chain_text(&e);
+                self.session.warn(&format!("--explain will not know of this run: {text}"));
+            }
+            built.push(ran.map_err(&in_file)?);
+            self.inputs.remember(&self.session.store)?;
+        }
+        let images = built.iter().map(|b| b.image.clone()).collect();
+        let artifact = Artifact::new(images, &self.annotations.index, self.platforms.len() > 1, &self.session)?;
+        Ok(Made { artifact, built })
+    }
+
+    /// Lets layers go to these names as they are made.
+    pub fn push_ahead(&mut self, targets: &[Reference]) {
+        self.session.ahead = ahead(targets.to_vec(), &self.session);
+    }
+
+    /// Shares layers of steps with other machines.
+    pub fn share(&mut self, config: remote::Config) {
+        let Session { store, images, events, cancel, .. } = &self.session;
+        let remote = Remote::new(config, store.clone(), images.clone(), events.clone(), cancel.clone());
+        self.session.remote = Some(remote);
+    }
+
+    /// Builds and delivers, once more if what failed was a layer of the shared cache; waits for what is on its way there.
+    pub fn with_trust(&mut self, mut work: impl FnMut(&mut Build) -> Result<(), CliError>) -> Result<(), CliError> {
+        let mut result = work(self);
+        if let (Err(CliError::Engine(e)), Some(remote)) = (&result, &self.session.remote)
+            && remote.is_to_blame(e)
+        {
+            result = work(self);
+        }
+        if let Some(remote) = &self.session.remote {
+            remote.finish();
+        }
+        result
+    }
+
+    /// Takes the result to one place.
+    pub fn publish(&self, to: &Output, artifact: &Artifact) -> Result<(), CliError> {
+        Ok(output::publish(to, artifact, &self.session)?)
+    }
+}
+
+/// The names that the image will be pushed under.
+fn registry_names(wanted: &[Output]) -> Vec<Reference> {
     let names = |output: &Output| match output {
         Output::Registry { names } => names.clone(),
         _ => Vec::new(),
     };
-    let targets: Vec<Reference> = wanted.iter().flat_map(names).filter(|name| name.digest.is_none()).collect();
-    let (store, images, cancel) = (around.store.clone(), around.images.clone(), around.cancel.clone());
+    wanted.iter().flat_map(names).filter(|name| name.digest.is_none()).collect()
+}
+
+/// What takes layers to where the image will be pushed, if it will be.
+fn ahead(targets: Vec<Reference>, session: &Session) -> Option<Ahead> {
+    let (store, images, cancel) = (session.store.clone(), session.images.clone(), session.cancel.clone());
     (!targets.is_empty()).then(|| Ahead::new(targets, store, images, cancel))
 }
 
@@ -528,18 +673,13 @@ fn session(
         events: around.events.clone(),
         cancel: around.cancel.clone(),
         ahead: None,
+        remote: None,
         private_roots: Default::default(),
     })
 }
 
 /// What `--explain` prints.
-fn explain(
-    format: &str,
-    file: &ast::Dockerfile,
-    platforms: &[Options],
-    inputs: &Inputs,
-    session: &Session,
-) -> Result<String, CliError> {
+fn explain(format: &str, build: &Build) -> Result<String, CliError> {
     let json = match format {
         "text" => false,
         "json" => true,
@@ -548,36 +688,15 @@ fn explain(
             return Err(error.with_hint("there are text and json"));
         }
     };
-    let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
     let mut out = String::new();
-    for options in platforms {
-        let (plan, facts) = world::plan(file, options, session).map_err(in_file)?;
-        let explanation = kiln_engine::why::explain(&plan, &facts, &inputs.identity(options), session)?;
+    for options in build.for_platforms() {
+        let (plan, facts) = world::plan(&build.file, &options, &build.session).map_err(build.in_file())?;
+        let identity = build.inputs.identity(&options);
+        let explanation = kiln_engine::why::explain(&plan, &facts, &identity, &build.session)?;
         out += &match json {
             true => serde_json::to_string_pretty(&why::json(&plan, &explanation)).unwrap_or_default() + "\n",
             false => why::text(&plan, &explanation),
         };
     }
     Ok(out)
-}
-
-fn print_plan(
-    args: &Args,
-    file: &ast::Dockerfile,
-    options: &Options,
-    platforms: &[Platform],
-    session: &Session,
-) -> Result<(), kiln_engine::EngineError> {
-    for platform in platforms {
-        let options = Options { platform: platform.clone(), several_platforms: platforms.len() > 1, ..options.clone() };
-        let (plan, facts) = world::plan(file, &options, session)?;
-        // Printed is what a second planning of the same facts gives: a plan is nothing but its inputs.
-        debug_assert!(matches!(kiln_plan::build(file, &options, &facts), Ok(Outcome::Plan(_))));
-        if args.json {
-            println!("{}", serde_json::to_string_pretty(&kiln_plan::explain::json(&plan)).unwrap_or_default());
-        } else {
-            print!("{}", kiln_plan::explain::text(&plan));
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `kiln copy`: an image goes from one place to another; registries and layouts are not kept here on the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_engine::archive::{self, Input};
 use kiln_engine::layout::Layout;
@@ -8,12 +8,13 @@ use kiln_engine::output::Dest;
 use kiln_engine::stored;
 use kiln_engine::transfer::push::check_target;
 use kiln_engine::transfer::{Mover, Origin, Platforms, Selection};
-use kiln_oci::{Platform, Reference};
+use kiln_oci::{Digest, Platform, Reference};
 
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, PlatformOption};
 use crate::options::RegistryOptions;
+use crate::surroundings::Surroundings;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -75,18 +76,31 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         _ => Platforms::All,
     };
     let (around, progress) = named::online(global, &args.registry, args.quiet, "Copying")?;
-    let mover = named::mover(&around);
-    if let Place::Registry(to) = &to {
-        check_target(to)?;
-    }
-    let (selection, names) = read(&mover, &from, &platforms)?;
-    write(&mover, &selection, names, &to)?;
-    let digest = &selection.root.digest;
+    let digest = between(&from, &to, &platforms, &around)?;
     progress.finish();
     named::print(&match args.quiet {
         true => format!("{digest}\n"),
         false => format!("{}: {digest}\n", args.destination),
     })
+}
+
+fn between(from: &Place, to: &Place, platforms: &Platforms, around: &Surroundings) -> Result<Digest, CliError> {
+    let mover = named::mover(around);
+    if let Place::Registry(to) = to {
+        check_target(to)?;
+    }
+    let (selection, names) = read(&mover, from, platforms)?;
+    write(&mover, &selection, names, to)?;
+    Ok(selection.root.digest)
+}
+
+/// Pushes the image in an OCI layout or an archive of docker, all its platforms, and returns its digest.
+pub fn push_file(path: &Path, to: &Reference, around: &Surroundings) -> Result<Digest, CliError> {
+    let from = match path.is_dir() {
+        true => Place::Layout(path.display().to_string()),
+        false => Place::Archive { docker: true, path: path.to_owned(), name: None },
+    };
+    between(&from, &Place::Registry(to.clone()), &Platforms::All, around)
 }
 
 fn parse(text: &str, source: bool) -> Result<Place, CliError> {

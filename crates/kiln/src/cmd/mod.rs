@@ -7,6 +7,7 @@ pub mod copy;
 pub mod diff;
 pub mod doctor;
 pub mod du;
+pub mod executor;
 pub mod explain;
 pub mod fsck;
 pub mod history;
@@ -60,6 +61,8 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),
         Verb::Fsck(args) => fsck::run(&args, global),
+        Verb::Executor(args) => executor::run(&args, global),
+        Verb::Warmer(args) => executor::warmer::run(&args, global),
         Verb::Version(args) => version::run(&args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use kiln_engine::event::{Event, Events};
 
+pub use board::index;
 pub use summary::summary;
 
 /// How progress is shown.
@@ -41,7 +42,7 @@ pub enum Style {
 }
 
 /// A reader of events that leaves things tidy.
-trait Reader: Events {
+pub trait Reader: Events {
     /// The story is over: what is open is closed, the terminal is given back. May be called more than once.
     fn finish(&self);
 }
@@ -60,6 +61,11 @@ impl Progress {
             reader.event(&Event::Warning(&text));
         }
         Progress { reader }
+    }
+
+    /// Progress as a verb of its own tells it.
+    pub fn told_by(reader: Box<dyn Reader>) -> Progress {
+        Progress { reader: Arc::new(order::InOrder::new(reader)) }
     }
 
     /// Who is to be told what happens.

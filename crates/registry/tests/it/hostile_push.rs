@@ -310,3 +310,32 @@ fn a_manifest_refused_for_what_others_push_is_pushed_again() {
     client(&strict.host).push_manifest(&reference(&strict.host, "a:v1"), media::OCI_MANIFEST, "{}").unwrap_err();
     assert_eq!(strict.lines().len(), 1);
 }
+
+#[test]
+fn a_document_goes_to_a_signed_address() {
+    let server = Server::start(|_, n| if n == 0 { Say::status(503) } else { Say::status(200) });
+    let url = format!("http://user:hunter2@{}/bucket/digest?signature=s3cret", server.host);
+    client(&server.host).put_url(&url, "text/plain", "sha256:0").unwrap();
+    let seen = &server.seen()[1];
+    assert_eq!(seen.line(), "PUT /bucket/digest?signature=s3cret");
+    assert_eq!((seen.header("content-type"), &*seen.body), (Some("text/plain"), &b"sha256:0"[..]));
+    assert!(seen.header("authorization").unwrap().starts_with("Basic "));
+    let refusing = Server::start(|_, _| Say::error(403, "AccessDenied", "expired"));
+    let url = format!("http://user:hunter2@{}/bucket/digest?signature=s3cret", refusing.host);
+    let error = client(&refusing.host).put_url(&url, "text/plain", "x").unwrap_err().to_string();
+    assert!(error.contains("403") && !error.contains("hunter2") && !error.contains("s3cret"), "{error}");
+    let elsewhere = Server::start(|_, _| Say::status(307).header("Location", "http://127.0.0.1:1/"));
+    let url = format!("http://{}/x", elsewhere.host);
+    client(&elsewhere.host).put_url(&url, "text/plain", "x").unwrap_err();
+    assert!(client("h").put_url("file:///etc/passwd", "text/plain", "x").is_err());
+}
+
+#[test]
+fn whether_pushing_is_allowed_is_found_without_pushing() {
+    let server = Server::start(|seen, _| if seen.method == "POST" { start() } else { Say::status(204) });
+    client(&server.host).check_push(&reference(&server.host, "a/b:1")).unwrap();
+    assert_eq!(server.lines(), ["POST /v2/a/b/blobs/uploads/", "DELETE /v2/a/b/blobs/uploads/u1?_state=s"]);
+    let refusing = Server::start(|_, _| Say::error(403, "DENIED", "no"));
+    let error = client(&refusing.host).check_push(&reference(&refusing.host, "a/b:1")).unwrap_err();
+    assert!(error.is_unauthorized(), "{error}");
+}

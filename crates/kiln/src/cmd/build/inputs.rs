@@ -78,10 +78,13 @@ impl Inputs {
     /// Reads and opens everything.
     pub fn gather(args: &Args, around: &Surroundings) -> Result<Inputs, CliError> {
         let mut scratch = Vec::new();
-        let located = locate(args, around, &mut scratch)?;
+        let mut located = locate(args, around, &mut scratch)?;
+        if let (Some(sub), Some(dir)) = (&args.context_sub_path, &mut located.dir) {
+            *dir = directory_inside(dir, sub, args)?;
+        }
         let (dockerfile, place) = match located.dockerfile {
             Some(source) => (source, None),
-            None => read_dockerfile(args, located.dir.as_deref(), located.foreign)?,
+            None => read_dockerfile(args, around, located.dir.as_deref(), located.foreign)?,
         };
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).display().to_string();
         let context = match &located.dir {
@@ -192,6 +195,9 @@ fn locate(
     around: &Surroundings,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
+    if let Some(url) = &args.git {
+        return from_git(url, around, scratch);
+    }
     let context = &*args.context;
     if context == "-" {
         if args.file.as_deref() == Some("-") {
@@ -231,7 +237,7 @@ fn unpacked(
     Ok(dir)
 }
 
-/// Standard input is a tar, or a Dockerfile without a context.
+/// Standard input is an archive, or a Dockerfile without a context.
 fn from_stdin(
     args: &Args,
     around: &Surroundings,
@@ -239,7 +245,7 @@ fn from_stdin(
 ) -> Result<Located, CliError> {
     let mut stdin = std::io::stdin();
     let head = read_to_end(&mut stdin, "standard input", 1024)?;
-    if kiln_oci::compress::detect(&head).is_some() {
+    if archive::is_archive(&head) {
         let dir = unpacked("standard input", std::io::Cursor::new(head).chain(stdin), around, scratch)?;
         return Ok(Located::foreign(dir));
     }
@@ -288,20 +294,36 @@ fn from_git(
     Ok(Located::foreign(dir))
 }
 
-/// A URL is a tar, or a Dockerfile without a context.
+/// A directory of the context; a symbolic link on the way must not lead out of it.
+fn directory_inside(dir: &Path, sub: &str, args: &Args) -> Result<PathBuf, CliError> {
+    let missing = || {
+        let context = http::shown(&args.context);
+        CliError::input(format!("the context {context} has no directory `{sub}`"))
+            .with_hint("--context-sub-path names a directory below the root of the context")
+    };
+    let root = dir.canonicalize().map_err(|_| missing())?;
+    let real = root.join(sub.trim_start_matches('/')).canonicalize().map_err(|_| missing())?;
+    if real.starts_with(&root) && real.is_dir() { Ok(real) } else { Err(missing()) }
+}
+
+/// The content of a URL, in the store.
+fn fetched(url: &str, around: &Surroundings) -> Result<kiln_oci::Digest, CliError> {
+    let query = kiln_plan::facts::HttpQuery { url: url.to_owned(), checksum: None };
+    Ok(http::answer(&session_for_fetch(around), &query)?.digest)
+}
+
+/// A URL is an archive, or a Dockerfile without a context.
 fn from_url(
     url: &str,
     args: &Args,
     around: &Surroundings,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
-    let session = session_for_fetch(around);
-    let query = kiln_plan::facts::HttpQuery { url: url.to_owned(), checksum: None };
-    let fact = http::answer(&session, &query)?;
-    let mut file = around.store.open_blob(&fact.digest)?;
+    let digest = fetched(url, around)?;
+    let mut file = around.store.open_blob(&digest)?;
     let head = read_to_end(&mut file, &http::shown(url), 1024)?;
-    let whole = around.store.open_blob(&fact.digest)?;
-    if kiln_oci::compress::detect(&head).is_some() {
+    let whole = around.store.open_blob(&digest)?;
+    if archive::is_archive(&head) {
         return Ok(Located::foreign(unpacked(&http::shown(url), whole, around, scratch)?));
     }
     Located::alone(text(&http::shown(url), read_to_end(whole, &http::shown(url), MAX_DOCKERFILE)?), args)
@@ -319,12 +341,22 @@ enum Place {
 ///
 /// A path that exists from here is the user's own word and read as it is; a name in the context is read inside it, for
 /// the context may be someone else's. Of a context that came from elsewhere, only an absolute path is one from here.
-fn read_dockerfile(args: &Args, dir: Option<&Path>, foreign: bool) -> Result<(Source, Option<Place>), CliError> {
+fn read_dockerfile(
+    args: &Args,
+    around: &Surroundings,
+    dir: Option<&Path>,
+    foreign: bool,
+) -> Result<(Source, Option<Place>), CliError> {
     let dir = dir.unwrap_or(Path::new("."));
     let name = match args.file.as_deref() {
         Some("-") => {
             let bytes = read_to_end(std::io::stdin(), "standard input", MAX_DOCKERFILE)?;
             return Ok((text("-", bytes), None));
+        }
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            let name = http::shown(url);
+            let bytes = read_to_end(around.store.open_blob(&fetched(url, around)?)?, &name, MAX_DOCKERFILE)?;
+            return Ok((text(&name, bytes), None));
         }
         Some(file) if Path::new(file).exists() && (!foreign || Path::new(file).is_absolute()) => {
             let failed = |e| CliError::input(format!("failed to read dockerfile: {file}: {e}"));
