@@ -98,6 +98,9 @@ pub enum EngineError {
         /// What it is.
         found: Digest,
     },
+    /// A build that is held to a lock file would use something else.
+    #[error("{0}")]
+    Locked(String),
     /// An image that the Dockerfile names cannot be had.
     #[error("{name}: {source}")]
     Base {

@@ -11,6 +11,7 @@
 //! [`why`] what would run, and what changed since the last run
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
+//! [`lock`] what a build is made from, held to digests
 //! [`remote`] layers of steps in a repository, shared between machines
 //! [`whole`] files that are seen once they are whole
 //!
@@ -27,6 +28,7 @@ pub mod fetch;
 pub mod images;
 pub mod isolation;
 pub mod layout;
+pub mod lock;
 pub mod mounted;
 pub mod output;
 pub mod remote;

@@ -16,6 +16,7 @@ use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
 use crate::images::Images;
 use crate::isolation::Isolation;
+use crate::lock::Lock;
 use crate::output::ahead::Ahead;
 use crate::remote::Remote;
 use crate::rootfs::Roots;
@@ -95,6 +96,8 @@ pub struct Session {
     pub ahead: Option<Ahead>,
     /// Layers of steps that are shared with other machines.
     pub remote: Option<Remote>,
+    /// What the build is held to.
+    pub lock: Option<Lock>,
     /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
     pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
 }
@@ -185,6 +188,7 @@ impl Session {
             cancel,
             ahead: None,
             remote: None,
+            lock: None,
             private_roots: Mutex::default(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use kiln_plan::facts::{Facts, ImageName, ImageQuery, Question};
+use kiln_plan::facts::{Facts, ImageFact, ImageName, ImageQuery, Question};
 use kiln_plan::{Extent, Options, Outcome, Plan, Survey};
 use kiln_spec::ast::{Dockerfile, Op};
 use kiln_spec::diag::did_you_mean;
@@ -156,7 +156,7 @@ fn answer(question: &Question, session: &Session) -> Result<Answer> {
     let phase = if matches!(question, Question::Files(_)) { Phase::Context } else { Phase::Resolve };
     let _spending = Spending::on(phase, &*session.events);
     match question {
-        Question::Image(query) => session.images.answer(query).map(|a| Answer::Image(Box::new(a))),
+        Question::Image(query) => image(query, session).map(|a| Answer::Image(Box::new(a))),
         Question::Files(query) => {
             let source = session.context(&query.context)?;
             let answered = context::answer(&**source, &query.select);
@@ -166,7 +166,22 @@ fn answer(question: &Question, session: &Session) -> Result<Answer> {
             let source = session.contexts.get(&query.context);
             Ok(Answer::Excluded(source.and_then(|source| source.excludes(query.path.as_bytes()))))
         }
-        Question::Http(query) => http::answer(session, query).map(Answer::Http),
-        Question::Git(query) => git::answer(session, query).map(Answer::Git),
+        Question::Http(query) => {
+            let fact = http::answer(session, query)?;
+            session.lock.as_ref().map_or(Ok(()), |lock| lock.check_url(query, &fact))?;
+            Ok(Answer::Http(fact))
+        }
+        Question::Git(query) => match &session.lock {
+            Some(lock) => lock.git(query).map(Answer::Git),
+            None => git::answer(session, query).map(Answer::Git),
+        },
     }
+}
+
+/// The image that is meant, or that the lock file says is.
+fn image(query: &ImageQuery, session: &Session) -> Result<ImageFact> {
+    let Some(lock) = &session.lock else { return session.images.answer(query) };
+    let fact = session.images.answer(&lock.image(query)?)?;
+    lock.check_image(query, &fact.digest)?;
+    Ok(fact)
 }

@@ -233,6 +233,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::NoPlatform { .. }
         | EngineError::Context(_)
         | EngineError::Archive { .. }
+        | EngineError::Locked(_)
         | EngineError::Unsupported(_) => INPUT,
     }
 }
@@ -278,6 +279,7 @@ pub fn hint(error: &EngineError) -> Option<String> {
             path.parent().map(|dir| format!("make the directory first: mkdir -p {}", dir.display()))
         }
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
+        EngineError::Locked(_) => Some("if that is meant, write the lock file anew: kiln build --lock".to_owned()),
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {

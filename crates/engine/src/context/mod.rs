@@ -7,6 +7,7 @@
 //! [`MemorySource`] a few files in memory                  [`archive`] a context that is a tar or zip
 //! [`resolve()`] links followed inside the root            [`select()`] patterns → files
 //! [`answer`] and [`hash_selection`] files → key           [`HashTable`] hashes remembered between builds
+//! [`pack()`] a context as one archive
 //!
 //! Adding a kind of source: implement [`Source`] and add it to the contract test in `tests`.
 
@@ -19,6 +20,7 @@ mod ident;
 mod layers;
 mod memory;
 mod missing;
+mod pack;
 mod parents;
 mod read;
 mod resolve;
@@ -41,6 +43,7 @@ pub use dir::{DirSource, read_inside};
 pub use hash::{answer, hash_selection, listing};
 pub use layers::LayerSource;
 pub use memory::MemorySource;
+pub use pack::pack;
 pub use resolve::{Resolved, resolve};
 pub use select::{Pick, Picked, Selection, select};
 pub use table::HashTable;

@@ -125,10 +125,16 @@ fn output(git: Command, remote: &str, session: &Session) -> Result<String> {
     let out = out.ok_or(EngineError::Cancelled)?;
     if !out.status.success() {
         let said = String::from_utf8_lossy(&out.stderr);
-        let last = said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no message");
-        return Err(failed(remote, last.replace(remote, &shown(remote))));
+        return Err(failed(remote, reason(&said).replace(remote, &shown(remote))));
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// What git says went wrong. Its last lines often are advice.
+fn reason(said: &str) -> &str {
+    let last = |wanted: &dyn Fn(&&str) -> bool| said.lines().rev().find(wanted);
+    let found = last(&|line| line.starts_with("fatal: ")).or_else(|| last(&|line| line.starts_with("error: ")));
+    found.or_else(|| last(&|line| !line.trim().is_empty())).unwrap_or("no message")
 }
 
 fn is_commit(text: &str) -> bool {
@@ -256,6 +262,15 @@ mod tests {
         child.stdin.take().unwrap().write_all(b"protocol=https\nhost=example.test:8443\n\n").unwrap();
         let told = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
         assert!(told.contains("username=us@er\npassword=hunter 2\n"), "{told}");
+    }
+
+    #[test]
+    fn the_reason_goes_before_the_advice() {
+        let said =
+            "Cloning\nfatal: Could not read from remote repository.\n\nPlease make sure\nand the repository exists.\n";
+        assert_eq!(reason(said), "fatal: Could not read from remote repository.");
+        assert_eq!((reason("a\nb\n\n"), reason(" \n")), ("b", "no message"));
+        assert_eq!(reason("error: one\nhint: two"), "error: one");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
 use kiln_engine::isolation::{self, Isolation};
+use kiln_engine::lock::Lock;
 use kiln_engine::output::ahead::Ahead;
 use kiln_engine::output::{self, Artifact, Output};
 use kiln_engine::remote::{self, Remote};
@@ -54,6 +55,8 @@ Examples:
   tar c . | kiln build -t app -                        a context from standard input
   kiln build --cache-from reg.example/app/cache \\
     --cache-to type=registry,ref=reg.example/app/cache,mode=max .   layers shared with other machines
+  kiln build --lock .                                  write Dockerfile.lock: the digests of bases and of what ADD names
+  kiln build --locked .                                build from exactly these
   kiln build --plan .                                  what would be done, and nothing else
   kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
@@ -124,6 +127,12 @@ pub struct Args {
     /// Do not look up the steps of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Write the digests of all bases, URLs and Git references to FILE [default: the Dockerfile's name with .lock]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with = "locked")]
+    pub lock: Option<String>,
+    /// Use exactly what FILE says, and refuse anything else
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub locked: Option<String>,
     /// Ask the registry for bases even if the store has them
     #[arg(long)]
     pub pull: bool,
@@ -250,6 +259,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
             build.publish(output, &made.artifact)?;
         }
         outputs::write_files(&args, &build.names, &made.artifact)?;
+        build.write_lock()?;
         summary = Some(made);
         Ok(())
     })?;
@@ -284,6 +294,8 @@ pub struct Build {
     platforms: Vec<Platform>,
     annotations: Leveled,
     said: BTreeSet<String>,
+    /// What was planned so far rests on.
+    rests_on: Lock,
 }
 
 /// What came of a build.
@@ -315,8 +327,8 @@ impl Build {
         let mut session = session(args, &around, &inputs, epoch, standing)?;
         session.ahead = ahead(registry_names(&wanted), &session);
         let options = options(args, &inputs, epoch)?;
-        let said = BTreeSet::new();
-        Ok(Build { names, wanted, session, inputs, file, found, options, platforms, annotations, said })
+        let (said, rests_on) = Default::default();
+        Ok(Build { names, wanted, session, inputs, file, found, options, platforms, annotations, said, rests_on })
     }
 
     fn in_file(&self) -> impl Fn(kiln_engine::EngineError) -> CliError + use<> {
@@ -356,6 +368,7 @@ impl Build {
         for mut options in self.for_platforms() {
             options.target = target.map(str::to_owned).or(options.target);
             let (plan, facts) = world::plan(&self.file, &options, &self.session).map_err(&in_file)?;
+            self.rests_on.add(&facts);
             let events = self.session.events.clone();
             report(&plan.warnings, &self.inputs.dockerfile, &mut self.said, &*events).map_err(&in_file)?;
             let ran = build::run(plan.clone(), &facts, &self.annotations.manifest, &self.session);
@@ -376,6 +389,16 @@ impl Build {
     /// Lets layers go to these names as they are made.
     pub fn push_ahead(&mut self, targets: &[Reference]) {
         self.session.ahead = ahead(targets.to_vec(), &self.session);
+    }
+
+    /// Writes down what the build was made from, if that is asked for.
+    fn write_lock(&self) -> Result<(), CliError> {
+        let Some(path) = &self.inputs.lock_file else { return Ok(()) };
+        let text = self.rests_on.text();
+        let write = |out: &mut dyn std::io::Write| {
+            out.write_all(text.as_bytes()).map_err(kiln_engine::EngineError::file("write", path))
+        };
+        Ok(kiln_engine::whole::write(path, "write", write)?)
     }
 
     /// Shares layers of steps with other machines.
@@ -674,6 +697,7 @@ fn session(
         cancel: around.cancel.clone(),
         ahead: None,
         remote: None,
+        lock: inputs.lock.clone(),
         private_roots: Default::default(),
     })
 }

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub mod build;
+pub mod cache;
 pub mod cat;
 pub mod completion;
 pub mod copy;
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Logout(args) => logout::run(&args),
         Verb::Explain(args) => explain::run(&args, global),
         Verb::Doctor(args) => doctor::run(&args, global),
+        Verb::Cache(args) => cache::run(&args, global),
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),
         Verb::Fsck(args) => fsck::run(&args, global),

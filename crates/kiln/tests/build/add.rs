@@ -199,7 +199,16 @@ fn repositories() {
     // git itself serves it on loopback.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut daemon = Command::new(tools::tool("git"))
-        .args(["daemon", "--reuseaddr", "--export-all", "--listen=127.0.0.1", &format!("--port={port}")])
+        // The files may belong to another user than the test's.
+        .args([
+            "-c",
+            "safe.directory=*",
+            "daemon",
+            "--reuseaddr",
+            "--export-all",
+            "--listen=127.0.0.1",
+            &format!("--port={port}"),
+        ])
         .arg(format!("--base-path={}", b.t.out("").display()))
         .stderr(std::process::Stdio::null())
         .process_group(0)

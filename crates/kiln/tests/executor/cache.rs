@@ -157,6 +157,32 @@ fn the_build_verb_shares_layers_too() {
 }
 
 #[test]
+fn a_repository_is_looked_into_and_emptied() {
+    let pod = Pod::start();
+    let _ = run(&machine(&pod), &[&pod.to("app:1"), "--cache", "--cache-copy-layers"]).ok();
+    let cache = pod.registry.reference("app/cache");
+    let base = pod.registry.reference("base:1");
+    let _ = pod.t.kiln(&["copy", &format!("docker://{base}"), &format!("docker://{cache}:other")]).ok();
+    let list = pod.t.kiln(&["cache", "ls", &cache]).ok();
+    assert!(list.stdout.contains("4 layers, ") && list.stdout.contains("RUN head -c 9"), "{list}");
+    assert!(list.stdout.contains("1 tags of something else"), "{list}");
+    let json = pod.t.kiln(&["cache", "ls", "--json", &cache]).ok().json();
+    assert_eq!(json.as_array().unwrap().len(), 4);
+    let dry = pod.t.kiln(&["cache", "prune", "--keep-count=1", "--dry-run", &cache]).ok();
+    assert!(dry.stdout.starts_with("Would remove 3 layers"), "{dry}");
+    let none = pod.t.kiln(&["cache", "prune", "--keep-duration=24h", &cache]).ok();
+    assert!(none.stdout.starts_with("Removed 0 layers") && none.stdout.contains("; 4 stay"), "{none}");
+    let gone = pod.t.kiln(&["cache", "prune", "--keep-count=0", "--json", &cache]).ok().json();
+    assert_eq!((gone["removed"].as_array().unwrap().len(), &gone["kept"]), (4, &0.into()));
+    let left = pod.t.kiln(&["cache", "ls", &cache]).ok();
+    assert!(left.stdout.contains("0 layers, 0B") && left.stdout.contains("1 tags of something else"), "{left}");
+    let built = run(&machine(&pod), &[&pod.to("app:1"), "--cache"]).ok();
+    assert!(built.stdout.contains("it ran"), "{built}");
+    let _ = pod.t.kiln(&["cache", "prune", &cache]).exits(2);
+    let _ = pod.t.kiln(&["cache", "ls", &base]).exits(2);
+}
+
+#[test]
 fn bases_come_from_a_directory() {
     let pod = Pod::start();
     pod.dockerfile(TEXT);

@@ -4,6 +4,7 @@
 
 mod cache;
 mod contexts;
+mod lock;
 mod outputs;
 
 use kiln_testkit::{Auth, Layout, Output, Registry, TestContext};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside};
 use kiln_engine::fetch::{git as git_fetch, http};
+use kiln_engine::lock::Lock;
 use kiln_engine::session::Secret;
 use kiln_plan::facts::ContextId;
 use kiln_plan::git;
@@ -22,6 +23,9 @@ use crate::surroundings::Surroundings;
 
 /// A Dockerfile larger than this is refused.
 const MAX_DOCKERFILE: u64 = kiln_spec::dockerfile::MAX_LENGTH as u64 + 1;
+
+/// A lock file larger than this is cut, and then is none.
+const MAX_LOCK: u64 = kiln_engine::lock::MAX_SIZE;
 
 /// An ignore file larger than this is refused.
 const MAX_IGNORE: u64 = 16 << 20;
@@ -38,6 +42,10 @@ pub struct Inputs {
     pub secrets: BTreeMap<String, Secret>,
     /// Agents by id.
     pub ssh: BTreeMap<String, PathBuf>,
+    /// What the build is held to.
+    pub lock: Option<Lock>,
+    /// Where what it is made from is written down.
+    pub lock_file: Option<PathBuf>,
     /// Which Dockerfile and context this is, for comparing runs.
     what: String,
     tables: Vec<Arc<HashTable>>,
@@ -91,6 +99,11 @@ impl Inputs {
             Some(dir) if !located.foreign => real(dir),
             _ => http::shown(&args.context),
         };
+        let beside = match (&place, &located.dir) {
+            (Some(Place::Own(path)), _) => Some(path.clone()),
+            (Some(Place::Inside(name)), Some(dir)) if !located.foreign => Some(dir.join(name)),
+            _ => None,
+        };
         let file = match (&place, &located.dir) {
             (Some(Place::Own(path)), _) if !located.foreign => real(path),
             (Some(Place::Inside(name)), Some(dir)) if !located.foreign => real(&dir.join(name)),
@@ -103,6 +116,12 @@ impl Inputs {
             named: BTreeMap::new(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
+            lock: args
+                .locked
+                .as_ref()
+                .map(|file| read_lock(&lock_path("--locked", file, beside.as_deref())?))
+                .transpose()?,
+            lock_file: args.lock.as_ref().map(|file| lock_path("--lock", file, beside.as_deref())).transpose()?,
             tables: Vec::new(),
             _scratch: scratch,
         };
@@ -175,6 +194,25 @@ impl Inputs {
         }
         Ok(())
     }
+}
+
+/// The lock file that is named, or the one beside the Dockerfile.
+fn lock_path(flag: &str, file: &str, dockerfile: Option<&Path>) -> Result<PathBuf, CliError> {
+    match (file, dockerfile) {
+        ("", Some(dockerfile)) => Ok(PathBuf::from(format!("{}.lock", dockerfile.display()))),
+        ("", None) => Err(CliError::usage(format!("{flag}: the Dockerfile is not a file on this machine"))
+            .with_hint(format!("name the lock file: {flag}=FILE"))),
+        (file, _) => Ok(PathBuf::from(file)),
+    }
+}
+
+fn read_lock(path: &Path) -> Result<Lock, CliError> {
+    let shown = path.display();
+    let file = File::open(path).map_err(|e| {
+        CliError::input(format!("cannot read the lock file {shown}: {e}")).with_hint("kiln build --lock writes it")
+    })?;
+    let bytes = read_to_end(file, &shown.to_string(), MAX_LOCK)?;
+    Lock::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a lock file: {why}")))
 }
 
 fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {

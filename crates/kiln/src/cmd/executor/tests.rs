@@ -1,3 +1,5 @@
+//! kaniko's command lines, and what comes of them.
+
 use clap::{Args as _, Command};
 
 use super::*;

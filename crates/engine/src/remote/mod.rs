@@ -14,6 +14,10 @@
 //! Nothing in the repository is trusted further than its digests go: an entry that is damaged is passed over with a
 //! warning, and one whose layer turns out to be so makes the build start over without the cache. Who may write to the
 //! repository, though, decides what a key means, as with every shared cache.
+//!
+//! [`upkeep`] listing entries, and removing old ones
+
+pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
