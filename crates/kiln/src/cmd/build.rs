@@ -21,7 +21,7 @@ use kiln_oci::{Platform, Reference};
 use kiln_plan::Outcome;
 use kiln_plan::options::{NoCache, Options, Ulimit};
 use kiln_plan::step::Network;
-use kiln_sandbox::{Init, Limits, Rung, Standing};
+use kiln_sandbox::{Confinement, Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
 use kiln_spec::{ast, dockerfile, size};
@@ -209,7 +209,13 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     let wanted = outputs::parse(&args, &names)?;
     let annotations = Leveled::parse(&args.annotations)?;
     let pull = if args.pull { Pull::Always } else { Pull::Missing };
-    let around = surroundings::open(global, &args.registry, pull, events.clone(), isolation::form(&standing))?;
+    let around = surroundings::open(
+        global,
+        &args.registry,
+        pull,
+        events.clone(),
+        isolation::form(&standing, &Confinement::here()),
+    )?;
     let inputs = Inputs::gather(&args, &around)?;
     let (file, found) = dockerfile::parse(&inputs.dockerfile);
     let in_file = |error| CliError::InFile { source: Box::new(inputs.dockerfile.clone()), error: Box::new(error) };
