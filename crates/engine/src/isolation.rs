@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use kiln_sandbox::{Init, Rung, RungReport, Standing, probe_in, strongest};
+use kiln_sandbox::{Confinement, Init, Rung, RungReport, Standing, probe_in, probe_with, strongest};
 use kiln_store::Form;
 
 use crate::error::{EngineError, Result};
@@ -20,10 +20,11 @@ pub struct Isolation {
     chosen: OnceLock<Result<Rung, (Rung, String)>>,
 }
 
-/// How a process that stands there keeps unpacked files.
-pub fn form(standing: &Standing) -> Form {
+/// How a process that stands there, and is held so, keeps unpacked files.
+pub fn form(standing: &Standing, held: &Confinement) -> Form {
     match standing {
-        Standing::Outside => Form::Real,
+        Standing::Outside if held.makes_nodes() => Form::Real,
+        Standing::Outside => Form::NoNodes,
         Standing::Many(maps) => Form::mapped(maps),
         Standing::One => Form::Virtual,
     }
@@ -80,5 +81,10 @@ impl Isolation {
     /// What each rung gives here, or what keeps it from working, weakest first.
     pub fn reports(&self, scratch: &Path) -> Vec<RungReport> {
         probe_in(scratch, &self.init)
+    }
+
+    /// The same without the overlays, for which there is no place.
+    pub fn reports_without_store(&self) -> Vec<RungReport> {
+        probe_with(&self.init)
     }
 }

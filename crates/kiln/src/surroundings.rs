@@ -61,6 +61,11 @@ pub fn open_store(global: &Global) -> Result<Store, CliError> {
     Ok(Store::open(store_dir(global)?)?)
 }
 
+/// Opens the store, for who can say more about why it cannot be.
+pub fn open_store_or_why(global: &Global) -> Result<Result<Store, kiln_store::StoreError>, CliError> {
+    Ok(Store::open(store_dir(global)?))
+}
+
 /// Opens the store and prepares for registries; from now on Ctrl-C stops the verb cleanly.
 pub fn open(
     global: &Global,

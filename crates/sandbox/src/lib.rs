@@ -5,13 +5,15 @@
 //! set up for the command stays behind: no process, no mount, no mountpoint, no secret.
 //!
 //! `job` what to run     `rung` how isolated, and what this machine can do     `init` the child side
-//! `userns` user namespaces     `seccomp` the syscall filter     `cgroup` limits     `sys` the only `unsafe` code of Kiln
+//! `confinement` what holds this process     `userns` user namespaces     `seccomp` the syscall filter
+//! `cgroup` limits     `sys` the only `unsafe` code of Kiln
 //!
 //! Adding a kind of mount: a variant of [`Mount`], its place in `init/mounts.rs` (namespaces) and in
 //! `init/emulate.rs` (chroot), a row in the integration tests for both.
 
 mod cancel;
 mod cgroup;
+mod confinement;
 mod error;
 mod init;
 mod job;
@@ -24,6 +26,7 @@ mod userns;
 mod wire;
 
 pub use cancel::Cancel;
+pub use confinement::Confinement;
 pub use error::SandboxError;
 pub use init::init_main_if_called;
 pub use job::{
@@ -32,6 +35,6 @@ pub use job::{
 };
 pub use names::{host_resolv_conf, hosts_file};
 pub use run::{Exit, Init, Stream, run, shield};
-pub use rung::{Rung, RungReport, probe, probe_image, probe_in, probe_overlay, probe_with, strongest};
+pub use rung::{Part, Rung, RungReport, probe, probe_image, probe_in, probe_overlay, probe_with, strongest};
 pub use sys::end_with_parent;
 pub use userns::{Ids, Standing, take as take_standing};

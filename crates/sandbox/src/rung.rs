@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::Init;
 use crate::run::ask;
-use crate::wire::{Order, Report};
+use crate::wire::{Fault, Order, Report};
 
 /// A step of the isolation ladder, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +72,52 @@ pub struct RungReport {
     pub available: bool,
     /// The call that failed and how, or what the rung gives.
     pub why: String,
+    /// Where it fails: what it lacks.
+    pub part: Option<Part>,
+    /// The system call that failed.
+    pub call: Option<String>,
+    /// The number of its error.
+    pub errno: Option<i32>,
+}
+
+/// What a rung consists of, and may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Part {
+    /// `chroot(2)`, and the rights of root to files and users.
+    PrivateRoot,
+    /// Root of the machine, not of a user namespace.
+    Machine,
+    /// A user namespace, with the ids the rung needs.
+    UserNamespace,
+    /// The other namespaces, and mounts in them.
+    Mounts,
+    /// Calls about owners, answered by a process of Kiln's.
+    Owners,
+    /// An overlay whose changes lie in the store.
+    Overlay,
+}
+
+impl RungReport {
+    fn works(rung: Rung, gives: &str) -> RungReport {
+        RungReport { rung, available: true, why: gives.to_owned(), part: None, call: None, errno: None }
+    }
+
+    fn fails(rung: Rung, why: &str) -> RungReport {
+        RungReport { available: false, ..RungReport::works(rung, why) }
+    }
+
+    pub(crate) fn of(rung: Rung, result: Result<(), Fault>, gives: &str) -> RungReport {
+        match result {
+            Ok(()) => RungReport::works(rung, gives),
+            Err(fault) => RungReport {
+                part: fault.part,
+                call: fault.call,
+                errno: fault.errno,
+                ..RungReport::fails(rung, &format!("{}: {}", fault.step, fault.cause))
+            },
+        }
+    }
 }
 
 /// Tries every rung with this program as its own init (see [`init_main_if_called`](crate::init_main_if_called)).
@@ -93,11 +139,7 @@ pub fn probe_in(scratch: &Path, init: &Init) -> Vec<RungReport> {
 }
 
 fn reports(init: &Init, scratch: Option<&Path>) -> Vec<RungReport> {
-    let mut reports = vec![RungReport {
-        rung: Rung::None,
-        available: true,
-        why: "no command can run; images without RUN can be built".to_owned(),
-    }];
+    let mut reports = vec![RungReport::works(Rung::None, "no command can run; images without RUN can be built")];
     match ask(init, &Order::Probe(scratch.map(Path::to_owned))) {
         Ok(Report::Rungs(found)) => reports.extend(found),
         Ok(other) => reports.extend(unavailable(&format!("unexpected answer {other:?}"))),
@@ -107,8 +149,7 @@ fn reports(init: &Init, scratch: Option<&Path>) -> Vec<RungReport> {
 }
 
 fn unavailable(why: &str) -> Vec<RungReport> {
-    let report = |rung: &Rung| RungReport { rung: *rung, available: false, why: why.to_owned() };
-    Rung::ALL[1..].iter().map(report).collect()
+    Rung::ALL[1..].iter().map(|rung| RungReport::fails(*rung, why)).collect()
 }
 
 /// The strongest rung that works; [`Rung::None`] when nothing else does.
@@ -145,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_strongest_available_rung_wins() {
-        let report = |rung, available| RungReport { rung, available, why: String::new() };
+        let report = |rung, available| RungReport { available, ..RungReport::works(rung, "") };
         assert_eq!(
             strongest(&[report(Rung::Root, false), report(Rung::Chroot, true), report(Rung::None, true)]),
             Rung::Chroot

@@ -127,8 +127,7 @@ fn works(ids: Ids) -> bool {
 
 /// Where this process is, without entering anything.
 pub(crate) fn standing() -> Standing {
-    let initial = rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino == INITIAL);
-    if initial || !holds(CapabilitySet::SYS_ADMIN) {
+    if is_initial() || !holds(CapabilitySet::SYS_ADMIN) {
         return Standing::Outside;
     }
     let map = ids_here();
@@ -137,6 +136,11 @@ pub(crate) fn standing() -> Standing {
         Some(1) => Standing::One,
         _ => Standing::Outside,
     }
+}
+
+/// Whether this process is in the machine's own user namespace.
+pub(crate) fn is_initial() -> bool {
+    rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino == INITIAL)
 }
 
 /// The maps of this process as one text: what unpacked files are owned by on the disk depends on them.
@@ -251,7 +255,7 @@ impl Maps {
     /// By the process itself, inside.
     fn write_own(&self) -> Result<(), Fault> {
         // Otherwise it could leave a group that something is denied to.
-        fs::write("/proc/self/setgroups", "deny").step(|| "write /proc/self/setgroups".to_owned())?;
+        fs::write("/proc/self/setgroups", "deny").call("write", "write /proc/self/setgroups")?;
         for (name, ranges) in [("uid_map", &self.uids), ("gid_map", &self.gids)] {
             fs::write(format!("/proc/self/{name}"), ranges::text(ranges))
                 .step(|| format!("write /proc/self/{name}"))?;
@@ -312,8 +316,13 @@ pub(crate) fn become_root() -> Result<(), Fault> {
     }
 }
 
-fn unshare() -> Result<(), Fault> {
-    sys::unshare(UnshareFlags::NEWUSER).map_err(|errno| Fault::new("unshare(CLONE_NEWUSER)", why::unshare(errno)))
+/// Enters a namespace without ids.
+pub(crate) fn unshare() -> Result<(), Fault> {
+    let named = |errno| {
+        let fault = Fault::of("unshare", "unshare(CLONE_NEWUSER)", errno, "");
+        Fault { cause: why::unshare(errno), ..fault }
+    };
+    sys::unshare(UnshareFlags::NEWUSER).map_err(named)
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), rustix::io::Errno> {

@@ -6,12 +6,13 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::init::seal;
 use crate::job::Job;
-use crate::rung::{Rung, RungReport};
+use crate::rung::{Part, Rung, RungReport};
 
 /// Secrets and standard input travel inside the job; more than this is refused by both sides.
 pub const MAX_MESSAGE: usize = 256 << 20;
@@ -69,12 +70,29 @@ pub struct Fault {
     pub step: String,
     /// Why it failed.
     pub cause: String,
+    /// The system call that failed, where that says more than the step.
+    pub call: Option<String>,
+    /// The number of the error, where there is one behind it.
+    pub errno: Option<i32>,
+    /// Of a probe: what the rung was found to lack.
+    pub part: Option<Part>,
 }
 
 impl Fault {
     /// A fault without an errno behind it.
     pub fn new(step: impl Into<String>, cause: impl Into<String>) -> Fault {
-        Fault { step: step.into(), cause: cause.into() }
+        Fault { step: step.into(), cause: cause.into(), call: None, errno: None, part: None }
+    }
+
+    /// The fault of a probe for this part.
+    pub fn of_part(self, part: Part) -> Fault {
+        Fault { part: Some(part), ..self }
+    }
+
+    /// A system call that failed, with what more is known about it.
+    pub fn of(call: &str, step: impl Into<String>, errno: Errno, words: &str) -> Fault {
+        let cause = format!("{}{words}", io::Error::from(errno));
+        Fault { step: step.into(), cause, call: Some(call.to_owned()), errno: Some(errno.raw_os_error()), part: None }
     }
 }
 
@@ -82,14 +100,21 @@ impl Fault {
 pub trait Step<T> {
     /// The error, if any, as a [`Fault`] of the named step.
     fn step(self, step: impl FnOnce() -> String) -> Result<T, Fault>;
+
+    /// The same for a probe, which says which call it was.
+    fn call(self, call: &str, step: &str) -> Result<T, Fault>;
 }
 
 impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     fn step(self, step: impl FnOnce() -> String) -> Result<T, Fault> {
         self.map_err(|error| {
             let error: io::Error = error.into();
-            Fault { step: step(), cause: error.to_string() }
+            Fault { step: step(), cause: error.to_string(), call: None, errno: error.raw_os_error(), part: None }
         })
+    }
+
+    fn call(self, call: &str, step: &str) -> Result<T, Fault> {
+        self.step(|| step.to_owned()).map_err(|fault| Fault { call: Some(call.to_owned()), ..fault })
     }
 }
 

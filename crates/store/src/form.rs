@@ -3,6 +3,7 @@
 //! ```text
 //! form      owners              device nodes        overlayfs's marks    in the store as
 //! real      the files' own      nodes               trusted.overlay.*    <layer>
+//! no nodes  the files' own      user.kiln.node      trusted.overlay.*    <layer>-n
 //! mapped    the files' own      user.kiln.node      user.overlay.*       <layer>-u<hash of the id maps>
 //! virtual   user.kiln.owner     user.kiln.node      user.overlay.*       <layer>-v
 //! ```
@@ -29,6 +30,8 @@ pub enum Form {
     /// As the layer says.
     #[default]
     Real,
+    /// As the layer says, by somebody who may not make device nodes: root in a pod with a user namespace of its own.
+    NoNodes,
     /// In a user namespace whose ids are those of the images.
     Mapped(MapId),
     /// By a user with one id.
@@ -49,6 +52,7 @@ impl Form {
     pub(crate) fn suffix(&self) -> String {
         match self {
             Form::Real => String::new(),
+            Form::NoNodes => "-n".to_owned(),
             Form::Mapped(MapId(id)) => format!("-u{id}"),
             Form::Virtual => "-v".to_owned(),
         }
@@ -58,7 +62,7 @@ impl Form {
     pub(crate) fn how(&self) -> (Owners, Devices) {
         match self {
             Form::Real => (Owners::Keep, Devices::Create),
-            Form::Mapped(_) => (Owners::Keep, Devices::Virtual),
+            Form::NoNodes | Form::Mapped(_) => (Owners::Keep, Devices::Virtual),
             Form::Virtual => (Owners::Virtual, Devices::Virtual),
         }
     }
@@ -66,7 +70,7 @@ impl Form {
     /// Where overlayfs puts its marks.
     pub fn marks(&self) -> OverlayXattrs {
         match self {
-            Form::Real => OverlayXattrs::Trusted,
+            Form::Real | Form::NoNodes => OverlayXattrs::Trusted,
             Form::Mapped(_) | Form::Virtual => OverlayXattrs::User,
         }
     }
@@ -125,11 +129,13 @@ mod tests {
 
     #[test]
     fn forms_do_not_share_names() {
-        let suffixes = [Form::Real, Form::mapped("0 1000 1"), Form::mapped("0 0 1"), Form::Virtual].map(|f| f.suffix());
+        let mapped = [Form::mapped("0 1000 1"), Form::mapped("0 0 1")];
+        let suffixes: Vec<String> =
+            mapped.iter().chain(&[Form::Real, Form::NoNodes, Form::Virtual]).map(Form::suffix).collect();
         for (at, one) in suffixes.iter().enumerate() {
             assert!(suffixes.iter().skip(at + 1).all(|other| other != one));
         }
-        assert_eq!(suffixes[1].len(), 10);
+        assert_eq!(suffixes[0].len(), 10);
     }
 
     #[test]

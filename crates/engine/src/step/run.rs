@@ -298,7 +298,7 @@ fn has_ids(work: &Work<'_>, user: &User) -> Result<()> {
     let missing = (!standing.has_uid(user.uid)).then_some(("user", user.uid)).or(missing);
     let Some((kind, id)) = missing else { return Ok(()) };
     let hint = "give the user who runs kiln such ids, as root: usermod --add-subuids 100000-165535 --add-subgids \
-                100000-165535 USER (more of them for higher ids)";
+                100000-165535 USER (more of them for higher ids); a pod has as many as its kubelet's idsPerPod";
     Err(EngineError::Step {
         title: work.step().title.clone(),
         span: work.step().span,

@@ -26,7 +26,7 @@ use kiln_plan::git::GitUrl;
 use kiln_plan::options::{NoCache, Options, Ulimit};
 use kiln_plan::step::Network;
 use kiln_registry::Config;
-use kiln_sandbox::{Init, Limits, Rung, Standing};
+use kiln_sandbox::{Confinement, Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
 use kiln_spec::{ast, dockerfile, size};
@@ -320,7 +320,8 @@ impl Build {
         let wanted = outputs::parse(args, &names)?;
         let annotations = Leveled::parse(&args.annotations)?;
         let pull = if args.pull { Pull::Always } else { Pull::Missing };
-        let around = surroundings::open_with(global, config, pull, events, isolation::form(&standing))?;
+        let form = isolation::form(&standing, &Confinement::here());
+        let around = surroundings::open_with(global, config, pull, events, form)?;
         let inputs = Inputs::gather(args, &around)?;
         let (file, found) = dockerfile::parse(&inputs.dockerfile);
         let epoch = source_date_epoch(args)?;

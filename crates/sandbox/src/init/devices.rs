@@ -63,7 +63,7 @@ pub fn filesystem(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Fault> {
     let step = || format!("mount {kind}");
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(step)?;
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Fault::of("fsopen", step(), errno, ""))?;
     let configured = || {
         // Only a name for /proc/mounts.
         fsconfig_set_string(&context, "source", kind)?;
@@ -73,11 +73,14 @@ pub fn filesystem(
         for flag in flags {
             fsconfig_set_flag(&context, *flag)?;
         }
-        fsconfig_create(&context)?;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        fsconfig_create(&context)
     };
-    configured()
-        .map_err(|errno| Fault::new(step(), format!("{}{}", std::io::Error::from(errno), kernel_words(&context))))
+    let failed = |call: &'static str| {
+        let context = &context;
+        move |errno| Fault::of(call, step(), errno, &kernel_words(context))
+    };
+    configured().map_err(failed("fsconfig"))?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed("fsmount"))
 }
 
 fn mount_at(root: &OwnedFd, target: &str, tree: &OwnedFd) -> Result<(), Fault> {

@@ -203,7 +203,7 @@ pub fn enter_root(job: &Job, marks: Marks) -> Result<(), Fault> {
     if job.security == Security::Sandbox {
         devices::mask(&root)?;
     }
-    pivot(&root).step(|| "make the image's root this process's root".to_owned())
+    become_root(&root)
 }
 
 fn overlay_root(wanted: &[Wanted], mut layers: Layers, upper: &Path, work: &Path) -> Result<(Scratch, OwnedFd), Fault> {
@@ -331,12 +331,51 @@ fn hang(root: &OwnedFd, tree: std::os::fd::BorrowedFd<'_>, wanted: &Wanted) -> R
     attach(tree, &target).step(step)
 }
 
-/// The old root ends up under the new one and is then detached, with everything that lay there.
-fn pivot(root: &OwnedFd) -> Result<(), Errno> {
-    rustix::process::fchdir(root)?;
-    rustix::process::pivot_root(".", ".")?;
+/// Makes the root of a mount this process's root, out of which nothing leads.
+pub fn become_root(root: &OwnedFd) -> Result<(), Fault> {
+    let step = "make the image's root this process's root";
+    rustix::process::fchdir(root).call("fchdir", step)?;
+    match rustix::process::pivot_root(".", ".") {
+        // The filters of container runtimes refuse it also where they allow mounts.
+        Err(errno @ (Errno::PERM | Errno::NOSYS)) => {
+            let refused = |_| Fault::of("pivot_root", step, errno, "");
+            move_over(root).map_err(refused)?;
+            match nothing_leads_out().step(|| step.to_owned())? {
+                true => Ok(()),
+                false => Err(Fault::of("pivot_root", step, errno, ", and Kiln runs in a chroot")),
+            }
+        }
+        pivoted => pivoted.and_then(|()| detach_old()).call("pivot_root", step),
+    }
+}
+
+/// The old root lies over the new one, and is taken away with everything in it.
+fn detach_old() -> Result<(), Errno> {
     unmount(".", UnmountFlags::DETACH)?;
     rustix::process::chdir("/")
+}
+
+/// The new root lies over the old one, as after the start of a machine: nothing below it can be reached.
+fn move_over(root: &OwnedFd) -> Result<(), Errno> {
+    let old = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    attach(root, old)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")
+}
+
+/// Tries the way out of a chroot: from a root further in, up. Only where the place that was covered is not the root of
+/// all mounts is there anything above.
+fn nothing_leads_out() -> Result<bool, Errno> {
+    let here = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+    let open = || openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let top = open()?;
+    rustix::process::chroot("proc")?;
+    rustix::process::fchdir(&top)?;
+    rustix::process::chdir("..")?;
+    let above = open()?;
+    rustix::process::fchdir(&top)?;
+    rustix::process::chroot(".")?;
+    Ok(here(&above)? == here(&top)?)
 }
 
 #[cfg(test)]

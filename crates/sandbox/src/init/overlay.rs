@@ -182,7 +182,7 @@ impl Layers {
             }
             Err((errno, _, words)) => {
                 let step = format!("mount the image's {} layers as an overlay", self.lowers.len());
-                Err(Fault::new(step, format!("{}{words}", std::io::Error::from(errno))))
+                Err(Fault::of("mount", step, errno, &words))
             }
             Ok(()) => Ok(()),
         }

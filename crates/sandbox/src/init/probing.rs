@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{DumpableBehavior, Signal, WaitOptions, kill_process, set_dumpable_behavior, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
 use super::devices;
-use super::overlay::{Layers, Marks, open_place};
-use crate::rung::{Rung, RungReport};
+use super::overlay::{Layers, Marks, attach, open_place};
+use crate::rung::{Part, Rung, RungReport};
 use crate::seccomp;
 use crate::sys;
 use crate::userns::{self, Ids, Standing};
@@ -17,26 +17,25 @@ use crate::wire::{self, Fault, Report, Step};
 
 /// Tries each rung in a copy of this process; those with overlayfs also mount one with its changes in `scratch`.
 pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
-    let report = |rung, result: Result<(), Fault>, gives: &str| match result {
-        Ok(()) => RungReport { rung, available: true, why: gives.to_owned() },
-        Err(fault) => RungReport { rung, available: false, why: format!("{}: {}", fault.step, fault.cause) },
-    };
-    let overlay = |marks| scratch.map_or(Ok(()), |dir| overlay(dir, marks));
+    let overlay =
+        |marks| scratch.map_or(Ok(()), |dir| overlay(dir, marks)).map_err(|fault| fault.of_part(Part::Overlay));
     let in_namespace = |rung| {
         in_copy(|| {
-            stand(rung)?;
-            namespaces_inside()?;
+            stand_to_try(rung).map_err(|fault| fault.of_part(Part::UserNamespace))?;
+            in_copy(namespaces_inside).map_err(|fault| fault.of_part(Part::Mounts))?;
             if rung == Rung::Userns1 {
-                in_copy(calls_can_be_handed_over)?;
+                in_copy(calls_can_be_handed_over).map_err(|fault| fault.of_part(Part::Owners))?;
             }
             overlay(Marks::User)
         })
     };
+    let chroot = in_copy(try_chroot).map_err(|fault| fault.of_part(Part::PrivateRoot));
+    let root = in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted));
     vec![
-        report(Rung::Chroot, in_copy(try_chroot), &chroot_gives()),
-        report(Rung::Userns1, in_namespace(Rung::Userns1), USERNS1_GIVES),
-        report(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
-        report(Rung::Root, in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted)), ROOT_GIVES),
+        RungReport::of(Rung::Chroot, chroot, &chroot_gives(scratch)),
+        RungReport::of(Rung::Userns1, in_namespace(Rung::Userns1), USERNS1_GIVES),
+        RungReport::of(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
+        RungReport::of(Rung::Root, root, ROOT_GIVES),
     ]
 }
 
@@ -61,6 +60,14 @@ pub fn stand(rung: Rung) -> Result<(), Fault> {
     }
 }
 
+/// The same, finding out first whether namespaces are forbidden, which whoever lacks ids has to know before.
+fn stand_to_try(rung: Rung) -> Result<(), Fault> {
+    if userns::standing() == Standing::Outside {
+        in_copy(userns::unshare)?;
+    }
+    stand(rung)
+}
+
 /// Whether an overlay can be mounted with its changes in `dir`, and whether it notes all of them.
 pub fn overlay(dir: &Path, marks: Marks) -> Result<(), Fault> {
     let name = format!(".kiln-probe-{}", std::process::id());
@@ -73,7 +80,7 @@ pub fn overlay(dir: &Path, marks: Marks) -> Result<(), Fault> {
         .try_for_each(|name| fs::create_dir(top.join(name)))
         .step(step)
         .and_then(|()| in_copy(|| try_overlay(&top, marks)))
-        .map_err(|fault| Fault::new(format!("{}: {}", failed(), fault.step), fault.cause));
+        .map_err(|fault| Fault { step: format!("{}: {}", failed(), fault.step), ..fault });
     let removed = fs::remove_dir_all(&top).step(|| format!("remove {}", top.display()));
     result.and(removed)
 }
@@ -92,9 +99,8 @@ fn try_overlay(top: &Path, marks: Marks) -> Result<(), Fault> {
 }
 
 fn own_mounts() -> Result<(), Fault> {
-    sys::unshare(UnshareFlags::NEWNS).step(|| "unshare(CLONE_NEWNS)".to_owned())?;
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .step(|| "mount(MS_PRIVATE)".to_owned())
+    sys::unshare(UnshareFlags::NEWNS).call("unshare", "unshare(CLONE_NEWNS)")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).call("mount", "mount(MS_PRIVATE)")
 }
 
 /// What unpacking an image and becoming its users takes, besides `chroot(2)` itself.
@@ -107,7 +113,7 @@ const NEEDED: [(CapabilitySet, &str); 5] = [
 ];
 
 fn try_chroot() -> Result<(), Fault> {
-    rustix::process::chroot("/").step(|| "chroot(2)".to_owned())?;
+    rustix::process::chroot("/").call("chroot", "chroot(2)")?;
     let missing = missing_capabilities(&NEEDED)?;
     if missing.is_empty() { Ok(()) } else { Err(Fault::new("act as root", format!("without {}", missing.join(", ")))) }
 }
@@ -117,44 +123,81 @@ fn missing_capabilities(wanted: &[(CapabilitySet, &'static str)]) -> Result<Vec<
     Ok(wanted.iter().filter(|(capability, _)| !held.contains(*capability)).map(|(_, name)| *name).collect())
 }
 
-/// What the rung gives, and what this process lacks for all of it.
-fn chroot_gives() -> String {
+/// What the rung gives, and what is missing for all of it.
+fn chroot_gives(scratch: Option<&Path>) -> String {
     let mut words = "a private root directory; no namespaces, the network as it is".to_owned();
-    if !missing_capabilities(&[(CapabilitySet::MKNOD, "CAP_MKNOD")]).is_ok_and(|missing| missing.is_empty()) {
-        words.push_str("; without CAP_MKNOD no devices, only a file for /dev/null");
+    if let Err(fault) = scratch.map_or_else(may_make_devices, try_device) {
+        words += &format!("; no devices, only a file for /dev/null ({}: {})", fault.step, fault.cause);
     }
     words
+}
+
+fn may_make_devices() -> Result<(), Fault> {
+    match missing_capabilities(&[(CapabilitySet::MKNOD, "CAP_MKNOD")])?.is_empty() {
+        true => Ok(()),
+        false => Err(Fault::new("mknod(2)", "without CAP_MKNOD")),
+    }
+}
+
+/// Makes a `/dev/null` where roots are unpacked: root of a user namespace has the right to, and may not all the same.
+fn try_device(scratch: &Path) -> Result<(), Fault> {
+    let dir = open_place(scratch)?;
+    let name = format!(".kiln-probe-null-{}", std::process::id());
+    let made = devices::make_plain_node(&dir, &name, 1, 3).call("mknod", "mknod(2)").and_then(|()| {
+        let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&dir, &*name, flags, rustix::fs::Mode::empty());
+        opened.map(drop).call("openat", "open a device")
+    });
+    let _ = rustix::fs::unlinkat(&dir, &*name, rustix::fs::AtFlags::empty());
+    made
 }
 
 fn try_namespaces() -> Result<(), Fault> {
     let here = userns::standing();
     if here != Standing::Outside {
         let which = here.rung();
-        return Err(Fault::new("be root of the machine", format!("Kiln is in a user namespace: see `{which}`")));
+        let fault = Fault::new("be root of the machine", format!("Kiln is in a user namespace: see `{which}`"));
+        return Err(fault.of_part(Part::Machine));
     }
     let rest = UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
-    sys::unshare(rest).step(|| "unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)".to_owned())?;
+    sys::unshare(rest)
+        .call("unshare", "unshare(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)")
+        .and_then(|()| try_mounts())
+        .and_then(|()| {
+            // One copy for both: a process namespace ends with its first process.
+            in_copy(|| {
+                devices::filesystem("proc", &[], &[], MountAttrFlags::empty())?;
+                try_entering()
+            })
+        })
+        .map_err(|fault| fault.of_part(Part::Mounts))
+}
+
+fn try_mounts() -> Result<(), Fault> {
     own_mounts()?;
     let tmpfs = devices::filesystem("tmpfs", &[], &[], MountAttrFlags::empty())?;
-    sys::mount_setattr(&tmpfs, MountAttrFlags::MOUNT_ATTR_RDONLY, false).step(|| "mount_setattr(2)".to_owned())?;
+    sys::mount_setattr(&tmpfs, MountAttrFlags::MOUNT_ATTR_RDONLY, false).call("mount_setattr", "mount_setattr(2)")?;
     let root = open_place(Path::new("/"))?;
-    super::mounts::open_inside(&root, Path::new("/"), rustix::fs::OFlags::PATH).step(|| "openat2(2)".to_owned())?;
-    in_copy(|| devices::filesystem("proc", &[], &[], MountAttrFlags::empty()).map(drop))
+    let open = super::mounts::open_inside(&root, Path::new("/"), rustix::fs::OFlags::PATH);
+    open.map(drop).call("openat2", "openat2(2)")
+}
+
+/// Makes an empty file system this process's root; for a process with mounts of its own.
+fn try_entering() -> Result<(), Fault> {
+    let tmpfs = devices::filesystem("tmpfs", &[], &[], MountAttrFlags::empty())?;
+    rustix::fs::mkdirat(&tmpfs, "proc", rustix::fs::Mode::RWXU).call("mkdirat", "make a directory")?;
+    attach(&tmpfs, open_place(Path::new("/proc"))?).call("move_mount", "move_mount(2)")?;
+    super::mounts::become_root(&tmpfs)
 }
 
 /// What a command is given in a user namespace; for a process that is root of one.
 pub fn namespaces_inside() -> Result<(), Fault> {
     let rest = UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     sys::unshare(rest)
-        .step(|| "unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)".to_owned())
-        .and_then(|()| own_mounts())
+        .call("unshare", "unshare(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)")
+        .and_then(|()| try_mounts())
         .map_err(explained)?;
-    let tmpfs = devices::filesystem("tmpfs", &[], &[], MountAttrFlags::empty()).map_err(explained)?;
-    sys::mount_setattr(&tmpfs, MountAttrFlags::MOUNT_ATTR_RDONLY, false).step(|| "mount_setattr(2)".to_owned())?;
-    let root = open_place(Path::new("/"))?;
-    super::mounts::open_inside(&root, Path::new("/"), rustix::fs::OFlags::PATH)
-        .map(drop)
-        .step(|| "openat2(2)".to_owned())
+    in_copy(try_entering)
 }
 
 /// Whether calls can be answered by another process, with descriptors too: Linux 5.14.
@@ -166,7 +209,36 @@ fn calls_can_be_handed_over() -> Result<(), Fault> {
         return Err(Fault::new(step(), format!("Linux {release} is older than 5.14")));
     }
     let program = seccomp::notifying(true).ok_or_else(|| Fault::new(step(), "not on this architecture"))?;
-    sys::notify::install_filter(&program).map(drop).step(step)
+    try_to_read_memory()?;
+    sys::notify::install_filter(&program).map(drop).call("seccomp", &step())
+}
+
+/// What the arguments of such calls point to is read out of the caller's memory: here, of a copy of this process.
+fn try_to_read_memory() -> Result<(), Fault> {
+    let step = "process_vm_readv(2)";
+    let (ready, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).call("pipe2", step)?;
+    let word = Box::new(*b"kiln");
+    match sys::fork().call("clone", step)? {
+        sys::Fork::Child => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            // A command can be looked into, as programs are once they have been executed.
+            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+            let _ = rustix::io::write(&tell, &[1]);
+            loop {
+                std::thread::sleep(std::time::Duration::from_secs(60));
+            }
+        }
+        sys::Fork::Parent(pid) => {
+            drop(tell);
+            let _ = rustix::io::read(&ready, &mut [0; 1]);
+            let mut copy = [0; 4];
+            let thread = pid.as_raw_nonzero().get().unsigned_abs();
+            let read = sys::notify::read_memory(thread, word.as_ptr().expose_provenance() as u64, &mut copy);
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+            read.call("process_vm_readv", step)
+        }
+    }
 }
 
 /// A namespace that can be entered and gives nothing is one that a security module has emptied.

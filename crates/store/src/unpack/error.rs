@@ -87,7 +87,7 @@ pub enum UnpackError {
     /// The user namespace has no such ids.
     #[error(
         "cannot give {path} to {uid}:{gid}: the user namespace has no such ids; give the user more, as root: \
-         usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER"
+         usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST USER (a pod has as many as its kubelet's idsPerPod)"
     )]
     NoSuchId {
         /// The path.

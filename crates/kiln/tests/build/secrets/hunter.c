@@ -241,8 +241,10 @@ static void plant(char **command) {
     snprintf(secret, sizeof secret, "%skey", plain);
     // The keyring of this session, as a login or a build service has one.
     syscall(SYS_keyctl, 1, NULL);
-    if (syscall(SYS_add_key, "user", "hunted", secret, strlen(secret), -3) < 0) perror("add_key"), exit(1);
-    if (syscall(SYS_keyctl, 5, syscall(SYS_keyctl, 10, -3, "user", "hunted", 0), 0x3f3f3f3f) < 0) perror("keyctl"), exit(1);
+    long key = syscall(SYS_add_key, "user", "hunted", secret, strlen(secret), -3);
+    // The filters of pods refuse keyrings altogether.
+    if (key < 0 && errno != EPERM) perror("add_key"), exit(1);
+    if (key >= 0 && syscall(SYS_keyctl, 5, syscall(SYS_keyctl, 10, -3, "user", "hunted", 0), 0x3f3f3f3f) < 0) perror("keyctl"), exit(1);
     int fd = memfd_create("careless", 0);
     dprintf(fd, "%sdescriptor", plain);
     open("/", O_RDONLY | O_DIRECTORY);
