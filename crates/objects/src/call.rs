@@ -142,8 +142,14 @@ impl Core {
         loop {
             let ready = self.ready(ask).await?;
             // What is sent again has been told already.
-            ask.progress.inspect(|(progress, offset)| progress.back_to(*offset));
-            let sent = |bytes| drop(ask.progress.inspect(|(progress, _)| progress.sent(bytes)));
+            if let Some((progress, offset)) = ask.progress {
+                progress.back_to(offset);
+            }
+            let sent = |bytes| {
+                if let Some((progress, _)) = ask.progress {
+                    progress.sent(bytes);
+                }
+            };
             let host = authority(&ready.url);
             let parcel = Parcel {
                 method: ask.method.clone(),

@@ -116,6 +116,8 @@ fn command(store: Store, dir: &Path, port: u16) -> Command {
     let mut command = Command::new(program(store));
     // No proxy, and no one's credentials or settings, reach it.
     command.args(arguments).current_dir(dir).env_clear();
+    // Listings of a few objects have several pages then.
+    command.env("MOTO_S3_DEFAULT_MAX_KEYS", "5");
     command.env("PATH", env::var_os("PATH").unwrap_or_default()).env("HOME", dir);
     command
 }

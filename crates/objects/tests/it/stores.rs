@@ -73,8 +73,7 @@ fn keeps_the_contract(environment: &Environment, bucket: &str, part: u64, missin
     ] {
         assert!(error.is_not_found() && error.hint().is_some(), "{error}");
     }
-    let gone = |_| ControlFlow::Continue(());
-    let error = client.list(&at(missing), &mut { gone }).unwrap_err();
+    let error = client.list(&at(missing), &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(error.hint().unwrap().contains("bucket"), "{error}: {:?}", error.hint());
     assert!(put(&in_parts, &at(missing), &bytes(100)).is_err());
 }
@@ -123,11 +122,11 @@ fn moto_keeps_it() {
     let environment = s3(server.address(), "key", "secret");
     keeps_the_contract(&environment, "s3://bucket", 5 << 20, "s3://missing-bucket/key");
     let client = client(environment.with("AWS_SESSION_TOKEN", "token"));
-    for number in 0..1005 {
+    for number in 0..12 {
         put(&client, &at(&format!("s3://bucket/many/{number:04}")), b"x").unwrap();
     }
     let many = keys(&client, &at("s3://bucket/many/"));
-    assert_eq!((many.len(), &*many[1004]), (1005, "many/1004"), "more than a page");
+    assert_eq!((many.len(), &*many[11]), (12, "many/0011"), "more than a page of five");
     web_identity(server.address());
 }
 
