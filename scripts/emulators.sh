@@ -3,10 +3,10 @@
 # user's cache. Safe to run again; quick when they are there.
 set -euo pipefail
 
-moto=5.2.5                     # S3 and STS, from PyPI
+moto=5.2.5                     # S3, IAM and STS, from PyPI
 gcp_storage_emulator=2026.7.19 # Google Cloud Storage, from PyPI
 azurite=3.35.0                 # Azure Blob Storage, from npm
-s3rver=3.7.1                   # S3 that verifies signatures, from npm
+s3rver=3.7.1                   # S3, a second opinion, from npm
 
 dir=${KILN_EMULATORS:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-test}
 

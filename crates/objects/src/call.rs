@@ -40,6 +40,8 @@ pub(crate) struct Ask<'a> {
     /// Encoded; for S3 without the bucket.
     pub path: String,
     pub query: Vec<(String, String)>,
+    /// Instead of `query`: as a store wrote it, where nothing signs it (Google).
+    pub verbatim: Option<String>,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub payload: Payload<'a>,
@@ -51,8 +53,8 @@ pub(crate) struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     pub(crate) fn new(method: Method, location: &'a Location, path: String) -> Ask<'a> {
-        let (query, headers) = (Vec::new(), Vec::new());
-        Ask { method, location, path, query, headers, payload: Payload::None, also: &[], progress: None }
+        let (query, headers, verbatim) = (Vec::new(), Vec::new(), None);
+        Ask { method, location, path, query, verbatim, headers, payload: Payload::None, also: &[], progress: None }
     }
 
     pub(crate) fn query(mut self, name: &str, value: impl Into<String>) -> Self {

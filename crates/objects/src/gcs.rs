@@ -73,7 +73,8 @@ impl Core {
     pub(crate) async fn gcs_ready(&self, ask: &Ask<'_>) -> Result<Ready, Failure> {
         let environment = &self.config.environment;
         let (server, prefix) = self.gcs_server()?;
-        let url = request_url(&server, &format!("{prefix}{}", ask.path), &percent::query(&ask.query))?;
+        let query = ask.verbatim.clone().unwrap_or_else(|| percent::query(&ask.query));
+        let url = request_url(&server, &format!("{prefix}{}", ask.path), &query)?;
         let mut headers = ask.headers.clone();
         if environment.get(EMULATOR).is_some() {
             let looked = Some(vec![format!("any place, as {EMULATOR} is set")]);
@@ -161,11 +162,7 @@ impl Core {
         let prefix = self.gcs_server()?.1;
         let path = url.path().strip_prefix(&*prefix).ok_or_else(wrong)?.to_owned();
         let mut ask = Ask::new(Method::PUT, location, path).also(&[308, 499]);
-        for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (percent::decode(name).ok_or_else(wrong)?, percent::decode(value).ok_or_else(wrong)?);
-            ask = ask.query(&name, value);
-        }
+        ask.verbatim = Some(url.query().unwrap_or_default().to_owned());
         Ok(ask.header("content-range", format!("bytes {range}")))
     }
 

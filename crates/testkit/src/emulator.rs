@@ -18,12 +18,17 @@ const PORTS: u32 = 5;
 /// The bucket that [`Store::S3rver`] comes up with.
 pub const BUCKET: &str = "ready-made";
 
+/// So many requests [`Store::MotoVerifying`] takes from anybody, for making a user and a bucket.
+pub const UNVERIFIED: u32 = 4;
+
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     /// S3 and Amazon's token service, by moto. Signatures are not verified.
     Moto,
-    /// S3, by s3rver: signatures are verified; key and secret are `S3RVER`, and it has [`BUCKET`].
+    /// The same, but that all requests after the first [`UNVERIFIED`] need the signature and the rights of a user.
+    MotoVerifying,
+    /// S3, by s3rver, which verifies no signatures; its only key is `S3RVER`, and it has [`BUCKET`].
     S3rver,
     /// Azure Blob Storage, by azurite, with the account `devstoreaccount1`.
     Azurite,
@@ -105,7 +110,7 @@ fn command(store: Store, dir: &Path, port: u16) -> Command {
     let data = dir.join("data");
     let data = data.to_str().expect("a temporary directory has a name");
     let arguments: Vec<&str> = match store {
-        Store::Moto => vec!["-H", "127.0.0.1", "-p", &port],
+        Store::Moto | Store::MotoVerifying => vec!["-H", "127.0.0.1", "-p", &port],
         Store::S3rver => vec!["-d", data, "-a", "127.0.0.1", "-p", &port, "--configure-bucket", BUCKET],
         // It would tell its maker of every start.
         Store::Azurite => {
@@ -118,13 +123,16 @@ fn command(store: Store, dir: &Path, port: u16) -> Command {
     command.args(arguments).current_dir(dir).env_clear();
     // Listings of a few objects have several pages then.
     command.env("MOTO_S3_DEFAULT_MAX_KEYS", "5");
+    if store == Store::MotoVerifying {
+        command.env("INITIAL_NO_AUTH_ACTION_COUNT", UNVERIFIED.to_string());
+    }
     command.env("PATH", env::var_os("PATH").unwrap_or_default()).env("HOME", dir);
     command
 }
 
 fn program(store: Store) -> PathBuf {
     let program = match store {
-        Store::Moto => "python/bin/moto_server",
+        Store::Moto | Store::MotoVerifying => "python/bin/moto_server",
         Store::S3rver => "node/node_modules/.bin/s3rver",
         Store::Azurite => "node/node_modules/.bin/azurite-blob",
         Store::Gcs => "python/bin/gcp-storage-emulator",
