@@ -110,8 +110,8 @@ impl Client {
         self.run(self.core.get(location, sink, progress))
     }
 
-    /// Writes an object of `size` bytes, replacing what was there. Large ones go in parts, one of which is held up when
-    /// a connection breaks; the object is there when all have arrived, or not at all. Parts are read from `source`
+    /// Writes an object of `size` bytes, replacing what was there. Large ones go in parts, of which only
+    /// one is sent again when a connection breaks; the object is there when all have arrived, or not at all. Parts are read from `source`
     /// twice for S3, which compares sums. `progress` is told numbers of new bytes sent.
     ///
     /// # Errors

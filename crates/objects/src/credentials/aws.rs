@@ -90,7 +90,7 @@ impl Finder<'_> {
     pub(crate) async fn find(&self) -> Result<Fresh<Keys>, Failure> {
         let mut looked = Vec::new();
         let some = |(keys, until)| Ok((Found::Some(keys), until));
-        if let Some(keys) = self.from_variables()? {
+        if let Some(keys) = self.in_variables()? {
             return some((keys, None));
         }
         looked.push("AWS_ACCESS_KEY_ID".to_owned());
@@ -102,15 +102,15 @@ impl Finder<'_> {
             return some(self.web_identity(file, role).await?);
         }
         looked.push("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned());
-        if let Some(got) = self.from_files().await? {
+        if let Some(got) = self.in_files().await? {
             return some(got);
         }
         looked.push("~/.aws/credentials and ~/.aws/config".to_owned());
-        if let Some(got) = self.from_container().await? {
+        if let Some(got) = self.in_container().await? {
             return some(got);
         }
         looked.push("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned());
-        if let Some(got) = self.from_machine().await? {
+        if let Some(got) = self.in_machine().await? {
             return some(got);
         }
         looked.push("the metadata service of the machine".to_owned());
@@ -121,7 +121,7 @@ impl Finder<'_> {
         Place { store: STORE, name, transport: self.transport }
     }
 
-    fn from_variables(&self) -> Result<Option<Keys>, ObjectError> {
+    fn in_variables(&self) -> Result<Option<Keys>, ObjectError> {
         let get = |name| self.environment.get(name);
         match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
             (None, None) => Ok(None),
@@ -141,7 +141,7 @@ impl Finder<'_> {
         }
     }
 
-    async fn from_files(&self) -> Result<Option<Got>, Failure> {
+    async fn in_files(&self) -> Result<Option<Got>, Failure> {
         let files = Files::read(self.environment)?;
         let name = format!("the section `{}` of ~/.aws", files.profile);
         let place = self.place(&name);
@@ -201,7 +201,7 @@ impl Finder<'_> {
         Ok((keys, Some(until)))
     }
 
-    async fn from_container(&self) -> Result<Option<Got>, Failure> {
+    async fn in_container(&self) -> Result<Option<Got>, Failure> {
         let place = self.place("the container's credentials service");
         let url = match (
             self.environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
@@ -223,7 +223,7 @@ impl Finder<'_> {
         Ok(Some(handed_out(&place, &body)?))
     }
 
-    async fn from_machine(&self) -> Result<Option<Got>, Failure> {
+    async fn in_machine(&self) -> Result<Option<Got>, Failure> {
         let environment = self.environment;
         if environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
             return Ok(None);

@@ -56,16 +56,16 @@ impl Finder<'_> {
     pub(crate) async fn find(&self) -> Result<Fresh<Secret>, Failure> {
         let some = |(token, until)| Ok((Found::Some(token), Some(until)));
         if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
-            return some(self.from_file(file).await?);
+            return some(self.in_file(file).await?);
         }
         let well_known = match self.environment.get("CLOUDSDK_CONFIG") {
             Some(dir) => Some(format!("{dir}/{WELL_KNOWN}")),
             None => self.environment.get("HOME").map(|home| format!("{home}/.config/gcloud/{WELL_KNOWN}")),
         };
         if let Some(file) = well_known.filter(|file| std::path::Path::new(file).exists()) {
-            return some(self.from_file(&file).await?);
+            return some(self.in_file(&file).await?);
         }
-        if let Some(got) = self.from_machine().await? {
+        if let Some(got) = self.in_machine().await? {
             return some(got);
         }
         let looked = ["GOOGLE_APPLICATION_CREDENTIALS", "~/.config/gcloud", "the metadata server of the machine"];
@@ -76,7 +76,7 @@ impl Finder<'_> {
         Place { store: STORE, name, transport: self.transport }
     }
 
-    async fn from_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
+    async fn in_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
         let place = self.place(path);
         let text = place.file(path)?;
         // What serde says may quote the file.
@@ -110,7 +110,7 @@ impl Finder<'_> {
         Ok(place.access_token(&body)?)
     }
 
-    async fn from_machine(&self) -> Result<Option<(Secret, SystemTime)>, Failure> {
+    async fn in_machine(&self) -> Result<Option<(Secret, SystemTime)>, Failure> {
         let host = self.environment.get("GCE_METADATA_HOST").unwrap_or(METADATA);
         let place = self.place("the metadata server of the machine");
         let path = "computeMetadata/v1/instance/service-accounts/default/token";
