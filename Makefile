@@ -8,13 +8,16 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-li
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release image lint test rungs demo bench fmt
+.PHONY: help setup emulators build release image lint test rungs demo bench fmt
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the Debian packages of scripts/packages.txt, check the Rust toolchain
 	@scripts/setup.sh
+
+emulators: ## install the object stores that tests talk to, into the user's cache
+	@scripts/emulators.sh
 
 build: ## debug build
 	cargo build --workspace
@@ -30,7 +33,7 @@ lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup lint ## everything CI runs: lint, unit and integration tests, doc tests
+test: setup emulators lint ## everything CI runs: lint, unit and integration tests, doc tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	 then set -x; cargo nextest run --workspace --no-fail-fast; \
 	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi

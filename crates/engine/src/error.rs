@@ -98,6 +98,16 @@ pub enum EngineError {
         /// What it is.
         found: Digest,
     },
+    /// An object of an object store cannot be read or written.
+    #[error("{name}: {message}")]
+    Object {
+        /// Its address, without what is secret in it.
+        name: String,
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// A build that is held to a lock file would use something else.
     #[error("{0}")]
     Locked(String),

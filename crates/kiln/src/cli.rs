@@ -118,6 +118,8 @@ pub enum Verb {
     Explain(cmd::explain::Args),
     /// Say what works on this machine, and what is missing
     Doctor(cmd::doctor::Args),
+    /// Hand a build context over
+    Context(cmd::context::Args),
     /// List and remove layers of steps in a cache repository
     Cache(cmd::cache::Args),
     /// Show what takes space in the store

@@ -222,6 +222,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Sandbox { .. }
         | EngineError::Fetch { .. }
         | EngineError::Git { .. }
+        | EngineError::Object { .. }
         | EngineError::File { .. }
         | EngineError::LayerFiles { .. } => ENVIRONMENT,
         EngineError::Dockerfile(_)
@@ -279,6 +280,7 @@ pub fn hint(error: &EngineError) -> Option<String> {
             path.parent().map(|dir| format!("make the directory first: mkdir -p {}", dir.display()))
         }
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
+        EngineError::Object { hint, .. } => hint.clone(),
         EngineError::Locked(_) => Some("if that is meant, write the lock file anew: kiln build --lock".to_owned()),
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),

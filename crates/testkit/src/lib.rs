@@ -7,7 +7,7 @@
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
-//! [`plain`] a user without rights
+//! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -15,6 +15,7 @@
 
 pub mod command;
 pub mod context;
+pub mod emulator;
 pub mod filter;
 pub mod layout;
 pub mod plain;
@@ -26,6 +27,7 @@ pub mod tools;
 
 pub use command::Output;
 pub use context::TestContext;
+pub use emulator::{Emulator, Store};
 pub use filter::Filters;
 pub use layout::Layout;
 pub use plain::Ids;

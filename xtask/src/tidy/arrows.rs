@@ -3,14 +3,18 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
     ("kiln-sandbox", &[]),
     ("kiln-store", &["kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-oci"]),
-    ("kiln-engine", &["kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
+    ("kiln-objects", &[]),
+    (
+        "kiln-engine",
+        &["kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-objects", "kiln-sandbox", "kiln-oci"],
+    ),
     ("kiln", &["kiln-engine", "kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-sandbox", "kiln-oci"]),
     ("kiln-testkit", &["kiln-oci"]),
     ("kiln-fuzz", &["kiln-plan", "kiln-spec", "kiln-registry", "kiln-oci"]),

@@ -1,5 +1,6 @@
-//! What `ADD` brings from elsewhere: URLs and Git repositories.
+//! What comes from elsewhere: URLs and Git repositories, for `ADD` and contexts, and objects of object stores, for contexts.
 
 mod child;
 pub mod git;
 pub mod http;
+pub mod object;

@@ -1,7 +1,7 @@
 //! `kiln build`: a Dockerfile goes in, an image comes out.
 
 mod cache;
-mod inputs;
+pub mod inputs;
 mod look;
 mod outputs;
 mod why;
@@ -51,6 +51,7 @@ Examples:
   kiln build -o type=oci,dest=app.tar -t app .         an OCI archive
   kiln build --secret id=npm,src=$HOME/.npmrc .        for RUN --mount=type=secret,id=npm
   kiln build --build-context lib=../lib .              for COPY --from=lib
+  kiln build s3://builds/app.tar.gz                    a context from an object store
   kiln build - < Dockerfile                            a Dockerfile without a context
   tar c . | kiln build -t app -                        a context from standard input
   kiln build --cache-from reg.example/app/cache \\
@@ -67,7 +68,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The build context: a directory, a tar archive, a Git or tar URL, or - for standard input
+    /// The build context: a directory, an archive, a Git repository, a URL of an archive (http, s3, gs, Azure), or - for
+    /// standard input
     #[arg(value_name = "CONTEXT", default_value = ".")]
     pub context: String,
     /// The Dockerfile [default: CONTEXT/Dockerfile]; - reads it from standard input

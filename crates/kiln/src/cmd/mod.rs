@@ -4,6 +4,7 @@ pub mod build;
 pub mod cache;
 pub mod cat;
 pub mod completion;
+pub mod context;
 pub mod copy;
 pub mod diff;
 pub mod doctor;
@@ -59,6 +60,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Logout(args) => logout::run(&args),
         Verb::Explain(args) => explain::run(&args, global),
         Verb::Doctor(args) => doctor::run(&args, global),
+        Verb::Context(args) => context::run(&args, global),
         Verb::Cache(args) => cache::run(&args, global),
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),

@@ -5,6 +5,7 @@
 mod cache;
 mod contexts;
 mod lock;
+mod objects;
 mod outputs;
 
 use kiln_testkit::{Auth, Layout, Output, Registry, TestContext};

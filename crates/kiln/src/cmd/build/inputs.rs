@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside};
-use kiln_engine::fetch::{git as git_fetch, http};
+use kiln_engine::fetch::{git as git_fetch, http, object};
 use kiln_engine::lock::Lock;
 use kiln_engine::session::Secret;
 use kiln_plan::facts::ContextId;
@@ -247,6 +247,13 @@ fn locate(
         let url = parsed.map_err(|e| CliError::usage(e.to_string()))?;
         return from_git(&url, around, scratch);
     }
+    if let Some(place) = object::location(context)? {
+        let draft = around.store.begin_snapshot()?;
+        object::unpack(&session_for_fetch(around), context, &place, draft.fs())?;
+        let dir = draft.fs().to_path_buf();
+        scratch.push(draft);
+        return Ok(Located::foreign(dir));
+    }
     if context.starts_with("http://") || context.starts_with("https://") {
         return from_url(context, args, around, scratch);
     }
@@ -292,7 +299,8 @@ fn from_stdin(
     Located::alone(text("-", bytes), args)
 }
 
-fn session_for_fetch(around: &Surroundings) -> kiln_engine::Session {
+/// What fetches with the surroundings of a verb, and builds nothing.
+pub fn session_for_fetch(around: &Surroundings) -> kiln_engine::Session {
     let roots = kiln_engine::rootfs::Roots::new(
         around.store.clone(),
         around.images.clone(),
@@ -412,6 +420,11 @@ fn read_dockerfile(
         None => Err(CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
             .with_hint("name it with -f, or run kiln where it is")),
     }
+}
+
+/// The ignore rules of a context whose Dockerfile has this name in it.
+pub fn ignore_of(dir: &Path, dockerfile: &str) -> Result<Option<(Ignore, String)>, CliError> {
+    ignore(dir, Some(&Place::Inside(dockerfile.to_owned())))
 }
 
 /// The ignore file of a context: `<Dockerfile>.dockerignore` goes before `.dockerignore`. Both are read inside their

@@ -1,0 +1,130 @@
+//! Access tokens for Google Cloud Storage, in the order of Google's own tools:
+//!
+//! 1. the key file `GOOGLE_APPLICATION_CREDENTIALS`
+//! 2. `application_default_credentials.json` below `CLOUDSDK_CONFIG`, else `~/.config/gcloud`
+//! 3. the metadata server of the machine or pod
+//!
+//! A key file holds a service account (`service_account`) or a login (`authorized_user`); other kinds are errors.
+
+use std::time::SystemTime;
+
+use reqwest::Method;
+use serde::Deserialize;
+use url::Url;
+
+use super::{Found, Fresh, Place};
+use crate::environ::Environment;
+use crate::error::ObjectError;
+use crate::retry::Failure;
+use crate::secret::Secret;
+use crate::sign::jwt::{self, Claims};
+use crate::transport::Transport;
+
+const STORE: &str = "Google Cloud Storage";
+const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
+const TOKEN_SERVICE: &str = "https://oauth2.googleapis.com/token";
+const WELL_KNOWN: &str = "application_default_credentials.json";
+/// The address of `metadata.google.internal`: where there is no such service, no name lookup is waited for.
+const METADATA: &str = "169.254.169.254";
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum KeyFile {
+    ServiceAccount {
+        client_email: String,
+        private_key: String,
+        private_key_id: Option<String>,
+        token_uri: Option<String>,
+    },
+    AuthorizedUser {
+        client_id: String,
+        client_secret: String,
+        refresh_token: String,
+        token_uri: Option<String>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Looks for an access token.
+pub(crate) struct Finder<'a> {
+    pub transport: &'a Transport,
+    pub environment: &'a Environment,
+}
+
+impl Finder<'_> {
+    pub(crate) async fn find(&self) -> Result<Fresh<Secret>, Failure> {
+        let some = |(token, until)| Ok((Found::Some(token), Some(until)));
+        if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
+            return some(self.in_file(file).await?);
+        }
+        let well_known = match self.environment.get("CLOUDSDK_CONFIG") {
+            Some(dir) => Some(format!("{dir}/{WELL_KNOWN}")),
+            None => self.environment.get("HOME").map(|home| format!("{home}/.config/gcloud/{WELL_KNOWN}")),
+        };
+        if let Some(file) = well_known.filter(|file| std::path::Path::new(file).exists()) {
+            return some(self.in_file(&file).await?);
+        }
+        if let Some(got) = self.in_machine().await? {
+            return some(got);
+        }
+        let looked = ["GOOGLE_APPLICATION_CREDENTIALS", "~/.config/gcloud", "the metadata server of the machine"];
+        Ok((Found::None(looked.map(str::to_owned).to_vec()), None))
+    }
+
+    fn place<'a>(&'a self, name: &'a str) -> Place<'a> {
+        Place { store: STORE, name, transport: self.transport }
+    }
+
+    async fn in_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
+        let place = self.place(path);
+        let text = place.file(path)?;
+        // What serde says may quote the file.
+        let key: KeyFile = serde_json::from_str(text.expose())
+            .map_err(|_| place.error("it is not the JSON of a service account or of a login"))?;
+        let (service, form) = match &key {
+            KeyFile::ServiceAccount { client_email, private_key, private_key_id, token_uri } => {
+                let service = place.address(token_uri.as_deref().unwrap_or(TOKEN_SERVICE))?;
+                let audience = token_uri.as_deref().unwrap_or(TOKEN_SERVICE);
+                let claims = Claims { email: client_email, audience, scope: SCOPE, key_id: private_key_id.as_deref() };
+                let token = jwt::signed(&claims, private_key, SystemTime::now()).map_err(|why| place.error(why))?;
+                let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned();
+                (service, vec![("grant_type", grant), ("assertion", token)])
+            }
+            KeyFile::AuthorizedUser { client_id, client_secret, refresh_token, token_uri } => (
+                place.address(token_uri.as_deref().unwrap_or(TOKEN_SERVICE))?,
+                vec![
+                    ("grant_type", "refresh_token".to_owned()),
+                    ("client_id", client_id.clone()),
+                    ("client_secret", client_secret.clone()),
+                    ("refresh_token", refresh_token.clone()),
+                ],
+            ),
+            KeyFile::Other => {
+                let why = "only keys of the types service_account and authorized_user are supported";
+                return Err(place.error(why).into());
+            }
+        };
+        let form: Vec<_> = form.iter().map(|(name, value)| (*name, &**value)).collect();
+        let body = place.post(service, &form).await?;
+        Ok(place.access_token(&body)?)
+    }
+
+    async fn in_machine(&self) -> Result<Option<(Secret, SystemTime)>, Failure> {
+        let host = self.environment.get("GCE_METADATA_HOST").unwrap_or(METADATA);
+        let place = self.place("the metadata server of the machine");
+        let path = "computeMetadata/v1/instance/service-accounts/default/token";
+        let url = Url::parse(&format!("http://{host}/{path}"))
+            .map_err(|_| ObjectError::Variable { variable: "GCE_METADATA_HOST", why: "it is not a host".to_owned() })?;
+        let response = place.ask(Method::GET, url, &[("metadata-flavor", "Google")]).await?;
+        // Other clouds have another service at this address; theirs does not say that it is Google's.
+        let google = |r: &reqwest::Response| r.headers().get("metadata-flavor").is_some_and(|v| v == "Google");
+        let Some(response) = response.filter(google) else { return Ok(None) };
+        // A machine without a service account.
+        if response.status().as_u16() == 404 {
+            return Ok(None);
+        }
+        let body = place.accept(response).await?;
+        Ok(Some(place.access_token(&body)?))
+    }
+}

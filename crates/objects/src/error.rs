@@ -1,0 +1,330 @@
+//! What can fail between Kiln and a store. No variant ever holds a credential, a token or a signed address.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a store said about a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The store's own code, such as `NoSuchKey`; empty when it gave none.
+    pub code: String,
+    /// The store's message, without control characters and cut to a few hundred characters; may be empty.
+    pub message: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTP {}", self.status)?;
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why an object could not be read, written, listed or deleted. `what` is its address without a signature.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The asynchronous machinery could not be started.
+    #[error("cannot start the network threads: {0}")]
+    Start(#[source] io::Error),
+    /// An authority's certificate that was configured cannot be used.
+    #[error("cannot use the certificate file {}: {why}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// TLS or a connection pool cannot be set up.
+    #[error("cannot set up connections: {0}")]
+    Setup(String),
+    /// A variable holds what cannot be used. Its value is not shown: it may hold a password.
+    #[error("the value of {variable} cannot be used: {why}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Credentials are configured and cannot be had.
+    #[error("cannot get credentials for {store} from {place}: {why}")]
+    Credentials {
+        /// `S3`, `Google Cloud Storage`, `Azure`.
+        store: &'static str,
+        /// The file, variable or service.
+        place: String,
+        /// Why, without quoting any.
+        why: String,
+    },
+    /// No connection, or it broke, after all retries.
+    #[error("cannot reach {host} for {what}: {why}")]
+    Connect {
+        /// The host that was called.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// The innermost reason.
+        why: String,
+    },
+    /// The host's certificate is not trusted.
+    #[error("{host} is not trusted: {why}")]
+    Untrusted {
+        /// The host that was called.
+        host: String,
+        /// What TLS said.
+        why: String,
+    },
+    /// Nothing came, or was accepted, for too long.
+    #[error("{host} did not answer for {} s ({what})", after.as_secs())]
+    Stalled {
+        /// The host that was called.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The store wants other, or any, credentials, or does not allow it.
+    #[error("{host} refuses access to {what}: {answer}{}", anonymous(looked))]
+    Denied {
+        /// The host.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// What it said.
+        answer: Box<Answer>,
+        /// Where credentials were looked for and not found; `None` if some were used.
+        looked: Option<Vec<String>>,
+    },
+    /// The object, or its bucket or container, is not there.
+    #[error("{what} does not exist: {answer}")]
+    NotFound {
+        /// What was wanted.
+        what: String,
+        /// What the store said.
+        answer: Box<Answer>,
+    },
+    /// Any other refusal.
+    #[error("{host} fails on {what}: {answer}")]
+    Refused {
+        /// The host.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// What it said.
+        answer: Box<Answer>,
+    },
+    /// An answer that is not the protocol.
+    #[error("{host} answers {what} wrongly: {why}")]
+    Protocol {
+        /// The host.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A redirect, which is never followed, because requests carry credentials.
+    #[error("{host} redirects {what} to {target}, which is not followed")]
+    Redirect {
+        /// The host that redirected.
+        host: String,
+        /// What was wanted.
+        what: String,
+        /// Scheme and host of the target; never its path or query.
+        target: String,
+    },
+    /// The object was replaced while it was read.
+    #[error("{what} was changed while it was being read")]
+    Changed {
+        /// The object.
+        what: String,
+    },
+    /// The bytes do not have the sum the store keeps.
+    #[error("{host} sends wrong bytes for {what}: their {algorithm} is not the one the store keeps")]
+    Checksum {
+        /// The host.
+        host: String,
+        /// The object.
+        what: String,
+        /// The sum.
+        algorithm: &'static str,
+    },
+    /// The object is larger than the store's protocol, or Kiln, can move.
+    #[error("{what} is too large: {size} bytes, and the limit is {limit}")]
+    TooLarge {
+        /// The object.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// What was downloaded could not be kept.
+    #[error("cannot keep what {what} holds: {source}")]
+    Sink {
+        /// The object.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was to be uploaded could not be read.
+    #[error("cannot read what is to become {what}: {source}")]
+    Source {
+        /// The object.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn anonymous(looked: &Option<Vec<String>>) -> String {
+    let Some(looked) = looked else { return String::new() };
+    format!(" (no credentials were found in {})", looked.join(", "))
+}
+
+impl ObjectError {
+    /// Whether the object, or its bucket, does not exist (as opposed to not being reachable or allowed).
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ObjectError::NotFound { .. })
+    }
+
+    /// Whether the caller interrupted the work.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, ObjectError::Cancelled)
+    }
+
+    /// Whether other credentials would help.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, ObjectError::Denied { .. })
+    }
+
+    /// The store's own words, if it gave any.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            ObjectError::Denied { answer, .. }
+            | ObjectError::NotFound { answer, .. }
+            | ObjectError::Refused { answer, .. } => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// What to do next, where there is something sensible to say.
+    pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = self.answer().and_then(code_hint) {
+            return Some(hint.to_owned());
+        }
+        let text = match self {
+            ObjectError::Denied { what, looked: Some(_), .. } => credentials_hint(what),
+            ObjectError::Denied { .. } => {
+                "the account that was found lacks the right to do this, or the object does not exist and it may not list the bucket"
+            }
+            ObjectError::NotFound { .. } => {
+                "check the bucket and the key: both are case-sensitive, and nothing is decoded in keys of s3:// and gs://"
+            }
+            ObjectError::Untrusted { .. } => {
+                "give the authority's certificate by SSL_CERT_FILE, together with those of the system"
+            }
+            ObjectError::Connect { .. } => {
+                "check the network, the proxy variables, and S3_ENDPOINT, STORAGE_EMULATOR_HOST or AZURE_STORAGE_ENDPOINT if one is set"
+            }
+            ObjectError::Stalled { .. } => "the network or the store is very slow, or hangs: try again",
+            ObjectError::Protocol { .. } => {
+                "this may be no such store, or a proxy may answer for it: check the address"
+            }
+            ObjectError::Redirect { .. } => "name that host as the endpoint, if it is to be trusted with credentials",
+            ObjectError::Changed { .. } => "try again when nobody writes it any more",
+            ObjectError::Checksum { .. } => {
+                "a proxy on the way, or a disk of the store, may alter the content: try again"
+            }
+            ObjectError::Credentials { .. } => "mend what is wrong there, or unset the variable that leads to it",
+            ObjectError::Refused { answer, .. } if answer.status >= 500 => "the store has a problem: try again later",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+/// Where credentials may be put, by the scheme of the address.
+fn credentials_hint(what: &str) -> &'static str {
+    match what.split_once(':').map(|(scheme, _)| scheme) {
+        Some("s3") => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the pod or machine a role"
+        }
+        Some("gs") => {
+            "set GOOGLE_APPLICATION_CREDENTIALS to a key file, run `gcloud auth application-default login`, or give the pod or machine a service account"
+        }
+        _ => {
+            "set AZURE_STORAGE_ACCESS_KEY, or put a shared access signature into the URL, or give the pod a workload identity"
+        }
+    }
+}
+
+fn code_hint(answer: &Answer) -> Option<&'static str> {
+    Some(match &*answer.code {
+        "NoSuchBucket" | "ContainerNotFound" => {
+            "the bucket or container does not exist there: check its name and the endpoint"
+        }
+        "notFound" if answer.message.contains("bucket") => "the bucket does not exist there: check its name",
+        "InvalidAccessKeyId" => {
+            "the store does not know this key: it may be deleted, or belong to another store (check S3_ENDPOINT)"
+        }
+        "SignatureDoesNotMatch" | "AuthenticationFailed" => {
+            "the secret does not belong to the key, or the clock of this machine is wrong"
+        }
+        "ExpiredToken" | "ExpiredTokenException" => "the credentials have expired: get new ones",
+        "RequestTimeTooSkewed" => "the clock of this machine is wrong: set it",
+        "SlowDown" | "ServerBusy" => "the store limits the rate of requests: try again later",
+        "KeyBasedAuthenticationNotPermitted" => "the account allows no keys: use a workload identity",
+        "invalid_grant" => "the key or token is revoked or expired, or the clock of this machine is wrong",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, code: &str) -> Box<Answer> {
+        Box::new(Answer { status, code: code.to_owned(), message: String::new() })
+    }
+
+    #[test]
+    fn who_finds_no_credentials_says_where_it_looked() {
+        let looked = Some(vec!["the environment".to_owned(), "~/.aws/credentials".to_owned()]);
+        let denied = |what: &str, looked| ObjectError::Denied {
+            host: "h".into(),
+            what: what.into(),
+            answer: answer(403, "AccessDenied"),
+            looked,
+        };
+        let error = denied("s3://b/k", looked.clone());
+        assert_eq!(
+            error.to_string(),
+            "h refuses access to s3://b/k: HTTP 403 AccessDenied (no credentials were found in the environment, ~/.aws/credentials)"
+        );
+        assert!(error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"));
+        assert!(denied("gs://b/k", looked.clone()).hint().unwrap().contains("GOOGLE_APPLICATION_CREDENTIALS"));
+        assert!(denied("https://x", looked).hint().unwrap().contains("AZURE_STORAGE_ACCESS_KEY"));
+        assert!(denied("s3://b/k", None).hint().unwrap().contains("lacks the right"));
+    }
+
+    #[test]
+    fn codes_have_hints_of_their_own() {
+        let missing = |code| ObjectError::NotFound { what: "s3://b/k".into(), answer: answer(404, code) };
+        assert!(missing("NoSuchBucket").hint().unwrap().contains("bucket or container does not exist"));
+        assert!(missing("NoSuchKey").hint().unwrap().contains("case-sensitive"));
+        assert!(missing("NoSuchKey").is_not_found() && !missing("NoSuchKey").is_denied());
+    }
+}

@@ -1,0 +1,431 @@
+//! One request to one host: TLS, proxies, streamed bodies, failures in words. Redirects are never followed.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::answer::printable;
+use crate::config::Config;
+use crate::environ::Environment;
+use crate::error::ObjectError;
+use crate::retry::Again;
+use crate::retry::Failure;
+use crate::source::Part;
+
+/// Pieces of an upload between the reader and the connection.
+const PIECES_AHEAD: usize = 4;
+/// No certificate file is read beyond this many bytes.
+const MAX_PEM: u64 = 16 << 20;
+
+/// Sends requests, with a connection pool for each way of connecting.
+pub(crate) struct Transport {
+    pub(crate) config: Arc<Config>,
+    pools: Mutex<HashMap<Way, reqwest::Client>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Way {
+    tls: bool,
+    direct: bool,
+    metadata: bool,
+}
+
+/// What goes along with a request.
+#[derive(Clone)]
+pub(crate) enum Payload<'a> {
+    None,
+    Bytes(Bytes),
+    Part(Part<'a>),
+}
+
+impl Payload<'_> {
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Payload::None => 0,
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::Part(part) => part.length,
+        }
+    }
+}
+
+/// A request that may be sent again and again.
+pub(crate) struct Parcel<'a> {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub payload: Payload<'a>,
+    /// In words, for errors.
+    pub what: &'a str,
+    /// Whether this is a service beside the machine, which is not asked through a proxy or for long.
+    pub metadata: bool,
+    /// Is told how many bytes of the payload have been handed to the connection.
+    pub sent: &'a dyn Fn(u64),
+}
+
+impl Transport {
+    pub(crate) fn new(config: Arc<Config>) -> Result<Transport, ObjectError> {
+        proxies(&config.environment)?;
+        Ok(Transport { config, pools: Mutex::default() })
+    }
+
+    fn pool(&self, url: &Url, metadata: bool) -> Result<reqwest::Client, ObjectError> {
+        let way = Way { tls: url.scheme() == "https", direct: metadata || is_loopback(url), metadata };
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&way) {
+            return Ok(pool.clone());
+        }
+        let pool = self.build(way)?;
+        pools.insert(way, pool.clone());
+        Ok(pool)
+    }
+
+    fn build(&self, way: Way) -> Result<reqwest::Client, ObjectError> {
+        let config = &self.config;
+        // The system's authorities are hundreds of files, which plain http does not need.
+        let roots = if way.tls { roots(config)? } else { RootCertStore::empty() };
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| ObjectError::Setup(e.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(if way.metadata { config.metadata_timeout } else { config.connect_timeout })
+            .tcp_keepalive(Duration::from_secs(15))
+            .user_agent(&*config.user_agent);
+        if !way.direct {
+            for proxy in proxies(&config.environment)? {
+                builder = builder.proxy(proxy);
+            }
+        }
+        builder.build().map_err(|e| ObjectError::Setup(innermost(&e)))
+    }
+
+    /// Sends a request; returns the head of the answer, whatever its status.
+    pub(crate) async fn send(&self, parcel: Parcel<'_>) -> Result<Response, Failure> {
+        let Parcel { method, url, headers, payload, what, metadata, sent } = parcel;
+        let client = self.pool(&url, metadata)?;
+        let host = authority(&url);
+        let wait = if metadata { self.config.metadata_timeout } else { self.config.idle_timeout };
+        let empty_body = payload.length() == 0 && matches!(method, Method::POST | Method::PUT);
+        let mut request = Request::new(method, url);
+        *request.headers_mut() = headers;
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        if empty_body {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        match payload {
+            Payload::Part(part) if part.length > 0 => self.stream(&client, request, part, &host, what, sent).await,
+            payload => {
+                if let Payload::Bytes(bytes) = payload {
+                    *request.body_mut() = Some(Body::from(bytes));
+                }
+                match tokio::time::timeout(wait, client.execute(request)).await {
+                    Ok(Ok(response)) => Ok(response),
+                    Ok(Err(error)) => Err(broken(&host, what, &error)),
+                    Err(_) => Err(stalled(&host, what, wait)),
+                }
+            }
+        }
+    }
+
+    /// Reads the part on this thread while the connection runs on another.
+    async fn stream(
+        &self,
+        client: &reqwest::Client,
+        mut request: Request,
+        part: Part<'_>,
+        host: &str,
+        what: &str,
+        sent: &dyn Fn(u64),
+    ) -> Result<Response, Failure> {
+        let (sender, receiver) = mpsc::channel::<Result<Bytes, io::Error>>(PIECES_AHEAD);
+        let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        });
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(part.length));
+        *request.body_mut() = Some(Body::wrap_stream(body));
+        let mut exchange = AbortOnDrop(tokio::spawn(client.execute(request)));
+        let early = self.feed(&mut exchange, sender, part, host, what, sent).await?;
+        let after = self.config.commit_timeout;
+        let answer = match early {
+            Some(answer) => answer,
+            None => tokio::time::timeout(after, &mut exchange.0).await.map_err(|_| stalled(host, what, after))?,
+        };
+        match answer {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(broken(host, what, &error)),
+            Err(stopped) => Err(ObjectError::Setup(stopped.to_string()).into()),
+        }
+    }
+
+    /// Hands the part to the connection. Returns the answer if it comes before the end.
+    async fn feed(
+        &self,
+        exchange: &mut AbortOnDrop,
+        sender: mpsc::Sender<Result<Bytes, io::Error>>,
+        part: Part<'_>,
+        host: &str,
+        what: &str,
+        sent: &dyn Fn(u64),
+    ) -> Result<Option<Answered>, Failure> {
+        let after = self.config.idle_timeout;
+        let mut done = 0;
+        while done < part.length {
+            let piece = part.piece(done).map_err(|source| ObjectError::Source { what: what.to_owned(), source })?;
+            let length = piece.len() as u64;
+            tokio::select! {
+                biased;
+                answer = &mut exchange.0 => return Ok(Some(answer)),
+                taken = tokio::time::timeout(after, sender.send(Ok(piece))) => match taken {
+                    Ok(Ok(())) => sent(length),
+                    // The connection takes no more: its answer, or its failure, is on the way.
+                    Ok(Err(_)) => return Ok(None),
+                    Err(_) => return Err(stalled(host, what, after)),
+                },
+            }
+            done += length;
+        }
+        Ok(None)
+    }
+
+    /// The next piece of a body, or none at its end.
+    pub(crate) async fn chunk(
+        &self,
+        response: &mut Response,
+        pace: &mut Pace,
+        what: &str,
+    ) -> Result<Option<Bytes>, Failure> {
+        let after = self.config.idle_timeout;
+        match tokio::time::timeout(after, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if !pace.too_slow(chunk.len(), after) => Ok(Some(chunk)),
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(broken(&authority(response.url()), what, &error)),
+            Ok(Ok(Some(_))) | Err(_) => Err(stalled(&authority(response.url()), what, after)),
+        }
+    }
+
+    /// The whole of a body, which may not be longer than `limit` bytes.
+    pub(crate) async fn body(&self, mut response: Response, limit: usize, what: &str) -> Result<Vec<u8>, Failure> {
+        let (mut body, mut pace) = (Vec::new(), Pace::new());
+        while let Some(chunk) = self.chunk(&mut response, &mut pace, what).await? {
+            if body.len() + chunk.len() > limit {
+                let why = format!("its answer is longer than {limit} bytes");
+                let host = authority(response.url());
+                return Err(ObjectError::Protocol { host, what: what.to_owned(), why }.into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+type Answered = Result<reqwest::Result<Response>, tokio::task::JoinError>;
+
+/// A request that ends when nobody waits for it any more.
+struct AbortOnDrop(JoinHandle<reqwest::Result<Response>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How fast a body comes. A peer must not hold a transfer by sending single bytes.
+pub(crate) struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    /// The least that must come in the time that nothing may.
+    const LEAST: usize = 1 << 10;
+
+    pub(crate) fn new() -> Pace {
+        Pace { since: Instant::now(), bytes: 0 }
+    }
+
+    fn too_slow(&mut self, piece: usize, time: Duration) -> bool {
+        self.bytes += piece;
+        if self.since.elapsed() < time {
+            return false;
+        }
+        let slow = self.bytes < Pace::LEAST;
+        *self = Pace::new();
+        slow
+    }
+}
+
+/// The authorities that hosts are checked against: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's, else the ones
+/// built in, plus the configured ones.
+fn roots(config: &Config) -> Result<RootCertStore, ObjectError> {
+    let path = |name| config.environment.get(name).map(Path::new);
+    let (file, dir) = (path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
+    let mut roots = RootCertStore::empty();
+    if file.is_some() || dir.is_some() {
+        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(file, dir).certs);
+    }
+    if roots.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    for path in &config.ca_files {
+        let fail = |why: &str| ObjectError::Certificate { path: path.clone(), why: why.to_owned() };
+        let pem = read_file(path, MAX_PEM).map_err(|why| fail(&why))?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let found = found.map_err(|_| fail("it is not valid PEM"))?;
+        if found.is_empty() {
+            return Err(fail("it holds no certificate"));
+        }
+        for certificate in found {
+            roots.add(certificate).map_err(|e| fail(&e.to_string()))?;
+        }
+    }
+    Ok(roots)
+}
+
+/// A file of at most `limit` bytes.
+pub(crate) fn read_file(path: &PathBuf, limit: u64) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > limit { Err(format!("it is larger than {limit} bytes")) } else { Ok(bytes) }
+}
+
+fn proxies(environment: &Environment) -> Result<Vec<Proxy>, ObjectError> {
+    let bypass = environment.first(&["NO_PROXY", "no_proxy"]).and_then(|(_, value)| NoProxy::from_string(value));
+    let mut out = Vec::new();
+    for (names, make) in [
+        (["HTTP_PROXY", "http_proxy"], Proxy::http as fn(String) -> reqwest::Result<Proxy>),
+        (["HTTPS_PROXY", "https_proxy"], Proxy::https),
+        (["ALL_PROXY", "all_proxy"], Proxy::all),
+    ] {
+        let Some((variable, value)) = environment.first(&names) else { continue };
+        // As curl does: a proxy without a scheme is an http proxy.
+        let address = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+        let usable = Url::parse(&address).is_ok_and(|u| {
+            u.has_host() && matches!(u.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h")
+        });
+        let bad = || ObjectError::Variable { variable, why: "it is no http, https or socks5 URL".to_owned() };
+        if !usable {
+            return Err(bad());
+        }
+        out.push(make(address).map_err(|_| bad())?.no_proxy(bypass.clone()));
+    }
+    Ok(out)
+}
+
+/// Whether a URL leads to this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// `host[:port]` of a URL; the port only where it is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn stalled(host: &str, what: &str, after: Duration) -> Failure {
+    Failure::soon(ObjectError::Stalled { host: host.to_owned(), what: what.to_owned(), after })
+}
+
+/// A failure of the connection, in words.
+fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure {
+    let (host, what) = (host.to_owned(), what.to_owned());
+    if let Some(tls @ rustls::Error::InvalidCertificate(_)) = tls_error(error) {
+        return ObjectError::Untrusted { host, why: tls.to_string() }.into();
+    }
+    let again = if error.is_connect() { Again::Unreachable } else { Again::Soon };
+    Failure { error: ObjectError::Connect { host, what, why: innermost(error) }, again }
+}
+
+/// The TLS error somewhere inside `error`. I/O errors hide what they wrap from `source`.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The last error of the chain: the outer ones repeat the address, which may hold signatures.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    match last.downcast_ref::<reqwest::Error>() {
+        Some(_) => "the connection failed".to_owned(),
+        None => printable(&last.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_proxies_are_errors_without_their_value() {
+        for bad in ["ftp://u:hunter2@p", "http://", "http://u:hunter2@:99999"] {
+            let error = proxies(&Environment::empty().with("https_proxy", bad)).unwrap_err().to_string();
+            assert!(error.contains("https_proxy") && !error.contains("hunter2"), "{error}");
+        }
+        let good = Environment::empty().with("HTTP_PROXY", "proxy:3128").with("ALL_PROXY", "socks5://p");
+        assert_eq!(proxies(&good).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn files_have_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_file(&path, 5).unwrap(), b"12345");
+        assert!(read_file(&path, 4).unwrap_err().contains("larger than 4 bytes"));
+        assert!(read_file(&dir.path().join("none"), 4).unwrap_err().contains("No such file"));
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for (url, want) in [
+            ("http://localhost:1", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]", true),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), want, "{url}");
+        }
+    }
+}
