@@ -2,7 +2,7 @@
 //! is resolved; layers only when a step reads them or an output needs them.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media};
@@ -54,6 +54,8 @@ pub struct Images {
     pull: Pull,
     providers: Mutex<HashMap<Digest, Provider>>,
     fetching: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+    /// Layouts that may have blobs of any image.
+    layouts: Mutex<Vec<PathBuf>>,
     /// Blobs whose provider failed.
     broken: Mutex<HashSet<Digest>>,
     lease: Arc<Lease>,
@@ -63,8 +65,8 @@ pub struct Images {
 impl Images {
     /// Images of `store`, completed from registries through `client`.
     pub fn new(store: Store, client: Client, pull: Pull, lease: Arc<Lease>, events: Arc<dyn Events>) -> Images {
-        let (providers, fetching, broken) = Default::default();
-        Images { store, client, pull, providers, fetching, broken, lease, events }
+        let (providers, fetching, layouts, broken) = Default::default();
+        Images { store, client, pull, providers, fetching, layouts, broken, lease, events }
     }
 
     /// The registry client.
@@ -245,6 +247,9 @@ impl Images {
         if self.store.has_blob(&descriptor.digest) {
             return Ok(());
         }
+        if self.found_beside(descriptor) {
+            return Ok(());
+        }
         let fetched = match self.provider(&descriptor.digest) {
             Some(Provider::Registry(reference)) => self.download(&reference, descriptor),
             Some(Provider::Layout(dir)) => crate::layout::copy(&dir, descriptor, &self.store),
@@ -253,14 +258,31 @@ impl Images {
                 message: "the blob is not in the store, and nothing says where it can be had".to_owned(),
             }),
         };
-        // A full disk or a wish to stop say nothing of the blob.
-        if let Err(EngineError::Registry(e)) = &fetched
-            && !e.is_cancelled()
-            && !matches!(**e, RegistryError::Sink { .. })
-        {
+        if fetched.as_ref().is_err_and(speaks_of_the_blob) {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(descriptor.digest.clone());
         }
         fetched
+    }
+
+    /// Lets blobs be taken from an OCI layout, whatever image they are of: what is in it is what its digest says, or is
+    /// passed over.
+    pub fn look_in(&self, layout: &Path) {
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner).push(layout.to_owned());
+    }
+
+    /// Takes a blob from one of the layouts.
+    fn found_beside(&self, descriptor: &Descriptor) -> bool {
+        let layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        layouts.iter().filter(|dir| crate::layout::has(dir, &descriptor.digest)).any(|dir| {
+            let copied = crate::layout::copy(dir, descriptor, &self.store);
+            if let Err(e) = &copied {
+                let text = crate::rootfs::chain_text(e);
+                let text =
+                    format!("the blob {} in {} is passed over: {text}", descriptor.digest.short(), dir.display());
+                self.events.event(&Event::Warning(&text));
+            }
+            copied.is_ok()
+        })
     }
 
     /// Whether a blob could not be had from where it should be.
@@ -307,6 +329,16 @@ impl Images {
         // The client has compared every byte with the digest.
         sink.0.commit_hashed(descriptor.digest.clone())?;
         Ok(())
+    }
+}
+
+/// Whether a failure to fetch a blob is its provider's: a full disk and a wish to stop say nothing of it.
+fn speaks_of_the_blob(error: &EngineError) -> bool {
+    match error {
+        EngineError::Registry(e) => !e.is_cancelled() && !matches!(**e, RegistryError::Sink { .. }),
+        EngineError::Store(e) => !matches!(e.kind(), ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Permission),
+        EngineError::File { source, .. } => kiln_store::error::kind_of(source) != ErrorKind::NoSpace,
+        _ => false,
     }
 }
 

@@ -86,9 +86,19 @@ pub fn index(dir: &Path) -> Result<Index> {
     serde_json::from_slice(&bytes).map_err(|e| bad(path.display().to_string(), e))
 }
 
+/// The name of an image in a layout.
+pub fn tag(descriptor: &Descriptor) -> Option<&str> {
+    descriptor.annotations.get(REF_NAME).map(String::as_str)
+}
+
 /// Where a layout keeps a blob.
 pub(crate) fn blob_path(dir: &Path, digest: &Digest) -> PathBuf {
     dir.join("blobs").join(digest.algorithm()).join(digest.hex())
+}
+
+/// Whether a layout has a blob of this name.
+pub(crate) fn has(dir: &Path, digest: &Digest) -> bool {
+    blob_path(dir, digest).is_file()
 }
 
 /// A document of a layout, verified.

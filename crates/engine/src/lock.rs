@@ -45,6 +45,10 @@ impl Lock {
     /// What is wrong with it, in words.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Lock, String> {
         let lock: Lock = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        let commits = lock.git.values().flat_map(BTreeMap::values);
+        if let Some(bad) = commits.into_iter().find(|c| !crate::fetch::git::is_commit(c)) {
+            return Err(format!("`{bad}` is no commit"));
+        }
         match lock.version {
             VERSION => Ok(lock),
             other => Err(format!("it has version {other}; this Kiln reads version {VERSION}")),
@@ -166,7 +170,8 @@ mod tests {
         let digest = Digest::of(b"x");
         let text = format!(
             r#"{{"version":1,"images":{{"docker.io/library/debian:12":{{"linux/amd64":"{digest}"}}}},
-                "git":{{"https://h/r.git":{{"HEAD":"0123"}}}}}}"#
+                "git":{{"https://h/r.git":{{"HEAD":"{}"}}}}}}"#,
+            "0123456789".repeat(4)
         );
         let lock = Lock::parse(text.as_bytes()).unwrap();
         assert_eq!(Lock::parse(lock.text().as_bytes()).unwrap(), lock);
@@ -189,6 +194,8 @@ mod tests {
             ("{}", "version"),
             (r#"{"version":2}"#, "version 2"),
             (r#"{"version":1,"image":{}}"#, "unknown field"),
+            (r#"{"version":1,"git":{"r":{"HEAD":"--upload-pack=x"}}}"#, "is no commit"),
+            (r#"{"version":1,"git":{"r":{"HEAD":"main"}}}"#, "is no commit"),
             (r#"{"version":1,"urls":{"u":"md5:0"}}"#, ""),
         ] {
             assert!(Lock::parse(text.as_bytes()).unwrap_err().contains(why), "{text}");

@@ -103,8 +103,7 @@ impl CliError {
 
     /// Tells the user, on standard error.
     pub fn print(&self) {
-        let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        eprint!("{}", self.render(color));
+        eprint!("{}", self.render(in_color()));
     }
 
     /// The text for the user.
@@ -118,6 +117,11 @@ impl CliError {
             CliError::InFile { source, error } => in_file(source, error, color),
         }
     }
+}
+
+/// Whether errors are shown in colours.
+pub fn in_color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 impl From<EngineError> for CliError {

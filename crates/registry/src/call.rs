@@ -25,6 +25,8 @@ use crate::transport::{Parcel, Transport, broken};
 pub(crate) struct Core {
     pub config: Arc<Config>,
     pub transport: Transport,
+    /// For plain URLs, where the wish to trust every registry says nothing.
+    plain: Option<Transport>,
     endpoints: Mutex<HashMap<String, Arc<Endpoint>>>,
 }
 
@@ -78,7 +80,14 @@ impl Core {
         for mirror in &config.mirrors {
             Endpoint::mirror(&config, &mirror.endpoint)?;
         }
-        Ok(Core { transport: Transport::new(config.clone())?, config, endpoints: Mutex::default() })
+        let strict = || Transport::new(Arc::new(Config { insecure_all: false, ..(*config).clone() }));
+        let plain = config.insecure_all.then(strict).transpose()?;
+        Ok(Core { transport: Transport::new(config.clone())?, plain, config, endpoints: Mutex::default() })
+    }
+
+    /// What plain URLs are reached by.
+    pub(crate) fn plain(&self) -> &Transport {
+        self.plain.as_ref().unwrap_or(&self.transport)
     }
 
     /// The registry's own endpoint.

@@ -62,7 +62,7 @@ impl Core {
                 wait: self.config.idle_timeout,
                 same_origin: true,
             };
-            let failure = match self.transport.send(parcel).await {
+            let failure = match self.plain().send(parcel).await {
                 Ok(response) if response.status().is_success() => return Ok(()),
                 Ok(response) => {
                     let again = after_status(response.status(), response.headers());
@@ -100,7 +100,7 @@ impl Core {
             wait: self.config.idle_timeout,
             same_origin: false,
         };
-        let mut response = self.transport.send(parcel).await?;
+        let mut response = self.plain().send(parcel).await?;
         let status = response.status();
         match status.as_u16() {
             200 => {}

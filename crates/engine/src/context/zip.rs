@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 
 use kiln_oci::layer::LayerWriter;
 use kiln_oci::{Entry, EntryKind, Meta, Mtime};
@@ -14,6 +15,15 @@ use zip::{DateTime, ExtraField, ZipArchive};
 
 /// Longest target of a symbolic link, as the kernel has it.
 const MAX_TARGET: u64 = 4096;
+/// The most entries: an index of so many takes some hundred megabytes.
+const MAX_ENTRIES: u64 = 1_000_000;
+/// The record at the end without its comment, and the longest comment.
+const END: u64 = 22;
+const COMMENT: u64 = 0xffff;
+/// The locator of the larger end record, just before the end record; and where that record has its number of entries.
+const LOCATOR: u64 = 20;
+const ENTRIES_64: u64 = 32;
+
 /// File types in a Unix mode.
 const TYPE: u32 = 0o170_000;
 const SYMLINK: u32 = 0o120_000;
@@ -30,6 +40,10 @@ pub(super) fn is_zip(head: &[u8]) -> bool {
 /// # Errors
 /// When it is damaged, encrypted, or compressed in a way other than deflate, or `out` fails.
 pub(super) fn to_tar(zip: File, out: impl Write) -> io::Result<()> {
+    let count = entries(&zip)?;
+    if count > MAX_ENTRIES {
+        return Err(io::Error::other(format!("it lists {count} entries, and may have {MAX_ENTRIES}")));
+    }
     let mut archive = ZipArchive::with_config(Config::default(), BufReader::new(zip)).map_err(io::Error::other)?;
     let mut tar = LayerWriter::new(out);
     for index in 0..archive.len() {
@@ -44,6 +58,31 @@ pub(super) fn to_tar(zip: File, out: impl Write) -> io::Result<()> {
     }
     tar.finish().map_err(|e| io::Error::other(crate::rootfs::chain_text(&e)))?;
     Ok(())
+}
+
+/// How many entries the records at the end announce: no more are read. The reader makes an index of all of them before it
+/// can be asked.
+fn entries(zip: &File) -> io::Result<u64> {
+    let size = zip.metadata()?.len();
+    let start = size.saturating_sub(END + COMMENT);
+    let mut tail = vec![0; usize::try_from(size - start).unwrap_or(0)];
+    zip.read_exact_at(&mut tail, start)?;
+    let end = tail.windows(4).rposition(|w| w == b"PK\x05\x06").ok_or_else(|| io::Error::other("it has no end"))?;
+    let count = tail.get(end + 10..end + 12).ok_or_else(|| io::Error::other("its end is cut"))?;
+    let count = u64::from(u16::from_le_bytes([count[0], count[1]]));
+    if count < 0xffff {
+        return Ok(count);
+    }
+    let mut place = [0; 8];
+    let Some(locator) = (start + end as u64).checked_sub(LOCATOR) else { return Ok(count) };
+    zip.read_exact_at(&mut place, locator + 8)?;
+    let mut count = [0; 8];
+    match u64::from_le_bytes(place).checked_add(ENTRIES_64) {
+        // Without the larger record, the number is as it is.
+        Some(at) if at + 8 <= size => zip.read_exact_at(&mut count, at)?,
+        _ => return Ok(0xffff),
+    }
+    Ok(u64::from_le_bytes(count))
 }
 
 fn entry(file: &mut ZipFile<'_, BufReader<File>>) -> io::Result<Entry> {
@@ -102,6 +141,23 @@ mod tests {
             let time = DateTime::from_date_and_time(year, month, day, hour, minute, second).unwrap();
             assert_eq!(seconds(time), want);
         }
+    }
+
+    #[test]
+    fn too_many_entries_are_refused_before_they_are_read() {
+        let file = tempfile::tempfile().unwrap();
+        let mut record = b"PK\x06\x06".to_vec();
+        record.resize(56, 0);
+        record[32..40].copy_from_slice(&3_000_000_u64.to_le_bytes());
+        let locator = [&b"PK\x06\x07"[..], &[0; 4], &0_u64.to_le_bytes(), &[1, 0, 0, 0]].concat();
+        let end = [&b"PK\x05\x06"[..], &[0; 4], &[0xff; 4], &[0; 10]].concat();
+        (&file).write_all(&[record, locator, end].concat()).unwrap();
+        assert_eq!(entries(&file).unwrap(), 3_000_000);
+        let error = to_tar(file, io::sink()).unwrap_err();
+        assert!(error.to_string().contains("lists 3000000 entries"), "{error}");
+        let cut = tempfile::tempfile().unwrap();
+        (&cut).write_all(b"PK\x03\x04").unwrap();
+        assert!(entries(&cut).is_err());
     }
 
     #[test]

@@ -137,7 +137,8 @@ fn reason(said: &str) -> &str {
     found.or_else(|| last(&|line| !line.trim().is_empty())).unwrap_or("no message")
 }
 
-fn is_commit(text: &str) -> bool {
+/// Whether a text is a commit, whole.
+pub(crate) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
@@ -176,6 +177,10 @@ pub fn answer(session: &Session, query: &GitQuery) -> Result<GitFact> {
 /// # Errors
 /// When the repository cannot be fetched, or lacks the commit or directory.
 pub fn checkout(session: &Session, wanted: &Checkout<'_>) -> Result<(SnapshotDraft, PathBuf, i64)> {
+    if !is_commit(wanted.commit) {
+        // Git would take it for whatever it looks like.
+        return Err(failed(wanted.remote, format!("`{}` is no commit", wanted.commit)));
+    }
     let draft = session.store.begin_snapshot()?;
     let dir = draft.fs().to_path_buf();
     let remote = Remote::of(wanted.remote)?;

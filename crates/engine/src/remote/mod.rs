@@ -1,4 +1,5 @@
-//! Layers of steps in a repository, which builds on other machines take instead of running the step again.
+//! Layers of steps in a repository, which builds on other machines take instead of running the step again. An OCI layout
+//! in a directory that machines share does as well.
 //!
 //! Each step is an image of one layer, tagged with the step's key: `REPOSITORY:<64 hex digits>`. So builds that share a
 //! repository never write the same thing in two ways, a lookup is one request, and what is taken is not downloaded
@@ -21,9 +22,11 @@ pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +41,7 @@ use kiln_store::Store;
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
 use crate::images::{Images, Provider};
+use crate::layout;
 use crate::rootfs::{Layer, chain_text};
 use crate::transfer::{Mover, Origin};
 
@@ -48,13 +52,32 @@ const TITLE: &str = "org.opencontainers.image.title";
 /// Lookups, and entries on their way out, that move at once.
 const AT_ONCE: usize = 4;
 
+/// A place for entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A repository.
+    Repository(Reference),
+    /// The directory of an OCI layout, which need not be there yet.
+    Layout(PathBuf),
+}
+
+impl Place {
+    /// The entry of a key, for messages.
+    fn entry(&self, key: &Key) -> String {
+        match self {
+            Place::Repository(repository) => tagged(repository, key).to_string(),
+            Place::Layout(dir) => format!("{}:{key}", dir.display()),
+        }
+    }
+}
+
 /// What is cached where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Repositories that are looked into, in this order.
-    pub from: Vec<Reference>,
-    /// The repository that entries are pushed to.
-    pub to: Option<Reference>,
+    /// Places that are looked into, in this order.
+    pub from: Vec<Place>,
+    /// The place that entries are pushed to.
+    pub to: Option<Place>,
     /// How old an entry may be.
     pub ttl: Option<Duration>,
     /// Whether layers of all stages are pushed, or those of the result only.
@@ -73,8 +96,10 @@ pub struct Remote {
     config: Config,
     images: Arc<Images>,
     events: Arc<dyn Events>,
-    /// What the repositories have; `None` where they were asked in vain.
+    /// What the places have; `None` where they were asked in vain.
     known: Mutex<HashMap<Key, Option<Entry>>>,
+    /// What is listed in layouts, by place and tag; read once.
+    listed: HashMap<PathBuf, OnceLock<HashMap<String, Descriptor>>>,
     /// Layers that were taken.
     taken: Mutex<BTreeMap<Digest, Digest>>,
     off: AtomicBool,
@@ -101,7 +126,7 @@ struct Offer {
 /// What the threads that push need.
 struct Work {
     queue: Mutex<Receiver<Offer>>,
-    to: Option<Reference>,
+    to: Option<Place>,
     store: Store,
     images: Arc<Images>,
     events: Arc<dyn Events>,
@@ -124,7 +149,12 @@ impl Remote {
             failed: AtomicBool::new(false),
         };
         let out = Out { queue: Some(sender), ..Out::default() };
+        let layouts = config.from.iter().filter_map(|place| match place {
+            Place::Layout(dir) => Some((dir.clone(), OnceLock::new())),
+            Place::Repository(_) => None,
+        });
         Remote {
+            listed: layouts.collect(),
             config,
             images,
             events,
@@ -179,28 +209,61 @@ impl Remote {
     }
 
     fn ask(&self, key: &Key) -> Option<Entry> {
-        for repository in &self.config.from {
-            let name = tagged(repository, key);
-            match self.entry(&name) {
+        for place in &self.config.from {
+            let found = match place {
+                Place::Repository(repository) => self.in_repository(&tagged(repository, key)),
+                Place::Layout(dir) => self.in_layout(dir, key),
+            };
+            match found {
                 Ok(Some(entry)) => return Some(entry),
                 Ok(None) => {}
                 Err(EngineError::Cancelled) => return None,
-                Err(e) => self.warn(&format!("the cache entry {name} is passed over: {}", chain_text(&e))),
+                Err(e) => {
+                    let name = place.entry(key);
+                    self.warn(&format!("the cache entry {name} is passed over: {}", chain_text(&e)));
+                }
             }
         }
         None
     }
 
-    /// An entry, if there is one that is young enough.
-    fn entry(&self, name: &Reference) -> Result<Option<Entry>> {
-        let fetched = match self.images.client().manifest(name) {
-            Ok(fetched) => fetched,
-            Err(RegistryError::NotFound { .. }) => return Ok(None),
-            Err(e) => return Err(e.into()),
-        };
-        let text = name.to_string();
-        let manifest: Manifest = crate::images::parse_manifest(&text, &fetched.descriptor, &fetched.bytes)?;
-        let bad = |message: &str| EngineError::Image { name: text.clone(), message: message.to_owned() };
+    fn in_repository(&self, name: &Reference) -> Result<Option<Entry>> {
+        match self.images.client().manifest(name) {
+            Ok(fetched) => {
+                let provider = Provider::Registry(name.clone());
+                self.entry(&name.to_string(), &fetched.descriptor, &fetched.bytes, &provider)
+            }
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn in_layout(&self, dir: &Path, key: &Key) -> Result<Option<Entry>> {
+        let listed = self.listed.get(dir).map(|once| once.get_or_init(|| self.list(dir)));
+        let Some(descriptor) = listed.and_then(|tags| tags.get(&key.to_string())) else { return Ok(None) };
+        let bytes = layout::read(dir, descriptor)?;
+        let name = format!("{}:{key}", dir.display());
+        self.entry(&name, descriptor, &bytes, &Provider::Layout(dir.to_owned()))
+    }
+
+    fn list(&self, dir: &Path) -> HashMap<String, Descriptor> {
+        // The first build finds nothing, and makes it.
+        if !dir.join("index.json").exists() {
+            return HashMap::new();
+        }
+        match layout::index(dir) {
+            Ok(index) => index.manifests.into_iter().filter_map(|d| Some((layout::tag(&d)?.to_owned(), d))).collect(),
+            Err(e) => {
+                self.warn(&format!("the cache in {} is passed over: {}", dir.display(), chain_text(&e)));
+                HashMap::new()
+            }
+        }
+    }
+
+    /// An entry, if it is young enough.
+    fn entry(&self, name: &str, descriptor: &Descriptor, bytes: &[u8], provider: &Provider) -> Result<Option<Entry>> {
+        let manifest: Manifest = crate::images::parse_manifest(name, descriptor, bytes)?;
+        let bad = |message: &str| EngineError::Image { name: name.to_owned(), message: message.to_owned() };
         let note = |name: &str| manifest.annotations.get(name).ok_or_else(|| bad("it is not a layer of a step"));
         let diff_id: Digest = note(DIFF_ID)?.parse().map_err(|_| bad("its diff id is no digest"))?;
         let created = note(RAN)?.clone();
@@ -211,7 +274,7 @@ impl Remote {
             return Ok(None);
         }
         let blob = Descriptor { annotations: BTreeMap::default(), platform: None, ..blob.clone() };
-        self.images.provide(&manifest, &Provider::Registry(name.clone()));
+        self.images.provide(&manifest, provider);
         Ok(Some((Layer { diff_id, blob }, created)))
     }
 
@@ -254,7 +317,7 @@ impl Remote {
     /// Whether a failure comes of a layer that was taken from here. If so, nothing is taken any more, and whoever asks
     /// can start over.
     pub fn is_to_blame(&self, error: &EngineError) -> bool {
-        if matches!(error, EngineError::Cancelled) {
+        if !is_about_bytes(error) {
             return false;
         }
         let culprit = {
@@ -280,6 +343,25 @@ impl Drop for Remote {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Whether an error, or one below it, is about bytes that could not be had or used. A command that fails is not.
+fn is_about_bytes(error: &EngineError) -> bool {
+    let mut error: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(e) = error {
+        match e.downcast_ref::<EngineError>() {
+            Some(
+                EngineError::Registry(_)
+                | EngineError::Store(_)
+                | EngineError::File { .. }
+                | EngineError::DiffId { .. }
+                | EngineError::LayerFiles { .. },
+            ) => return true,
+            Some(EngineError::RunFailed { .. } | EngineError::Cancelled) => return false,
+            _ => error = e.source(),
+        }
+    }
+    false
 }
 
 /// Whether an error, or one below it, is about this layer.
@@ -330,36 +412,54 @@ impl Work {
     }
 
     fn push(&self, offer: &Offer) -> Result<()> {
-        let Some(repository) = &self.to else { return Ok(()) };
-        let to = tagged(repository, &offer.key);
+        let Some(place) = &self.to else { return Ok(()) };
         let config = serde_json::to_vec(&config_of(offer)).unwrap_or_default();
         let config_blob = Descriptor::of(media::OCI_CONFIG, &config);
         self.store.put(&config)?;
         let media_type = media::to_oci(&offer.layer.blob.media_type).to_owned();
         let blob = Descriptor { media_type, ..offer.layer.blob.clone() };
-        let mover =
-            Mover { store: &self.store, images: &self.images, events: &crate::event::Silent, cancel: &self.cancel };
-        mover.upload(&Origin::Store, &to, &[blob.clone(), config_blob.clone()])?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = time::rfc3339(Mtime::secs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)));
-        let notes = [
-            (DIFF_ID, offer.layer.diff_id.to_string()),
-            (RAN, offer.created.clone()),
-            (PUSHED, now),
-            (TITLE, offer.title.clone()),
-        ];
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: Some(media::OCI_MANIFEST.to_owned()),
-            artifact_type: None,
-            config: config_blob,
-            layers: vec![blob],
-            subject: None,
-            annotations: notes.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
-        };
-        let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
-        self.images.client().push_manifest(&to, media::OCI_MANIFEST, bytes)?;
+        let manifest = serde_json::to_vec(&manifest_of(offer, &config_blob, &blob)).unwrap_or_default();
+        match place {
+            Place::Repository(repository) => {
+                let to = tagged(repository, &offer.key);
+                let (store, images, cancel) = (&self.store, &*self.images, &self.cancel);
+                let mover = Mover { store, images, events: &crate::event::Silent, cancel };
+                mover.upload(&Origin::Store, &to, &[blob, config_blob])?;
+                self.images.client().push_manifest(&to, media::OCI_MANIFEST, manifest)?;
+            }
+            Place::Layout(dir) => {
+                self.images.fetch(&blob)?;
+                let descriptor = Descriptor::of(media::OCI_MANIFEST, &manifest);
+                self.store.put(&manifest)?;
+                std::fs::create_dir_all(dir).map_err(EngineError::file("make the OCI layout", dir))?;
+                let open =
+                    |digest: &Digest| -> Result<Box<dyn Read + Send>> { Ok(Box::new(self.store.open_blob(digest)?)) };
+                // The manifest comes last, so that none is there without what it names.
+                let blobs = [blob.digest, config_blob.digest, descriptor.digest.clone()];
+                layout::write(dir, &[(Some(offer.key.to_string()), descriptor)], &blobs, &open)?;
+            }
+        }
         Ok(())
+    }
+}
+
+fn manifest_of(offer: &Offer, config: &Descriptor, blob: &Descriptor) -> Manifest {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = time::rfc3339(Mtime::secs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)));
+    let notes = [
+        (DIFF_ID, offer.layer.diff_id.to_string()),
+        (RAN, offer.created.clone()),
+        (PUSHED, now),
+        (TITLE, offer.title.clone()),
+    ];
+    Manifest {
+        schema_version: 2,
+        media_type: Some(media::OCI_MANIFEST.to_owned()),
+        artifact_type: None,
+        config: config.clone(),
+        layers: vec![blob.clone()],
+        subject: None,
+        annotations: notes.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
     }
 }
 
@@ -395,6 +495,8 @@ mod tests {
         let files = |full| EngineError::LayerFiles { digest: diff_id.to_string(), message: String::new(), full };
         assert!(names(&files(false), &blob, &diff_id));
         assert!(!names(&files(true), &blob, &diff_id), "a full disk is nobody's fault here");
+        assert!(is_about_bytes(&wrong(&blob)) && !is_about_bytes(&EngineError::Cancelled));
+        assert!(!is_about_bytes(&EngineError::Context("none".to_owned())));
     }
 
     #[test]

@@ -117,10 +117,11 @@ pub struct Args {
     /// Write what is known of the result to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
-    /// Take layers of steps from a repository, too (repeat): NAME, or type=registry,ref=NAME
+    /// Take layers of steps from a repository or directory, too (repeat): NAME, type=registry,ref=NAME or
+    /// type=local,src=DIR
     #[arg(long, value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Push layers of steps to a repository: type=registry,ref=NAME[,mode=min|max]; min is the result's, max is all
+    /// Push layers of steps: type=registry,ref=NAME or type=local,dest=DIR, [,mode=min|max]; min is the result's, max is all
     #[arg(long, value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Do not look steps up in the cache
@@ -130,7 +131,7 @@ pub struct Args {
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
     /// Write the digests of all bases, URLs and Git references to FILE [default: the Dockerfile's name with .lock]
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with = "locked")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with_all = ["locked", "plan", "explain", "check", "call"])]
     pub lock: Option<String>,
     /// Use exactly what FILE says, and refuse anything else
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]

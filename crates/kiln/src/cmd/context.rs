@@ -1,6 +1,6 @@
 //! `kiln context`: a build context goes to where a build elsewhere finds it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use kiln_engine::context::{DirSource, pack};
 use kiln_engine::fetch::object;
@@ -71,10 +71,7 @@ impl Push {
                 "s3://BUCKET/KEY, gs://BUCKET/NAME or https://ACCOUNT.blob.core.windows.net/CONTAINER/NAME",
             ));
         };
-        if !self.dir.join(&self.file).is_file() {
-            return Err(CliError::input(format!("there is no {} in {}", self.file, self.dir.display()))
-                .with_hint("name the Dockerfile with -f, as a path in the context"));
-        }
+        let file = self.dockerfile()?;
         let progress = Progress::start(global.progress, "Uploading");
         let (registry, pull) = (RegistryOptions::default(), kiln_engine::images::Pull::Never);
         let around = surroundings::open(
@@ -85,9 +82,9 @@ impl Push {
             isolation::form(&Standing::Outside, &Confinement::here()),
         )?;
         let session = session_for_fetch(&around);
-        let source = DirSource::open(&self.dir, ignore_of(&self.dir, &self.file)?)?;
+        let source = DirSource::open(&self.dir, ignore_of(&self.dir, &file)?)?;
         let whole = DirSource::open(&self.dir, None)?;
-        let always = [self.file.clone(), format!("{}.dockerignore", self.file), ".dockerignore".to_owned()];
+        let always = [file.clone(), format!("{file}.dockerignore"), ".dockerignore".to_owned()];
         let draft = around.store.begin_snapshot()?;
         let file = tempfile_in(draft.fs())?;
         let threads = session.compress_threads();
@@ -96,6 +93,25 @@ impl Push {
         object::upload(&session, &self.url, &location, &file, bytes)?;
         progress.finish();
         named::print(&format!("{}: {count} files, {}\n", kiln_engine::fetch::http::shown(&self.url), size(bytes)))
+    }
+}
+
+impl Push {
+    /// The Dockerfile's name in the context, as the archive has it.
+    fn dockerfile(&self) -> Result<String, CliError> {
+        let parts: Option<Vec<&str>> = Path::new(&self.file)
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .map(|part| match part {
+                Component::Normal(name) => name.to_str(),
+                _ => None,
+            })
+            .collect();
+        match parts.map(|parts| parts.join("/")) {
+            Some(name) if self.dir.join(&name).is_file() => Ok(name),
+            _ => Err(CliError::input(format!("there is no {} in {}", self.file, self.dir.display()))
+                .with_hint("name the Dockerfile with -f, as a path in the context")),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Pod, run};
 
 /// A command whose result differs each time it runs.
 const TEXT: &str =
-    "RUN head -c 9 /dev/urandom > /random && echo it ran\nCOPY Dockerfile /f\nWORKDIR /w\nRUN cat /random > /r";
+    "RUN head -c 9 /dev/urandom > /random && printf 'it %s' ran\nCOPY Dockerfile /f\nWORKDIR /w\nRUN cat /random > /r";
 
 fn machine(pod: &Pod) -> TestContext {
     let t = Pod::machine();
@@ -64,6 +64,16 @@ fn what_one_machine_made_another_takes() {
 
 fn cache_of(pod: &Pod) -> String {
     format!("--cache-repo={}", pod.registry.reference("app/cache"))
+}
+
+#[test]
+fn without_the_flag_everything_runs() {
+    let pod = Pod::start();
+    let t = machine(&pod);
+    for (flags, ran) in [(&[][..], true), (&["--cache=false"], true), (&["--cache", "--no-push-cache"], false)] {
+        let done = run(&t, &[&["--no-push"], flags].concat()).ok();
+        assert_eq!(done.stdout.contains("it ran"), ran, "{flags:?}: {done}");
+    }
 }
 
 #[test]
@@ -183,6 +193,43 @@ fn a_repository_is_looked_into_and_emptied() {
 }
 
 #[test]
+fn a_directory_holds_layers_too() {
+    let pod = Pod::start();
+    let dir = pod.t.root().join("steps");
+    let cache = format!("--cache-repo=oci:{}", dir.display());
+    let flags = ["--no-push", "--cache", "--cache-copy-layers", &cache];
+    assert!(run(&machine(&pod), &flags).ok().stdout.contains("it ran"));
+    let index: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 4);
+    let second = machine(&pod);
+    let taken = run(&second, &flags).ok();
+    assert!(!taken.stdout.contains("it ran"), "{taken}");
+    let local = format!("type=local,src={}", dir.display());
+    let build = |t: &TestContext, more: &[&str]| {
+        t.kiln(
+            &[&["build", "--progress=plain", "--cache-from", &local], more, &[t.context().to_str().unwrap()]].concat(),
+        )
+    };
+    assert!(!build(&machine(&pod), &[]).ok().stderr.contains("it ran"));
+    // A layer that is damaged is made anew; documents that are damaged are passed over.
+    let blobs = || fs::read_dir(dir.join("blobs/sha256")).unwrap().flatten().map(|e| e.path());
+    for blob in blobs().filter(|p| fs::read(p).unwrap().starts_with(&[0x1f, 0x8b])) {
+        fs::write(&blob, b"damaged").unwrap();
+    }
+    let tar = format!("type=oci,dest={}", pod.t.out("app.tar").display());
+    let anew = build(&machine(&pod), &["-o", &tar]).ok();
+    assert!(anew.stderr.contains("it ran") && anew.stderr.contains("so it is made anew"), "{anew}");
+    for blob in blobs() {
+        fs::write(&blob, b"damaged").unwrap();
+    }
+    let passed = build(&machine(&pod), &[]).ok();
+    assert!(passed.stderr.contains("it ran") && passed.stderr.contains("is passed over"), "{passed}");
+    fs::write(dir.join("index.json"), b"damaged").unwrap();
+    let passed = build(&machine(&pod), &[]).ok();
+    assert!(passed.stderr.contains("it ran") && passed.stderr.contains("is passed over"), "{passed}");
+}
+
+#[test]
 fn bases_come_from_a_directory() {
     let pod = Pod::start();
     pod.dockerfile(TEXT);
@@ -195,11 +242,16 @@ fn bases_come_from_a_directory() {
     assert!(again.stderr.contains("Image already in cache"), "{again}");
     let none = pod.t.kiln(&["warmer", &flag]).exits(1);
     assert!(none.stderr.contains("you must select at least one image"), "{none}");
-    let t = machine(&pod);
-    let Pod { registry, .. } = pod;
-    drop(registry);
-    let done = run(&t, &["--no-push", &flag]).ok();
+    // The registry still says what the name means, but has lost the layer.
+    let layer = manifest(&pod, "base:1")["layers"][0]["digest"].as_str().unwrap().to_owned();
+    let blob = blob_in(&pod, &layer);
+    fs::remove_file(&blob).unwrap();
+    let done = run(&machine(&pod), &["--no-push", &flag]).ok();
     assert!(done.stdout.contains("it ran"), "{done}");
-    let missing = run(&t, &["--no-push", "--cache-dir=/nowhere"]).exits(1);
-    assert!(missing.stderr.contains("there is no such directory"), "{missing}");
+    let without = run(&machine(&pod), &["--no-push", "--cache-dir=/nowhere"]).exits(1);
+    assert!(without.stderr.contains("there is no such directory, so bases come from registries"), "{without}");
+    let in_layout = dir.join("blobs/sha256").join(layer.trim_start_matches("sha256:"));
+    fs::write(&in_layout, b"damaged").unwrap();
+    let damaged = run(&machine(&pod), &["--no-push", &flag]).exits(1);
+    assert!(damaged.stderr.contains("is passed over"), "{damaged}");
 }

@@ -4,6 +4,7 @@
 
 mod cache;
 mod contexts;
+mod image;
 mod lock;
 mod objects;
 mod outputs;

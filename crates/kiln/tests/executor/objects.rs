@@ -72,7 +72,7 @@ fn what_is_wrong_with_an_object_is_said() {
     let missing = build(&format!("s3://{BUCKET}/none.tar")).exits(1);
     assert!(missing.stderr.contains("none.tar") && missing.stderr.contains("hint: "), "{missing}");
     for (address, text) in
-        [("s3://", "bucket"), ("s3:///key", "bucket"), ("s3://bucket", "names no object"), ("gs://B C/x", "bucket")]
+        [("s3://", "bucket"), ("s3:///key", "bucket"), ("s3://a/../b", "hint: "), ("gs://B C/x", "bucket")]
     {
         let bad = build(address).exits(1);
         assert!(bad.stderr.contains(text), "{address}: {bad}");
@@ -84,6 +84,9 @@ fn what_is_wrong_with_an_object_is_said() {
     assert!(nowhere.stderr.contains("is not an address in an object store"), "{nowhere}");
     let none = push(&["-f", "Other", here, &format!("s3://{BUCKET}/x.tar")]).exits(1);
     assert!(none.stderr.contains("there is no Other"), "{none}");
+    let absolute = push(&["-f", "/etc/hostname", here, &format!("s3://{BUCKET}/x.tar")]).exits(1);
+    assert!(absolute.stderr.contains("there is no /etc/hostname"), "{absolute}");
+    let _ = push(&["-f", "./Dockerfile", here, &format!("s3://{BUCKET}/x.tar")]).ok();
     for name in ["x.tar", "x.tar.zst", "x"] {
         let address = format!("s3://{BUCKET}/{name}");
         let _ = push(&[here, &address]).ok();

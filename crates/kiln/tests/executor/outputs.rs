@@ -165,6 +165,29 @@ fn a_dry_run_prints_the_plan() {
 }
 
 #[test]
+fn a_mounted_file_is_written_in_place() {
+    let pod = Pod::start();
+    pod.dockerfile("ENV a=b");
+    let (mounted, below) = (pod.t.root().join("termination-log"), pod.t.root().join("below"));
+    fs::write(&mounted, "a longer text that was there before").unwrap();
+    fs::write(&below, "a longer text that was there before, and that is longer than any digest could ever be").unwrap();
+    let kiln = env!("CARGO_BIN_EXE_kiln");
+    let script = format!(
+        "mount --bind {} {} && exec {kiln} executor --no-push --context={} --digest-file={}",
+        below.display(),
+        mounted.display(),
+        pod.t.context().display(),
+        mounted.display()
+    );
+    let mut command = std::process::Command::new("unshare");
+    command.envs(pod.t.command(&[]).get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+    let done = command.args(["-m", "sh", "-c", &script]).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let digest = fs::read_to_string(&below).unwrap();
+    assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
+}
+
+#[test]
 fn everything_is_kept_where_kaniko_keeps_it() {
     let pod = Pod::start();
     pod.dockerfile("RUN echo 1 > /one");
@@ -172,7 +195,7 @@ fn everything_is_kept_where_kaniko_keeps_it() {
     let context = format!("--context={}", pod.t.context().display());
     let at = |args: &[&str], env: Option<&str>| {
         let mut command = pod.t.command(&[&["executor", "--no-push", &context], args].concat());
-        command.env_remove("KILN_STORE").envs(env.map(|dir| ("KANIKO_DIR", dir)));
+        command.envs(env.map(|dir| ("KANIKO_DIR", dir)));
         assert!(command.status().unwrap().success());
     };
     at(&[&format!("--kaniko-dir={}", dir.display())], Some("/not/this"));

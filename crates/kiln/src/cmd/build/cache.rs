@@ -1,16 +1,18 @@
 //! `--cache-from` and `--cache-to`, in BuildKit's words.
 
-use kiln_engine::remote::Config;
+use std::path::PathBuf;
+
+use kiln_engine::remote::{Config, Place};
 use kiln_oci::Reference;
 
 use crate::error::CliError;
 
 /// Kinds of caches that other builders have and this one has not yet.
-const NOT_YET: [&str; 6] = ["local", "inline", "gha", "s3", "azblob", "gs"];
+const NOT_YET: [&str; 5] = ["inline", "gha", "s3", "azblob", "gs"];
 
 /// One of the options, read.
 struct Spec {
-    repository: Reference,
+    place: Place,
     max: bool,
 }
 
@@ -27,30 +29,33 @@ pub fn config(from: &[String], to: &[String]) -> Result<Option<Config>, CliError
         [one] => Some(parse("--cache-to", one)?),
         _ => return Err(CliError::usage("--cache-to is given more than once: layers go to one cache")),
     };
-    let from = from.iter().map(|text| Ok(parse("--cache-from", text)?.repository));
+    let from = from.iter().map(|text| Ok(parse("--cache-from", text)?.place));
     Ok(Some(Config {
         from: from.collect::<Result<_, CliError>>()?,
         all: to.as_ref().is_some_and(|t| t.max),
-        to: to.map(|t| t.repository),
+        to: to.map(|t| t.place),
         ttl: None,
         copies: true,
         runs: true,
     }))
 }
 
-/// `type=registry,ref=NAME[,mode=min|max]`, or the name alone.
+/// `type=registry,ref=NAME[,mode=min|max]`, `type=local,src=DIR` or `type=local,dest=DIR[,mode=min|max]`, or a repository's
+/// name alone.
 fn parse(flag: &str, text: &str) -> Result<Spec, CliError> {
     let bad = |why: String| CliError::usage(format!("{flag} {text}: {why}"));
-    let (mut kind, mut name, mut max) = (None, None, false);
+    let (mut kind, mut name, mut dir, mut max) = (None, None, None, false);
+    let place = if flag == "--cache-to" { "dest" } else { "src" };
     if text.contains('=') {
         for field in text.split(',') {
             match field.split_once('=') {
                 Some(("type", value)) => kind = Some(value),
                 Some(("ref", value)) => name = Some(value),
+                Some((key, value)) if key == place => dir = Some(value),
                 Some(("mode", "min")) if flag == "--cache-to" => max = false,
                 Some(("mode", "max")) if flag == "--cache-to" => max = true,
                 Some(("mode", _)) => return Err(bad("mode is min or max, of --cache-to".to_owned())),
-                _ => return Err(bad(format!("`{field}` is not supported: expected type, ref or mode"))),
+                _ => return Err(bad(format!("`{field}` is not supported: expected type, ref, {place} or mode"))),
             }
         }
     } else {
@@ -58,17 +63,21 @@ fn parse(flag: &str, text: &str) -> Result<Spec, CliError> {
     }
     match kind {
         Some("registry") => {}
+        Some("local") => {
+            let dir = dir.filter(|d| !d.is_empty()).ok_or_else(|| bad(format!("{place}= is missing")))?;
+            return Ok(Spec { place: Place::Layout(PathBuf::from(dir)), max });
+        }
         Some(kind) if NOT_YET.contains(&kind) => {
             return Err(bad(format!("a cache of the type {kind} is not supported yet"))
                 .with_hint("type=registry,ref=registry.example/app/cache"));
         }
-        Some(kind) => return Err(bad(format!("`{kind}` is not a type of cache: expected registry"))),
+        Some(kind) => return Err(bad(format!("`{kind}` is not a type of cache: expected registry or local"))),
         None => return Err(bad("type= is missing".to_owned())),
     }
     let name = name.filter(|n| !n.is_empty()).ok_or_else(|| bad("ref= is missing".to_owned()))?;
     let repository: Reference = name.parse().map_err(|e| bad(format!("{e}")))?;
     match (&repository.tag, &repository.digest) {
-        (None, None) => Ok(Spec { repository, max }),
+        (None, None) => Ok(Spec { place: Place::Repository(repository), max }),
         _ => Err(bad("each step has a tag of its own in the repository, so ref= has none".to_owned())),
     }
 }
@@ -87,9 +96,11 @@ mod tests {
         assert_eq!(of(&[], &[]).unwrap(), None);
         let both =
             of(&["r.io/a", "type=registry,ref=r.io/b"], &["type=registry,ref=r.io/c,mode=max"]).unwrap().unwrap();
-        let names: Vec<String> = both.from.iter().map(Reference::name).collect();
-        assert_eq!((&names[..], both.all), (&["r.io/a".to_owned(), "r.io/b".to_owned()][..], true));
-        assert_eq!(both.to.unwrap().name(), "r.io/c");
+        let repository = |name: &str| Place::Repository(name.parse().unwrap());
+        assert_eq!((both.from, both.all), (vec![repository("r.io/a"), repository("r.io/b")], true));
+        assert_eq!(both.to, Some(repository("r.io/c")));
+        let local = of(&["type=local,src=in"], &["type=local,dest=out,mode=max"]).unwrap().unwrap();
+        assert_eq!((local.from, local.to), (vec![Place::Layout("in".into())], Some(Place::Layout("out".into()))));
     }
 
     #[test]
@@ -98,6 +109,8 @@ mod tests {
             (&["type=gha"][..], &[][..], "a cache of the type gha is not supported yet"),
             (&["type=tape,ref=x"], &[], "`tape` is not a type of cache"),
             (&["ref=x"], &[], "type= is missing"),
+            (&["type=local,dest=x"], &[], "`dest=x` is not supported"),
+            (&["type=local"], &[], "src= is missing"),
             (&["type=registry"], &[], "ref= is missing"),
             (&["type=registry,ref=x,mode=max"], &[], "of --cache-to"),
             (&["type=registry,ref=x:tag"], &[], "a tag of its own"),

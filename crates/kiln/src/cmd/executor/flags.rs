@@ -139,7 +139,7 @@ const OUTPUT: &[Flag] = &[
 /// What is not built again.
 const CACHE: &[Flag] = &[
     flag("cache", Switch(false), Honoured, "Look steps up in the cache repository, and push what they make to it"),
-    flag("cache-repo", Text(""), Honoured, "The cache repository [default: <first destination>/cache]"),
+    flag("cache-repo", Text(""), Honoured, "The cache repository, or oci:DIR [default: <first destination>/cache]"),
     flag("cache-dir", Text("/cache"), Honoured, "Directory with bases that `kiln warmer` fetched"),
     flag("cache-ttl", Text("336h"), Honoured, "How old what is taken from the cache may be"),
     flag("cache-copy-layers", Switch(false), Honoured, "Keep layers of COPY and ADD in the cache repository, too"),

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgMatches, Command, FromArgMatches};
 use kiln_engine::EngineError;
 use kiln_engine::output::{Artifact, Dest, Output};
+use kiln_engine::remote::Place;
 use kiln_oci::Reference;
 use kiln_registry::Config;
 
@@ -92,9 +93,11 @@ fn logger(given: &Given) -> Log {
 }
 
 fn told(error: &CliError, log: &Log, given: &Given) -> CliError {
+    // What hints at an option of the other verbs is said with this one's.
+    let text = |color| error.render(color).replace("--plain-http HOST", "--insecure-registry=HOST");
     match Format::of(given.text("log-format")) {
-        Format::Json => log.say(Level::Error, &error.render(false)),
-        Format::Color | Format::Text => error.print(),
+        Format::Json => log.say(Level::Error, &text(false)),
+        Format::Color | Format::Text => eprint!("{}", text(crate::error::in_color())),
     }
     CliError::Told { code: code(error) }
 }
@@ -111,9 +114,7 @@ fn variable(name: &str) -> Option<String> {
 
 fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> {
     let mut wanted = options::wanted(given, defaults()?, &variable)?;
-    if let (None, Some(dir)) = (&global.store, &wanted.dir)
-        && variable("KILN_STORE").is_none()
-    {
+    if let (None, Some(dir)) = (&global.store, &wanted.dir) {
         global.store = Some(dir.join("store"));
     }
     let standing = build::take_standing(&wanted.build, global)?;
@@ -122,9 +123,16 @@ fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> 
     for text in &wanted.warnings {
         log.say(Level::Warn, text);
     }
-    wanted.build.build_contexts.extend(warmer::bases(&wanted.cache_dir, given.has("cache-dir"))?);
+    if given.has("cache-dir") && !wanted.cache_dir.is_dir() {
+        let text = format!(
+            "--cache-dir {}: there is no such directory, so bases come from registries",
+            wanted.cache_dir.display()
+        );
+        log.say(Level::Warn, &text);
+    }
     let config = registries(given, &wanted)?;
     let mut build = Build::prepare(&wanted.build, global, config, progress.events(), standing)?;
+    build.session.images.look_in(&wanted.cache_dir);
     build.report_mistakes()?;
     if wanted.dry_run {
         let plan = build.plan(false)?;
@@ -140,9 +148,12 @@ fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> 
     build.push_ahead(if wanted.no_push { &[] } else { &wanted.destinations });
     build.with_trust(|build| {
         let mut artifact = build.make(None)?.artifact;
+        // Layers of other targets go nowhere.
+        let ahead = build.session.ahead.take();
         for target in &wanted.also {
             build.make(Some(target))?;
         }
+        build.session.ahead = ahead;
         if wanted.docker_format {
             artifact = artifact.docker(&build.session)?;
         }
@@ -172,7 +183,11 @@ fn registries(given: &Given, wanted: &Wanted) -> Result<Config, CliError> {
     if variable("DOCKER_CONFIG").is_none() && Path::new(KANIKO_LOGINS).exists() {
         config.credentials = config.credentials.with_file(KANIKO_LOGINS);
     }
-    let names = wanted.destinations.iter().chain(wanted.cache.iter().map(|c| &c.repository));
+    let cache = wanted.cache.iter().filter_map(|cache| match &cache.place {
+        Place::Repository(repository) => Some(repository),
+        Place::Layout(_) => None,
+    });
+    let names = wanted.destinations.iter().chain(cache);
     let pushed: Vec<String> = names.map(|name| name.registry.clone()).collect();
     options::registries(given, config, &pushed, &variable)
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_engine::remote;
+use kiln_engine::remote::{self, Place};
 use kiln_oci::Reference;
 use kiln_plan::git::GitUrl;
 use kiln_registry::Config;
@@ -16,6 +16,9 @@ use crate::error::CliError;
 
 /// Registries are asked at least this often again, whatever the flags say: fewer helps no one.
 const LEAST_RETRIES: u32 = 5;
+
+/// The object of a bucket that is named alone.
+const DEFAULT_OBJECT: &str = "context.tar.gz";
 
 /// Variables of the environment.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -71,8 +74,8 @@ pub struct Files {
 /// `--cache` and what belongs to it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// The repository.
-    pub repository: Reference,
+    /// Where it is.
+    pub place: Place,
     /// How old a layer may be.
     pub ttl: Duration,
     /// Whether layers are pushed to it.
@@ -87,8 +90,8 @@ impl Cache {
     /// The same as a build knows it.
     pub fn config(&self) -> remote::Config {
         remote::Config {
-            from: vec![self.repository.clone()],
-            to: self.push.then(|| self.repository.clone()),
+            from: vec![self.place.clone()],
+            to: self.push.then(|| self.place.clone()),
             ttl: Some(self.ttl),
             all: true,
             copies: self.copies,
@@ -212,6 +215,8 @@ fn build(given: &Given, args: build::Args, env: Env<'_>) -> Result<build::Args, 
         // A colon belongs to the name here; `kiln build` reads levels before it.
         annotations: annotations.iter().map(|a| format!("manifest:{a}")).collect(),
         secrets: given.list("secret"),
+        // kaniko knows no cache without this; a volume with an old store is none either.
+        no_cache: !given.switch("cache"),
         compression: given.text("compression").to_owned(),
         compression_level: i32::try_from(given.number("compression-level")).ok(),
         ..args
@@ -239,7 +244,12 @@ fn context(given: &Given, env: Env<'_>) -> Result<(String, Option<GitUrl>), CliE
         "tar" if rest == "stdin" => Ok(("-".to_owned(), None)),
         "tar" => Ok((rest.to_owned(), None)),
         "git" => Ok((text.clone(), Some(git(rest, &given.list("git"), env)?))),
-        "https" | "http" | "s3" | "gs" => Ok((text, None)),
+        "s3" | "gs" => {
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+            let key = if key.is_empty() { DEFAULT_OBJECT } else { key };
+            Ok((format!("{scheme}://{bucket}/{key}"), None))
+        }
+        "https" | "http" => Ok((text, None)),
         _ => Err(usage(format!(
             "unknown build context prefix provided, please use one of the following: gs://, dir://, tar://, s3://, \
              git://, https:// (`{scheme}://` is none of them)"
@@ -312,27 +322,34 @@ fn cache(given: &Given, first: Option<&Reference>) -> Result<Option<Cache>, CliE
     if !given.switch("cache") {
         return Ok(None);
     }
-    let text = match (given.some("cache-repo"), first) {
-        (Some(repo), _) if repo.starts_with("oci:") => {
-            return Err(usage(format!("--cache-repo {repo}: a cache in an OCI layout is not supported yet"))
-                .with_hint("name a repository of a registry"));
-        }
-        (Some(repo), _) => repo,
-        (None, Some(first)) => format!("{}/cache", first.name()),
+    let place = match (given.some("cache-repo"), first) {
+        (Some(text), _) => place(&text)?,
+        (None, Some(first)) => place(&format!("{}/cache", first.name()))?,
         // There is nothing to look into, and nothing is pushed: `conflicts` has seen to that.
         (None, None) => return Ok(None),
     };
-    let repository: Reference = text.parse().map_err(|e| usage(format!("--cache-repo {text}: {e}")))?;
-    if repository.tag.is_some() || repository.digest.is_some() {
-        return Err(usage(format!("--cache-repo {text}: a repository has neither tag nor digest")));
-    }
     Ok(Some(Cache {
-        repository,
+        place,
         ttl: duration("--cache-ttl", given.text("cache-ttl"))?,
         push: !given.switch("no-push-cache"),
         copies: given.switch("cache-copy-layers"),
         runs: given.switch("cache-run-layers"),
     }))
+}
+
+/// A repository, or `oci:` and the directory of a layout.
+fn place(text: &str) -> Result<Place, CliError> {
+    if let Some(dir) = text.strip_prefix("oci:") {
+        return match dir {
+            "" => Err(usage(format!("--cache-repo {text}: it names no directory"))),
+            dir => Ok(Place::Layout(PathBuf::from(dir))),
+        };
+    }
+    let repository: Reference = text.parse().map_err(|e| usage(format!("--cache-repo {text}: {e}")))?;
+    match (&repository.tag, &repository.digest) {
+        (None, None) => Ok(Place::Repository(repository)),
+        _ => Err(usage(format!("--cache-repo {text}: a repository has neither tag nor digest"))),
+    }
 }
 
 /// A duration as Go writes it: `336h`, `1h30m`, `1.5h`.

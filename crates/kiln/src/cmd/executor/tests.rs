@@ -102,6 +102,9 @@ fn contexts_have_kanikos_prefixes() {
     assert!(of("git://h/r#--upload-pack=x", &[], &[]).unwrap_err().contains("not allowed"));
     let bucket = wanted(&["--no-push", "--bucket=b/c.tar"], &[]).unwrap();
     assert_eq!(bucket.build.context, "gs://b/c.tar");
+    for context in ["s3://b", "s3://b/"] {
+        assert_eq!(of(context, &[], &[]).unwrap().0, "s3://b/context.tar.gz");
+    }
 }
 
 #[test]
@@ -128,9 +131,11 @@ fn what_does_not_fit_is_refused() {
 fn the_cache_is_beside_the_first_destination() {
     let cache = |line: &[&str]| wanted(line, &[]).unwrap().cache;
     let given = cache(&["-d", "r.example/a/b:1", "--cache=true", "--cache-ttl=1h30m", "--cache-copy-layers"]).unwrap();
-    assert_eq!(given.repository.name(), "r.example/a/b/cache");
+    assert_eq!(given.place, Place::Repository("r.example/a/b/cache".parse().unwrap()));
     assert_eq!((given.ttl.as_secs(), given.push, given.copies, given.runs), (5400, true, true, true));
     assert_eq!(cache(&["-d", "a/b"]), None);
+    let layout = cache(&["--no-push", "--cache", "--cache-repo=oci:/cache/steps", "--no-push-cache"]).unwrap();
+    assert_eq!((layout.place, layout.push), (Place::Layout(PathBuf::from("/cache/steps")), false));
 }
 
 #[test]

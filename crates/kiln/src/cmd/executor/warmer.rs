@@ -1,11 +1,11 @@
 //! `kiln warmer`: bases are fetched into a directory, from which `kiln executor --cache-dir` takes them.
 //!
-//! The directory is an OCI layout, each image under its whole name. kaniko's own warmer wrote tars named by digests;
-//! those are not read.
+//! The directory is an OCI layout, each image under its whole name. A build asks the registry what a name means, as always,
+//! and takes the blobs from here: so a directory that is old costs time and nothing else. kaniko's own warmer wrote tars
+//! named by digests; those are not read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use clap::{ArgMatches, Command, FromArgMatches};
 use kiln_engine::layout;
@@ -40,7 +40,13 @@ const OWN: &[Flag] = &[
     flag(Some('i'), "image", Kind::List, "Image to fetch"),
     flag(Some('c'), "cache-dir", Kind::Text("/cache"), "The directory"),
     flag(Some('f'), "force", Kind::Switch(false), "Fetch what is there again"),
-    flag(None, "cache-ttl", Kind::Text("336h"), "Fetch again what is older than this"),
+    Flag {
+        name: "cache-ttl",
+        short: None,
+        kind: Kind::Text("336h"),
+        fate: Fate::NoEffect("registries are asked each time, and only what changed is fetched"),
+        help: "How old what is there may be",
+    },
     flag(None, "customPlatform", Kind::Text(""), "Platform to fetch"),
     flag(None, "custom-platform", Kind::Text(""), "Platform to fetch"),
     flag(Some('d'), "dockerfile", Kind::Text(""), "Fetch the bases that this Dockerfile names"),
@@ -100,9 +106,7 @@ fn fetch_all(given: &Given, global: &Global, log: &super::log::Log) -> Result<()
         return Err(CliError::usage("you must select at least one image to cache or a dockerfilepath to parse"));
     }
     let dir = PathBuf::from(given.text("cache-dir"));
-    let ttl = options::duration("--cache-ttl", given.text("cache-ttl"))?;
     let kept = if given.switch("force") { BTreeMap::new() } else { kept(&dir)? };
-    let fresh = is_younger(&dir, ttl);
     let progress = Progress::told_by(Box::new(log.clone()));
     let config = options::registries(given, Config::from_env(), &[], &super::variable)?;
     let around =
@@ -112,7 +116,7 @@ fn fetch_all(given: &Given, global: &Global, log: &super::log::Log) -> Result<()
         let root = around.images.client().resolve(name)?;
         let origin = Origin::Registry(name.clone());
         let selection = mover.select(&origin, &name.familiar(), root, &Platforms::One(platform.clone()))?;
-        let known = kept.get(&name.to_string()).is_some_and(|d| fresh && d.digest == selection.root.digest);
+        let known = kept.get(&name.to_string()).is_some_and(|d| d.digest == selection.root.digest);
         if !known {
             mover.layout(&selection, Some(&name.to_string()), &dir)?;
         }
@@ -160,24 +164,6 @@ fn kept(dir: &Path) -> Result<BTreeMap<String, Descriptor>, CliError> {
         return Ok(BTreeMap::new());
     }
     let index = layout::index(dir)?;
-    let named = |d: Descriptor| Some((d.annotations.get("org.opencontainers.image.ref.name")?.clone(), d));
+    let named = |d: Descriptor| Some((layout::tag(&d)?.to_owned(), d));
     Ok(index.manifests.into_iter().filter_map(named).collect())
-}
-
-fn is_younger(dir: &Path, ttl: Duration) -> bool {
-    let written = std::fs::metadata(dir.join("index.json")).and_then(|m| m.modified());
-    written.is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < ttl)
-}
-
-/// What a build takes from the directory: a build context in the place of each image in it. Only a directory that the
-/// user named has to be there.
-pub fn bases(dir: &Path, named: bool) -> Result<Vec<String>, CliError> {
-    if !dir.join("index.json").exists() {
-        return match named && !dir.is_dir() {
-            true => Err(CliError::input(format!("--cache-dir {}: there is no such directory", dir.display()))),
-            false => Ok(Vec::new()),
-        };
-    }
-    let context = |(name, d): (String, Descriptor)| format!("{name}=oci-layout://{}@{}", dir.display(), d.digest);
-    Ok(kept(dir)?.into_iter().map(context).collect())
 }
