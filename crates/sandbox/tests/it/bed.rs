@@ -157,16 +157,25 @@ pub fn run_on(job: &Job, rung: Rung, cancel: &Cancel) -> Outcome {
     Outcome { result, stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// Every path below `dir` with what a layer would say about it.
+/// Every path below `dir` with what a layer would say about it. What goes while it is looked at is said to go: whoever
+/// waits for others to clean up looks again.
 pub fn dump(dir: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let mut lines = Vec::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
-        let metadata = fs::symlink_metadata(&path).unwrap();
-        if metadata.is_dir() {
-            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
+        let looked = fs::symlink_metadata(&path).and_then(|metadata| match metadata.is_dir() {
+            true => Ok((metadata, fs::read_dir(&path)?.map(|entry| entry.unwrap().path()).collect())),
+            false => Ok((metadata, Vec::new())),
+        });
+        let (metadata, below) = match looked {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                lines.push(format!("{} goes", path.strip_prefix(dir).unwrap().display()));
+                continue;
+            }
+            looked => looked.unwrap(),
+        };
+        todo.extend(below);
         lines.push(format!(
             "{} {:o} {}:{} {} {}.{}",
             path.strip_prefix(dir).unwrap().display(),
