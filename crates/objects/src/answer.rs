@@ -1,18 +1,10 @@
 //! What a store says when it refuses: XML of S3, Azure and Amazon's token service, JSON of Google and other token
 //! services, made safe to show.
 
-use std::time::Duration;
+use kiln_http::answer::{self, Answer, printable};
+use reqwest::Response;
 
-use reqwest::{Response, StatusCode};
-
-use crate::error::Answer;
 use crate::xml::{self, Element};
-
-/// No refusal is read beyond this many bytes.
-const MAX_BODY: usize = 64 << 10;
-const MAX_MESSAGE: usize = 400;
-/// How long a refusal may take to be told.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A refusal, and the region it names, if it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,18 +20,7 @@ pub(crate) async fn read(mut response: Response) -> Refusal {
     // Answers to HEAD have no body; Azure repeats the code here, S3 the region.
     let code = header("x-ms-error-code").map(|code| printable(&code));
     let region = header("x-amz-bucket-region");
-    let mut body = Vec::new();
-    let fill = async {
-        while body.len() < MAX_BODY {
-            match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                _ => break,
-            }
-        }
-    };
-    // What is slower only keeps the user from learning that it was refused.
-    let _ = tokio::time::timeout(PATIENCE, fill).await;
-    body.truncate(MAX_BODY);
+    let body = answer::body(&mut response).await;
     let mut refusal = parse(status, &body);
     refusal.region = region.or(refusal.region);
     if let Some(code) = code.filter(|_| refusal.answer.code.is_empty()) {
@@ -55,9 +36,7 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Refusal {
         _ => xml::parse(body).ok().as_ref().and_then(from_xml),
     };
     let (code, message, region) = found.unwrap_or_default();
-    let fallback = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
-    let message = if message.is_empty() && code.is_empty() { fallback } else { &message };
-    let answer = Box::new(Answer { status, code: printable(&code), message: printable(message) });
+    let answer = Box::new(Answer::new(status, &code, &message));
     Refusal { answer, region: region.filter(|r| !r.is_empty()) }
 }
 
@@ -84,18 +63,6 @@ fn from_json(body: &[u8]) -> Option<Found> {
     let message = if message.is_empty() { text(&value["message"]) } else { message };
     let code = if error.is_string() { text(error) } else { text(&value["code"]) };
     Some((code, message, None))
-}
-
-/// Text from outside, without control characters (which could drive a terminal) and not too long.
-pub(crate) fn printable(text: &str) -> String {
-    let clean = |c: char| {
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { ' ' } else { c }
-    };
-    let mut out: String = text.trim().chars().map(clean).take(MAX_MESSAGE).collect();
-    if text.trim().chars().count() > MAX_MESSAGE {
-        out.push('…');
-    }
-    out
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use url::Url;
 use crate::answer;
 use crate::config::Config;
 use crate::credentials::{Cache, aws, azure};
+use crate::error::Failure;
 use crate::error::{Answer, ObjectError};
 use crate::location::Location;
 use crate::put::Progress;
-use crate::retry::{Failure, Retry, after_status};
-use crate::secret::Secret;
 use crate::transport::{Parcel, Payload, Transport, authority};
+use kiln_http::Secret;
+use kiln_http::{Retry, after_status};
 
 /// How often one request may be sent to another region.
 const MAX_MOVES: u32 = 2;
@@ -271,7 +272,7 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, ObjectError> {
 /// Scheme and host a redirect points to.
 fn redirect_target(from: &Url, response: &Response) -> Option<String> {
     let target = from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
-    Some(answer::printable(&format!("{}://{}", target.scheme(), authority(&target))))
+    Some(kiln_http::printable(&format!("{}://{}", target.scheme(), authority(&target))))
 }
 
 /// Whether credentials were good once.

@@ -4,10 +4,9 @@ use std::fmt;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::{Builder, Runtime};
+use kiln_http::Threads;
 
 use crate::call::Core;
 use crate::config::Config;
@@ -16,9 +15,6 @@ use crate::location::Location;
 use crate::put::{Open, Progress, Upload};
 use crate::source::Source;
 
-/// How often a waiting call looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(100);
-const NETWORK_THREADS: usize = 2;
 /// How long giving up an upload may take.
 const ABANDON: Duration = Duration::from_secs(10);
 
@@ -54,17 +50,6 @@ pub struct Client {
     threads: Arc<Threads>,
 }
 
-/// The runtime; dropped without waiting, because a name lookup in progress may take long.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Client").field(&self.core.config).finish()
@@ -77,25 +62,13 @@ impl Client {
     /// # Errors
     /// Proxies that are not addresses.
     pub fn new(config: Config) -> Result<Client, ObjectError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(NETWORK_THREADS)
-            .thread_name("kiln-objects")
-            .enable_all()
-            .build()
-            .map_err(ObjectError::Start)?;
-        Ok(Client { core: Arc::new(Core::new(config)?), threads: Arc::new(Threads(Some(runtime))) })
+        let threads = Threads::start("kiln-objects").map_err(ObjectError::Start)?;
+        Ok(Client { core: Arc::new(Core::new(config)?), threads: Arc::new(threads) })
     }
 
     /// Runs until the work is done or cancelled.
     fn run<T>(&self, work: impl Future<Output = Result<T, ObjectError>>) -> Result<T, ObjectError> {
-        let Some(runtime) = &self.threads.0 else { return Err(ObjectError::Cancelled) };
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = cancelled(&self.core.config.cancel) => Err(ObjectError::Cancelled),
-                result = work => result,
-            }
-        })
+        self.threads.run(&self.core.config.cancel, work).unwrap_or(Err(ObjectError::Cancelled))
     }
 
     /// Copies an object to `sink`, holding a few buffers of it in memory whatever its size.
@@ -126,10 +99,10 @@ impl Client {
         let (open, progress) = (Open::default(), Progress::new(progress));
         let upload = Upload { location, source, size, progress: &progress };
         let result = self.run(self.core.put(&upload, &open));
-        if let (Err(_), Some(name), Some(runtime)) = (&result, open.take(), &self.threads.0) {
+        if let (Err(_), Some(name)) = (&result, open.take()) {
             let work = async { tokio::time::timeout(ABANDON, self.core.abandon(location, &name)).await };
             // That it takes too long is no more than that the store has to clean up by itself.
-            let _ = runtime.block_on(work);
+            let _ = self.threads.block_on(work);
         }
         result
     }
@@ -161,14 +134,10 @@ impl Client {
     }
 }
 
-async fn cancelled(flag: &AtomicBool) {
-    while !flag.load(Ordering::Relaxed) {
-        tokio::time::sleep(CANCEL_POLL).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]

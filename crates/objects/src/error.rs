@@ -1,33 +1,13 @@
 //! What can fail between Kiln and a store. No variant ever holds a credential, a token or a signed address.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a store said about a failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// The store's own code, such as `NoSuchKey`; empty when it gave none.
-    pub code: String,
-    /// The store's message, without control characters and cut to a few hundred characters; may be empty.
-    pub message: String,
-}
+pub use kiln_http::Answer;
 
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP {}", self.status)?;
-        if !self.code.is_empty() {
-            write!(f, " {}", self.code)?;
-        }
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
-        Ok(())
-    }
-}
+/// A failed try, and whether another one makes sense.
+pub(crate) type Failure = kiln_http::Failure<ObjectError>;
 
 /// Why an object could not be read, written, listed or deleted. `what` is its address without a signature.
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,13 @@ use crate::client::{Entry, Head};
 use crate::credentials::Found;
 use crate::credentials::google::Finder;
 use crate::date;
+use crate::error::Failure;
 use crate::error::ObjectError;
 use crate::get::object_path;
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
 use crate::percent;
 use crate::put::{Open, Upload};
-use crate::retry::Failure;
 use crate::source::Part;
 use crate::transport::Payload;
 

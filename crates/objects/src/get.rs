@@ -8,11 +8,12 @@ use reqwest::{Method, Response};
 use crate::call::{Ask, Core};
 use crate::checksum::Checksum;
 use crate::client::Head;
+use crate::error::Failure;
 use crate::error::ObjectError;
 use crate::location::Location;
 use crate::percent;
-use crate::retry::Failure;
-use crate::transport::{Pace, authority};
+use crate::transport::authority;
+use kiln_http::Pace;
 
 /// So much must have come before a broken connection is forgiven all the ones before it.
 const PROGRESS: u64 = 64 << 10;

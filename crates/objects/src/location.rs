@@ -5,7 +5,7 @@ use std::fmt;
 use url::Url;
 
 use crate::percent;
-use crate::secret::Secret;
+use kiln_http::Secret;
 
 /// Longest key of S3 and Google, and longest blob name of Azure, in bytes.
 const MAX_KEY: usize = 1024;
@@ -287,7 +287,7 @@ fn check_container(name: &str) -> Result<(), &'static str> {
 
 /// A name from outside, short and without control characters.
 fn shown(text: &str) -> String {
-    crate::answer::printable(text).chars().take(100).collect()
+    kiln_http::printable(text).chars().take(100).collect()
 }
 
 #[cfg(test)]

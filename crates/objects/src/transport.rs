@@ -1,33 +1,30 @@
 //! One request to one host: TLS, proxies, streamed bodies, failures in words. Redirects are never followed.
 
 use std::collections::HashMap;
-use std::error::Error as StdError;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
-use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
+use reqwest::{Body, Method, Proxy, Request, Response, redirect};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::answer::printable;
+use kiln_http::Pace;
+pub(crate) use kiln_http::connection::authority;
+use kiln_http::connection::{self, innermost, tls_error};
+use kiln_http::upload::{self, Answered, Exchange, Pieces};
+
 use crate::config::Config;
 use crate::environ::Environment;
+use crate::error::Failure;
 use crate::error::ObjectError;
-use crate::retry::Again;
-use crate::retry::Failure;
 use crate::source::Part;
 
-/// Pieces of an upload between the reader and the connection.
-const PIECES_AHEAD: usize = 4;
 /// No certificate file is read beyond this many bytes.
 const MAX_PEM: u64 = 16 << 20;
 
@@ -157,14 +154,11 @@ impl Transport {
         what: &str,
         sent: &dyn Fn(u64),
     ) -> Result<Response, Failure> {
-        let (sender, receiver) = mpsc::channel::<Result<Bytes, io::Error>>(PIECES_AHEAD);
-        let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|piece| (piece, receiver))
-        });
+        let (pieces, body) = upload::body();
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(part.length));
-        *request.body_mut() = Some(Body::wrap_stream(body));
-        let mut exchange = AbortOnDrop(tokio::spawn(client.execute(request)));
-        let early = self.feed(&mut exchange, sender, part, host, what, sent).await?;
+        *request.body_mut() = Some(body);
+        let mut exchange = Exchange(tokio::spawn(client.execute(request)));
+        let early = self.feed(&mut exchange, pieces, part, host, what, sent).await?;
         let after = self.config.commit_timeout;
         let answer = match early {
             Some(answer) => answer,
@@ -180,8 +174,8 @@ impl Transport {
     /// Hands the part to the connection. Returns the answer if it comes before the end.
     async fn feed(
         &self,
-        exchange: &mut AbortOnDrop,
-        sender: mpsc::Sender<Result<Bytes, io::Error>>,
+        exchange: &mut Exchange,
+        pieces: Pieces,
         part: Part<'_>,
         host: &str,
         what: &str,
@@ -195,7 +189,7 @@ impl Transport {
             tokio::select! {
                 biased;
                 answer = &mut exchange.0 => return Ok(Some(answer)),
-                taken = tokio::time::timeout(after, sender.send(Ok(piece))) => match taken {
+                taken = tokio::time::timeout(after, pieces.send(Ok(piece))) => match taken {
                     Ok(Ok(())) => sent(length),
                     // The connection takes no more: its answer, or its failure, is on the way.
                     Ok(Err(_)) => return Ok(None),
@@ -238,57 +232,11 @@ impl Transport {
     }
 }
 
-type Answered = Result<reqwest::Result<Response>, tokio::task::JoinError>;
-
-/// A request that ends when nobody waits for it any more.
-struct AbortOnDrop(JoinHandle<reqwest::Result<Response>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// How fast a body comes. A peer must not hold a transfer by sending single bytes.
-pub(crate) struct Pace {
-    since: Instant,
-    bytes: usize,
-}
-
-impl Pace {
-    /// The least that must come in the time that nothing may.
-    const LEAST: usize = 1 << 10;
-
-    pub(crate) fn new() -> Pace {
-        Pace { since: Instant::now(), bytes: 0 }
-    }
-
-    fn too_slow(&mut self, piece: usize, time: Duration) -> bool {
-        self.bytes += piece;
-        if self.since.elapsed() < time {
-            return false;
-        }
-        let slow = self.bytes < Pace::LEAST;
-        *self = Pace::new();
-        slow
-    }
-}
-
 /// The authorities that hosts are checked against: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's, else the ones
 /// built in, plus the configured ones.
 fn roots(config: &Config) -> Result<RootCertStore, ObjectError> {
     let path = |name| config.environment.get(name).map(Path::new);
-    let (file, dir) = (path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
-    let mut roots = RootCertStore::empty();
-    if file.is_some() || dir.is_some() {
-        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(file, dir).certs);
-    }
-    if roots.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
+    let mut roots = connection::roots(path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
     for path in &config.ca_files {
         let fail = |why: &str| ObjectError::Certificate { path: path.clone(), why: why.to_owned() };
         let pem = read_file(path, MAX_PEM).map_err(|why| fail(&why))?;
@@ -314,26 +262,14 @@ pub(crate) fn read_file(path: &PathBuf, limit: u64) -> Result<Vec<u8>, String> {
 }
 
 fn proxies(environment: &Environment) -> Result<Vec<Proxy>, ObjectError> {
-    let bypass = environment.first(&["NO_PROXY", "no_proxy"]).and_then(|(_, value)| NoProxy::from_string(value));
-    let mut out = Vec::new();
-    for (names, make) in [
-        (["HTTP_PROXY", "http_proxy"], Proxy::http as fn(String) -> reqwest::Result<Proxy>),
-        (["HTTPS_PROXY", "https_proxy"], Proxy::https),
-        (["ALL_PROXY", "all_proxy"], Proxy::all),
-    ] {
-        let Some((variable, value)) = environment.first(&names) else { continue };
-        // As curl does: a proxy without a scheme is an http proxy.
-        let address = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-        let usable = Url::parse(&address).is_ok_and(|u| {
-            u.has_host() && matches!(u.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h")
-        });
-        let bad = || ObjectError::Variable { variable, why: "it is no http, https or socks5 URL".to_owned() };
-        if !usable {
-            return Err(bad());
-        }
-        out.push(make(address).map_err(|_| bad())?.no_proxy(bypass.clone()));
-    }
-    Ok(out)
+    let values = connection::Proxies {
+        http: environment.first(&["HTTP_PROXY", "http_proxy"]),
+        https: environment.first(&["HTTPS_PROXY", "https_proxy"]),
+        all: environment.first(&["ALL_PROXY", "all_proxy"]),
+        none_for: environment.first(&["NO_PROXY", "no_proxy"]).map(|(_, value)| value),
+    };
+    let bad = |variable| ObjectError::Variable { variable, why: "it is no http, https or socks5 URL".to_owned() };
+    connection::proxies(&values).map_err(bad)
 }
 
 /// Whether a URL leads to this machine.
@@ -346,12 +282,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// `host[:port]` of a URL; the port only where it is not the scheme's own.
-pub(crate) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
 fn stalled(host: &str, what: &str, after: Duration) -> Failure {
     Failure::soon(ObjectError::Stalled { host: host.to_owned(), what: what.to_owned(), after })
 }
@@ -362,35 +292,8 @@ fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure {
     if let Some(tls @ rustls::Error::InvalidCertificate(_)) = tls_error(error) {
         return ObjectError::Untrusted { host, why: tls.to_string() }.into();
     }
-    let again = if error.is_connect() { Again::Unreachable } else { Again::Soon };
+    let again = connection::again(error);
     Failure { error: ObjectError::Connect { host, what, why: innermost(error) }, again }
-}
-
-/// The TLS error somewhere inside `error`. I/O errors hide what they wrap from `source`.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// The last error of the chain: the outer ones repeat the address, which may hold signatures.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    match last.downcast_ref::<reqwest::Error>() {
-        Some(_) => "the connection failed".to_owned(),
-        None => printable(&last.to_string()),
-    }
 }
 
 #[cfg(test)]

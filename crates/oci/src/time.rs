@@ -73,7 +73,7 @@ fn parse(text: &str) -> Option<Mtime> {
         }
         _ => return None,
     };
-    let secs = days_of(year, month, day) * DAY + hour * 3600 + minute * 60 + second.min(59) - offset;
+    let secs = seconds_of([year, month, day], [hour, minute, second.min(59)]) - offset;
     Some(Mtime { secs, nanos })
 }
 
@@ -84,6 +84,11 @@ fn days_in(year: i64, month: i64) -> i64 {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
+}
+
+/// Seconds since 1970 of a date and a time of day in UTC: year, month and day from 1; hour, minute, second.
+pub fn seconds_of([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> i64 {
+    days_of(year, month, day) * DAY + hour * 3600 + minute * 60 + second
 }
 
 /// Days since 1970-01-01. Years are counted from March, so that the leap day is a year's last.
@@ -108,6 +113,17 @@ fn date_of(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_day_comes_back() {
+        for day in (0..200_000).step_by(7).chain(11_000..12_000) {
+            let (y, m, d) = date_of(day);
+            assert_eq!(days_of(y, m, d), day, "{y}-{m}-{d}");
+        }
+        assert_eq!(date_of(0), (1970, 1, 1));
+        assert_eq!(date_of(11_016), (2000, 2, 29));
+        assert_eq!(days_of(2100, 3, 1), days_of(2100, 2, 28) + 1);
+    }
 
     #[test]
     fn times_are_written_as_go_writes_them() {

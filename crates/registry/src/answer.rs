@@ -1,17 +1,8 @@
 //! What a registry says when it refuses: its JSON errors, made safe to show.
 
-use std::time::Duration;
-
+use kiln_http::answer::{self, Answer};
 use reqwest::Response;
 use serde::Deserialize;
-
-use crate::error::Answer;
-
-/// No error body is read beyond this many bytes.
-const MAX_BODY: usize = 64 << 10;
-const MAX_MESSAGE: usize = 400;
-/// How long a refusal may take to be told.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Body {
@@ -40,28 +31,13 @@ struct Entry {
 
 /// Reads the refusal out of a response, up to limits of size and time; a body that breaks off is used as far as it came.
 pub(crate) async fn read(mut response: Response) -> Box<Answer> {
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    let fill = async {
-        while body.len() < MAX_BODY {
-            match response.chunk().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                _ => break,
-            }
-        }
-    };
-    // What is slower only keeps the user from learning that it was refused.
-    let _ = tokio::time::timeout(PATIENCE, fill).await;
-    body.truncate(MAX_BODY);
-    Box::new(parse(status, &body))
+    let body = answer::body(&mut response).await;
+    Box::new(parse(response.status().as_u16(), &body))
 }
 
 /// The refusal in `body`.
 pub(crate) fn parse(status: u16, body: &[u8]) -> Answer {
-    let fallback = reqwest::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
-    let Ok(parsed) = serde_json::from_slice::<Body>(body) else {
-        return Answer { status, code: String::new(), message: fallback.to_owned() };
-    };
+    let Ok(parsed) = serde_json::from_slice::<Body>(body) else { return Answer::new(status, "", "") };
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned).unwrap_or_default();
     let (code, message) = match parsed.errors.first() {
         Some(first) => (text(&first.code), text(&first.message)),
@@ -74,20 +50,7 @@ pub(crate) fn parse(status: u16, body: &[u8]) -> Answer {
                 .unwrap_or_default(),
         ),
     };
-    let message = if message.is_empty() && code.is_empty() { fallback.to_owned() } else { printable(&message) };
-    Answer { status, code: printable(&code), message }
-}
-
-/// Text from outside, without control characters (which could drive a terminal) and not too long.
-pub(crate) fn printable(text: &str) -> String {
-    let clean = |c: char| {
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { ' ' } else { c }
-    };
-    let mut out: String = text.trim().chars().map(clean).take(MAX_MESSAGE).collect();
-    if text.trim().chars().count() > MAX_MESSAGE {
-        out.push('…');
-    }
-    out
+    Answer::new(status, &code, &message)
 }
 
 #[cfg(test)]

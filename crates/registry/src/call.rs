@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kiln_oci::Reference;
@@ -11,15 +11,18 @@ use reqwest::{Method, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
+use kiln_http::Pace;
+
 use crate::answer;
 use crate::auth::challenge::Scope;
 use crate::auth::{Login, Wanted};
 use crate::config::{Config, same_host};
 use crate::credentials::Credential;
 use crate::endpoint::Endpoint;
+use crate::error::Failure;
 use crate::error::{Answer, RegistryError};
-use crate::retry::{Failure, Retry, after_status, retry_after};
 use crate::transport::{Parcel, Transport, broken};
+use kiln_http::{Retry, after_status, retry_after};
 
 /// What all calls share.
 pub(crate) struct Core {
@@ -272,32 +275,6 @@ impl Reply {
             body.extend_from_slice(&chunk);
         }
         Ok(body.into())
-    }
-}
-
-/// How fast a body comes. A peer must not hold a transfer by sending single bytes.
-pub(crate) struct Pace {
-    since: Instant,
-    bytes: usize,
-}
-
-impl Pace {
-    /// The least that must come in the time that nothing may.
-    const LEAST: usize = 1 << 10;
-
-    pub(crate) fn new() -> Pace {
-        Pace { since: Instant::now(), bytes: 0 }
-    }
-
-    /// Counts a piece; whether so few came in `time` that they are as good as none.
-    fn too_slow(&mut self, piece: usize, time: Duration) -> bool {
-        self.bytes += piece;
-        if self.since.elapsed() < time {
-            return false;
-        }
-        let slow = self.bytes < Pace::LEAST;
-        *self = Pace::new();
-        slow
     }
 }
 

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
+use kiln_http::Threads;
 use kiln_oci::{Descriptor, Digest, Reference};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::auth::challenge::Scope;
 use crate::call::Core;
@@ -20,27 +18,12 @@ use crate::pull::BlobSink;
 use crate::push::{MountOutcome, PushOutcome};
 use crate::upload::UploadSession;
 
-/// How often a waiting call looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(100);
-const NETWORK_THREADS: usize = 2;
-
 /// A client for any number of registries. Clones share connections and logins; all methods may be called from many
 /// threads at once, and block. They must not be called from asynchronous code.
 #[derive(Clone)]
 pub struct Client {
     core: Arc<Core>,
     threads: Arc<Threads>,
-}
-
-/// The runtime; dropped without waiting, because a name lookup in progress may take long.
-struct Threads(Option<Runtime>);
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl fmt::Debug for Client {
@@ -55,13 +38,8 @@ impl Client {
     /// # Errors
     /// Settings that cannot be used: certificates that cannot be read, proxies and mirrors that are not addresses.
     pub fn new(config: Config) -> Result<Client, RegistryError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(NETWORK_THREADS)
-            .thread_name("kiln-registry")
-            .enable_all()
-            .build()
-            .map_err(RegistryError::Start)?;
-        Ok(Client { core: Arc::new(Core::new(config)?), threads: Arc::new(Threads(Some(runtime))) })
+        let threads = Threads::start("kiln-registry").map_err(RegistryError::Start)?;
+        Ok(Client { core: Arc::new(Core::new(config)?), threads: Arc::new(threads) })
     }
 
     /// The configuration it was made with.
@@ -71,14 +49,7 @@ impl Client {
 
     /// Runs until the work is done or cancelled.
     fn run<T>(&self, work: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
-        let Some(runtime) = &self.threads.0 else { return Err(RegistryError::Cancelled) };
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = cancelled(&self.core.config.cancel) => Err(RegistryError::Cancelled),
-                result = work => result,
-            }
-        })
+        self.threads.run(&self.core.config.cancel, work).unwrap_or(Err(RegistryError::Cancelled))
     }
 
     /// Fetches the manifest or index a reference points to, from a mirror if one has it. The bytes match the digest in
@@ -206,14 +177,10 @@ impl Client {
     }
 }
 
-async fn cancelled(flag: &AtomicBool) {
-    while !flag.load(Ordering::Relaxed) {
-        tokio::time::sleep(CANCEL_POLL).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]

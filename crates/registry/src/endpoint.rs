@@ -10,9 +10,10 @@ use url::Url;
 
 use crate::auth::Auth;
 use crate::config::{Config, is_loopback, listed};
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::{Again, Failure};
 use crate::transport::{Parcel, Transport};
+use kiln_http::Again;
 
 /// The host that serves `docker.io`.
 pub(crate) const DOCKER_HUB: &str = "registry-1.docker.io";

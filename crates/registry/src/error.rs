@@ -1,6 +1,5 @@
 //! What can fail between Kiln and a registry. No variant ever holds a credential, a token or a signed address.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,29 +8,10 @@ use kiln_oci::Digest;
 
 use crate::credentials::CredentialError;
 
-/// What a registry said about a failure: the status, and the first error of its JSON body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// The registry's own code, such as `MANIFEST_UNKNOWN`; empty when it gave none.
-    pub code: String,
-    /// The registry's message, without control characters and cut to a few hundred characters; may be empty.
-    pub message: String,
-}
+pub use kiln_http::Answer;
 
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP {}", self.status)?;
-        if !self.code.is_empty() {
-            write!(f, " {}", self.code)?;
-        }
-        if !self.message.is_empty() {
-            write!(f, ": {}", self.message)?;
-        }
-        Ok(())
-    }
-}
+/// A failed try, and whether another one makes sense.
+pub(crate) type Failure = kiln_http::Failure<RegistryError>;
 
 /// Why an image, or a part of it, could not be moved. `what` names the thing in words, such as
 /// `manifest library/busybox:latest`.

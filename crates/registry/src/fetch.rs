@@ -8,11 +8,13 @@ use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
 use url::Url;
 
 use crate::answer;
-use crate::call::{Core, Pace, next_chunk};
+use crate::call::{Core, next_chunk};
+use crate::error::Failure;
 use crate::error::RegistryError;
 use crate::pull::BlobSink;
-use crate::retry::{Failure, Retry, after_status};
 use crate::transport::{Parcel, authority};
+use kiln_http::Pace;
+use kiln_http::{Retry, after_status};
 
 /// What a server said about the content of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]

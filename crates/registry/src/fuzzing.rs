@@ -6,7 +6,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::auth::challenge::{Challenge, Scope};
 use crate::credentials::file::AuthFile;
-use crate::{answer, listing, manifest, retry, upload};
+use crate::{answer, listing, manifest, upload};
 
 /// Reads an answer; its first byte says what it is an answer to.
 pub fn answer(bytes: &[u8]) {
@@ -22,7 +22,7 @@ pub fn answer(bytes: &[u8]) {
         }
         4 => {
             if let Some(header) = header(body) {
-                let _ = retry::retry_after(&HeaderMap::from_iter([(RETRY_AFTER, header)]));
+                let _ = kiln_http::retry_after(&HeaderMap::from_iter([(RETRY_AFTER, header)]));
             }
         }
         5 => drop(upload::range_end(&text)),

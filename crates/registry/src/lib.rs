@@ -29,7 +29,6 @@ mod listing;
 mod manifest;
 mod pull;
 mod push;
-mod retry;
 mod tls;
 mod transport;
 mod upload;

@@ -10,8 +10,9 @@ use serde::de::IgnoredAny;
 use crate::auth::challenge::Scope;
 use crate::call::{Call, Core, Reply, Target};
 use crate::endpoint::Endpoint;
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::{Failure, Retry};
+use kiln_http::Retry;
 
 /// No manifest is read beyond this many bytes: the limit registries agree on.
 pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
@@ -306,7 +307,7 @@ pub(crate) fn type_of(header: Option<&str>, bytes: &[u8]) -> Result<String, BadM
     let said =
         shape.media_type.as_deref().or(header).unwrap_or(if is_index { media::OCI_INDEX } else { media::OCI_MANIFEST });
     if !known(said) {
-        return Err(BadManifest::Why(format!("`{}` is not a type of manifest", crate::answer::printable(said))));
+        return Err(BadManifest::Why(format!("`{}` is not a type of manifest", kiln_http::printable(said))));
     }
     if header.is_some_and(|h| h != said) {
         return Err(why("the media type in the header is not the one in the document"));

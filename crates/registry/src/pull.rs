@@ -7,10 +7,11 @@ use reqwest::Method;
 use reqwest::header::{HeaderValue, RANGE};
 
 use crate::auth::challenge::Scope;
-use crate::call::{Call, Core, Pace, Reply, Target, next_chunk};
+use crate::call::{Call, Core, Reply, Target, next_chunk};
 use crate::endpoint::Endpoint;
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::Failure;
+use kiln_http::Pace;
 
 /// Where a blob goes. Nothing in it is to be trusted before the call that fills it has returned without an error.
 pub trait BlobSink {

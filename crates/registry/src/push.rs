@@ -15,10 +15,11 @@ use kiln_oci::{Descriptor, Digest, Reference};
 
 use crate::auth::challenge::Scope;
 use crate::call::Core;
+use crate::error::Failure;
 use crate::error::RegistryError;
 use crate::pull::name;
-use crate::retry::{Again, Failure, Retry};
 use crate::upload::{Part, Upload, UploadSession};
+use kiln_http::{Again, Retry};
 
 /// How a blob came to be in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

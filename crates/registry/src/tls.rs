@@ -11,6 +11,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use kiln_http::connection;
+
 use crate::config::{Config, same_host};
 use crate::error::RegistryError;
 
@@ -40,17 +42,7 @@ impl Roots {
 
     fn all(&self) -> &RootCertStore {
         self.all.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let (file, dir) = (self.bundle.0.as_deref(), self.bundle.1.as_deref());
-            if file.is_some() || dir.is_some() {
-                roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(file, dir).certs);
-            }
-            if roots.is_empty() {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-            if roots.is_empty() {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-            }
+            let mut roots = connection::roots(self.bundle.0.as_deref(), self.bundle.1.as_deref());
             roots.extend(self.configured.roots.iter().cloned());
             roots
         })

@@ -1,19 +1,20 @@
 //! One request to one host: TLS as that host wants it, proxies, redirects that keep to the rules, errors in words.
 
 use std::collections::HashMap;
-use std::error::Error as StdError;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Body, Method, NoProxy, Proxy, Request, Response, redirect};
+use reqwest::{Body, Method, Proxy, Request, Response, redirect};
 use url::Url;
 
+pub(crate) use kiln_http::connection::authority;
+use kiln_http::connection::{self, innermost, tls_error};
+
 use crate::config::{Config, is_loopback};
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::{Again, Failure};
 use crate::tls::{HostTls, Roots};
 
 const MAX_REDIRECTS: usize = 10;
@@ -164,31 +165,13 @@ fn proxies(config: &Config, loopback: bool) -> Result<Vec<Proxy>, RegistryError>
         return Ok(Vec::new());
     }
     let p = &config.proxies;
-    let bypass = p.no_proxy.as_deref().and_then(NoProxy::from_string);
-    let mut out = Vec::new();
-    for (variable, value, make) in [
-        ("HTTP_PROXY", &p.http, Proxy::http as fn(String) -> reqwest::Result<Proxy>),
-        ("HTTPS_PROXY", &p.https, Proxy::https),
-        ("ALL_PROXY", &p.all, Proxy::all),
-    ] {
-        let Some(value) = value else { continue };
-        // As curl does: a proxy without a scheme is an http proxy.
-        let address = if value.contains("://") { value.clone() } else { format!("http://{value}") };
-        let usable = Url::parse(&address).is_ok_and(|u| {
-            u.has_host() && matches!(u.scheme(), "http" | "https" | "socks4" | "socks4a" | "socks5" | "socks5h")
-        });
-        if !usable {
-            return Err(RegistryError::Proxy(variable));
-        }
-        out.push(make(address).map_err(|_| RegistryError::Proxy(variable))?.no_proxy(bypass.clone()));
-    }
-    Ok(out)
-}
-
-/// `host[:port]` of a URL; the port only where it is not the scheme's own.
-pub(crate) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    let values = connection::Proxies {
+        http: p.http.as_deref().map(|value| ("HTTP_PROXY", value)),
+        https: p.https.as_deref().map(|value| ("HTTPS_PROXY", value)),
+        all: p.all.as_deref().map(|value| ("ALL_PROXY", value)),
+        none_for: p.no_proxy.as_deref(),
+    };
+    connection::proxies(&values).map_err(RegistryError::Proxy)
 }
 
 /// Scheme and host, which are safe to show: paths and queries of redirects may hold signatures.
@@ -216,35 +199,8 @@ pub(crate) fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure 
     {
         return RegistryError::Untrusted { host, why: tls.to_string() }.into();
     }
-    let again = if error.is_connect() { Again::Unreachable } else { Again::Soon };
+    let again = connection::again(error);
     Failure { error: RegistryError::Connect { host, what, why: innermost(error) }, again }
-}
-
-/// The TLS error somewhere inside `error`. I/O errors hide what they wrap from `source`.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// The last error of the chain: the outer ones repeat the address, which may hold signatures.
-pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    match last.downcast_ref::<reqwest::Error>() {
-        Some(_) => "the connection failed".to_owned(),
-        None => crate::answer::printable(&last.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -7,23 +7,21 @@ use bytes::Bytes;
 use kiln_oci::Digest;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, Request, Response};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use url::Url;
+
+use kiln_http::upload::{self, Answered, Exchange, Pieces};
 
 use crate::answer;
 use crate::auth::Login;
 use crate::auth::challenge::Scope;
 use crate::call::{Call, Core, Reply, Target, refusal};
 use crate::endpoint::Endpoint;
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::Failure;
 use crate::transport::{authority, broken, origin_text};
 
 /// Bytes read and handed on at once.
 const PIECE: usize = 256 << 10;
-/// Pieces between the reader and the connection.
-const PIECES_AHEAD: usize = 4;
 
 /// An upload a registry has opened.
 #[derive(Clone)]
@@ -201,13 +199,10 @@ impl Upload<'_> {
     async fn stream(&self, mut request: Request, part: Part<'_>) -> Result<Response, Failure> {
         let host = authority(request.url());
         let client = self.core.transport.client(request.url())?;
-        let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(PIECES_AHEAD);
-        let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|piece| (piece, receiver))
-        });
-        *request.body_mut() = Some(if part.length == 0 { Body::from(Bytes::new()) } else { Body::wrap_stream(body) });
-        let mut exchange = AbortOnDrop(tokio::spawn(client.execute(request)));
-        let early = self.feed(&mut exchange, sender, part, &host).await?;
+        let (pieces, body) = upload::body();
+        *request.body_mut() = Some(if part.length == 0 { Body::from(Bytes::new()) } else { body });
+        let mut exchange = Exchange(tokio::spawn(client.execute(request)));
+        let early = self.feed(&mut exchange, pieces, part, &host).await?;
         let config = &self.core.config;
         let answer = match early {
             Some(answer) => answer,
@@ -232,8 +227,8 @@ impl Upload<'_> {
     /// Hands the part to the connection. Returns the answer if it comes before the end.
     async fn feed(
         &self,
-        exchange: &mut AbortOnDrop,
-        sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
+        exchange: &mut Exchange,
+        pieces: Pieces,
         part: Part<'_>,
         host: &str,
     ) -> Result<Option<Answered>, Failure> {
@@ -246,7 +241,7 @@ impl Upload<'_> {
             tokio::select! {
                 biased;
                 answer = &mut exchange.0 => return Ok(Some(answer)),
-                sent = tokio::time::timeout(after, sender.send(Ok(piece))) => match sent {
+                sent = tokio::time::timeout(after, pieces.send(Ok(piece))) => match sent {
                     Ok(Ok(())) => (part.sent)(length),
                     // The connection takes no more: its answer, or its failure, is on the way.
                     Ok(Err(_)) => return Ok(None),
@@ -259,17 +254,6 @@ impl Upload<'_> {
             left -= length;
         }
         Ok(None)
-    }
-}
-
-type Answered = Result<reqwest::Result<Response>, tokio::task::JoinError>;
-
-/// A request that ends when nobody waits for it any more.
-struct AbortOnDrop(JoinHandle<reqwest::Result<Response>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

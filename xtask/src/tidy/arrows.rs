@@ -3,14 +3,15 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
     ("kiln-sandbox", &[]),
     ("kiln-store", &["kiln-oci"]),
-    ("kiln-registry", &["kiln-store", "kiln-oci"]),
-    ("kiln-objects", &[]),
+    ("kiln-registry", &["kiln-store", "kiln-http", "kiln-oci"]),
+    ("kiln-http", &[]),
+    ("kiln-objects", &["kiln-http", "kiln-oci"]),
     (
         "kiln-engine",
         &["kiln-plan", "kiln-spec", "kiln-store", "kiln-registry", "kiln-objects", "kiln-sandbox", "kiln-oci"],

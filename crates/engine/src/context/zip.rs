@@ -9,7 +9,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use kiln_oci::layer::LayerWriter;
-use kiln_oci::{Entry, EntryKind, Meta, Mtime};
+use kiln_oci::{Entry, EntryKind, Meta, Mtime, time};
 use zip::read::{Config, ZipFile};
 use zip::{DateTime, ExtraField, ZipArchive};
 
@@ -117,13 +117,10 @@ fn mtime(file: &ZipFile<'_, BufReader<File>>) -> Mtime {
     }
 }
 
-/// Seconds since 1970 of a date in UTC: days by the civil calendar's cycle of 400 years.
-fn seconds(time: DateTime) -> i64 {
-    let (year, month, day) = (i64::from(time.year()), i64::from(time.month()), i64::from(time.day()));
-    // Years begin in March, so that a leap day is a year's last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1 - 719_468;
-    days * 86_400 + i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second())
+/// Seconds since 1970 of a date, taken for UTC.
+fn seconds(at: DateTime) -> i64 {
+    let date = [i64::from(at.year()), i64::from(at.month()), i64::from(at.day())];
+    time::seconds_of(date, [i64::from(at.hour()), i64::from(at.minute()), i64::from(at.second())])
 }
 
 #[cfg(test)]

@@ -19,11 +19,11 @@ use super::profile::{Dialect, MAX_FILE, Profiles};
 use super::{Found, Fresh, Place};
 use crate::date;
 use crate::environ::Environment;
+use crate::error::Failure;
 use crate::error::ObjectError;
-use crate::retry::Failure;
-use crate::secret::Secret;
 use crate::transport::{Transport, is_loopback, read_file};
 use crate::xml;
+use kiln_http::Secret;
 
 const STORE: &str = "S3";
 /// Where ECS and EKS put the agent that hands out keys.

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Found, Fresh, Place};
 use crate::environ::Environment;
+use crate::error::Failure;
 use crate::error::ObjectError;
-use crate::retry::Failure;
-use crate::secret::Secret;
 use crate::transport::Transport;
+use kiln_http::Secret;
 
 const STORE: &str = "Azure";
 const AUTHORITY: &str = "https://login.microsoftonline.com";

@@ -14,11 +14,11 @@ use url::Url;
 
 use super::{Found, Fresh, Place};
 use crate::environ::Environment;
+use crate::error::Failure;
 use crate::error::ObjectError;
-use crate::retry::Failure;
-use crate::secret::Secret;
 use crate::sign::jwt::{self, Claims};
 use crate::transport::Transport;
+use kiln_http::Secret;
 
 const STORE: &str = "Google Cloud Storage";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";

@@ -20,11 +20,12 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::answer;
+use crate::error::Failure;
 use crate::error::ObjectError;
 use crate::percent;
-use crate::retry::{Failure, after_status};
-use crate::secret::Secret;
 use crate::transport::{Parcel, Payload, Transport, is_loopback, read_file};
+use kiln_http::Secret;
+use kiln_http::after_status;
 
 /// Credentials are renewed so long before they end.
 const MARGIN: Duration = Duration::from_secs(300);

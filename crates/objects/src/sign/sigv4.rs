@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{hex, hmac_sha256, sha256_hex};
 use crate::date;
-use crate::secret::Secret;
+use kiln_http::Secret;
 
 /// What a signature covers.
 pub(crate) struct Request<'a> {

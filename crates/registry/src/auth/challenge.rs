@@ -107,7 +107,7 @@ impl Challenge {
         Err(match offered.first() {
             None => "it refuses access without saying how to log in".to_owned(),
             Some(c) if c.scheme.eq_ignore_ascii_case("bearer") => "it names no token server".to_owned(),
-            Some(c) => format!("`{}` is neither Basic nor Bearer", crate::answer::printable(&c.scheme)),
+            Some(c) => format!("`{}` is neither Basic nor Bearer", kiln_http::printable(&c.scheme)),
         })
     }
 }

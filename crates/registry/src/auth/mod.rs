@@ -27,8 +27,8 @@ use crate::auth::challenge::{Challenge, Scope};
 use crate::auth::token::TokenRequest;
 use crate::credentials::Credential;
 use crate::endpoint::Endpoint;
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::Failure;
 use crate::transport::Transport;
 
 /// What is known about being logged in to one registry. The lock is held while a token is fetched, so that many

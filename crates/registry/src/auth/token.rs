@@ -12,9 +12,10 @@ use crate::answer;
 use crate::auth::challenge::Scope;
 use crate::auth::{Wanted, basic_value};
 use crate::credentials::{Credential, Secret};
+use crate::error::Failure;
 use crate::error::RegistryError;
-use crate::retry::{Failure, after_status};
 use crate::transport::{Parcel, authority};
+use kiln_http::after_status;
 
 /// No answer of a token server is read beyond this many bytes.
 const MAX_ANSWER: u64 = 1 << 20;

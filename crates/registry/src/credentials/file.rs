@@ -148,7 +148,7 @@ impl Entry {
         if let Some(auth) = set(&self.auth) {
             let invalid = || CredentialError::Invalid {
                 place: place.to_owned(),
-                why: format!("the `auth` of `{}` is not the base64 of `user:password`", crate::answer::printable(key)),
+                why: format!("the `auth` of `{}` is not the base64 of `user:password`", kiln_http::printable(key)),
             };
             let bytes = BASE64.decode(auth.expose().trim()).map_err(|_| invalid())?;
             let text = String::from_utf8(bytes).map_err(|_| invalid())?;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use crate::answer::printable;
 use crate::credentials::{Credential, CredentialError, Secret};
+use kiln_http::printable;
 
 /// No answer of a helper is read beyond this many bytes.
 const MAX_ANSWER: u64 = 1 << 20;

@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::error::RegistryError;
-
-/// No pause is longer; a registry that asks for more is not waited for.
+/// No pause is longer; a server that asks for more than the longest it may ask for is not waited for.
 const LONGEST: Duration = Duration::from_secs(30);
 const LONGEST_ASKED: Duration = Duration::from_secs(60);
 /// A host that cannot be connected to is given up sooner than one that answers.
@@ -16,56 +14,63 @@ const CONNECT_RETRIES: u32 = 2;
 
 /// A failed try, and whether another one makes sense.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub error: RegistryError,
+pub struct Failure<E> {
+    /// Why it failed.
+    pub error: E,
+    /// Whether to try again.
     pub again: Again,
 }
 
 /// Whether to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
+pub enum Again {
     /// It will not get better.
     Never,
     /// After the usual pause.
     Soon,
     /// After the usual pause, but not often: nothing answered at all.
     Unreachable,
-    /// After the pause the registry asked for.
+    /// After the pause the server asked for.
     After(Duration),
 }
 
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
+impl<E> From<E> for Failure<E> {
+    fn from(error: E) -> Self {
         Failure { error, again: Again::Never }
     }
 }
 
-impl Failure {
-    pub(crate) fn soon(error: RegistryError) -> Failure {
+impl<E> Failure<E> {
+    /// One that may pass.
+    pub fn soon(error: E) -> Failure<E> {
         Failure { error, again: Again::Soon }
     }
 }
 
 /// Counts tries and hands out pauses.
 #[derive(Debug, Clone)]
-pub(crate) struct Retry {
+pub struct Retry {
     tries: u32,
     limit: u32,
     base: Duration,
 }
 
 impl Retry {
-    pub(crate) fn new(limit: u32, base: Duration) -> Retry {
+    /// Up to `limit` tries after the first one; the first pause is `base` at the most, and each is twice the one before.
+    pub fn new(limit: u32, base: Duration) -> Retry {
         Retry { tries: 0, limit, base }
     }
 
     /// Starts counting again: there was progress.
-    pub(crate) fn progressed(&mut self) {
+    pub fn progressed(&mut self) {
         self.tries = 0;
     }
 
-    /// Waits before the next try, or gives the error back when there shall be none.
-    pub(crate) async fn pause(&mut self, failure: Failure) -> Result<(), RegistryError> {
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The failure's own, when there shall be no other try.
+    pub async fn pause<E>(&mut self, failure: Failure<E>) -> Result<(), E> {
         match self.next(failure.again, jitter()) {
             Some(pause) => {
                 tokio::time::sleep(pause).await;
@@ -104,7 +109,7 @@ fn jitter() -> f64 {
 }
 
 /// What to do about a status that is a failure.
-pub(crate) fn after_status(status: StatusCode, headers: &HeaderMap) -> Again {
+pub fn after_status(status: StatusCode, headers: &HeaderMap) -> Again {
     match status.as_u16() {
         408 | 429 | 500 | 502 | 503 | 504 => retry_after(headers).map_or(Again::Soon, Again::After),
         _ => Again::Never,
@@ -112,7 +117,7 @@ pub(crate) fn after_status(status: StatusCode, headers: &HeaderMap) -> Again {
 }
 
 /// The pause a `Retry-After` header asks for, in seconds or as a date.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -134,10 +139,25 @@ mod tests {
         assert_eq!(retry.next(Again::Soon, 0.0), Some(Duration::from_secs(10)));
         assert_eq!(retry.next(Again::Soon, 1.0), Some(LONGEST));
         assert_eq!(Retry::new(9, Duration::ZERO).next(Again::Never, 0.0), None);
+        let mut retry = Retry::new(9, Duration::from_secs(40));
+        assert_eq!(retry.next(Again::Unreachable, 1.0), Some(LONGEST));
+        assert!(retry.next(Again::Unreachable, 1.0).is_some());
+        assert_eq!(retry.next(Again::Unreachable, 1.0), None);
     }
 
     #[test]
-    fn a_registrys_wish_is_honoured_within_reason() {
+    fn progress_starts_the_count_again() {
+        let mut retry = Retry::new(2, Duration::from_millis(100));
+        assert_eq!(retry.next(Again::Soon, 1.0), Some(Duration::from_millis(100)));
+        assert_eq!(retry.next(Again::Soon, 0.0), Some(Duration::from_millis(100)));
+        assert_eq!(retry.next(Again::Soon, 1.0), None);
+        retry.progressed();
+        assert_eq!(retry.next(Again::After(Duration::from_secs(7)), 0.0), Some(Duration::from_secs(7)));
+        assert_eq!(retry.next(Again::After(Duration::from_secs(61)), 0.0), None);
+    }
+
+    #[test]
+    fn a_servers_wish_is_honoured_within_reason() {
         let mut retry = Retry::new(3, Duration::from_millis(1));
         assert_eq!(retry.next(Again::After(Duration::from_secs(7)), 0.0), Some(Duration::from_secs(7)));
         assert_eq!(retry.next(Again::After(Duration::from_secs(3600)), 0.0), None);
@@ -149,5 +169,12 @@ mod tests {
         headers.insert(RETRY_AFTER, "-1".parse().unwrap());
         assert_eq!(after_status(StatusCode::BAD_GATEWAY, &headers), Again::Soon);
         assert_eq!(after_status(StatusCode::NOT_FOUND, &headers), Again::Never);
+        assert_eq!(after_status(StatusCode::FORBIDDEN, &headers), Again::Never);
+        headers.insert(RETRY_AFTER, "soon".parse().unwrap());
+        assert_eq!(after_status(StatusCode::BAD_GATEWAY, &headers), Again::Soon);
+        headers.remove(RETRY_AFTER);
+        assert_eq!(after_status(StatusCode::SERVICE_UNAVAILABLE, &headers), Again::Soon);
+        headers.insert(RETRY_AFTER, "Fri, 01 Jan 2010 00:00:00 GMT".parse().unwrap());
+        assert_eq!(after_status(StatusCode::REQUEST_TIMEOUT, &headers), Again::After(Duration::ZERO));
     }
 }

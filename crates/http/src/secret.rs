@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// A key, a token or a signed query. It prints as `***` everywhere.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+use serde::Deserialize;
+
+/// A password, a key, a token or a signed query. It prints as `***` everywhere.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
