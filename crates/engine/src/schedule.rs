@@ -389,7 +389,8 @@ fn one(work: &Work<'_>, facts: &Facts, known: bool) -> Result<(Layer, String, Do
     Ok((layer, created, Done::Ran))
 }
 
-fn now() -> Mtime {
+/// The time by this machine's clock.
+pub(crate) fn now() -> Mtime {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Mtime { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos: since.subsec_nanos() }
 }

@@ -1,9 +1,11 @@
 //! Options that several verbs share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use kiln_registry::{Config, HostCa, Mirror};
+use kiln_spec::{duration, size};
 
 use crate::error::CliError;
 
@@ -55,6 +57,22 @@ impl RegistryOptions {
         }
         Ok(config)
     }
+}
+
+/// A size such as `20GB`, in bytes, if one was given to `flag`.
+pub fn size(flag: &str, text: Option<&str>) -> Result<Option<u64>, CliError> {
+    let parse = |text| size::parse(text).map_err(|e| CliError::usage(format!("{flag} {text}: {e}")));
+    text.map(parse).transpose()
+}
+
+/// A time such as `24h`, if one was given to `flag`.
+pub fn time(flag: &str, text: Option<&str>) -> Result<Option<Duration>, CliError> {
+    let parse = |text| {
+        let nanos = duration::parse(text).ok().and_then(|n| u64::try_from(n).ok());
+        let bad = || CliError::usage(format!("{flag} {text}: expected a time such as 24h or 90m"));
+        nanos.map(Duration::from_nanos).ok_or_else(bad)
+    };
+    text.map(parse).transpose()
 }
 
 /// The credentials' files, which `login` and `logout` change.

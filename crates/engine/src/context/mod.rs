@@ -34,6 +34,7 @@ mod zip;
 mod tests;
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use kiln_oci::{Meta, name};
 
@@ -50,6 +51,13 @@ pub use table::HashTable;
 
 /// The most files a selection or a directory tree may have; more is taken for a mistake.
 pub const MAX_FILES: usize = 10_000_000;
+
+/// A directory below `root`; `None` if there is none, or if a symbolic link on the way leads out.
+pub fn subdirectory(root: &Path, path: &str) -> Option<PathBuf> {
+    let root = root.canonicalize().ok()?;
+    let real = root.join(path.trim_start_matches('/')).canonicalize().ok()?;
+    (real.starts_with(&root) && real.is_dir()).then_some(real)
+}
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

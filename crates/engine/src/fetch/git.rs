@@ -12,6 +12,7 @@ use kiln_store::SnapshotDraft;
 
 use super::child;
 use super::http::shown;
+use crate::context;
 use crate::error::{EngineError, Result};
 use crate::session::Session;
 
@@ -213,7 +214,8 @@ pub fn checkout(session: &Session, wanted: &Checkout<'_>) -> Result<(SnapshotDra
     if !wanted.keep_git_dir {
         remove_git_dirs(&dir)?;
     }
-    let sub = beneath(&dir, wanted)?;
+    let missing = || failed(wanted.remote, format!("the commit has no directory `{}`", wanted.subdir));
+    let sub = context::subdirectory(&dir, wanted.subdir).ok_or_else(missing)?;
     Ok((draft, sub, time))
 }
 
@@ -236,18 +238,6 @@ fn remove_git_dirs(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The subdirectory wanted; a symbolic link on the way must not lead out of the checkout.
-fn beneath(dir: &Path, wanted: &Checkout<'_>) -> Result<PathBuf> {
-    let full = dir.join(wanted.subdir.trim_start_matches('/'));
-    let missing = || failed(wanted.remote, format!("the commit has no directory `{}`", wanted.subdir));
-    let real = full.canonicalize().map_err(|_| missing())?;
-    let root = dir.canonicalize().map_err(|_| missing())?;
-    match real.starts_with(&root) && real.is_dir() {
-        true => Ok(real),
-        false => Err(missing()),
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kiln_oci::config::{History, RootFs};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Mtime, Platform, Reference, media, time};
@@ -43,6 +43,7 @@ use crate::event::{Event, Events};
 use crate::images::{Images, Provider};
 use crate::layout;
 use crate::rootfs::{Layer, chain_text};
+use crate::schedule::now;
 use crate::transfer::{Mover, Origin};
 
 const DIFF_ID: &str = "build.kiln.step.diff-id";
@@ -384,9 +385,8 @@ fn names(error: &EngineError, blob: &Digest, diff_id: &Digest) -> bool {
 }
 
 fn age(since: Mtime) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let then = Duration::from_secs(u64::try_from(since.secs).unwrap_or(0));
-    now.saturating_sub(then)
+    let now = now();
+    u64::try_from(now.secs.saturating_sub(since.secs)).map_or(Duration::ZERO, |secs| Duration::new(secs, now.nanos))
 }
 
 fn tagged(repository: &Reference, key: &Key) -> Reference {
@@ -444,12 +444,10 @@ impl Work {
 }
 
 fn manifest_of(offer: &Offer, config: &Descriptor, blob: &Descriptor) -> Manifest {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = time::rfc3339(Mtime::secs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)));
     let notes = [
         (DIFF_ID, offer.layer.diff_id.to_string()),
         (RAN, offer.created.clone()),
-        (PUSHED, now),
+        (PUSHED, time::rfc3339(Mtime::secs(now().secs))),
         (TITLE, offer.title.clone()),
     ];
     Manifest {

@@ -29,7 +29,7 @@ use kiln_registry::Config;
 use kiln_sandbox::{Confinement, Init, Limits, Rung, Standing};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::Source;
-use kiln_spec::{ast, dockerfile, size};
+use kiln_spec::{ast, dockerfile};
 
 use crate::cli::Global;
 use crate::error::CliError;
@@ -576,7 +576,7 @@ fn options(args: &Args, inputs: &Inputs, epoch: Option<i64>) -> Result<Options, 
         network: network(&args.network)?,
         allow_insecure: args.allow.iter().any(|a| a == "security.insecure"),
         add_hosts: add_hosts(&args.add_hosts)?,
-        shm_size: bytes("--shm-size", args.shm_size.as_deref())?,
+        shm_size: crate::options::size("--shm-size", args.shm_size.as_deref())?,
         ulimits: ulimits(&args.ulimits)?,
         source_date_epoch: epoch,
         rewrite_timestamp: args.rewrite_timestamp,
@@ -607,13 +607,6 @@ fn add_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CliError> {
         hosts.push((name.to_owned(), address.to_owned()));
     }
     Ok(hosts)
-}
-
-fn bytes(flag: &str, text: Option<&str>) -> Result<Option<u64>, CliError> {
-    match text {
-        None => Ok(None),
-        Some(text) => size::parse(text).map(Some).map_err(|e| CliError::usage(format!("{flag} {text}: {e}"))),
-    }
 }
 
 fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, CliError> {
@@ -687,7 +680,7 @@ fn session(
         compression: compression(args)?,
         secrets: inputs.secrets.clone(),
         ssh: inputs.ssh.clone(),
-        limits: Limits { memory: bytes("--memory", args.memory.as_deref())?, cpu_millis, pids: None },
+        limits: Limits { memory: crate::options::size("--memory", args.memory.as_deref())?, cpu_millis, pids: None },
         now: i64::try_from(now).unwrap_or(i64::MAX),
         source_date_epoch: epoch,
     };

@@ -1,17 +1,14 @@
 //! `kiln cache`: what a cache repository holds, and removing what is too old or too much.
 
-use std::time::Duration;
-
 use kiln_engine::remote::upkeep::{self, Contents, Entry, Limits};
 use kiln_oci::Reference;
 use kiln_oci::time::rfc3339;
-use kiln_spec::{duration, size as sizes};
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::error::{CliError, printable};
 use crate::named;
-use crate::options::RegistryOptions;
+use crate::options::{self, RegistryOptions};
 use crate::table::{age, cut, size, table};
 
 /// Columns of a step that are shown.
@@ -131,17 +128,11 @@ fn text(found: &Contents) -> String {
 
 impl Prune {
     fn limits(&self) -> Result<Limits, CliError> {
-        let age = match &self.keep_duration {
-            None => None,
-            Some(text) => {
-                let nanos = duration::parse(text).ok().and_then(|n| u64::try_from(n).ok());
-                let bad = || CliError::usage(format!("--keep-duration {text}: expected a time such as 24h or 90m"));
-                Some(Duration::from_nanos(nanos.ok_or_else(bad)?))
-            }
-        };
-        let bytes =
-            |text: &String| sizes::parse(text).map_err(|e| CliError::usage(format!("--max-used-space {text}: {e}")));
-        Ok(Limits { age, count: self.keep_count, size: self.max_used_space.as_ref().map(bytes).transpose()? })
+        Ok(Limits {
+            age: options::time("--keep-duration", self.keep_duration.as_deref())?,
+            count: self.keep_count,
+            size: options::size("--max-used-space", self.max_used_space.as_deref())?,
+        })
     }
 
     fn run(&self, global: &Global) -> Result<(), CliError> {

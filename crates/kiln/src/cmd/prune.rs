@@ -1,15 +1,14 @@
 //! `kiln prune`: what no image needs is removed.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::Duration;
 
-use kiln_spec::{duration, size as sizes};
 use kiln_store::{Filter, PrunePolicy};
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
+use crate::options;
 use crate::table::size;
 
 /// The command line.
@@ -89,18 +88,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
 }
 
 fn policy(args: &Args) -> Result<PrunePolicy, CliError> {
-    let bytes = |flag: &str, text: &Option<String>| match text {
-        Some(text) => sizes::parse(text).map(Some).map_err(|e| CliError::usage(format!("{flag} {text}: {e}"))),
-        None => Ok(None),
-    };
-    let keep_duration = match &args.keep_duration {
-        None => None,
-        Some(text) => {
-            let nanos = duration::parse(text).ok().and_then(|n| u64::try_from(n).ok());
-            let bad = || CliError::usage(format!("--keep-duration {text}: expected a time such as 24h or 90m"));
-            Some(Duration::from_nanos(nanos.ok_or_else(bad)?))
-        }
-    };
     let filters = args
         .filter
         .iter()
@@ -108,10 +95,10 @@ fn policy(args: &Args) -> Result<PrunePolicy, CliError> {
         .collect::<Result<Vec<_>, _>>()?;
     Ok(PrunePolicy {
         all: args.all,
-        keep_duration,
-        max_used: bytes("--max-used-space", &args.max_used_space)?,
-        reserved: bytes("--reserved-space", &args.reserved_space)?,
-        min_free: bytes("--min-free-space", &args.min_free_space)?,
+        keep_duration: options::time("--keep-duration", args.keep_duration.as_deref())?,
+        max_used: options::size("--max-used-space", args.max_used_space.as_deref())?,
+        reserved: options::size("--reserved-space", args.reserved_space.as_deref())?,
+        min_free: options::size("--min-free-space", args.min_free_space.as_deref())?,
         filters,
     })
 }

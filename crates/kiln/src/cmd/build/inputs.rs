@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside};
+use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside, subdirectory};
 use kiln_engine::fetch::{git as git_fetch, http, object};
 use kiln_engine::lock::Lock;
 use kiln_engine::session::Secret;
@@ -88,7 +88,11 @@ impl Inputs {
         let mut scratch = Vec::new();
         let mut located = locate(args, around, &mut scratch)?;
         if let (Some(sub), Some(dir)) = (&args.context_sub_path, &mut located.dir) {
-            *dir = directory_inside(dir, sub, args)?;
+            *dir = subdirectory(dir, sub).ok_or_else(|| {
+                let context = http::shown(&args.context);
+                CliError::input(format!("the context {context} has no directory `{sub}`"))
+                    .with_hint("--context-sub-path names a directory below the root of the context")
+            })?;
         }
         let (dockerfile, place) = match located.dockerfile {
             Some(source) => (source, None),
@@ -338,18 +342,6 @@ fn from_git(
     let (draft, dir, _) = git_fetch::checkout(&session, &wanted)?;
     scratch.push(draft);
     Ok(Located::foreign(dir))
-}
-
-/// A directory of the context; a symbolic link on the way must not lead out of it.
-fn directory_inside(dir: &Path, sub: &str, args: &Args) -> Result<PathBuf, CliError> {
-    let missing = || {
-        let context = http::shown(&args.context);
-        CliError::input(format!("the context {context} has no directory `{sub}`"))
-            .with_hint("--context-sub-path names a directory below the root of the context")
-    };
-    let root = dir.canonicalize().map_err(|_| missing())?;
-    let real = root.join(sub.trim_start_matches('/')).canonicalize().map_err(|_| missing())?;
-    if real.starts_with(&root) && real.is_dir() { Ok(real) } else { Err(missing()) }
 }
 
 /// The content of a URL, in the store.
