@@ -40,6 +40,11 @@ impl Platform {
         Platform::normalised("linux", architecture, None)
     }
 
+    /// `unknown/unknown`: that of what is listed in an index and is no image.
+    pub fn unknown() -> Platform {
+        Platform::normalised("unknown", "unknown", None)
+    }
+
     /// The platform this binary was built for.
     pub fn host() -> Platform {
         Platform::linux(match std::env::consts::ARCH {

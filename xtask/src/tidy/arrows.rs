@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -11,6 +11,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("kiln-store", &["kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-http", "kiln-oci"]),
     ("kiln-http", &[]),
+    ("kiln-attest", &["kiln-oci"]),
     ("kiln-objects", &["kiln-http", "kiln-oci"]),
     (
         "kiln-engine",
@@ -23,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 3] = ["kiln-oci", "kiln-spec", "kiln-plan"];
+const PURE: [&str; 4] = ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest"];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 
 /// Dependencies that point the wrong way.
