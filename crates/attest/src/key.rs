@@ -49,9 +49,7 @@ impl PrivateKey {
     pub fn parse(text: &[u8], password: Option<&[u8]>) -> Result<PrivateKey, AttestError> {
         let pem = pem::parse(text).map_err(|_| AttestError::Key("it is not in PEM".to_owned()))?;
         let der = match pem.tag() {
-            tag if SEALED.contains(&tag) => {
-                sealed::open(pem.contents(), password.ok_or(AttestError::NoPassword)?)?
-            }
+            tag if SEALED.contains(&tag) => sealed::open(pem.contents(), password.ok_or(AttestError::NoPassword)?)?,
             "PRIVATE KEY" | "EC PRIVATE KEY" => pem.contents().to_vec(),
             "PUBLIC KEY" => return Err(AttestError::Key("it is the public half".to_owned())),
             other => return Err(AttestError::Key(format!("its PEM label is `{}`", other.escape_debug()))),
@@ -165,7 +163,10 @@ mod tests {
         assert_eq!(public.verify(b"message", &signature), Ok(()));
         assert_eq!(public.verify(b"massage", &signature), Err(AttestError::Signature));
         assert_eq!(public.verify(b"message", &signature[1..]), Err(AttestError::Signature));
-        assert_eq!(PrivateKey::generate().unwrap().public().verify(b"message", &signature), Err(AttestError::Signature));
+        assert_eq!(
+            PrivateKey::generate().unwrap().public().verify(b"message", &signature),
+            Err(AttestError::Signature)
+        );
     }
 
     #[test]
@@ -180,7 +181,8 @@ mod tests {
         let why = |text: &str| PrivateKey::parse(text.as_bytes(), Some(b"")).unwrap_err().to_string();
         assert!(why(&public).contains("public half"));
         assert!(why("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").contains("P-256"));
-        let bad = "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
+        let bad =
+            "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
         assert!(why(bad).contains("no key"));
     }
 }

@@ -99,7 +99,7 @@ impl Statement {
     /// Whether it is said of an image.
     #[must_use]
     pub fn is_about(&self, image: &Digest) -> bool {
-                self.subject.iter().any(|subject| subject.digest.get(image.algorithm()).is_some_and(|hex| *hex == image.hex()))
+        self.subject.iter().any(|subject| subject.digest.get(image.algorithm()).is_some_and(|hex| *hex == image.hex()))
     }
 
     /// Its bytes.

@@ -171,6 +171,21 @@ impl Client {
         self.run(self.core.referrers(reference, subject))
     }
 
+    /// Pushes a manifest that refers to `subject`, by its digest; where the registry does not list referrers itself, it is
+    /// added to the list that clients keep. `entry` describes it.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub fn push_referrer(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        entry: &Descriptor,
+        bytes: impl Into<Bytes>,
+    ) -> Result<(), RegistryError> {
+        self.run(self.core.push_referrer(reference, subject, entry, bytes.into()))
+    }
+
     /// Whether a registry accepts a credential, for `kiln login`. `host` is written as in references.
     pub fn check_login(&self, host: &str, credential: &Credential) -> Result<(), RegistryError> {
         self.run(self.core.check_login(host, credential))

@@ -7,7 +7,7 @@
 //!
 //! [`config`] what may be configured      [`client`] the blocking face         [`error`] what can fail, and hints
 //! [`credentials`] where secrets are      `auth` challenges and tokens         `call` one request, with login and retries
-//! `manifest` `listing` documents         `pull` blobs in                      `push` `upload` blobs out
+//! `manifest` `referrers` `listing` documents         `pull` blobs in                      `push` `upload` blobs out
 //!
 //! `fetch` plain URLs     `fuzzing` all parsers of answers in one call
 //!
@@ -29,6 +29,7 @@ mod listing;
 mod manifest;
 mod pull;
 mod push;
+mod referrers;
 mod tls;
 mod transport;
 mod upload;

@@ -1,8 +1,7 @@
-//! Lists a registry keeps: tags, and the artefacts that refer to a manifest. And asking whether a login works.
+//! Lists a registry keeps, page by page: tags. And asking whether a login works.
 
-use kiln_oci::{Descriptor, Digest, Index, Reference};
+use kiln_oci::Reference;
 use reqwest::Method;
-use reqwest::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
@@ -14,7 +13,7 @@ use crate::error::RegistryError;
 
 /// No page is read beyond this many bytes.
 const MAX_PAGE: u64 = 8 << 20;
-const MAX_PAGES: usize = 1000;
+pub(crate) const MAX_PAGES: usize = 1000;
 const MAX_TAGS: usize = 1_000_000;
 
 #[derive(Deserialize)]
@@ -45,55 +44,6 @@ impl Core {
         Err(RegistryError::TooLarge { host: endpoint.host.clone(), what, limit: MAX_TAGS as u64 })
     }
 
-    /// The artefacts that refer to a manifest, by the referrers interface or, where a registry has none, its tag.
-    pub(crate) async fn referrers(
-        &self,
-        reference: &Reference,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
-        let what = format!("the referrers of {}@{subject}", reference.repository);
-        let endpoint = self.endpoint(&reference.registry)?;
-        let scopes = [Scope::repository(&reference.repository, &["pull"])];
-        let target = Target::Path(format!("{}/referrers/{subject}", reference.repository));
-        let mut call = Call::new(Method::GET, target, &reference.repository, &scopes, &what);
-        call.headers.insert(ACCEPT, HeaderValue::from_static(kiln_oci::media::OCI_INDEX));
-        let mut found = Vec::new();
-        for _ in 0..MAX_PAGES {
-            match self.page::<Index>(&endpoint, &call).await {
-                Ok((index, next)) => {
-                    found.extend(index.manifests);
-                    match next {
-                        Some(url) => call.target = Target::Address(url),
-                        None => return Ok(found),
-                    }
-                }
-                Err(error) if error.is_not_found() => return self.referrers_by_tag(reference, subject).await,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(RegistryError::TooLarge { host: endpoint.host.clone(), what, limit: MAX_PAGES as u64 })
-    }
-
-    async fn referrers_by_tag(
-        &self,
-        reference: &Reference,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
-        let tag = format!("{}-{}", subject.algorithm(), subject.hex());
-        let tagged = Reference { tag: Some(tag), digest: None, ..reference.clone() };
-        let fetched = match self.manifest(&tagged).await {
-            Ok(fetched) => fetched,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let index: Index = serde_json::from_slice(&fetched.bytes).map_err(|_| RegistryError::Protocol {
-            host: reference.registry.clone(),
-            what: crate::manifest::name(&tagged),
-            why: "it is not an index".to_owned(),
-        })?;
-        Ok(index.manifests)
-    }
-
     /// Whether a registry accepts a credential.
     pub(crate) async fn check_login(&self, host: &str, credential: &Credential) -> Result<(), RegistryError> {
         // An endpoint of its own, so that nothing cached answers for the credential.
@@ -105,7 +55,7 @@ impl Core {
     }
 
     /// One page of a list, and where the next is.
-    async fn page<T: for<'de> Deserialize<'de>>(
+    pub(crate) async fn page<T: for<'de> Deserialize<'de>>(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,

@@ -19,6 +19,16 @@ pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
 /// How often a manifest is pushed again that was refused as [`overtaken`].
 const OVERTAKEN_RETRIES: u32 = 3;
 const DIGEST_HEADER: &str = "docker-content-digest";
+/// How a registry says that it has seen the subject of a manifest.
+const SUBJECT_HEADER: &str = "oci-subject";
+
+/// What a registry said to a manifest.
+pub(crate) struct Pushed {
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether the registry itself lists it among the referrers of its subject.
+    pub lists_referrers: bool,
+}
 
 /// A manifest or index as the registry sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +135,16 @@ impl Core {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Digest, RegistryError> {
+        self.push_manifest_told(reference, media_type, bytes).await.map(|pushed| pushed.digest)
+    }
+
+    /// The same, with what the registry said.
+    pub(crate) async fn push_manifest_told(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Pushed, RegistryError> {
         let digest = match &reference.digest {
             Some(expected) => digest_like(expected, &bytes),
             None => Digest::of(&bytes),
@@ -159,7 +179,7 @@ impl Core {
                 expected: digest.into(),
                 actual: actual.into(),
             }),
-            None => Ok(digest),
+            None => Ok(Pushed { digest, lists_referrers: reply.header(SUBJECT_HEADER).is_some() }),
         }
     }
 

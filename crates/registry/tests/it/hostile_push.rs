@@ -339,3 +339,64 @@ fn whether_pushing_is_allowed_is_found_without_pushing() {
     let error = client(&refusing.host).check_push(&reference(&refusing.host, "a/b:1")).unwrap_err();
     assert!(error.is_unauthorized(), "{error}");
 }
+
+/// A manifest that refers to another, and its descriptor.
+fn referrer() -> (kiln_oci::Descriptor, Vec<u8>) {
+    let bytes = br#"{"schemaVersion":2,"config":{},"layers":[]}"#.to_vec();
+    (kiln_oci::Descriptor::of(media::OCI_MANIFEST, &bytes), bytes)
+}
+
+#[test]
+fn a_registry_that_lists_referrers_itself_is_left_to_it() {
+    let server = Server::start(|_, _| Say::status(201).header("OCI-Subject", "sha256:x"));
+    let (entry, bytes) = referrer();
+    let subject = kiln_oci::Digest::of(b"image");
+    client(&server.host).push_referrer(&reference(&server.host, "a/b"), &subject, &entry, bytes).unwrap();
+    let paths: Vec<String> = server.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
+    assert_eq!(paths, [format!("PUT /v2/a/b/manifests/{}", entry.digest)]);
+}
+
+#[test]
+fn a_list_of_referrers_that_others_overwrite_is_written_again() {
+    let (entry, bytes) = referrer();
+    let subject = kiln_oci::Digest::of(b"image");
+    let list = Arc::new(Mutex::new((0, String::new())));
+    let other = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let ours = serde_json::to_string(&kiln_oci::Index::new(vec![entry.clone()])).unwrap();
+    let server = Server::start({
+        let list = list.clone();
+        move |seen, _| {
+            let mut list = list.lock().unwrap();
+            match (&*seen.method, seen.path.contains("manifests/sha256-")) {
+                ("PUT", true) => {
+                    list.0 += 1;
+                    // The first time, another client is faster with a list of its own.
+                    list.1 = if list.0 == 1 { other.to_owned() } else { ours.clone() };
+                    Say::status(201)
+                }
+                ("GET", true) if list.1.is_empty() => Say::status(404),
+                ("GET", true) => Say::ok(&*list.1).header("Content-Type", media::OCI_INDEX),
+                _ => Say::status(201),
+            }
+        }
+    });
+    let to = reference(&server.host, "a/b");
+    client(&server.host).push_referrer(&to, &subject, &entry, bytes.clone()).unwrap();
+    assert_eq!(list.lock().unwrap().0, 2);
+    let body = server.seen().into_iter().rfind(|seen| seen.method == "PUT").unwrap().body;
+    assert_eq!(serde_json::from_slice::<kiln_oci::Index>(&body).unwrap().manifests, std::slice::from_ref(&entry));
+    client(&server.host).push_referrer(&to, &subject, &entry, bytes).unwrap();
+    assert_eq!(list.lock().unwrap().0, 2, "what is listed is not listed again");
+}
+
+#[test]
+fn a_list_of_referrers_that_does_not_last_is_an_error() {
+    let (entry, bytes) = referrer();
+    let server = Server::start(|seen, _| match &*seen.method {
+        "GET" => Say::ok(r#"{"schemaVersion":2,"manifests":[]}"#).header("Content-Type", media::OCI_INDEX),
+        _ => Say::status(201),
+    });
+    let to = reference(&server.host, "a/b");
+    let error = client(&server.host).push_referrer(&to, &kiln_oci::Digest::of(b"i"), &entry, bytes).unwrap_err();
+    assert!(error.to_string().contains("overwrite"), "{error}");
+}

@@ -143,6 +143,17 @@ fn an_open_registry_takes_and_gives_images() {
     tags.sort();
     assert_eq!(tags, ["v1", "v2"]);
     assert_eq!(client.referrers(&to, &digest).unwrap(), []);
+    let (_, _, about) = image(10);
+    let entry = Descriptor::of(media::OCI_MANIFEST, &about);
+    for bytes in [image(10).0, image(10).1] {
+        client.push_blob(&to, &layer(&bytes), &opener(&bytes), &|_| ()).unwrap();
+    }
+    client.push_referrer(&to, &digest, &entry, about).unwrap();
+    assert_eq!(
+        client.referrers(&to, &digest).unwrap(),
+        std::slice::from_ref(&entry),
+        "this registry keeps no list itself"
+    );
     client.delete(&to).unwrap();
     assert!(client.manifest(&to).unwrap_err().is_not_found());
     let error = client.manifest(&reference(&registry.host, "nobody/nothing")).unwrap_err();
