@@ -96,6 +96,17 @@ impl Statement {
         }
     }
 
+    /// The same to be signed, of one more image: the index that lists the first one.
+    #[must_use]
+    pub fn also_about(&self, image: &Digest) -> Statement {
+        let mut statement = Statement { version: VERSION_1.to_owned(), ..self.clone() };
+        if !self.is_about(image) {
+            let name = self.subject.first().map(|subject| subject.name.clone()).unwrap_or_default();
+            statement.subject.push(Subject { name, digest: digest_set(image) });
+        }
+        statement
+    }
+
     /// Whether it is said of an image.
     #[must_use]
     pub fn is_about(&self, image: &Digest) -> bool {

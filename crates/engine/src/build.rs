@@ -124,11 +124,11 @@ fn date(config: &mut ImageConfig, base_history: usize, made: &[String], session:
     config.created = Some(epoch.clone().or(last).unwrap_or_else(now));
 }
 
-/// The blobs of images that are not documents: configurations and layers, each once.
-pub fn blobs(images: &[Image]) -> Vec<Descriptor> {
+/// The blobs of manifests that are not documents: configurations and layers, each once.
+pub fn blobs<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Vec<Descriptor> {
     let mut seen: BTreeMap<Digest, Descriptor> = BTreeMap::new();
-    for image in images {
-        for descriptor in image.manifest.layers.iter().chain([&image.manifest.config]) {
+    for manifest in manifests {
+        for descriptor in manifest.layers.iter().chain([&manifest.config]) {
             seen.entry(descriptor.digest.clone()).or_insert_with(|| descriptor.clone());
         }
     }

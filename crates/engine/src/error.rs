@@ -111,6 +111,18 @@ pub enum EngineError {
     /// A build that is held to a lock file would use something else.
     #[error("{0}")]
     Locked(String),
+    /// A source that the policy does not let a build use.
+    #[error(transparent)]
+    Refused(#[from] kiln_plan::policy::Refused),
+    /// An attestation or a signature cannot be made or believed.
+    #[error("{what}: {source}")]
+    Attest {
+        /// What of.
+        what: String,
+        /// Why.
+        #[source]
+        source: kiln_attest::AttestError,
+    },
     /// An image that the Dockerfile names cannot be had.
     #[error("{name}: {source}")]
     Base {

@@ -13,12 +13,14 @@
 //! [`event`] what happens, as it happens         [`session`] what a build works with
 //! [`lock`] what a build is made from, held to digests
 //! [`remote`] layers of steps in a repository, shared between machines
+//! [`attest`] what is said of an image, beside it     [`sign`] signatures of images, made and verified
 //! [`whole`] files that are seen once they are whole
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod attest;
 pub mod build;
 pub mod context;
 pub mod copy;
@@ -35,6 +37,7 @@ pub mod remote;
 pub mod rootfs;
 pub mod schedule;
 pub mod session;
+pub mod sign;
 pub mod step;
 pub mod stored;
 pub mod transfer;

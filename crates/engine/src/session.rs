@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_oci::compress::Compression;
 use kiln_oci::digest::Digest;
 use kiln_plan::facts::ContextId;
+use kiln_plan::policy::Policy;
 use kiln_sandbox::{Cancel, Init, Limits, Rung, Standing};
 use kiln_store::Store;
 
@@ -98,6 +99,8 @@ pub struct Session {
     pub remote: Option<Remote>,
     /// What the build is held to.
     pub lock: Option<Lock>,
+    /// Which sources it may use.
+    pub policy: Policy,
     /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
     pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
 }
@@ -189,6 +192,7 @@ impl Session {
             ahead: None,
             remote: None,
             lock: None,
+            policy: Policy::default(),
             private_roots: Mutex::default(),
         }
     }

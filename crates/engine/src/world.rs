@@ -158,6 +158,7 @@ fn answer(question: &Question, session: &Session) -> Result<Answer> {
     match question {
         Question::Image(query) => image(query, session).map(|a| Answer::Image(Box::new(a))),
         Question::Files(query) => {
+            session.policy.context(&query.context)?;
             let source = session.context(&query.context)?;
             let answered = context::answer(&**source, &query.select);
             answered.map(Answer::Files).map_err(|e| EngineError::Context(crate::rootfs::chain_text(&e)))
@@ -167,21 +168,26 @@ fn answer(question: &Question, session: &Session) -> Result<Answer> {
             Ok(Answer::Excluded(source.and_then(|source| source.excludes(query.path.as_bytes()))))
         }
         Question::Http(query) => {
-            let fact = http::answer(session, query)?;
+            let fact = http::answer(session, &session.policy.url(query)?)?;
             session.lock.as_ref().map_or(Ok(()), |lock| lock.check_url(query, &fact))?;
             Ok(Answer::Http(fact))
         }
-        Question::Git(query) => match &session.lock {
-            Some(lock) => lock.git(query).map(Answer::Git),
-            None => git::answer(session, query).map(Answer::Git),
-        },
+        Question::Git(query) => {
+            session.policy.git(query)?;
+            match &session.lock {
+                Some(lock) => lock.git(query).map(Answer::Git),
+                None => git::answer(session, query).map(Answer::Git),
+            }
+        }
     }
 }
 
-/// The image that is meant, or that the lock file says is.
+/// The image that is meant, that the policy puts in its place, or that the lock file says is.
 fn image(query: &ImageQuery, session: &Session) -> Result<ImageFact> {
-    let Some(lock) = &session.lock else { return session.images.answer(query) };
-    let fact = session.images.answer(&lock.image(query)?)?;
+    let asked = session.policy.image(query)?;
+    let Some(lock) = &session.lock else { return session.images.answer(&asked) };
+    let held = lock.image(query)?;
+    let fact = session.images.answer(if asked == *query { &held } else { &asked })?;
     lock.check_image(query, &fact.digest)?;
     Ok(fact)
 }

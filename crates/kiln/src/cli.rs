@@ -68,7 +68,6 @@ pub fn is_kaniko(line: &[OsString]) -> bool {
 pub fn instead_of(word: &str) -> Option<&'static str> {
     Some(match word {
         "--rm" | "--force-rm" => "leave it out: nothing stays of the container of a step",
-        "--provenance" | "--sbom" | "--attest" => "leave it out: there are no attestations yet",
         "--builder" => "leave it out: there is no daemon to choose",
         "buildx" => "write `kiln build`",
         "run" | "ps" | "exec" => "Kiln builds, keeps and moves images; it does not run containers",
@@ -114,6 +113,12 @@ pub enum Verb {
     Login(cmd::login::Args),
     /// Forget the login to a registry
     Logout(cmd::logout::Args),
+    /// Sign an image in its registry
+    Sign(cmd::sign::Args),
+    /// Say whether a key signed an image
+    Verify(cmd::verify::Args),
+    /// Make a key that signs images
+    GenerateKeyPair(cmd::generate_key_pair::Args),
     /// Explain what a rule finds and why
     Explain(cmd::explain::Args),
     /// Say what works on this machine, and what is missing

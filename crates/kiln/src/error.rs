@@ -239,6 +239,8 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Context(_)
         | EngineError::Archive { .. }
         | EngineError::Locked(_)
+        | EngineError::Refused(_)
+        | EngineError::Attest { .. }
         | EngineError::Unsupported(_) => INPUT,
     }
 }
@@ -286,6 +288,9 @@ pub fn hint(error: &EngineError) -> Option<String> {
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
         EngineError::Object { hint, .. } => hint.clone(),
         EngineError::Locked(_) => Some("if that is meant, write the lock file anew: kiln build --lock".to_owned()),
+        EngineError::Refused(_) => {
+            Some("rules of the source policy are tried in order, and the last that matches decides".to_owned())
+        }
         EngineError::Isolation { .. } => Some("see what works on this machine: kiln doctor build".to_owned()),
         EngineError::NoSuchImage(name) => Some(format!("see `kiln images`; to fetch it: kiln pull {name}")),
         EngineError::Store(e) => match e.kind() {

@@ -5,6 +5,7 @@
 mod cli;
 mod cmd;
 mod error;
+mod keys;
 mod named;
 mod options;
 mod progress;

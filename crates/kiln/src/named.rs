@@ -46,6 +46,12 @@ pub fn reference(text: &str) -> Result<Reference, CliError> {
     text.parse().map_err(|e: kiln_oci::reference::ReferenceError| CliError::usage(e.to_string()))
 }
 
+/// A reference without tag and digest.
+pub fn repository(name: &Reference) -> String {
+    let plain = Reference { tag: None, digest: None, ..name.clone() }.familiar();
+    plain.strip_suffix(":latest").map(str::to_owned).unwrap_or(plain)
+}
+
 /// The surroundings of a verb that reaches no registry, and its progress, which ends before anything is printed.
 pub fn offline(global: &Global, quiet: bool, doing: &'static str) -> Result<(Surroundings, Progress), CliError> {
     online(global, &RegistryOptions::default(), quiet, doing)

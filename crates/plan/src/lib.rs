@@ -8,6 +8,7 @@
 //! [`step`] the closed list of things Kiln can do          [`key`] what is hashed, and what is not
 //! [`container`] the planner of container images           [`scope`] variables
 //! [`history`] how BuildKit words what was done            [`explain`] plans for people
+//! [`policy`] which sources a build may use
 //! [`lint`] rules about what was probably not meant       [`why`] what changed since the last run
 //!
 //! Adding a step: a variant in [`step`], its row in the table in [`key`], its effect in `kiln-engine/src/step/`.
@@ -21,6 +22,7 @@ pub mod history;
 pub mod key;
 pub mod lint;
 pub mod options;
+pub mod policy;
 pub mod scope;
 pub mod step;
 pub mod why;

@@ -9,7 +9,6 @@ use kiln_oci::layer::{LayerError, LayerWriter};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Mtime, Reference};
 
 use super::{Artifact, Dest};
-use crate::build;
 use crate::error::{EngineError, Result};
 use crate::layout;
 use crate::rootfs::chain_text;
@@ -21,16 +20,21 @@ use crate::whole;
 /// # Errors
 /// When a blob cannot be had or the file cannot be written.
 pub fn publish(names: &[Reference], dest: &Dest, docker: bool, artifact: &Artifact, session: &Session) -> Result<()> {
-    for descriptor in build::blobs(&artifact.images) {
+    if docker && !artifact.attached.is_empty() {
+        session.warn("attestations are left out: archives for docker hold none");
+        return publish(names, dest, docker, &artifact.without_attestations(session)?, session);
+    }
+    for descriptor in artifact.blobs() {
         session.images.fetch(&descriptor)?;
     }
     let mut documents = BTreeMap::from([(artifact.root.digest.clone(), artifact.root_bytes.clone())]);
     documents.extend(artifact.images.iter().map(|i| (i.descriptor.digest.clone(), i.manifest_bytes.clone())));
+    documents.extend(artifact.attached.iter().map(|a| (a.entry.digest.clone(), a.manifest_bytes.clone())));
     let image = ArchiveImage {
         names: names.to_vec(),
         root: artifact.root.clone(),
         documents,
-        manifests: artifact.images.iter().map(|i| i.manifest.clone()).collect(),
+        manifests: artifact.manifests().cloned().collect(),
     };
     write_to(dest, |out| write(&[image], docker, &open(session), out, &|| session.check_cancelled()))
 }
@@ -41,11 +45,12 @@ pub fn publish(names: &[Reference], dest: &Dest, docker: bool, artifact: &Artifa
 /// When a blob cannot be had or a file cannot be written.
 pub fn layout(names: &[Reference], dest: &Path, artifact: &Artifact, session: &Session) -> Result<()> {
     let mut blobs = Vec::new();
-    for descriptor in build::blobs(&artifact.images) {
+    for descriptor in artifact.blobs() {
         session.images.fetch(&descriptor)?;
         blobs.push(descriptor.digest);
     }
     blobs.extend(artifact.images.iter().map(|i| i.descriptor.digest.clone()));
+    blobs.extend(artifact.attached.iter().map(|a| a.entry.digest.clone()));
     if !blobs.contains(&artifact.root.digest) {
         blobs.push(artifact.root.digest.clone());
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_oci::layer::LayerWriter;
-use kiln_oci::tree::{FileRef, Tree};
+use kiln_oci::tree::{FileRef, Follow, Tree};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Mtime};
 use kiln_store::reader::entry_kind;
 use kiln_store::unpack::{self, Devices, Options, Owners};
@@ -19,6 +19,7 @@ use crate::build::Image;
 use crate::error::{EngineError, Result};
 use crate::rootfs::{Root, chain_text};
 use crate::session::Session;
+use crate::whole;
 
 /// Writes the files into a directory, owned by whoever runs Kiln; several platforms get a directory each.
 ///
@@ -38,8 +39,26 @@ pub fn local(dest: &Path, artifact: &Artifact, session: &Session) -> Result<()> 
             let message = format!("cannot write to {}: {}", dir.display(), chain_text(&e));
             EngineError::layer_files(&image.descriptor.digest, message, &e)
         })?;
+        for (name, bytes) in statements(image, artifact, &root)? {
+            let path = dir.join(name);
+            whole::write(&path, "write", |out| out.write_all(&bytes).map_err(EngineError::file("write", &path)))?;
+        }
     }
     Ok(())
+}
+
+/// What is said of an image, as files beside its own; the same names as BuildKit's.
+fn statements(image: &Image, artifact: &Artifact, root: &Root) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut files = Vec::new();
+    let attached = artifact.attached.iter().filter(|a| a.image == image.descriptor.digest);
+    for (name, statement) in attached.flat_map(|a| &a.statements) {
+        if matches!(root.tree.lookup(name.as_bytes(), Follow::Parents), Ok(Some(_))) {
+            let message = format!("the image has a file /{name} of its own, where the attestation would be");
+            return Err(EngineError::Archive { name: "the output".to_owned(), message });
+        }
+        files.push((*name, statement.bytes()));
+    }
+    Ok(files)
 }
 
 /// Writes the files as one tar with their owners.
@@ -67,6 +86,11 @@ pub fn tar(dest: &Dest, artifact: &Artifact, session: &Session) -> Result<()> {
                 session.check_cancelled()?;
                 let mut body = open(&root, &files, &entry).map_err(|e| failed(image, &e))?;
                 writer.append(&moved(&entry, &prefix), &mut body).map_err(|e| failed(image, &e))?;
+            }
+            for (name, bytes) in statements(image, artifact, &root)? {
+                let kind = EntryKind::File { size: bytes.len() as u64 };
+                let entry = Entry { path: name.as_bytes().to_vec(), kind, meta: Meta::mode(0o644) };
+                writer.append(&moved(&entry, &prefix), &mut &*bytes).map_err(|e| failed(image, &e))?;
             }
         }
         let out =

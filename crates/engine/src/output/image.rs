@@ -3,7 +3,6 @@
 use kiln_oci::Reference;
 
 use super::Artifact;
-use crate::build;
 use crate::error::Result;
 use crate::session::Session;
 
@@ -12,7 +11,7 @@ use crate::session::Session;
 /// # Errors
 /// When a base's layer cannot be fetched, or the store cannot be written.
 pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> Result<()> {
-    for descriptor in build::blobs(&artifact.images) {
+    for descriptor in artifact.blobs() {
         session.check_cancelled()?;
         session.images.fetch(&descriptor)?;
     }

@@ -14,9 +14,10 @@ pub mod registry;
 use std::path::PathBuf;
 
 use kiln_oci::manifest::Annotations;
-use kiln_oci::{Descriptor, Index, Reference, media};
+use kiln_oci::{Descriptor, Index, Manifest, Reference, media};
 
-use crate::build::Image;
+use crate::attest::Attached;
+use crate::build::{self, Image};
 use crate::error::Result;
 use crate::event::{Phase, Spending};
 use crate::session::Session;
@@ -81,6 +82,8 @@ pub enum Output {
 pub struct Artifact {
     /// One image a platform.
     pub images: Vec<Image>,
+    /// Attestations of them.
+    pub attached: Vec<Attached>,
     /// The manifest of the only image, or the index.
     pub root: Descriptor,
     /// The bytes of the root.
@@ -88,32 +91,52 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Joins images; with `always_index`, an index is made even over a single one.
+    /// Joins images and what is said of them; with `always_index`, an index is made even over a single one.
     ///
     /// # Errors
     /// When the index cannot be kept in the store.
     pub fn new(
         images: Vec<Image>,
+        attached: Vec<Attached>,
         annotations: &Annotations,
         always_index: bool,
         session: &Session,
     ) -> Result<Artifact> {
-        if let ([only], false) = (&images[..], always_index) {
+        if let ([only], [], false) = (&images[..], &attached[..], always_index) {
             let (root, root_bytes) = (only.descriptor.clone(), only.manifest_bytes.clone());
-            return Ok(Artifact { images, root, root_bytes });
+            return Ok(Artifact { images, attached, root, root_bytes });
         }
-        let mut index = Index::new(images.iter().map(|i| i.descriptor.clone()).collect());
+        let entries = images.iter().map(|i| &i.descriptor).chain(attached.iter().map(|a| &a.entry));
+        let mut index = Index::new(entries.cloned().collect());
         index.annotations.clone_from(annotations);
         let root_bytes = serde_json::to_vec(&index).unwrap_or_default();
         session.store.put(&root_bytes)?;
         let root = Descriptor::of(media::OCI_INDEX, &root_bytes);
-        Ok(Artifact { images, root, root_bytes })
+        Ok(Artifact { images, attached, root, root_bytes })
+    }
+
+    /// The images alone, for what can hold nothing else.
+    ///
+    /// # Errors
+    /// When a document cannot be kept in the store.
+    pub fn without_attestations(&self, session: &Session) -> Result<Artifact> {
+        Artifact::new(self.images.clone(), Vec::new(), &Annotations::new(), self.images.len() > 1, session)
+    }
+
+    /// All blobs that are not documents, each once.
+    pub fn blobs(&self) -> Vec<Descriptor> {
+        build::blobs(self.manifests())
+    }
+
+    /// The manifests of images, and of what is said of them.
+    pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
+        self.images.iter().map(|i| &i.manifest).chain(self.attached.iter().map(|a| &a.manifest))
     }
 }
 
 impl Artifact {
     /// The same images with Docker's media types, for registries and tools that know no others. Blobs stay what they
-    /// are; only documents differ.
+    /// are; only documents differ. Attestations are not among them, for they are about other documents.
     ///
     /// # Errors
     /// When a document cannot be kept in the store.
@@ -132,14 +155,14 @@ impl Artifact {
         }
         if let ([only], false) = (&images[..], media::is_index(&self.root.media_type)) {
             let (root, root_bytes) = (only.descriptor.clone(), only.manifest_bytes.clone());
-            return Ok(Artifact { images, root, root_bytes });
+            return Ok(Artifact { images, attached: Vec::new(), root, root_bytes });
         }
         let mut index = Index::new(images.iter().map(|i| i.descriptor.clone()).collect());
         index.media_type = Some(media::DOCKER_LIST.to_owned());
         let root_bytes = serde_json::to_vec(&index).unwrap_or_default();
         session.store.put(&root_bytes)?;
         let root = Descriptor::of(media::DOCKER_LIST, &root_bytes);
-        Ok(Artifact { images, root, root_bytes })
+        Ok(Artifact { images, attached: Vec::new(), root, root_bytes })
     }
 }
 

@@ -7,7 +7,6 @@
 use kiln_oci::{Descriptor, Reference, media};
 
 use super::Artifact;
-use crate::build;
 use crate::error::Result;
 use crate::event::{Direction, Event};
 use crate::session::Session;
@@ -19,8 +18,7 @@ use crate::transfer::{Mover, Origin};
 /// # Errors
 /// When a registry refuses, or a blob cannot be had.
 pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> Result<()> {
-    let blobs: Vec<_> =
-        build::blobs(&artifact.images).into_iter().filter(|d| !media::is_foreign(&d.media_type)).collect();
+    let blobs: Vec<_> = artifact.blobs().into_iter().filter(|d| !media::is_foreign(&d.media_type)).collect();
     if let Some(ahead) = &session.ahead {
         ahead.finish();
     }
@@ -39,6 +37,9 @@ pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> R
                 let at = name.at(image.descriptor.digest.clone());
                 client.push_manifest(&at, &image.descriptor.media_type, image.manifest_bytes.clone())?;
             }
+        }
+        for attached in &artifact.attached {
+            client.push_referrer(name, &attached.image, &attached.as_referrer(), attached.manifest_bytes.clone())?;
         }
         client.push_manifest(name, &artifact.root.media_type, artifact.root_bytes.clone())?;
     }

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kiln_oci::{Descriptor, Digest, Reference};
+use kiln_oci::{Descriptor, Digest, Manifest, Reference};
 use kiln_registry::{MountOutcome, RegistryError};
 
 use super::{Mover, Origin, Platforms, Selection};
@@ -35,7 +35,16 @@ impl Mover<'_> {
             self.check()?;
             let last = descriptor.digest == selection.root.digest;
             let at = if last { to.clone() } else { to.at(descriptor.digest.clone()) };
-            self.images.client().push_manifest(&at, &descriptor.media_type, bytes.clone())?;
+            let client = self.images.client();
+            match selection.manifests.iter().find(|(d, _)| d.digest == descriptor.digest) {
+                // Attestations are to be found among the referrers of their image there too.
+                Some((_, Manifest { subject: Some(subject), artifact_type, annotations, .. })) if !last => {
+                    let (artifact_type, annotations) = (artifact_type.clone(), annotations.clone());
+                    let entry = Descriptor { artifact_type, annotations, platform: None, ..descriptor.clone() };
+                    client.push_referrer(to, &subject.digest, &entry, bytes.clone())?;
+                }
+                _ => drop(client.push_manifest(&at, &descriptor.media_type, bytes.clone())?),
+            }
         }
         Ok(selection.root.digest.clone())
     }

@@ -1,5 +1,6 @@
 //! `kiln build`: a Dockerfile goes in, an image comes out.
 
+mod attest;
 mod cache;
 pub mod inputs;
 mod look;
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kiln_attest::PrivateKey;
+use kiln_engine::attest as attested;
 use kiln_engine::event::Events;
 use kiln_engine::images::Pull;
 use kiln_engine::isolation::{self, Isolation};
@@ -17,7 +20,7 @@ use kiln_engine::lock::Lock;
 use kiln_engine::output::ahead::Ahead;
 use kiln_engine::output::{self, Artifact, Output};
 use kiln_engine::remote::{self, Remote};
-use kiln_engine::{Session, Settings, build, world};
+use kiln_engine::{Session, Settings, build, sign, world};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Platform, Reference};
@@ -33,6 +36,7 @@ use kiln_spec::{ast, dockerfile};
 
 use crate::cli::Global;
 use crate::error::CliError;
+use crate::keys;
 use crate::options::RegistryOptions;
 use crate::progress::{Progress, Style};
 use crate::surroundings;
@@ -58,6 +62,8 @@ Examples:
     --cache-to type=registry,ref=reg.example/app/cache,mode=max .   layers shared with other machines
   kiln build --lock .                                  write Dockerfile.lock: the digests of bases and of what ADD names
   kiln build --locked .                                build from exactly these
+  kiln build -t reg.example/app --push --provenance=mode=max \\
+    --sign cosign.key .                                say how it was made, and sign it
   kiln build --plan .                                  what would be done, and nothing else
   kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
@@ -136,6 +142,19 @@ pub struct Args {
     /// Use exactly what FILE says, and refuse anything else
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub locked: Option<String>,
+    /// Use only the sources that FILE allows, or puts in their place (BuildKit's format) [default:
+    /// $EXPERIMENTAL_BUILDKIT_SOURCE_POLICY]
+    #[arg(long, value_name = "FILE")]
+    pub source_policy: Option<PathBuf>,
+    /// Say how the image was made, beside it: mode=min|max, version=v1|v0.2, builder-id=URI
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Attestation (repeat): type=provenance[,FIELD=VALUE]
+    #[arg(long, value_name = "SPEC")]
+    pub attest: Vec<String>,
+    /// Sign what is pushed with this private key: a file, or env://NAME (password in COSIGN_PASSWORD)
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<String>,
     /// Ask the registry for bases even if the store has them
     #[arg(long)]
     pub pull: bool,
@@ -299,6 +318,12 @@ pub struct Build {
     said: BTreeSet<String>,
     /// What was planned so far rests on.
     rests_on: Lock,
+    /// What is to be said of the image.
+    attestations: attested::Wanted,
+    /// What the result is signed with.
+    key: Option<PrivateKey>,
+    /// When it began.
+    started: i64,
 }
 
 /// What came of a build.
@@ -322,6 +347,8 @@ impl Build {
         let names = references(&args.tags)?;
         let wanted = outputs::parse(args, &names)?;
         let annotations = Leveled::parse(&args.annotations)?;
+        let attestations = attest::wanted(args.provenance.as_deref(), &args.attest)?;
+        let key = signing_key(args, &wanted)?;
         let pull = if args.pull { Pull::Always } else { Pull::Missing };
         let form = isolation::form(&standing, &Confinement::here());
         let around = surroundings::open_with(global, config, pull, events, form)?;
@@ -332,7 +359,23 @@ impl Build {
         session.ahead = ahead(registry_names(&wanted), &session);
         let options = options(args, &inputs, epoch)?;
         let (said, rests_on) = Default::default();
-        Ok(Build { names, wanted, session, inputs, file, found, options, platforms, annotations, said, rests_on })
+        let started = session.settings.now;
+        Ok(Build {
+            names,
+            wanted,
+            session,
+            inputs,
+            file,
+            found,
+            options,
+            platforms,
+            annotations,
+            said,
+            rests_on,
+            attestations,
+            key,
+            started,
+        })
     }
 
     fn in_file(&self) -> impl Fn(kiln_engine::EngineError) -> CliError + use<> {
@@ -368,7 +411,7 @@ impl Build {
     /// Builds for every platform, the stage asked for or another one.
     pub fn make(&mut self, target: Option<&str>) -> Result<Made, CliError> {
         let in_file = self.in_file();
-        let mut built = Vec::new();
+        let (mut built, mut attached) = (Vec::new(), Vec::new());
         for mut options in self.for_platforms() {
             options.target = target.map(str::to_owned).or(options.target);
             let (plan, facts) = world::plan(&self.file, &options, &self.session).map_err(&in_file)?;
@@ -382,11 +425,16 @@ impl Build {
                 let text = kiln_engine::rootfs::chain_text(&e);
                 self.session.warn(&format!("--explain will not know of this run: {text}"));
             }
-            built.push(ran.map_err(&in_file)?);
+            let ran = ran.map_err(&in_file)?;
+            let source = self.inputs.source(self.started);
+            let from = (&options, &facts);
+            attached.extend(attested::attach(&self.attestations, &ran, from, &source, &self.names, &self.session)?);
+            built.push(ran);
             self.inputs.remember(&self.session.store)?;
         }
         let images = built.iter().map(|b| b.image.clone()).collect();
-        let artifact = Artifact::new(images, &self.annotations.index, self.platforms.len() > 1, &self.session)?;
+        let artifact =
+            Artifact::new(images, attached, &self.annotations.index, self.platforms.len() > 1, &self.session)?;
         Ok(Made { artifact, built })
     }
 
@@ -428,8 +476,24 @@ impl Build {
 
     /// Takes the result to one place.
     pub fn publish(&self, to: &Output, artifact: &Artifact) -> Result<(), CliError> {
-        Ok(output::publish(to, artifact, &self.session)?)
+        output::publish(to, artifact, &self.session)?;
+        if let (Output::Registry { names }, Some(key)) = (to, &self.key) {
+            for name in names {
+                sign::artifact(name, artifact, key, self.session.images.client())?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// The key that the result is signed with; a signature is kept beside the image in a registry.
+fn signing_key(args: &Args, wanted: &[Output]) -> Result<Option<PrivateKey>, CliError> {
+    let Some(place) = &args.sign else { return Ok(None) };
+    if !wanted.iter().any(|output| matches!(output, Output::Registry { .. })) {
+        let error = CliError::usage("--sign: signatures are kept in registries, and the result goes to none");
+        return Err(error.with_hint("push it: --push -t registry.example/app:tag"));
+    }
+    keys::private("--sign", place).map(Some)
 }
 
 /// The names that the image will be pushed under.
@@ -695,6 +759,7 @@ fn session(
         ahead: None,
         remote: None,
         lock: inputs.lock.clone(),
+        policy: inputs.policy.clone(),
         private_roots: Default::default(),
     })
 }

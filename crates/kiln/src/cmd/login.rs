@@ -107,6 +107,11 @@ fn from_stdin() -> Result<String, CliError> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// Asks for a secret on the terminal.
+pub fn hidden_prompt(text: &str) -> Result<String, CliError> {
+    prompt(text, false)
+}
+
 /// Asks on the terminal; without `echo`, what is typed is not shown.
 fn prompt(text: &str, echo: bool) -> Result<String, CliError> {
     let stdin = io::stdin();

@@ -12,6 +12,7 @@ pub mod du;
 pub mod executor;
 pub mod explain;
 pub mod fsck;
+pub mod generate_key_pair;
 pub mod history;
 pub mod images;
 pub mod import;
@@ -26,7 +27,9 @@ pub mod pull;
 pub mod push;
 pub mod rmi;
 pub mod save;
+pub mod sign;
 pub mod tag;
+pub mod verify;
 pub mod version;
 
 use crate::cli::{Cli, Verb};
@@ -58,6 +61,9 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
+        Verb::Sign(args) => sign::run(&args, global),
+        Verb::Verify(args) => verify::run(&args, global),
+        Verb::GenerateKeyPair(args) => generate_key_pair::run(&args),
         Verb::Explain(args) => explain::run(&args, global),
         Verb::Doctor(args) => doctor::run(&args, global),
         Verb::Context(args) => context::run(&args, global),

@@ -25,7 +25,7 @@ use kiln_spec::source::Span;
 use crate::scope::Scope;
 use config::Config;
 pub(crate) use seen::{Keyword, Seen};
-pub(crate) use walk::names_a_secret;
+pub use walk::names_a_secret;
 
 /// As many findings are reported; more help nobody.
 pub const MAX_FINDINGS: usize = 1000;

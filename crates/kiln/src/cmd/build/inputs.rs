@@ -6,6 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_attest::statement::digest_set;
+use kiln_engine::EngineError;
+use kiln_engine::attest;
 use kiln_engine::context::{DirSource, HashTable, Source as Tree, archive, read_inside, subdirectory};
 use kiln_engine::fetch::{git as git_fetch, http, object};
 use kiln_engine::lock::Lock;
@@ -13,7 +16,9 @@ use kiln_engine::session::Secret;
 use kiln_plan::facts::ContextId;
 use kiln_plan::git;
 use kiln_plan::options::NamedContext;
+use kiln_plan::policy::{self, Policy};
 use kiln_spec::dockerignore::Ignore;
+use kiln_spec::login;
 use kiln_spec::source::Source;
 use kiln_store::Store;
 
@@ -44,6 +49,12 @@ pub struct Inputs {
     pub ssh: BTreeMap<String, PathBuf>,
     /// What the build is held to.
     pub lock: Option<Lock>,
+    /// Which sources it may use.
+    pub policy: Policy,
+    /// Address and digest of a context that came from elsewhere.
+    origin: Option<(String, BTreeMap<String, String>)>,
+    /// The Dockerfile's name in the context.
+    path: String,
     /// Where what it is made from is written down.
     pub lock_file: Option<PathBuf>,
     /// Which Dockerfile and context this is, for comparing runs.
@@ -53,8 +64,13 @@ pub struct Inputs {
     _scratch: Vec<kiln_store::SnapshotDraft>,
 }
 
+/// The variable that names a policy, BuildKit's.
+const SOURCE_POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
+
 /// Where the main context is, once it is a directory.
 struct Located {
+    /// Address and digest of what came from elsewhere.
+    origin: Option<(String, BTreeMap<String, String>)>,
     /// `None` for a build without a context.
     dir: Option<PathBuf>,
     /// A Dockerfile that came instead of a context.
@@ -66,7 +82,7 @@ struct Located {
 impl Located {
     /// Files that came as an archive or checkout.
     fn foreign(dir: PathBuf) -> Located {
-        Located { dir: Some(dir), dockerfile: None, foreign: true }
+        Located { origin: None, dir: Some(dir), dockerfile: None, foreign: true }
     }
 
     /// A Dockerfile without a context, which no `--file` can name another one beside.
@@ -77,8 +93,13 @@ impl Located {
                 args.context
             ))
             .with_hint("leave out --file, or give a directory or archive as the context")),
-            None => Ok(Located { dir: None, dockerfile: Some(dockerfile), foreign: true }),
+            None => Ok(Located { origin: None, dir: None, dockerfile: Some(dockerfile), foreign: true }),
         }
+    }
+
+    /// The same, which was at an address.
+    fn at(self, address: &str, digest: BTreeMap<String, String>) -> Located {
+        Located { origin: Some((login::removed(address), digest)), ..self }
     }
 }
 
@@ -86,7 +107,8 @@ impl Inputs {
     /// Reads and opens everything.
     pub fn gather(args: &Args, around: &Surroundings) -> Result<Inputs, CliError> {
         let mut scratch = Vec::new();
-        let mut located = locate(args, around, &mut scratch)?;
+        let policy = read_policy(args.source_policy.as_deref())?;
+        let mut located = locate(args, around, &policy, &mut scratch)?;
         if let (Some(sub), Some(dir)) = (&args.context_sub_path, &mut located.dir) {
             *dir = subdirectory(dir, sub).ok_or_else(|| {
                 let context = http::shown(&args.context);
@@ -96,7 +118,12 @@ impl Inputs {
         }
         let (dockerfile, place) = match located.dockerfile {
             Some(source) => (source, None),
-            None => read_dockerfile(args, around, located.dir.as_deref(), located.foreign)?,
+            None => read_dockerfile(args, around, &policy, (located.dir.as_deref(), located.foreign))?,
+        };
+        let path = match &place {
+            Some(Place::Inside(name)) => name.clone(),
+            Some(Place::Own(own)) => name_in(located.dir.as_deref(), own),
+            None => dockerfile.name.clone(),
         };
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).display().to_string();
         let context = match &located.dir {
@@ -126,6 +153,9 @@ impl Inputs {
                 .map(|file| read_lock(&lock_path("--locked", file, beside.as_deref())?))
                 .transpose()?,
             lock_file: args.lock.as_ref().map(|file| lock_path("--lock", file, beside.as_deref())).transpose()?,
+            policy,
+            origin: located.origin,
+            path,
             tables: Vec::new(),
             _scratch: scratch,
         };
@@ -186,6 +216,17 @@ impl Inputs {
         Ok(())
     }
 
+    /// Where all of it came from, for attestations of a build that began then.
+    pub fn source(&self, started: i64) -> attest::Source {
+        attest::Source {
+            context: self.origin.clone(),
+            path: self.path.clone(),
+            dockerfile: self.dockerfile.text.clone().into_bytes(),
+            kiln: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+        }
+    }
+
     /// What is built, for comparing runs of the same.
     pub fn identity(&self, options: &kiln_plan::Options) -> String {
         format!("{}\n{}\n{}", self.what, options.target.as_deref().unwrap_or(""), options.platform)
@@ -219,6 +260,24 @@ fn read_lock(path: &Path) -> Result<Lock, CliError> {
     Lock::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a lock file: {why}")))
 }
 
+/// The policy that is named, by the option or the variable; one without rules if none is.
+fn read_policy(named: Option<&Path>) -> Result<Policy, CliError> {
+    let from_env = || std::env::var_os(SOURCE_POLICY).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let Some(path) = named.map(Path::to_path_buf).or_else(from_env) else { return Ok(Policy::default()) };
+    let shown = path.display();
+    let file = File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
+    let bytes = read_to_end(file, &shown.to_string(), policy::MAX_SIZE)?;
+    Policy::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a source policy: {why}")))
+}
+
+/// What a Dockerfile of the user's is called in a context, or outside of it.
+fn name_in(dir: Option<&Path>, own: &Path) -> String {
+    let real = |path: &Path| path.canonicalize().ok();
+    let inside = || Some(real(own)?.strip_prefix(real(dir?)?).ok()?.display().to_string());
+    let name = || own.file_name().map(|name| name.to_string_lossy().into_owned());
+    inside().or_else(name).unwrap_or_default()
+}
+
 fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = from.by_ref().take(max).read_to_end(&mut bytes);
@@ -235,10 +294,11 @@ fn text(name: &str, bytes: Vec<u8>) -> Source {
 fn locate(
     args: &Args,
     around: &Surroundings,
+    policy: &Policy,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
     if let Some(url) = &args.git {
-        return from_git(url, around, scratch);
+        return from_git(url, around, policy, scratch);
     }
     let context = &*args.context;
     if context == "-" {
@@ -249,17 +309,18 @@ fn locate(
     }
     if let Some(parsed) = git::parse(context) {
         let url = parsed.map_err(|e| CliError::usage(e.to_string()))?;
-        return from_git(&url, around, scratch);
+        return from_git(&url, around, policy, scratch);
     }
     if let Some(place) = object::location(context)? {
+        policy.object(context).map_err(EngineError::from)?;
         let draft = around.store.begin_snapshot()?;
         object::unpack(&session_for_fetch(around), context, &place, draft.fs())?;
         let dir = draft.fs().to_path_buf();
         scratch.push(draft);
-        return Ok(Located::foreign(dir));
+        return Ok(Located::foreign(dir).at(context, BTreeMap::new()));
     }
     if context.starts_with("http://") || context.starts_with("https://") {
-        return from_url(context, args, around, scratch);
+        return from_url(context, args, around, policy, scratch);
     }
     let path = Path::new(context);
     if path.is_file() {
@@ -270,7 +331,7 @@ fn locate(
         return Err(CliError::input(format!("unable to prepare context: path `{context}` not found"))
             .with_hint("the last argument is the build context: `.` for the directory you are in"));
     }
-    Ok(Located { dir: Some(path.to_path_buf()), dockerfile: None, foreign: false })
+    Ok(Located { origin: None, dir: Some(path.to_path_buf()), dockerfile: None, foreign: false })
 }
 
 fn unpacked(
@@ -323,10 +384,12 @@ pub fn session_for_fetch(around: &Surroundings) -> kiln_engine::Session {
 fn from_git(
     url: &git::GitUrl,
     around: &Surroundings,
+    policy: &Policy,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
     let session = session_for_fetch(around);
     let query = kiln_plan::facts::GitQuery { remote: url.remote.clone(), reference: url.reference.clone() };
+    policy.git(&query).map_err(EngineError::from)?;
     let fact = git_fetch::answer(&session, &query)?;
     if let Some(wanted) = url.checksum.as_ref().filter(|c| !fact.commit.starts_with(&c.to_ascii_lowercase())) {
         return Err(CliError::input(format!("the reference is commit {}, but {wanted} was expected", fact.commit)));
@@ -341,12 +404,14 @@ fn from_git(
     };
     let (draft, dir, _) = git_fetch::checkout(&session, &wanted)?;
     scratch.push(draft);
-    Ok(Located::foreign(dir))
+    let reference = url.reference.as_ref().map(|r| format!("#{r}")).unwrap_or_default();
+    Ok(Located::foreign(dir).at(&format!("{}{reference}", url.remote), attest::commit(&fact.commit)))
 }
 
 /// The content of a URL, in the store.
-fn fetched(url: &str, around: &Surroundings) -> Result<kiln_oci::Digest, CliError> {
+fn fetched(url: &str, around: &Surroundings, policy: &Policy) -> Result<kiln_oci::Digest, CliError> {
     let query = kiln_plan::facts::HttpQuery { url: url.to_owned(), checksum: None };
+    let query = policy.url(&query).map_err(EngineError::from)?;
     Ok(http::answer(&session_for_fetch(around), &query)?.digest)
 }
 
@@ -355,16 +420,19 @@ fn from_url(
     url: &str,
     args: &Args,
     around: &Surroundings,
+    policy: &Policy,
     scratch: &mut Vec<kiln_store::SnapshotDraft>,
 ) -> Result<Located, CliError> {
-    let digest = fetched(url, around)?;
+    let digest = fetched(url, around, policy)?;
     let mut file = around.store.open_blob(&digest)?;
     let head = read_to_end(&mut file, &http::shown(url), 1024)?;
     let whole = around.store.open_blob(&digest)?;
     if archive::is_archive(&head) {
-        return Ok(Located::foreign(unpacked(&http::shown(url), whole, around, scratch)?));
+        let located = Located::foreign(unpacked(&http::shown(url), whole, around, scratch)?);
+        return Ok(located.at(url, digest_set(&digest)));
     }
-    Located::alone(text(&http::shown(url), read_to_end(whole, &http::shown(url), MAX_DOCKERFILE)?), args)
+    let source = text(&http::shown(url), read_to_end(whole, &http::shown(url), MAX_DOCKERFILE)?);
+    Ok(Located::alone(source, args)?.at(url, digest_set(&digest)))
 }
 
 /// Where a Dockerfile is.
@@ -382,8 +450,8 @@ enum Place {
 fn read_dockerfile(
     args: &Args,
     around: &Surroundings,
-    dir: Option<&Path>,
-    foreign: bool,
+    policy: &Policy,
+    (dir, foreign): (Option<&Path>, bool),
 ) -> Result<(Source, Option<Place>), CliError> {
     let dir = dir.unwrap_or(Path::new("."));
     let name = match args.file.as_deref() {
@@ -393,7 +461,7 @@ fn read_dockerfile(
         }
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
             let name = http::shown(url);
-            let bytes = read_to_end(around.store.open_blob(&fetched(url, around)?)?, &name, MAX_DOCKERFILE)?;
+            let bytes = read_to_end(around.store.open_blob(&fetched(url, around, policy)?)?, &name, MAX_DOCKERFILE)?;
             return Ok((text(&name, bytes), None));
         }
         Some(file) if Path::new(file).exists() && (!foreign || Path::new(file).is_absolute()) => {

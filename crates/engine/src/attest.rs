@@ -1,0 +1,237 @@
+//! What is said of an image that was built, as attestations beside it.
+//!
+//! Each image gets one manifest that lists its statements. It goes where the image goes: into the index, whose entry
+//! BuildKit's readers look for, and to registries as a referrer of the image. [`sign`](crate::sign) makes signed
+//! statements of them.
+
+use std::collections::BTreeMap;
+
+use kiln_attest::provenance::{BUILDER, Material, Mode, Run, Version};
+use kiln_attest::statement::{self, Statement, digest_set, purl};
+use kiln_oci::{Descriptor, Digest, Manifest, Mtime, Platform, Reference, time};
+use kiln_plan::facts::{ContextId, Facts, ImageName, ImageQuery};
+use kiln_plan::lint::names_a_secret;
+use kiln_plan::options::NamedContext;
+use kiln_plan::step::{Network, Op, RunOp};
+use kiln_plan::{Options, Plan, explain};
+use kiln_spec::login;
+
+use crate::build::Built;
+use crate::error::Result;
+use crate::session::Session;
+
+/// The attestations that were asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// How the image was made.
+    pub provenance: Option<Provenance>,
+}
+
+/// What is to be said of how an image was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// How much.
+    pub mode: Mode,
+    /// In which version of the format.
+    pub version: Version,
+    /// Who builds, as a URI.
+    pub builder: Option<String>,
+    /// Whether the user says that it is reproducible.
+    pub reproducible: bool,
+}
+
+/// Where a Dockerfile and its context came from.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Address and digest of a context that is not a directory of this machine.
+    pub context: Option<(String, BTreeMap<String, String>)>,
+    /// The Dockerfile's name in the context.
+    pub path: String,
+    /// The Dockerfile.
+    pub dockerfile: Vec<u8>,
+    /// The version of Kiln.
+    pub kiln: String,
+    /// When the build began, in seconds since the epoch.
+    pub started: i64,
+}
+
+/// Statements about one image, in a manifest of their own. All of it is in the store.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The image.
+    pub image: Digest,
+    /// The manifest's entry in an index.
+    pub entry: Descriptor,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its bytes.
+    pub manifest_bytes: Vec<u8>,
+    /// The statements, each with the name of a file for it.
+    pub statements: Vec<(&'static str, Statement)>,
+}
+
+impl Attached {
+    /// The entry for a list of referrers.
+    #[must_use]
+    pub fn as_referrer(&self) -> Descriptor {
+        Descriptor { platform: None, annotations: self.manifest.annotations.clone(), ..self.entry.clone() }
+    }
+}
+
+/// Makes the attestations of an image; none if none were asked for.
+///
+/// # Errors
+/// When the store cannot be written, or a layer cannot be read.
+pub fn attach(
+    wanted: &Wanted,
+    built: &Built,
+    (options, facts): (&Options, &Facts),
+    source: &Source,
+    names: &[Reference],
+    session: &Session,
+) -> Result<Option<Attached>> {
+    let image = &built.image;
+    let about =
+        |kind: &str, predicate| Statement::about(&image.descriptor.digest, &image.platform, names, kind, predicate);
+    let mut statements = Vec::new();
+    if let Some(provenance) = &wanted.provenance {
+        let run = provenance_of(provenance, &built.plan, options, facts, source, session);
+        let predicate = run.predicate(provenance.version);
+        statements.push(("provenance.json", about(provenance.version.predicate_type(), predicate)));
+    }
+    if statements.is_empty() {
+        return Ok(None);
+    }
+    let mut listed = Vec::new();
+    for (_, statement) in &statements {
+        let bytes = statement.bytes();
+        session.store.put(&bytes)?;
+        listed.push((statement.clone(), Descriptor::of(statement::MEDIA_TYPE, &bytes)));
+    }
+    session.store.put(statement::EMPTY)?;
+    let (manifest, manifest_bytes, entry) = statement::manifest(&image.descriptor, &listed);
+    session.store.put(&manifest_bytes)?;
+    Ok(Some(Attached { image: image.descriptor.digest.clone(), entry, manifest, manifest_bytes, statements }))
+}
+
+fn provenance_of(
+    wanted: &Provenance,
+    plan: &Plan,
+    options: &Options,
+    facts: &Facts,
+    source: &Source,
+    session: &Session,
+) -> Run {
+    let foreign = source.context.is_some();
+    let mut locals: Vec<String> =
+        facts.files.keys().filter_map(|files| local(&files.context, foreign)).map(str::to_owned).collect();
+    locals.dedup();
+    let hermetic = commands(plan).all(|run| run.network == Network::None);
+    Run {
+        mode: wanted.mode,
+        builder: wanted.builder.clone().unwrap_or_else(|| BUILDER.to_owned()),
+        kiln: source.kiln.clone(),
+        reproducible: wanted.reproducible,
+        source: source.context.clone().map(|(uri, digest)| Material { uri, digest }),
+        path: source.path.clone(),
+        dockerfile: login::hidden(&String::from_utf8_lossy(&source.dockerfile)).into_bytes(),
+        target: options.target.clone(),
+        args: options.build_args.clone(),
+        labels: options.labels.clone(),
+        secrets: options.secrets.iter().cloned().collect(),
+        ssh: options.ssh.iter().cloned().collect(),
+        complete: locals.is_empty() && hermetic,
+        locals,
+        contexts: options
+            .contexts
+            .iter()
+            .filter_map(|(name, what)| Some((name.clone(), foreign_tree(what)?)))
+            .collect(),
+        machine: options.build_platform.clone(),
+        platform: plan.platform.clone(),
+        materials: materials(facts),
+        hermetic,
+        steps: explain::json(plan)["steps"].take(),
+        times: times(source.started, session),
+        hidden: hidden(plan, options),
+    }
+}
+
+fn commands(plan: &Plan) -> impl Iterator<Item = &RunOp> {
+    plan.steps.iter().filter_map(|step| match &step.op {
+        Op::Run(run) => Some(&**run),
+        _ => None,
+    })
+}
+
+/// The name of a context that is a directory of this machine.
+fn local(id: &ContextId, foreign: bool) -> Option<&str> {
+    match id {
+        ContextId::Main => (!foreign).then_some("context"),
+        ContextId::Named(name) => Some(name),
+    }
+}
+
+/// What a named context is, if it is no directory.
+fn foreign_tree(what: &NamedContext) -> Option<String> {
+    match what {
+        NamedContext::Dir => None,
+        NamedContext::Image(reference) => Some(format!("docker-image://{reference}")),
+        NamedContext::OciLayout(layout) => Some(format!("oci-layout://{layout}")),
+        NamedContext::Target(stage) => Some(format!("target:{stage}")),
+    }
+}
+
+/// When the build began and ends: now. Of a build whose result does not depend on the clock, nothing does.
+fn times(started: i64, session: &Session) -> Option<(String, String)> {
+    let now = crate::schedule::now().secs;
+    let text = |secs| time::rfc3339(Mtime::secs(secs));
+    session.settings.source_date_epoch.is_none().then(|| (text(started), text(now)))
+}
+
+/// Values that names call secrets, of arguments and of variables that commands see.
+fn hidden(plan: &Plan, options: &Options) -> Vec<String> {
+    let seen = commands(plan).flat_map(|run| run.env.iter().map(|(name, value)| (name, value)));
+    let all = options.build_args.iter().chain(seen);
+    let mut values: Vec<String> =
+        all.filter(|(name, _)| names_a_secret(name)).map(|(_, value)| value.clone()).collect();
+    values.sort();
+    values.dedup();
+    values
+}
+
+/// What the image was made from, by where it was.
+fn materials(facts: &Facts) -> Vec<Material> {
+    let images = facts
+        .images
+        .iter()
+        .map(|(query, fact)| Material { uri: image_uri(query, &query.platform), digest: digest_set(&fact.digest) });
+    let urls = facts
+        .http
+        .iter()
+        .map(|(query, fact)| Material { uri: login::removed(&query.url), digest: digest_set(&fact.digest) });
+    let git = facts.git.iter().map(|(query, fact)| {
+        let reference = query.reference.as_ref().map(|r| format!("#{r}")).unwrap_or_default();
+        Material { uri: login::removed(&query.remote) + &reference, digest: commit(&fact.commit) }
+    });
+    let mut all: Vec<Material> = images.chain(urls).chain(git).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The digest of a commit: SHA-1 or SHA-256 by its length.
+#[must_use]
+pub fn commit(id: &str) -> BTreeMap<String, String> {
+    let algorithm = if id.len() == 64 { "sha256" } else { "sha1" };
+    BTreeMap::from([(algorithm.to_owned(), id.to_owned())])
+}
+
+fn image_uri(query: &ImageQuery, platform: &Platform) -> String {
+    match &query.name {
+        ImageName::Reference(text) => {
+            text.parse::<Reference>().map_or_else(|_| text.clone(), |reference| purl(&reference, Some(platform)))
+        }
+        ImageName::OciLayout(text) => format!("oci-layout://{text}"),
+    }
+}
