@@ -8,7 +8,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-li
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators build release image lint test rungs demo bench fmt
+.PHONY: help setup emulators cosign build release image lint test rungs demo bench fmt
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ setup: ## install the Debian packages of scripts/packages.txt, check the Rust to
 
 emulators: ## install the object stores that tests talk to, into the user's cache
 	@scripts/emulators.sh
+
+cosign: ## install cosign, which tests sign and verify with, into the user's cache
+	@scripts/cosign.sh
 
 build: ## debug build
 	cargo build --workspace
@@ -33,7 +36,7 @@ lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup emulators lint ## everything CI runs: lint, unit and integration tests, doc tests
+test: setup emulators cosign lint ## everything CI runs: lint, unit and integration tests, doc tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	 then set -x; cargo nextest run --workspace --no-fail-fast; \
 	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi

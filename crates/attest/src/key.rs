@@ -10,7 +10,6 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_oci::Digest;
 use pem::{EncodeConfig, LineEnding, Pem};
 
 use crate::{AttestError, sealed};
@@ -122,12 +121,6 @@ impl PublicKey {
     pub fn hint(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.0);
         STANDARD.encode(digest)
-    }
-
-    /// What people call the key by.
-    #[must_use]
-    pub fn fingerprint(&self) -> Digest {
-        Digest::of(&self.0)
     }
 
     /// That this key signed a message.

@@ -205,6 +205,19 @@ impl TestContext {
         run(command, b"", self.timeout, &self.filters)
     }
 
+    /// Runs cosign in the result directory, with the password of keys.
+    ///
+    /// # Panics
+    /// If it is not installed, or does not end in time.
+    pub fn cosign(&self, password: &str, args: &[&str]) -> Output {
+        let program = crate::emulator::cache().join("cosign/cosign");
+        assert!(program.exists(), "{} is not there: run scripts/cosign.sh, which installs it", program.display());
+        let mut command = std::process::Command::new(program);
+        command.args(args).current_dir(self.root.path().join("out"));
+        command.env("HOME", self.home()).env("COSIGN_PASSWORD", password);
+        run(command, b"", self.timeout, &self.filters)
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         let place = self.context().join(path);
         let parent = place.parent().expect("a path below the context");

@@ -142,8 +142,8 @@ fn program(store: Store) -> PathBuf {
     path
 }
 
-/// Where `scripts/emulators.sh` puts them.
-fn cache() -> PathBuf {
+/// Where `scripts/emulators.sh` and its like put what they install.
+pub(crate) fn cache() -> PathBuf {
     let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(dir) = variable("KILN_EMULATORS") {
         return dir;

@@ -2,12 +2,14 @@
 
 #![expect(missing_docs, reason = "tests")]
 
+mod attest;
 mod cache;
 mod contexts;
 mod image;
 mod lock;
 mod objects;
 mod outputs;
+mod policy;
 
 use kiln_testkit::{Auth, Layout, Output, Registry, TestContext};
 
