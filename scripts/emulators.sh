@@ -1,12 +1,15 @@
 #!/bin/bash
-# Installs the object stores that crates/objects is tested against, in pinned versions, into $KILN_EMULATORS or the
-# user's cache. Safe to run again; quick when they are there.
+# Installs what tests need and Debian does not have, in pinned versions, into $KILN_EMULATORS or the user's cache: the
+# object stores that crates/objects is tested against, and the validators of the documents that crates/sbom writes.
+# Safe to run again; quick when they are there.
 set -euo pipefail
 
 moto=5.2.5                     # S3, IAM and STS, from PyPI
 gcp_storage_emulator=2026.7.19 # Google Cloud Storage, from PyPI
 azurite=3.35.0                 # Azure Blob Storage, from npm
 s3rver=3.7.1                   # S3, a second opinion, from npm
+spdx_tools=0.8.5               # the SPDX project's validator, from PyPI
+cyclonedx=11.12.0              # CycloneDX' schemas and a strict reader of them, from PyPI
 
 dir=${KILN_EMULATORS:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-test}
 
@@ -38,6 +41,13 @@ node() {
     "azurite@$azurite" "s3rver@$s3rver"
 }
 
+# Apart from the stores: their dependencies disagree.
+validators() {
+  /usr/bin/python3 -m venv "$dir/validators"
+  "$dir/validators/bin/pip" install --quiet --disable-pip-version-check "spdx-tools==$spdx_tools" \
+    "cyclonedx-python-lib[json-validation]==$cyclonedx"
+}
+
 mkdir -p "$dir"
 # Two at once would install into each other's directory.
 exec 9> "$dir/.lock"
@@ -47,8 +57,10 @@ wanted="moto $moto, gcp-storage-emulator $gcp_storage_emulator"
 there "$dir/python" "$wanted" || make "$dir/python" "$wanted" python
 wanted="azurite $azurite, s3rver $s3rver"
 there "$dir/node" "$wanted" || make "$dir/node" "$wanted" node
+wanted="spdx-tools $spdx_tools, cyclonedx-python-lib $cyclonedx"
+there "$dir/validators" "$wanted" || make "$dir/validators" "$wanted" validators
 
-for program in python/bin/moto_server python/bin/gcp-storage-emulator node/node_modules/.bin/{azurite-blob,s3rver}; do
+for program in python/bin/moto_server python/bin/gcp-storage-emulator validators/bin/pyspdxtools node/node_modules/.bin/{azurite-blob,s3rver}; do
   [ -x "$dir/$program" ] || fail "$dir/$program is not there" "remove $dir and run this again"
 done
 echo "emulators: everything is there ($dir)" >&2

@@ -137,6 +137,14 @@ fn program(store: Store) -> PathBuf {
         Store::Azurite => "node/node_modules/.bin/azurite-blob",
         Store::Gcs => "python/bin/gcp-storage-emulator",
     };
+    cached(program)
+}
+
+/// A program that `scripts/emulators.sh` installs, by its path in the cache.
+///
+/// # Panics
+/// If it is not installed.
+pub fn cached(program: &str) -> PathBuf {
     let path = cache().join(program);
     assert!(path.exists(), "{} is not there: run scripts/emulators.sh, which installs it", path.display());
     path

@@ -3,10 +3,11 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
+    ("kiln-sbom", &["kiln-oci"]),
     ("kiln-sandbox", &[]),
     ("kiln-store", &["kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-http", "kiln-oci"]),
@@ -23,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "kiln-objects",
             "kiln-sandbox",
             "kiln-attest",
+            "kiln-sbom",
             "kiln-oci",
         ],
     ),
@@ -36,16 +38,17 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "kiln-registry",
             "kiln-sandbox",
             "kiln-attest",
+            "kiln-sbom",
             "kiln-oci",
         ],
     ),
     ("kiln-testkit", &["kiln-oci"]),
-    ("kiln-fuzz", &["kiln-plan", "kiln-spec", "kiln-registry", "kiln-oci"]),
+    ("kiln-fuzz", &["kiln-plan", "kiln-spec", "kiln-registry", "kiln-sbom", "kiln-oci"]),
     ("xtask", &["kiln-testkit", "kiln-oci"]),
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 4] = ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest"];
+const PURE: [&str; 5] = ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest", "kiln-sbom"];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 
 /// Dependencies that point the wrong way.
