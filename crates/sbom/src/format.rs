@@ -2,7 +2,7 @@
 
 use kiln_oci::name;
 
-use crate::os::{apk, copyright, dpkg, release};
+use crate::os::{apk, copyright, dpkg, release, rpm};
 use crate::{Finding, Unreadable};
 
 /// A kind of file that is read.
@@ -18,6 +18,8 @@ pub enum Format {
     Apk,
     /// RPM's `rpmdb.sqlite`.
     RpmSqlite,
+    /// The log of changes beside it.
+    RpmLog,
     /// RPM's `Packages.db`, SUSE's format.
     RpmNdb,
     /// RPM's `Packages`, a hash of Berkeley DB.
@@ -37,6 +39,7 @@ impl Format {
             (b"doc", _, b"copyright") => Format::Copyright,
             (b"apk", b"db", b"installed") => Format::Apk,
             (_, _, b"rpmdb.sqlite") => Format::RpmSqlite,
+            (_, _, b"rpmdb.sqlite-wal") => Format::RpmLog,
             (_, b"rpm", b"Packages.db") => Format::RpmNdb,
             (_, b"rpm", b"Packages") => Format::RpmBdb,
             _ => return None,
@@ -51,6 +54,7 @@ impl Format {
             | Format::Copyright
             | Format::Apk
             | Format::RpmSqlite
+            | Format::RpmLog
             | Format::RpmNdb
             | Format::RpmBdb => true,
         }
@@ -71,9 +75,10 @@ impl Format {
             Format::Dpkg => Ok(dpkg::read(bytes)),
             Format::Copyright => Ok(copyright::read(bytes)),
             Format::Apk => Ok(apk::read(bytes)),
-            Format::RpmSqlite => Err("RPM's SQLite databases are not supported yet".into()),
-            Format::RpmNdb => Err("RPM's databases of the format `ndb` are not supported yet".into()),
-            Format::RpmBdb => Err("RPM's databases of the format `bdb` are not supported yet".into()),
+            Format::RpmSqlite => rpm::read_sqlite(bytes),
+            Format::RpmLog => rpm::read_log(bytes),
+            Format::RpmNdb => rpm::read_ndb(bytes),
+            Format::RpmBdb => rpm::read_bdb(bytes),
         }
     }
 }

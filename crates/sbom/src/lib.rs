@@ -22,6 +22,7 @@ pub mod document;
 pub mod format;
 pub mod inventory;
 pub mod licence;
+mod number;
 pub mod os;
 pub mod purl;
 pub mod scan;

@@ -4,4 +4,5 @@
 
 mod debian;
 mod documents;
+mod rpm;
 mod validators;
