@@ -14,10 +14,12 @@ use kiln_plan::lint::names_a_secret;
 use kiln_plan::options::NamedContext;
 use kiln_plan::step::{Network, Op, RunOp};
 use kiln_plan::{Options, Plan, explain};
+use kiln_sbom::{Created, Inventory, Scanner, Subject, cyclonedx, spdx};
 use kiln_spec::login;
 
 use crate::build::Built;
 use crate::error::Result;
+use crate::rootfs::{Layer, Roots};
 use crate::session::Session;
 
 /// The attestations that were asked for.
@@ -25,6 +27,54 @@ use crate::session::Session;
 pub struct Wanted {
     /// How the image was made.
     pub provenance: Option<Provenance>,
+    /// What is in it, in each of these formats.
+    pub sboms: Vec<Format>,
+}
+
+/// A format of lists of what is in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// SPDX 2.3.
+    Spdx,
+    /// CycloneDX 1.6.
+    CycloneDx,
+}
+
+impl Format {
+    /// The document.
+    #[must_use]
+    pub fn document(self, inventory: &Inventory, subject: &Subject, created: &Created) -> serde_json::Value {
+        match self {
+            Format::Spdx => spdx::document(inventory, subject, created),
+            Format::CycloneDx => cyclonedx::document(inventory, subject, created),
+        }
+    }
+
+    fn predicate_type(self) -> &'static str {
+        match self {
+            Format::Spdx => statement::SPDX,
+            Format::CycloneDx => statement::CYCLONEDX,
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Format::Spdx => "sbom.spdx.json",
+            Format::CycloneDx => "sbom.cdx.json",
+        }
+    }
+}
+
+/// What is installed in an image of these layers. All of them are read, those of the base too.
+///
+/// # Errors
+/// When a layer cannot be had or read.
+pub fn inventory(layers: &[Layer], roots: &Roots) -> Result<Inventory> {
+    let mut scanner = Scanner::default();
+    for layer in layers {
+        roots.show(layer, |tar| Ok(scanner.layer(&layer.diff_id, tar)?))?;
+    }
+    Ok(scanner.finish())
 }
 
 /// What is to be said of how an image was made.
@@ -99,6 +149,15 @@ pub fn attach(
         let predicate = run.predicate(provenance.version);
         statements.push(("provenance.json", about(provenance.version.predicate_type(), predicate)));
     }
+    if !wanted.sboms.is_empty() {
+        let inventory = inventory(&image.layers, &session.roots)?;
+        for doubt in &inventory.doubts {
+            session.warn(&format!("the SBOM may lack packages: {doubt}"));
+        }
+        let (subject, created) = (subject(names, built), created(built, source));
+        let made = wanted.sboms.iter().map(|format| (*format, format.document(&inventory, &subject, &created)));
+        statements.extend(made.map(|(format, text)| (format.file(), about(format.predicate_type(), text))));
+    }
     if statements.is_empty() {
         return Ok(None);
     }
@@ -112,6 +171,21 @@ pub fn attach(
     let (manifest, manifest_bytes, entry) = statement::manifest(&image.descriptor, &listed);
     session.store.put(&manifest_bytes)?;
     Ok(Some(Attached { image: image.descriptor.digest.clone(), entry, manifest, manifest_bytes, statements }))
+}
+
+fn subject(names: &[Reference], built: &Built) -> Subject {
+    let image = &built.image;
+    Subject {
+        name: names.first().map(ToString::to_string).unwrap_or_default(),
+        digest: Some(image.descriptor.digest.clone()),
+        platform: Some(image.platform.clone()),
+    }
+}
+
+/// An SBOM is as old as its image: it says nothing that was not true then.
+fn created(built: &Built, source: &Source) -> Created {
+    let at = built.image.config.created.as_deref().and_then(|text| time::parse_rfc3339(text).ok());
+    Created { at: at.unwrap_or(Mtime::secs(0)), version: source.kiln.clone() }
 }
 
 fn provenance_of(

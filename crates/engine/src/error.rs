@@ -114,6 +114,9 @@ pub enum EngineError {
     /// A source that the policy does not let a build use.
     #[error(transparent)]
     Refused(#[from] kiln_plan::policy::Refused),
+    /// A layer that cannot be looked through for packages.
+    #[error(transparent)]
+    Sbom(#[from] kiln_sbom::SbomError),
     /// An attestation or a signature cannot be made or believed.
     #[error("{what}: {source}")]
     Attest {

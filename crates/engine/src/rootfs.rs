@@ -139,6 +139,18 @@ impl Roots {
         Ok(HashReader::new(stream, Hasher::new()))
     }
 
+    /// Shows the uncompressed bytes of a layer's blob, which are verified by the time this returns.
+    ///
+    /// # Errors
+    /// When the blob cannot be had or is not what the image says, and what `look` says.
+    pub fn show<T>(&self, layer: &Layer, look: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+        let mut stream = self.open(layer)?;
+        let made = look(&mut stream)?;
+        io::copy(&mut stream, &mut io::sink()).map_err(|e| unreadable(layer, &e))?;
+        self.verify(layer, stream)?;
+        Ok(made)
+    }
+
     fn verify(&self, layer: &Layer, stream: HashReader<Box<dyn Read + Send>>) -> Result<()> {
         let (found, _) = stream.finish();
         if found != layer.diff_id {

@@ -113,6 +113,8 @@ pub enum Verb {
     Login(cmd::login::Args),
     /// Forget the login to a registry
     Logout(cmd::logout::Args),
+    /// List what is installed in an image
+    Sbom(cmd::sbom::Args),
     /// Sign an image in its registry
     Sign(cmd::sign::Args),
     /// Say whether a key signed an image

@@ -240,6 +240,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Archive { .. }
         | EngineError::Locked(_)
         | EngineError::Refused(_)
+        | EngineError::Sbom(_)
         | EngineError::Attest { .. }
         | EngineError::Unsupported(_) => INPUT,
     }

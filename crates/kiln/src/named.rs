@@ -127,8 +127,8 @@ pub fn select(around: &Surroundings, found: &Found, platform: Option<&Platform>)
             Err(e @ EngineError::NoPlatform { .. }) => {
                 let all = mover(around).select(&Origin::Store, &title, found.descriptor.clone(), &Platforms::All);
                 match all {
-                    Ok(all) if all.manifests.len() == 1 => {
-                        let root = all.manifests[0].0.clone();
+                    Ok(all) if only_image(&all).is_some() => {
+                        let root = only_image(&all).cloned().unwrap_or(all.root);
                         Ok(mover(around).select(&Origin::Store, &title, root, &Platforms::All)?)
                     }
                     _ => Err(e.into()),
@@ -137,6 +137,12 @@ pub fn select(around: &Surroundings, found: &Found, platform: Option<&Platform>)
             other => Ok(other?),
         },
     }
+}
+
+/// The only manifest of an image, attestations aside.
+fn only_image(all: &Selection) -> Option<&kiln_oci::Descriptor> {
+    let mut images = all.manifests.iter().filter(|(_, manifest)| manifest.subject.is_none());
+    images.next().filter(|_| images.next().is_none()).map(|(descriptor, _)| descriptor)
 }
 
 /// The files of an image.

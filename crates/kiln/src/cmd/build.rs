@@ -1,6 +1,6 @@
 //! `kiln build`: a Dockerfile goes in, an image comes out.
 
-mod attest;
+pub mod attest;
 mod cache;
 pub mod inputs;
 mod look;
@@ -62,8 +62,8 @@ Examples:
     --cache-to type=registry,ref=reg.example/app/cache,mode=max .   layers shared with other machines
   kiln build --lock .                                  write Dockerfile.lock: the digests of bases and of what ADD names
   kiln build --locked .                                build from exactly these
-  kiln build -t reg.example/app --push --provenance=mode=max \\
-    --sign cosign.key .                                say how it was made, and sign it
+  kiln build -t reg.example/app --push --provenance --sbom \\
+    --sign cosign.key .                                say how it was made and what is in it, and sign that
   kiln build --plan .                                  what would be done, and nothing else
   kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
@@ -149,7 +149,10 @@ pub struct Args {
     /// Say how the image was made, beside it: mode=min|max, version=v1|v0.2, builder-id=URI
     #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub provenance: Option<String>,
-    /// Attestation (repeat): type=provenance[,FIELD=VALUE]
+    /// Say what is installed in the image, beside it: format=spdx or format=cyclonedx
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Attestation (repeat): type=provenance or type=sbom, [,FIELD=VALUE]
     #[arg(long, value_name = "SPEC")]
     pub attest: Vec<String>,
     /// Sign what is pushed with this private key: a file, or env://NAME (password in COSIGN_PASSWORD)
@@ -347,7 +350,7 @@ impl Build {
         let names = references(&args.tags)?;
         let wanted = outputs::parse(args, &names)?;
         let annotations = Leveled::parse(&args.annotations)?;
-        let attestations = attest::wanted(args.provenance.as_deref(), &args.attest)?;
+        let attestations = attest::wanted(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
         let key = signing_key(args, &wanted)?;
         let pull = if args.pull { Pull::Always } else { Pull::Missing };
         let form = isolation::form(&standing, &Confinement::here());

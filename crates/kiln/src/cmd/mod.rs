@@ -27,6 +27,7 @@ pub mod pull;
 pub mod push;
 pub mod rmi;
 pub mod save;
+pub mod sbom;
 pub mod sign;
 pub mod tag;
 pub mod verify;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Login(args) => login::run(&args),
         Verb::Logout(args) => logout::run(&args),
+        Verb::Sbom(args) => sbom::run(&args, global),
         Verb::Sign(args) => sign::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
         Verb::GenerateKeyPair(args) => generate_key_pair::run(&args),

@@ -1,17 +1,18 @@
 //! `--provenance`, `--sbom` and `--attest`: which attestations a build makes, said in buildx's words.
 
 use kiln_attest::provenance::{Mode, Version};
-use kiln_engine::attest::{Provenance, Wanted};
+use kiln_engine::attest::{Format, Provenance, Wanted};
 
 use crate::error::CliError;
 
 /// What the three options together ask for. The short ones win over `--attest`.
-pub fn wanted(provenance: Option<&str>, attest: &[String]) -> Result<Wanted, CliError> {
+pub fn wanted(provenance: Option<&str>, sbom: Option<&str>, attest: &[String]) -> Result<Wanted, CliError> {
     let mut wanted = Wanted::default();
     for spec in attest {
         let (kind, rest) = kind_of(spec)?;
         match kind {
             "provenance" => wanted.provenance = provenance_of(&format!("--attest {spec}"), &rest)?,
+            "sbom" => wanted.sboms = sboms_of(&format!("--attest {spec}"), &rest)?,
             other => {
                 let error = CliError::usage(format!("--attest {spec}: there is no type `{other}`"));
                 return Err(error.with_hint("there are provenance and sbom"));
@@ -21,7 +22,46 @@ pub fn wanted(provenance: Option<&str>, attest: &[String]) -> Result<Wanted, Cli
     if let Some(text) = provenance {
         wanted.provenance = provenance_of(&format!("--provenance={text}"), &fields(text))?;
     }
+    if let Some(text) = sbom {
+        wanted.sboms = sboms_of(&format!("--sbom={text}"), &fields(text))?;
+    }
     Ok(wanted)
+}
+
+/// The formats of SBOMs that fields ask for; none if they switch it off.
+fn sboms_of(what: &str, fields: &[(&str, &str)]) -> Result<Vec<Format>, CliError> {
+    let (mut formats, mut on) = (Vec::new(), true);
+    for (key, value) in fields {
+        match (*key, *value) {
+            ("true" | "1" | "", "") => {}
+            ("false" | "0", "") => on = false,
+            ("disabled", value) => on = !flag(what, value)?,
+            ("format", value) => formats.push(format(what, value)?),
+            ("spdx" | "cyclonedx", "") => formats.push(format(what, key)?),
+            ("generator", image) => {
+                let error = CliError::usage(format!("{what}: the generator `{image}` is not run"));
+                return Err(error.with_hint("Kiln looks through the layers itself: leave it out"));
+            }
+            (other, _) => {
+                let error = CliError::usage(format!("{what}: `{other}` is not supported"));
+                return Err(error.with_hint("there are format=spdx, format=cyclonedx and disabled"));
+            }
+        }
+    }
+    if formats.is_empty() {
+        formats.push(Format::Spdx);
+    }
+    Ok(if on { formats } else { Vec::new() })
+}
+
+/// A format by its name.
+pub fn format(what: &str, name: &str) -> Result<Format, CliError> {
+    match name {
+        "spdx" | "spdx-json" => Ok(Format::Spdx),
+        "cyclonedx" | "cyclonedx-json" => Ok(Format::CycloneDx),
+        other => Err(CliError::usage(format!("{what}: there is no format `{other}`"))
+            .with_hint("there are spdx (2.3) and cyclonedx (1.6), both as JSON")),
+    }
 }
 
 /// The type of an `--attest`, and its other fields.
@@ -82,7 +122,7 @@ mod tests {
 
     fn parsed(provenance: Option<&str>, attest: &[&str]) -> Result<Wanted, String> {
         let attest: Vec<String> = attest.iter().map(|&text| text.to_owned()).collect();
-        wanted(provenance, &attest).map_err(|e| e.render(false))
+        wanted(provenance, None, &attest).map_err(|e| e.render(false))
     }
 
     #[test]
@@ -106,6 +146,21 @@ mod tests {
         ] {
             assert_eq!(parsed(short, long).unwrap().provenance, provenance, "{short:?} {long:?}");
         }
+    }
+
+    #[test]
+    fn sboms_have_formats() {
+        let sboms = |sbom: Option<&str>, attest: &[&str]| {
+            let attest: Vec<String> = attest.iter().map(|&text| text.to_owned()).collect();
+            wanted(None, sbom, &attest).map(|wanted| wanted.sboms).map_err(|e| e.render(false))
+        };
+        assert_eq!(sboms(None, &[]), Ok(vec![]));
+        assert_eq!(sboms(Some("true"), &[]), Ok(vec![Format::Spdx]));
+        assert_eq!(sboms(Some("false"), &["type=sbom"]), Ok(vec![]));
+        assert_eq!(sboms(Some("format=spdx,format=cyclonedx"), &[]), Ok(vec![Format::Spdx, Format::CycloneDx]));
+        assert_eq!(sboms(None, &["type=sbom,format=cyclonedx"]), Ok(vec![Format::CycloneDx]));
+        assert!(sboms(Some("generator=docker/scanner"), &[]).unwrap_err().contains("looks through the layers itself"));
+        assert!(sboms(Some("format=swid"), &[]).unwrap_err().contains("no format `swid`"));
     }
 
     #[test]
