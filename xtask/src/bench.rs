@@ -6,6 +6,7 @@
 //! | no-cache | base present | build with `--no-cache` |
 //! | warm | just built | the same build again |
 //! | changed | just built | the same build after one file of the context changed |
+//! | shared | nothing local, all steps in a registry cache | build with that cache, and push of the result |
 //!
 //! Tools take turns within each repetition, so that a slow minute of the machine hits all of them. A builder that fails
 //! is a row that says so. Everything is below one directory, which is removed; daemons and mounts are in namespaces that
@@ -35,7 +36,7 @@ use kiln_testkit::{Auth, Layout, Registry};
 use crate::cargo;
 use crate::error::Error;
 use crate::peers::Peers;
-use builder::{Builder, Request, Site, Tool};
+use builder::{Builder, Cache, Request, Site, Tool};
 use interrupt::Interrupt;
 use machine::Machine;
 use measure::Meter;
@@ -59,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long)]
     alone: bool,
     /// What to measure
-    #[arg(long, value_delimiter = ',', default_value = "cold,no-cache,warm,changed")]
+    #[arg(long, value_delimiter = ',', default_value = "cold,no-cache,warm,changed,shared")]
     modes: Vec<Mode>,
     /// The kiln binary; built in release mode if not given
     #[arg(long)]
@@ -93,11 +94,13 @@ pub(crate) enum Mode {
     Warm,
     /// One file of the context changed.
     Changed,
+    /// Nothing local, all steps in a registry cache, result pushed.
+    Shared,
 }
 
 impl Mode {
     /// As printed, in the order they are measured.
-    const ALL: [Mode; 4] = [Mode::Cold, Mode::NoCache, Mode::Warm, Mode::Changed];
+    const ALL: [Mode; 5] = [Mode::Cold, Mode::NoCache, Mode::Warm, Mode::Changed, Mode::Shared];
 
     fn name(self) -> &'static str {
         match self {
@@ -105,6 +108,7 @@ impl Mode {
             Mode::NoCache => "no-cache",
             Mode::Warm => "warm",
             Mode::Changed => "changed",
+            Mode::Shared => "shared",
         }
     }
 }
@@ -143,9 +147,10 @@ fn builders<'a>(
     peers: &'a Result<Option<Peers>, Error>,
     report: &mut Report,
 ) -> Result<Vec<Builder<'a>>, Error> {
-    let mut builders = vec![Builder::kiln(kiln)?];
+    let mut builders = vec![Builder::kiln(Tool::Kiln, kiln.clone())?];
     for tool in tools {
         let peer = match peers {
+            _ if tool.rung().is_some() => Builder::kiln(*tool, kiln.clone()).map_err(|e| e.brief()),
             Err(e) if tool.in_chroot() => Err(e.brief()),
             peers => Builder::peer(*tool, peers.as_ref().ok().and_then(Option::as_ref)).map_err(|e| e.brief()),
         };
@@ -211,8 +216,9 @@ impl Bench<'_> {
         let tool = builder.tool.name();
         let target = registry.reference(&format!("{tool}/{}:{run}", workload.name));
         let context = self.dir.join(workload.name);
+        let cache = registry.reference(&format!("{tool}/{}-cache", workload.name));
         let mut failed = None;
-        let site = match builder.site(&self.dir) {
+        let mut site = match builder.site(&self.dir) {
             Ok(site) => Some(site),
             Err(e) => {
                 eprintln!("  {run}/{} {tool:11} failed: {e}", self.args.runs);
@@ -222,13 +228,17 @@ impl Bench<'_> {
         };
         for mode in Mode::ALL {
             let wanted = self.args.modes.contains(&mode) && workload.has(mode);
-            if !wanted && mode != Mode::Cold {
+            if (!wanted && mode != Mode::Cold) || (mode == Mode::Shared && !builder.tool.shares()) {
                 continue;
             }
-            let request = Request { workload, mode, context: &context, target: &target, proxy };
-            if let Some(site) = site.as_ref().filter(|_| failed.is_none()) {
+            let mut request = Request { workload, mode, context: &context, target: &target, proxy, cache: None };
+            if let Some(site) = site.as_mut().filter(|_| failed.is_none()) {
                 workload.change(&context, if mode == Mode::Changed { run } else { 0 })?;
-                match self.build(site, &request) {
+                let built = match mode {
+                    Mode::Shared => self.share(site, &mut request, &cache),
+                    _ => self.build(site, &request),
+                };
+                match built {
                     Ok(done) if wanted => {
                         let runs = self.args.runs;
                         eprintln!("  {run}/{runs} {tool:11} {:8} {}", mode.name(), done.cost);
@@ -249,6 +259,15 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Brings all steps to a repository, forgets them here, and builds with those of the repository.
+    fn share<'s>(&self, site: &mut Site<'_>, request: &mut Request<'s>, cache: &'s str) -> Result<Run, Error> {
+        request.cache = Some(Cache::To(cache));
+        self.build(site, request)?;
+        request.cache = Some(Cache::From(cache));
+        site.prepare()?;
+        self.build(site, request)
+    }
+
     fn build(&self, site: &Site<'_>, request: &Request<'_>) -> Result<Run, Error> {
         let ran = site.build(request, &self.meter)?;
         Ok(Run { cost: ran.cost, told: Told::read(&ran.said) })
@@ -260,7 +279,8 @@ impl Bench<'_> {
         let proxy = Proxy::start(&self.dir.join("proxy"))?;
         let site = self.builders[0].site(&self.dir)?;
         let url = proxy.url();
-        let request = Request { workload, mode: Mode::NoCache, context, target: "warm-up", proxy: Some(&url) };
+        let request =
+            Request { workload, mode: Mode::NoCache, context, target: "warm-up", proxy: Some(&url), cache: None };
         self.build(&site, &request)?;
         eprintln!("  packages fetched in {:.1} s", started.elapsed().as_secs_f64());
         Ok(proxy)

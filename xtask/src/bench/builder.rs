@@ -16,6 +16,10 @@ pub(super) enum Tool {
     /// This tree's.
     #[value(skip)]
     Kiln,
+    /// This tree's, on the rung `chroot`: what a pod with the usual rights has
+    KilnChroot,
+    /// This tree's, on the rung `userns`: what a pod with users of its own has
+    KilnUserns,
     /// BuildKit in Docker of Debian sid, with containerd's image store, overlayfs and runc
     Buildkit,
     /// buildah of this Debian release, chroot isolation
@@ -31,11 +35,28 @@ impl Tool {
     pub(super) fn name(self) -> &'static str {
         match self {
             Tool::Kiln => "kiln",
+            Tool::KilnChroot => "kiln-chroot",
+            Tool::KilnUserns => "kiln-userns",
             Tool::Buildkit => "buildkit",
             Tool::Buildah => "buildah",
             Tool::BuildahSid => "buildah-sid",
             Tool::Podman => "podman",
         }
+    }
+
+    /// The isolation that Kiln is asked for; `None` for other builders.
+    pub(super) fn rung(self) -> Option<&'static str> {
+        match self {
+            Tool::Kiln => Some("auto"),
+            Tool::KilnChroot => Some("chroot"),
+            Tool::KilnUserns => Some("userns"),
+            Tool::Buildkit | Tool::Buildah | Tool::BuildahSid | Tool::Podman => None,
+        }
+    }
+
+    /// Whether it keeps steps in a registry in a way that the bench knows.
+    pub(super) fn shares(self) -> bool {
+        self != Tool::Podman
     }
 
     /// Whether it runs in the chroot of `scripts/peers.sh`.
@@ -60,6 +81,17 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a str,
     /// Packages come through this proxy.
     pub(super) proxy: Option<&'a str>,
+    /// Steps come from or go to a repository.
+    pub(super) cache: Option<Cache<'a>>,
+}
+
+/// A repository with steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cache<'a> {
+    /// Steps go there.
+    To(&'a str),
+    /// Steps come from there.
+    From(&'a str),
 }
 
 /// A builder that is here.
@@ -74,16 +106,16 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Kiln, by its binary.
-    pub(super) fn kiln(binary: PathBuf) -> Result<Builder<'a>, Error> {
+    /// Kiln on one of its rungs, by its binary.
+    pub(super) fn kiln(tool: Tool, binary: PathBuf) -> Result<Builder<'a>, Error> {
         let version = first_line(Command::new(&binary).arg("--version"))?;
-        Ok(Builder { tool: Tool::Kiln, version, binary, peers: None })
+        Ok(Builder { tool, version, binary, peers: None })
     }
 
     /// A peer; those of the chroot need it.
     pub(super) fn peer(tool: Tool, peers: Option<&'a Peers>) -> Result<Builder<'a>, Error> {
         let program = match tool {
-            Tool::Kiln | Tool::Buildah | Tool::BuildahSid => "buildah",
+            Tool::Kiln | Tool::KilnChroot | Tool::KilnUserns | Tool::Buildah | Tool::BuildahSid => "buildah",
             Tool::Podman => "podman",
             Tool::Buildkit => "dockerd",
         };
@@ -110,13 +142,7 @@ impl<'a> Builder<'a> {
     pub(super) fn site(&self, dir: &Path) -> Result<Site<'_>, Error> {
         let dir = dir.join(format!("site-{}", self.tool.name()));
         let mut site = Site { builder: self, dir, docker: None };
-        site.clear()?;
-        let unwritable = |cause| Error::Write { path: site.dir.clone(), cause };
-        fs::create_dir_all(site.dir.join("tmp")).map_err(unwritable)?;
-        fs::write(site.dir.join("containers.conf"), CONTAINERS_CONF).map_err(unwritable)?;
-        if let (Tool::Buildkit, Some(peers)) = (self.tool, self.peers) {
-            site.docker = Some(Docker::start(peers, &Data::Directory(site.dir.join("docker")), &site.dir)?);
-        }
+        site.prepare()?;
         Ok(site)
     }
 }
@@ -130,20 +156,39 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Builds; a cold build is pushed too.
+    /// Makes the place as if nothing had ever been built in it.
+    pub(super) fn prepare(&mut self) -> Result<(), Error> {
+        drop(self.docker.take());
+        self.clear()?;
+        let unwritable = |cause| Error::Write { path: self.dir.clone(), cause };
+        fs::create_dir_all(self.dir.join("tmp")).map_err(unwritable)?;
+        fs::write(self.dir.join("containers.conf"), CONTAINERS_CONF).map_err(unwritable)?;
+        if let (Tool::Buildkit, Some(peers)) = (self.builder.tool, self.builder.peers) {
+            self.docker = Some(Docker::start(peers, &Data::Directory(self.dir.join("docker")), &self.dir)?);
+        }
+        Ok(())
+    }
+
+    /// Builds; what was not there before is pushed too.
     pub(super) fn build(&self, request: &Request<'_>, meter: &Meter) -> Result<Ran, Error> {
         let mut build = self.command();
-        let (target, push) = (request.target, request.mode == Mode::Cold);
+        let (target, push) = (request.target, matches!(request.mode, Mode::Cold | Mode::Shared));
         let tool = self.builder.tool;
         let verb: &[&str] = match tool {
-            Tool::Kiln => &["build"],
+            Tool::Kiln | Tool::KilnChroot | Tool::KilnUserns => &["build"],
             Tool::Buildkit => &["buildx", "build", "--network=host", "--progress=plain"],
             // A cached layer per step, as the others have.
             Tool::Buildah | Tool::BuildahSid => &["build", "--isolation=chroot", "--layers", "--tls-verify=false"],
             Tool::Podman => &["build", "--isolation=oci", "--network=host", "--layers", "--tls-verify=false"],
         };
         build.args(verb).args(["--tag", target]);
-        let pushes = matches!(tool, Tool::Kiln | Tool::Buildkit);
+        if let Some(rung) = tool.rung() {
+            build.arg(format!("--isolation={rung}"));
+        }
+        if let Some(cache) = request.cache {
+            build.arg(cache_option(tool, cache));
+        }
+        let pushes = tool.rung().is_some() || tool == Tool::Buildkit;
         if pushes && push {
             build.arg("--push");
         }
@@ -172,7 +217,7 @@ impl Site<'_> {
         let mut command = match (&self.docker, builder.peers, builder.tool) {
             (Some(docker), _, _) => return docker.command(),
             (None, Some(peers), _) => peers.command(&builder.binary.to_string_lossy()),
-            (None, None, Tool::Kiln) => {
+            (None, None, tool) if tool.rung().is_some() => {
                 let mut command = Command::new(&builder.binary);
                 command.env("KILN_STORE", dir.join("store")).env("KILN_PROGRESS", "json").env("NO_COLOR", "1");
                 return command;
@@ -216,6 +261,17 @@ impl Drop for Site<'_> {
         if let Err(e) = self.clear() {
             eprintln!("bench: {e}");
         }
+    }
+}
+
+/// How a builder is told of the repository.
+fn cache_option(tool: Tool, cache: Cache<'_>) -> String {
+    match (tool.rung().is_some() || tool == Tool::Buildkit, cache) {
+        (true, Cache::To(repository)) => format!("--cache-to=type=registry,ref={repository},mode=max"),
+        (true, Cache::From(repository)) => format!("--cache-from=type=registry,ref={repository}"),
+        // Theirs is a repository without a tag.
+        (false, Cache::To(repository)) => format!("--cache-to={repository}"),
+        (false, Cache::From(repository)) => format!("--cache-from={repository}"),
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) struct Report {
 }
 
 impl Row {
+    /// Whether Kiln ran it, on any rung.
+    fn is_ours(&self) -> bool {
+        self.tool.starts_with("kiln")
+    }
+
     /// Medians, each by itself; `None` if it never ran to its end.
     fn median(&self) -> Option<Cost> {
         let of = |value: fn(&Cost) -> f64| middle(self.runs.iter().map(|r| value(&r.cost)).collect());
@@ -98,7 +103,7 @@ impl Report {
                         |---|---|---|---|---|---|---|---|---|---|\n"
             .to_owned();
         for (row, cost) in self.ours() {
-            let peers = self.of(row).filter(|r| r.tool != "kiln").filter_map(|r| Some((r.tool, r.median()?)));
+            let peers = self.of(row).filter(|r| !r.is_ours()).filter_map(|r| Some((r.tool, r.median()?)));
             let best = peers.min_by(|(_, a), (_, b)| a.wall.total_cmp(&b.wall));
             let target = target::share(row.workload, row.mode);
             let (wall, tool, ratio, cpu) = match &best {
