@@ -11,16 +11,17 @@
 //! same bytes. All input is hostile: [`Limits`] bound what is kept.
 //!
 //! [`scan`] layers → findings → inventory     [`inventory`] what was found        [`format`](mod@format) which files are read
-//! [`os`] databases of distributions
+//! [`os`] databases of distributions           [`lang`] packages of languages, lock files, binaries
 //! [`licence`] names of licences → SPDX       [`purl`] names of packages          [`document`] [`spdx`] [`cyclonedx`]
 //!
-//! Adding a format: a variant of [`Format`], its row in `Format::of`, a reader `fn(&[u8]) -> Result<Finding, Unreadable>`
+//! Adding a format: a variant of [`Format`], its row in `Format::of`, a reader of bytes
 //! in the module of its ecosystem, and, for a new ecosystem, a variant of [`Kind`] with its row in [`purl`].
 #![forbid(unsafe_code)]
 
 pub mod document;
 pub mod format;
 pub mod inventory;
+pub mod lang;
 pub mod licence;
 mod number;
 pub mod os;

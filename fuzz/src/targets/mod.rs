@@ -11,6 +11,7 @@ pub mod ignore;
 pub mod index;
 pub mod layer;
 pub mod names;
+pub mod packages;
 pub mod passwd;
 pub mod tree;
 

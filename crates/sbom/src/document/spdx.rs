@@ -231,16 +231,22 @@ fn package_url(reference_locator: String) -> ExternalRef {
     ExternalRef { reference_category: "PACKAGE-MANAGER", reference_type: "purl", reference_locator }
 }
 
-/// `Person: NAME (ADDRESS)`, from `NAME <ADDRESS>`.
 fn supplier(package: &Package) -> Option<String> {
-    if let Some(vendor) = &package.vendor {
-        return Some(format!("Organization: {}", one_line(vendor)));
+    let vendor = package.vendor.as_deref().and_then(|vendor| actor("Organization", vendor));
+    vendor.or_else(|| package.maintainer.as_deref().and_then(|maintainer| actor("Person", maintainer)))
+}
+
+/// `ROLE: NAME (ADDRESS)`, from `NAME <ADDRESS>`; parentheses that are part of a name would end it.
+fn actor(role: &str, text: &str) -> Option<String> {
+    let plain = |text: &str| one_line(&text.replace('(', "[").replace(')', "]"));
+    let (name, rest) = text.split_once('<').unwrap_or((text, ""));
+    let (name, address) = (plain(name), plain(rest.split('>').next().unwrap_or_default()));
+    match (name.is_empty(), address.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(format!("{role}: {address}")),
+        (false, true) => Some(format!("{role}: {name}")),
+        (false, false) => Some(format!("{role}: {name} ({address})")),
     }
-    let maintainer = one_line(package.maintainer.as_ref()?);
-    Some(match maintainer.split_once('<').and_then(|(name, rest)| Some((name.trim(), rest.split_once('>')?.0))) {
-        Some((name, address)) if !name.is_empty() && !address.is_empty() => format!("Person: {name} ({address})"),
-        _ => format!("Person: {maintainer}"),
-    })
 }
 
 fn one_line(text: &str) -> String {
@@ -317,5 +323,24 @@ fn name_of(algorithm: Algorithm) -> &'static str {
         Algorithm::Sha256 => "SHA256",
         Algorithm::Sha384 => "SHA384",
         Algorithm::Sha512 => "SHA512",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_has_a_name_and_may_have_an_address() {
+        for (text, want) in [
+            ("A B <a@b>", Some("Person: A B (a@b)")),
+            ("A (c) <a@b> (https://x)", Some("Person: A [c] (a@b)")),
+            ("<a@b>", Some("Person: a@b")),
+            ("A\nB", Some("Person: A B")),
+            (" ", None),
+            ("<>", None),
+        ] {
+            assert_eq!(actor("Person", text).as_deref(), want, "{text}");
+        }
     }
 }

@@ -9,6 +9,8 @@ pub struct Limits {
     pub file: u64,
     /// The largest database of a distribution.
     pub database: u64,
+    /// The largest executable, or archive of Java. One at a time is in memory.
+    pub large: u64,
     /// The most bytes of all files together whose findings are kept.
     pub total: u64,
     /// The most packages.
@@ -16,20 +18,25 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Files of up to 32 MiB, databases of up to 512 MiB, 2 GiB of all, and a million packages.
+    /// Files of up to 32 MiB, databases, executables and archives of up to 512 MiB, 2 GiB of all but executables and
+    /// archives, and a million packages.
     fn default() -> Limits {
-        Limits { file: 32 << 20, database: 512 << 20, total: 2 << 30, packages: 1_000_000 }
+        Limits { file: 32 << 20, database: 512 << 20, large: 512 << 20, total: 2 << 30, packages: 1_000_000 }
     }
 }
 
 impl Limits {
     /// Why a file of this size is not read, when `kept` bytes were read before it.
     pub(super) fn refuse(&self, format: Format, size: u64, kept: u64) -> Option<Unreadable> {
-        let most = if format.is_of_system() { self.database } else { self.file };
+        let most = match format {
+            _ if format.is_of_system() => self.database,
+            _ if format.is_large() => self.large,
+            _ => self.file,
+        };
         if size > most {
             return Some(format!("it has {size} bytes, and the limit is {most}").into());
         }
-        let over = kept.saturating_add(size) > self.total;
+        let over = !format.is_large() && kept.saturating_add(size) > self.total;
         over.then(|| format!("all such files together have more than {} bytes, which is the limit", self.total).into())
     }
 }

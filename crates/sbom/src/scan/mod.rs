@@ -21,7 +21,11 @@ use kiln_oci::{Digest, EntryKind, IndexedEntry, LayerIndex, LayerReader, Tree, T
 
 pub use limits::Limits;
 
+use crate::lang::binary;
 use crate::{Finding, Format, Inventory, Unreadable};
+
+/// The most bytes of the buffer that stay with it from one file to the next.
+const LASTING: usize = 16 << 20;
 
 /// Why layers cannot be scanned. Files in them that cannot be read are [`Doubt`](crate::Doubt)s instead.
 #[derive(Debug, thiserror::Error)]
@@ -128,19 +132,35 @@ impl Scanner {
     }
 
     fn file(&mut self, diff_id: &Digest, size: u64, found: &mut ReadEntry<'_, impl Read>) -> Result<(), LayerError> {
-        let Some(format) = Format::of(&found.entry.path) else { return Ok(()) };
+        self.buffer.clear();
+        let Some(format) = Format::of(&found.entry.path).or(self.executable(size, found)?) else { return Ok(()) };
         let finding = match self.limits.refuse(format, size, self.kept) {
             Some(why) => doubtful(why),
             None => {
-                self.buffer.clear();
                 found.read_to_end(&mut self.buffer).map_err(LayerError::Read)?;
-                self.kept += size;
-                format.read(&self.buffer).unwrap_or_else(doubtful)
+                format.read(&found.entry.path, &self.buffer).unwrap_or_else(doubtful)
             }
         };
+        self.buffer.shrink_to(LASTING);
+        // Most executables say nothing, and the rest is told to be missing only where it may say something.
+        if finding == Finding::default() && format == Format::Executable {
+            return Ok(());
+        }
+        let size = if format.is_large() { 0 } else { size };
+        self.kept += size;
         let file = File { format, size, path: found.entry.path.clone(), place: None, finding };
         self.files.insert((diff_id.clone(), found.offset), file);
         Ok(())
+    }
+
+    /// Whether an entry is a program, by its mode and first bytes, which are in the buffer then.
+    fn executable(&mut self, size: u64, found: &mut ReadEntry<'_, impl Read>) -> Result<Option<Format>, LayerError> {
+        let magic = binary::MAGIC.len() as u64;
+        if Format::of(&found.entry.path).is_some() || found.entry.meta.mode & 0o111 == 0 || size < magic {
+            return Ok(None);
+        }
+        found.take(magic).read_to_end(&mut self.buffer).map_err(LayerError::Read)?;
+        Ok((self.buffer == binary::MAGIC).then_some(Format::Executable))
     }
 
     /// Lets go of what the image has no longer, so that a file that every layer changes is kept once.

@@ -4,5 +4,6 @@
 
 mod debian;
 mod documents;
+mod languages;
 mod rpm;
 mod validators;
