@@ -16,7 +16,7 @@ help: ## this text
 setup: ## install the Debian packages of scripts/packages.txt, check the Rust toolchain
 	@scripts/setup.sh
 
-emulators: ## install the object stores that tests talk to, into the user's cache
+emulators: ## install the object stores and validators that tests ask, into the user's cache
 	@scripts/emulators.sh
 
 cosign: ## install cosign, which tests sign and verify with, into the user's cache

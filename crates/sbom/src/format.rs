@@ -95,7 +95,7 @@ impl Format {
             b"package.json" if is_node_package(above) => Format::Npm,
             b"installed.json" if parent == b"composer" => Format::Composer,
             _ if base.ends_with(b".egg-info") => Format::Python,
-            _ if base.ends_with(b".gemspec") && parent == b"specifications" => Format::Gem,
+            _ if base.ends_with(b".gemspec") && is_gem(above, parent) => Format::Gem,
             _ if base.ends_with(b".deps.json") => Format::DotNet,
             _ if java::is_archive(base) => Format::Jar,
             _ => return None,
@@ -182,6 +182,11 @@ fn is_node_package(above: &[u8]) -> bool {
     base == b"node_modules" || (base.starts_with(b"@") && name::split(dir).1 == b"node_modules")
 }
 
+/// Whether specifications of installed gems, or of those that come with Ruby, lie in this directory.
+fn is_gem(above: &[u8], parent: &[u8]) -> bool {
+    parent == b"specifications" || (parent == b"default" && name::split(above).1 == b"specifications")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +213,9 @@ mod tests {
             ("src/go.mod", Some(Format::GoMod)),
             ("usr/lib/python3/dist-packages/a-1.egg-info", Some(Format::Python)),
             ("usr/lib/python3/dist-packages/a-1.dist-info/METADATA", Some(Format::Python)),
+            ("usr/lib/ruby/gems/3.1.0/specifications/rake-13.gemspec", Some(Format::Gem)),
+            ("usr/lib/ruby/gems/3.1.0/specifications/default/json-2.gemspec", Some(Format::Gem)),
+            ("usr/lib/ruby/gems/3.1.0/gems/rake-13/rake.gemspec", None),
             ("app/x.JAR", Some(Format::Jar)),
             (".jar", None),
             ("status", None),

@@ -63,7 +63,7 @@ pub enum Evidence {
     Installed,
     /// A lock file names it. It may be installed, or compiled into something, or neither.
     Locked,
-    /// A lock file names it as a tool of developers, which a finished image seldom has.
+    /// It is named as a tool of developers, or of a build, which a finished image seldom has.
     Development,
 }
 
@@ -249,14 +249,21 @@ impl Package {
         self.name.rsplit_once(mark).map_or((None, &self.name), |(group, name)| (Some(group), name))
     }
 
-    /// What makes it this package and no other.
-    pub(crate) fn identity(&self) -> (Kind, &str, &str, Option<&str>) {
-        (self.kind, &self.name, &self.version, self.architecture.as_deref())
+    /// What makes it this package and no other. Python's names are the same in any case, and with any mark between words.
+    pub(crate) fn identity(&self) -> (Kind, Cow<'_, str>, &str, Option<&str>) {
+        let name = match self.kind {
+            Kind::PyPi => Cow::Owned(self.name.to_lowercase().replace(['_', '.'], "-")),
+            _ => Cow::Borrowed(&*self.name),
+        };
+        (self.kind, name, &self.version, self.architecture.as_deref())
     }
 
     /// Takes from the same package, found elsewhere, what is not known yet.
     pub(crate) fn absorb(&mut self, other: Package) {
-        self.evidence = self.evidence.min(other.evidence);
+        if other.evidence < self.evidence {
+            self.evidence = other.evidence;
+            self.name = other.name;
+        }
         self.locations.extend(other.locations);
         self.checksums.extend(other.checksums);
         if self.licences.is_empty() {
@@ -299,5 +306,29 @@ impl Inventory {
         doubts.sort();
         doubts.dedup();
         Inventory { distribution, packages: joined, doubts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Licence;
+
+    #[test]
+    fn the_same_package_is_there_once_and_knows_all_that_was_found() {
+        let location = |path: &str| Location { path: path.to_owned(), layer: Digest::of(b"") };
+        let mut locked = Package::new(Kind::PyPi, "typing-extensions", "4").known(Evidence::Locked);
+        locked.locations.push(location("/app/uv.lock"));
+        let mut installed = Package::new(Kind::PyPi, "Typing_Extensions", "4");
+        installed.locations.push(location("/a/METADATA"));
+        installed.licences.push(Licence::spdx("PSF-2.0"));
+        let other = Package::new(Kind::PyPi, "typing-extensions", "5");
+        let found = Inventory::of(None, vec![other, locked, installed.clone(), installed], Vec::new());
+        let seen: Vec<_> = found.packages.iter().map(|p| (p.name.as_str(), p.version.as_str(), p.evidence)).collect();
+        assert_eq!(
+            seen,
+            [("Typing_Extensions", "4", Evidence::Installed), ("typing-extensions", "5", Evidence::Installed)]
+        );
+        assert_eq!((found.packages[0].locations.len(), found.packages[0].licences.len()), (2, 1));
     }
 }

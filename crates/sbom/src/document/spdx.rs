@@ -270,7 +270,7 @@ fn comment(evidence: Evidence) -> Option<&'static str> {
     match evidence {
         Evidence::Installed => None,
         Evidence::Locked => Some("named by a lock file; not known to be installed"),
-        Evidence::Development => Some("named by a lock file as a tool for development; not known to be installed"),
+        Evidence::Development => Some("named as a tool for development or for building; not known to be installed"),
     }
 }
 
