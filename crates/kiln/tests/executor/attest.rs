@@ -239,3 +239,67 @@ fn keys_that_cannot_be_used_are_named() {
     let unsigned = from_env.kiln(&["verify", "--key", "env://PUBLIC", &pod.registry.reference("base:1")]).exits(1);
     assert!(unsigned.stderr.contains("has no signature by the key env://PUBLIC"), "{unsigned}");
 }
+
+/// A package as dpkg's database has it.
+fn installed(name: &str, version: &str) -> String {
+    format!("Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n")
+}
+
+#[test]
+fn an_sbom_lists_what_the_layers_leave() {
+    let pod = Pod::start();
+    pod.t.write("status", 0o644, installed("base-tool", "1.0-1"));
+    pod.t.write("more", 0o644, installed("base-tool", "1.1-1") + &installed("new-tool", "2:3.4"));
+    pod.t.write("package.json", 0o644, r#"{"name":"left","version":"1.2.3","license":"MIT"}"#);
+    pod.t.write("gone.json", 0o644, r#"{"name":"gone","version":"1.0.0"}"#);
+    pod.dockerfile(
+        "COPY status /var/lib/dpkg/status\nCOPY gone.json /app/node_modules/gone/package.json\n\
+         COPY package.json /app/node_modules/left/package.json\nCOPY more /var/lib/dpkg/status\n\
+         RUN rm -r /app/node_modules/gone",
+    );
+    let flags = ["--sbom=format=spdx,format=cyclonedx", "--load", "--provenance"];
+    let _ = build(&pod, "app:1", &flags).ok();
+    let index = raw(&pod, "app:1");
+    let manifest = blob(&pod, index["manifests"][1]["digest"].as_str().unwrap());
+    let kinds: Vec<&str> = manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["annotations"]["in-toto.io/predicate-type"].as_str().unwrap())
+        .collect();
+    let types = ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document", "https://cyclonedx.org/bom"];
+    assert_eq!(kinds, types);
+    let spdx = blob(&pod, manifest["layers"][1]["digest"].as_str().unwrap());
+    let mut names: Vec<String> = spdx["predicate"]["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| format!("{} {}", p["name"].as_str().unwrap(), p["versionInfo"].as_str().unwrap_or("")))
+        .filter(|p| p.contains("tool") || p.contains("left") || p.contains("gone"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["base-tool 1.1-1", "left 1.2.3", "new-tool 2:3.4"]);
+    let cyclonedx = blob(&pod, manifest["layers"][2]["digest"].as_str().unwrap());
+    assert_eq!(cyclonedx["predicate"]["specVersion"], "1.6");
+    // The same of the image in the store, with and without attestations beside it.
+    let app = pod.registry.reference("app:1");
+    let table = pod.t.kiln(&["sbom", &app]).ok();
+    let lines: Vec<Vec<&str>> = table.stdout.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert!(lines.contains(&vec!["new-tool", "2:3.4", "deb", "/var/lib/dpkg/status"]), "{table}");
+    let again = pod.t.kiln(&["sbom", "--format=spdx", &app]).ok().json();
+    assert_eq!(again["packages"], spdx["predicate"]["packages"]);
+    let bad = pod.t.kiln(&["sbom", "--format=swid", &app]).exits(2);
+    assert!(bad.stderr.contains("no format `swid`"), "{bad}");
+}
+
+#[test]
+fn what_an_sbom_may_lack_is_said() {
+    let pod = Pod::start();
+    pod.t.write("status", 0o644, installed("tool", "1") + "Package: broken\nnot a field\n");
+    pod.dockerfile("COPY status /var/lib/dpkg/status\nCOPY status /app/node_modules/x/package.json");
+    let context = pod.t.context();
+    let built = pod.t.kiln(&["build", "--sbom", "-t", "app", context.to_str().unwrap()]).ok();
+    assert!(built.stderr.contains("the SBOM may lack packages: `/app/node_modules/x/package.json`"), "{built}");
+    let shown = pod.t.kiln(&["sbom", "app"]).ok();
+    assert!(shown.stderr.contains("warning: `/app/node_modules/x/package.json`"), "{shown}");
+}
