@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use kiln_oci::config::History;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Mtime, Platform, media, time};
+use kiln_plan::step::Op;
 use kiln_plan::{Facts, Options, Plan};
 use kiln_spec::ast::Dockerfile;
 
 use crate::error::Result;
+use crate::remote;
 use crate::rootfs::Layer;
 use crate::schedule::{self, Reports};
 use crate::session::Session;
@@ -77,16 +79,19 @@ fn assemble(
     date(&mut config, plan.base_history, &created, session);
     let config_bytes = serde_json::to_vec(&config).unwrap_or_default();
     session.store.put(&config_bytes)?;
-    let layer_descriptor = |l: &Layer| {
-        let blob = &l.blob;
-        Descriptor { media_type: media::to_oci(&blob.media_type).to_owned(), platform: None, ..blob.clone() }
+    let notes = if session.settings.inline_cache { notes(plan, reports) } else { BTreeMap::new() };
+    let layer_descriptor = |(position, l): (usize, &Layer)| {
+        let media_type = media::to_oci(&l.blob.media_type).to_owned();
+        let mut descriptor = Descriptor { media_type, platform: None, ..l.blob.clone() };
+        descriptor.annotations.extend(notes.get(&position).cloned().unwrap_or_default());
+        descriptor
     };
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media::OCI_MANIFEST.to_owned()),
         artifact_type: None,
         config: Descriptor::of(media::OCI_CONFIG, &config_bytes),
-        layers: layers.iter().map(layer_descriptor).collect(),
+        layers: layers.iter().enumerate().map(layer_descriptor).collect(),
         subject: None,
         annotations: annotations.clone(),
     };
@@ -96,6 +101,21 @@ fn assemble(
     let mut descriptor = Descriptor::of(media::OCI_MANIFEST, &manifest_bytes);
     descriptor.platform = Some(platform.clone());
     Ok(Image { platform, descriptor, manifest, manifest_bytes, config, layers })
+}
+
+/// What layers of the result say of the steps they came of, by their position.
+fn notes(plan: &Plan, reports: &Reports) -> BTreeMap<usize, Annotations> {
+    let (mut found, mut position) = (BTreeMap::new(), 0);
+    for id in plan.chain(plan.result) {
+        let step = plan.step(id);
+        if let Op::Image(image) = &step.op {
+            position += image.layers.len();
+        } else if let Some((layer, created)) = reports.get(&id).and_then(|r| r.layer.as_ref().zip(r.created.as_ref())) {
+            found.insert(position, remote::notes(&step.key, layer, created));
+            position += 1;
+        }
+    }
+    found
 }
 
 /// Dates the history without a date. Of the base's, that is what the entry before has, or `SOURCE_DATE_EPOCH`. What this

@@ -108,6 +108,14 @@ pub enum EngineError {
         /// What to do.
         hint: Option<String>,
     },
+    /// What an object store holds is not what it should be.
+    #[error("{name}: {message}")]
+    Damaged {
+        /// Its address.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A build that is held to a lock file would use something else.
     #[error("{0}")]
     Locked(String),

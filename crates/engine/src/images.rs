@@ -10,6 +10,7 @@ use kiln_plan::facts::{ImageFact, ImageName, ImageQuery};
 use kiln_registry::{BlobSink, Client, RegistryError};
 use kiln_store::{BlobWriter, ErrorKind, Lease, Store};
 
+use crate::bucket;
 use crate::error::{EngineError, Result};
 use crate::event::{Direction, Event, Events, Phase, Spending};
 
@@ -34,6 +35,8 @@ pub enum Provider {
     Registry(Reference),
     /// An OCI layout.
     Layout(PathBuf),
+    /// A bucket of an object store.
+    Bucket(Arc<bucket::Opened>),
 }
 
 /// One image of one platform, resolved.
@@ -136,6 +139,22 @@ impl Images {
         self.fetch(&manifest.config)?;
         let config = self.config(&name, &manifest.config)?;
         Ok(Resolved { manifest, descriptor, config })
+    }
+
+    /// The manifest that a registry has for a platform under this name, whatever the store has.
+    ///
+    /// # Errors
+    /// When there is no such image, none for the platform, or it cannot be read.
+    pub fn manifest(&self, reference: &Reference, platform: &Platform) -> Result<Manifest> {
+        let name = reference.to_string();
+        let top = self.client.resolve(reference)?;
+        let mut bytes = self.document(&top, reference)?;
+        let mut descriptor = top;
+        if media::is_index(&descriptor.media_type) {
+            descriptor = choose(&name, &parse(&name, &bytes)?, platform)?.clone();
+            bytes = self.document(&descriptor, reference)?;
+        }
+        parse_manifest(&name, &descriptor, &bytes)
     }
 
     /// The descriptor the store has under this name.
@@ -251,7 +270,15 @@ impl Images {
             return Ok(());
         }
         let fetched = match self.provider(&descriptor.digest) {
-            Some(Provider::Registry(reference)) => self.download(&reference, descriptor),
+            Some(Provider::Registry(reference)) => self.download(descriptor, &|writer, progress| {
+                let mut sink = Sink(writer);
+                self.client.blob(&reference, descriptor, &mut sink, progress)?;
+                // The client has compared every byte with the digest.
+                sink.0.commit_hashed(descriptor.digest.clone())?;
+                Ok(())
+            }),
+            Some(Provider::Bucket(bucket)) => self
+                .download(descriptor, &|writer, progress| bucket.fetch(descriptor, writer, self.store.dir(), progress)),
             Some(Provider::Layout(dir)) => crate::layout::copy(&dir, descriptor, &self.store),
             None => Err(EngineError::Image {
                 name: descriptor.digest.to_string(),
@@ -290,7 +317,8 @@ impl Images {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).contains(digest)
     }
 
-    fn download(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+    /// Fetches a blob with `transfer`, unless another process does.
+    fn download(&self, descriptor: &Descriptor, transfer: &Transfer<'_>) -> Result<()> {
         let _spending = Spending::on(Phase::Fetch, &*self.events);
         let name = descriptor.digest.short();
         let total = Some(descriptor.size);
@@ -319,18 +347,16 @@ impl Images {
             Err(_) if stopped() => return Err(EngineError::Cancelled),
             Err(e) => return Err(e.into()),
         };
-        let mut sink = Sink(writer);
-        let progress = |delta: u64| {
+        transfer(writer, &|delta: u64| {
             report(done.fetch_add(delta, std::sync::atomic::Ordering::Relaxed) + delta, false);
-        };
-        let outcome = self.client.blob(reference, descriptor, &mut sink, &progress);
-        outcome?;
+        })?;
         report(descriptor.size, true);
-        // The client has compared every byte with the digest.
-        sink.0.commit_hashed(descriptor.digest.clone())?;
         Ok(())
     }
 }
+
+/// Brings a blob and keeps it, telling how many bytes came.
+type Transfer<'a> = dyn Fn(BlobWriter, &dyn Fn(u64)) -> Result<()> + 'a;
 
 /// Whether a failure to fetch a blob is its provider's: a full disk and a wish to stop say nothing of it.
 fn speaks_of_the_blob(error: &EngineError) -> bool {
@@ -338,6 +364,7 @@ fn speaks_of_the_blob(error: &EngineError) -> bool {
         EngineError::Registry(e) => !e.is_cancelled() && !matches!(**e, RegistryError::Sink { .. }),
         EngineError::Store(e) => !matches!(e.kind(), ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Permission),
         EngineError::File { source, .. } => kiln_store::error::kind_of(source) != ErrorKind::NoSpace,
+        EngineError::Object { .. } | EngineError::Damaged { .. } => true,
         _ => false,
     }
 }

@@ -12,8 +12,9 @@
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
 //! [`lock`] what a build is made from, held to digests
-//! [`remote`] layers of steps in a repository, shared between machines
 //! [`attest`] what is said of an image, beside it     [`sign`] signatures of images, made and verified
+//! [`remote`] layers of steps in a repository or bucket, shared between machines
+//! [`bucket`] blobs and documents in an object store
 //! [`whole`] files that are seen once they are whole
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
@@ -21,6 +22,7 @@
 
 pub mod archive;
 pub mod attest;
+pub mod bucket;
 pub mod build;
 pub mod context;
 pub mod copy;

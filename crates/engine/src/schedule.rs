@@ -139,7 +139,7 @@ impl<'a> Schedule<'a> {
             known && remote.has(&step.op) && recorded(self.session, &step.key).is_none()
         };
         let keys: Vec<Key> = (0..self.plan.steps.len()).filter(open).map(|index| self.plan.steps[index].key).collect();
-        remote.look(&keys);
+        remote.look(&self.plan.platform, &keys);
     }
 
     /// Finds, from the result downwards, what the cache has and what must run.

@@ -75,6 +75,8 @@ pub struct Settings {
     pub now: i64,
     /// `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: Option<i64>,
+    /// Whether layers of the image say which steps they came of.
+    pub inline_cache: bool,
 }
 
 /// A build's surroundings.
@@ -180,6 +182,7 @@ impl Session {
             limits: Limits::default(),
             now: 0,
             source_date_epoch: None,
+            inline_cache: false,
         };
         Session {
             store,

@@ -227,6 +227,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Fetch { .. }
         | EngineError::Git { .. }
         | EngineError::Object { .. }
+        | EngineError::Damaged { .. }
         | EngineError::File { .. }
         | EngineError::LayerFiles { .. } => ENVIRONMENT,
         EngineError::Dockerfile(_)

@@ -8,6 +8,7 @@ mod error;
 mod keys;
 mod named;
 mod options;
+mod place;
 mod progress;
 mod surroundings;
 mod table;

@@ -101,6 +101,14 @@ impl Environment {
         self
     }
 
+    /// The same without a variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Environment {
+        debug_assert!(VARIABLES.contains(&name), "{name} is not in the table");
+        self.0.remove(name);
+        self
+    }
+
     /// The value of a variable; an empty one is as good as none.
     pub fn get(&self, name: &str) -> Option<&str> {
         debug_assert!(VARIABLES.contains(&name), "{name} is not in the table");

@@ -180,6 +180,12 @@ impl ObjectError {
         matches!(self, ObjectError::NotFound { .. })
     }
 
+    /// Whether it is the bucket or container that does not exist.
+    pub fn is_no_bucket(&self) -> bool {
+        let ObjectError::NotFound { answer, .. } = self else { return false };
+        matches!(&*answer.code, "NoSuchBucket" | "ContainerNotFound") || answer.message.contains("bucket")
+    }
+
     /// Whether the caller interrupted the work.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, ObjectError::Cancelled)
@@ -306,5 +312,6 @@ mod tests {
         assert!(missing("NoSuchBucket").hint().unwrap().contains("bucket or container does not exist"));
         assert!(missing("NoSuchKey").hint().unwrap().contains("case-sensitive"));
         assert!(missing("NoSuchKey").is_not_found() && !missing("NoSuchKey").is_denied());
+        assert!(missing("ContainerNotFound").is_no_bucket() && !missing("NoSuchKey").is_no_bucket());
     }
 }

@@ -154,12 +154,7 @@ impl Core {
     pub(crate) async fn delete(&self, location: &Location) -> Result<(), ObjectError> {
         match self.call(&Ask::new(Method::DELETE, location, object_path(location))).await {
             Ok(_) => Ok(()),
-            Err(ObjectError::NotFound { answer, .. })
-                if !matches!(&*answer.code, "NoSuchBucket" | "ContainerNotFound")
-                    && !answer.message.contains("bucket") =>
-            {
-                Ok(())
-            }
+            Err(error) if error.is_not_found() && !error.is_no_bucket() => Ok(()),
             Err(error) => Err(error),
         }
     }

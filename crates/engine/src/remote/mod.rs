@@ -1,76 +1,62 @@
-//! Layers of steps in a repository, which builds on other machines take instead of running the step again. An OCI layout
-//! in a directory that machines share does as well.
+//! Layers of steps in a place that machines share, which builds elsewhere take instead of running the step again: a
+//! repository, a bucket of an object store, an OCI layout in a directory, or the image itself.
 //!
-//! Each step is an image of one layer, tagged with the step's key: `REPOSITORY:<64 hex digits>`. So builds that share a
-//! repository never write the same thing in two ways, a lookup is one request, and what is taken is not downloaded
-//! before something reads it. Annotations of the manifest say the rest:
+//! In a repository each step is an image of one layer, tagged with the step's key: `REPOSITORY:<64 hex digits>`. In a
+//! bucket it is the same manifest as an object of that name, with the layer beside it ([`bucket`](crate::bucket)). So
+//! builds that share a place never write the same thing in two ways, a lookup is one request, and what is taken is not
+//! downloaded before something reads it. Annotations of the manifest say the rest:
 //!
 //! ```text
+//! build.kiln.step.key               the step's key
 //! build.kiln.step.diff-id           the digest of the uncompressed layer
 //! build.kiln.step.created           when the step ran: what the history of the image says
 //! org.opencontainers.image.created  when the entry was pushed: how old it is
 //! org.opencontainers.image.title    the step in words
 //! ```
 //!
-//! Nothing in the repository is trusted further than its digests go: an entry that is damaged is passed over with a
-//! warning, and one whose layer turns out to be so makes the build start over without the cache. Who may write to the
-//! repository, though, decides what a key means, as with every shared cache.
+//! An image that is its own cache (`inline`) has the first three on each layer that a step made. They are in the
+//! manifest, so that the layers and the configuration, whose digest is the image's id, are the same with and without.
 //!
+//! Nothing that is read is trusted further than its digests go: an entry that is damaged is passed over with a warning,
+//! and one whose layer turns out to be so makes the build start over without the cache. Who may write to the place,
+//! though, decides what a key means, as with every shared cache.
+//!
+//! [`Place`] where entries are     `entry` what they say     `source` looking one up     `outgoing` writing them
 //! [`upkeep`] listing entries, and removing old ones
 
+mod entry;
+mod outgoing;
+mod place;
+mod source;
 pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use kiln_oci::config::{History, RootFs};
-use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Mtime, Platform, Reference, media, time};
+use kiln_oci::{Digest, Mtime, Platform};
 use kiln_plan::step::{Op, Step};
 use kiln_plan::{Key, Plan};
-use kiln_registry::RegistryError;
 use kiln_sandbox::Cancel;
 use kiln_store::Store;
 
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
-use crate::images::{Images, Provider};
-use crate::layout;
+use crate::images::Images;
 use crate::rootfs::{Layer, chain_text};
 use crate::schedule::now;
-use crate::transfer::{Mover, Origin};
 
-const DIFF_ID: &str = "build.kiln.step.diff-id";
-const RAN: &str = "build.kiln.step.created";
-const PUSHED: &str = "org.opencontainers.image.created";
-const TITLE: &str = "org.opencontainers.image.title";
+pub(crate) use entry::notes;
+use entry::{Entry, Offer};
+use outgoing::{Outgoing, Target};
+pub use place::Place;
+use source::Source;
+
 /// Lookups, and entries on their way out, that move at once.
 const AT_ONCE: usize = 4;
-
-/// A place for entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A repository.
-    Repository(Reference),
-    /// The directory of an OCI layout, which need not be there yet.
-    Layout(PathBuf),
-}
-
-impl Place {
-    /// The entry of a key, for messages.
-    fn entry(&self, key: &Key) -> String {
-        match self {
-            Place::Repository(repository) => tagged(repository, key).to_string(),
-            Place::Layout(dir) => format!("{}:{key}", dir.display()),
-        }
-    }
-}
 
 /// What is cached where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,82 +75,39 @@ pub struct Config {
     pub runs: bool,
 }
 
-/// A layer that a step made, and when.
-type Entry = (Layer, String);
-
 /// The cache of a build.
 pub struct Remote {
     config: Config,
+    sources: Vec<Source>,
     images: Arc<Images>,
     events: Arc<dyn Events>,
     /// What the places have; `None` where they were asked in vain.
     known: Mutex<HashMap<Key, Option<Entry>>>,
-    /// What is listed in layouts, by place and tag; read once.
-    listed: HashMap<PathBuf, OnceLock<HashMap<String, Descriptor>>>,
     /// Layers that were taken.
     taken: Mutex<BTreeMap<Digest, Digest>>,
     off: AtomicBool,
-    out: Mutex<Out>,
-    work: Arc<Work>,
-}
-
-/// Entries on their way out.
-#[derive(Default)]
-struct Out {
-    queue: Option<Sender<Offer>>,
-    workers: Vec<JoinHandle<()>>,
-    offered: BTreeSet<Key>,
-}
-
-struct Offer {
-    key: Key,
-    title: String,
-    platform: Platform,
-    layer: Layer,
-    created: String,
-}
-
-/// What the threads that push need.
-struct Work {
-    queue: Mutex<Receiver<Offer>>,
-    to: Option<Place>,
-    store: Store,
-    images: Arc<Images>,
-    events: Arc<dyn Events>,
-    cancel: Cancel,
-    /// The first failure has been told; a registry that refuses one entry refuses all.
-    failed: AtomicBool,
+    out: Mutex<Option<Outgoing>>,
+    offered: Mutex<BTreeSet<Key>>,
 }
 
 impl Remote {
     /// The cache for a build with this store and these registries.
-    pub fn new(config: Config, store: Store, images: Arc<Images>, events: Arc<dyn Events>, cancel: Cancel) -> Remote {
-        let (sender, receiver) = channel();
-        let work = Work {
-            queue: Mutex::new(receiver),
-            to: config.to.clone(),
-            store,
-            images: images.clone(),
-            events: events.clone(),
-            cancel,
-            failed: AtomicBool::new(false),
-        };
-        let out = Out { queue: Some(sender), ..Out::default() };
-        let layouts = config.from.iter().filter_map(|place| match place {
-            Place::Layout(dir) => Some((dir.clone(), OnceLock::new())),
-            Place::Repository(_) => None,
-        });
-        Remote {
-            listed: layouts.collect(),
-            config,
-            images,
-            events,
-            known: Mutex::default(),
-            taken: Mutex::default(),
-            off: AtomicBool::new(false),
-            out: Mutex::new(out),
-            work: Arc::new(work),
-        }
+    ///
+    /// # Errors
+    /// When what is configured about a place cannot be used.
+    pub fn new(
+        config: Config,
+        store: Store,
+        images: Arc<Images>,
+        events: Arc<dyn Events>,
+        cancel: Cancel,
+    ) -> Result<Remote> {
+        let sources = config.from.iter().map(|place| Source::open(place.clone(), &images));
+        let sources = sources.collect::<Result<_>>()?;
+        let target = config.to.as_ref().map(|place| Target::open(place, &images)).transpose()?;
+        let out = target.map(|to| Outgoing::new(to, store, images.clone(), events.clone(), cancel));
+        let (known, taken, off, offered) = Default::default();
+        Ok(Remote { config, sources, images, events, known, taken, off, out: Mutex::new(out), offered })
     }
 
     /// Whether steps of this kind are cached here.
@@ -176,9 +119,9 @@ impl Remote {
         }
     }
 
-    /// Asks for many steps at once.
-    pub fn look(&self, keys: &[Key]) {
-        if self.config.from.is_empty() || self.off.load(Ordering::Relaxed) {
+    /// Asks for many steps at once, of a build for `platform`.
+    pub fn look(&self, platform: &Platform, keys: &[Key]) {
+        if self.sources.is_empty() || self.off.load(Ordering::Relaxed) {
             return;
         }
         let asked = |key: &&Key| !self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(*key);
@@ -190,7 +133,7 @@ impl Remote {
                     loop {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                         let Some(key) = next else { return };
-                        let found = self.ask(key);
+                        let found = self.ask(platform, key);
                         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(**key, found);
                     }
                 });
@@ -209,109 +152,49 @@ impl Remote {
         Some((layer, created))
     }
 
-    fn ask(&self, key: &Key) -> Option<Entry> {
-        for place in &self.config.from {
-            let found = match place {
-                Place::Repository(repository) => self.in_repository(&tagged(repository, key)),
-                Place::Layout(dir) => self.in_layout(dir, key),
-            };
-            match found {
-                Ok(Some(entry)) => return Some(entry),
-                Ok(None) => {}
-                Err(EngineError::Cancelled) => return None,
-                Err(e) => {
-                    let name = place.entry(key);
-                    self.warn(&format!("the cache entry {name} is passed over: {}", chain_text(&e)));
+    fn ask(&self, platform: &Platform, key: &Key) -> Option<Entry> {
+        for source in &self.sources {
+            match source.ask(&self.images, platform, key) {
+                Ok(Some((entry, pushed))) if self.is_young(pushed) => return Some(entry),
+                Ok(_) => {}
+                Err(trouble) if matches!(trouble.error, EngineError::Cancelled) => {}
+                Err(trouble) => {
+                    let why = chain_text(&trouble.error);
+                    self.warn(&match trouble.whole {
+                        true => format!("the cache {} is passed over: {why}", source.place),
+                        false => format!("the cache entry {} is passed over: {why}", source.place.entry(key)),
+                    });
                 }
             }
         }
         None
     }
 
-    fn in_repository(&self, name: &Reference) -> Result<Option<Entry>> {
-        match self.images.client().manifest(name) {
-            Ok(fetched) => {
-                let provider = Provider::Registry(name.clone());
-                self.entry(&name.to_string(), &fetched.descriptor, &fetched.bytes, &provider)
-            }
-            Err(RegistryError::NotFound { .. }) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+    fn is_young(&self, pushed: Option<Mtime>) -> bool {
+        !self.config.ttl.zip(pushed).is_some_and(|(ttl, pushed)| age(pushed) > ttl)
     }
 
-    fn in_layout(&self, dir: &Path, key: &Key) -> Result<Option<Entry>> {
-        let listed = self.listed.get(dir).map(|once| once.get_or_init(|| self.list(dir)));
-        let Some(descriptor) = listed.and_then(|tags| tags.get(&key.to_string())) else { return Ok(None) };
-        let bytes = layout::read(dir, descriptor)?;
-        let name = format!("{}:{key}", dir.display());
-        self.entry(&name, descriptor, &bytes, &Provider::Layout(dir.to_owned()))
-    }
-
-    fn list(&self, dir: &Path) -> HashMap<String, Descriptor> {
-        // The first build finds nothing, and makes it.
-        if !dir.join("index.json").exists() {
-            return HashMap::new();
-        }
-        match layout::index(dir) {
-            Ok(index) => index.manifests.into_iter().filter_map(|d| Some((layout::tag(&d)?.to_owned(), d))).collect(),
-            Err(e) => {
-                self.warn(&format!("the cache in {} is passed over: {}", dir.display(), chain_text(&e)));
-                HashMap::new()
-            }
-        }
-    }
-
-    /// An entry, if it is young enough.
-    fn entry(&self, name: &str, descriptor: &Descriptor, bytes: &[u8], provider: &Provider) -> Result<Option<Entry>> {
-        let manifest: Manifest = crate::images::parse_manifest(name, descriptor, bytes)?;
-        let bad = |message: &str| EngineError::Image { name: name.to_owned(), message: message.to_owned() };
-        let note = |name: &str| manifest.annotations.get(name).ok_or_else(|| bad("it is not a layer of a step"));
-        let diff_id: Digest = note(DIFF_ID)?.parse().map_err(|_| bad("its diff id is no digest"))?;
-        let created = note(RAN)?.clone();
-        let pushed = time::parse_rfc3339(note(PUSHED)?).map_err(|_| bad("its date is none"))?;
-        time::parse_rfc3339(&created).map_err(|_| bad("its date is none"))?;
-        let [blob] = &manifest.layers[..] else { return Err(bad("it has not one layer")) };
-        if self.config.ttl.is_some_and(|ttl| age(pushed) > ttl) {
-            return Ok(None);
-        }
-        let blob = Descriptor { annotations: BTreeMap::default(), platform: None, ..blob.clone() };
-        self.images.provide(&manifest, provider);
-        Ok(Some((Layer { diff_id, blob }, created)))
-    }
-
-    /// Lets a step's layer go to the repository, beside what else is done. `in_result` is whether it is one of the
+    /// Lets a step's layer go to where layers are kept, beside what else is done. `in_result` is whether it is one of the
     /// image's.
     pub fn offer(&self, plan: &Plan, step: &Step, layer: &Layer, created: &str, in_result: bool) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&step.key).cloned().flatten();
         let wanted = self.has(&step.op) && (in_result || self.config.all);
-        if self.config.to.is_none() || !wanted || known.is_some_and(|(l, _)| l == *layer) {
+        if !wanted || known.is_some_and(|(l, _)| l == *layer) {
             return;
         }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if !out.offered.insert(step.key) {
-            return;
-        }
-        if out.workers.len() < AT_ONCE {
-            let work = self.work.clone();
-            out.workers.extend(thread::Builder::new().name("cache".to_owned()).spawn(move || work.run()));
-        }
-        let (title, platform) = (step.title.clone(), plan.platform.clone());
-        let offer = Offer { key: step.key, title, platform, layer: layer.clone(), created: created.to_owned() };
-        if let Some(queue) = &out.queue {
-            // The receiver lives as long as this.
-            let _ = queue.send(offer);
+        let Some(out) = &mut *out else { return };
+        if self.offered.lock().unwrap_or_else(PoisonError::into_inner).insert(step.key) {
+            let (title, platform) = (step.title.clone(), plan.platform.clone());
+            out.send(Offer { key: step.key, title, platform, layer: layer.clone(), created: created.to_owned() });
         }
     }
 
     /// Waits until all that was offered has arrived or failed. Nothing can be offered afterwards.
     pub fn finish(&self) {
-        let workers = {
-            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(out.queue.take());
-            std::mem::take(&mut out.workers)
-        };
-        for worker in workers {
-            let _ = worker.join();
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(out) = out {
+            out.finish();
         }
     }
 
@@ -330,6 +213,10 @@ impl Remote {
         if self.off.swap(true, Ordering::Relaxed) {
             return false;
         }
+        // What is made instead takes its place.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, entry| entry.as_ref().is_none_or(|(layer, _)| layer.blob.digest != blob));
+        drop(known);
         let text = chain_text(error);
         self.warn(&format!("the layer {} of the cache cannot be used, so it is made anew: {text}", blob.short()));
         true
@@ -355,6 +242,8 @@ fn is_about_bytes(error: &EngineError) -> bool {
                 EngineError::Registry(_)
                 | EngineError::Store(_)
                 | EngineError::File { .. }
+                | EngineError::Object { .. }
+                | EngineError::Damaged { .. }
                 | EngineError::DiffId { .. }
                 | EngineError::LayerFiles { .. },
             ) => return true,
@@ -387,93 +276,6 @@ fn names(error: &EngineError, blob: &Digest, diff_id: &Digest) -> bool {
 fn age(since: Mtime) -> Duration {
     let now = now();
     u64::try_from(now.secs.saturating_sub(since.secs)).map_or(Duration::ZERO, |secs| Duration::new(secs, now.nanos))
-}
-
-fn tagged(repository: &Reference, key: &Key) -> Reference {
-    Reference { tag: Some(key.to_string()), digest: None, ..repository.clone() }
-}
-
-impl Work {
-    fn run(&self) {
-        loop {
-            let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(offer) = next else { return };
-            if self.failed.load(Ordering::Relaxed) || self.cancel.is_cancelled() {
-                continue;
-            }
-            if let Err(e) = self.push(&offer)
-                && !matches!(e, EngineError::Cancelled)
-                && !self.failed.swap(true, Ordering::Relaxed)
-            {
-                let text = format!("steps are not pushed to the cache: {}", chain_text(&e));
-                self.events.event(&Event::Warning(&text));
-            }
-        }
-    }
-
-    fn push(&self, offer: &Offer) -> Result<()> {
-        let Some(place) = &self.to else { return Ok(()) };
-        let config = serde_json::to_vec(&config_of(offer)).unwrap_or_default();
-        let config_blob = Descriptor::of(media::OCI_CONFIG, &config);
-        self.store.put(&config)?;
-        let media_type = media::to_oci(&offer.layer.blob.media_type).to_owned();
-        let blob = Descriptor { media_type, ..offer.layer.blob.clone() };
-        let manifest = serde_json::to_vec(&manifest_of(offer, &config_blob, &blob)).unwrap_or_default();
-        match place {
-            Place::Repository(repository) => {
-                let to = tagged(repository, &offer.key);
-                let (store, images, cancel) = (&self.store, &*self.images, &self.cancel);
-                let mover = Mover { store, images, events: &crate::event::Silent, cancel };
-                mover.upload(&Origin::Store, &to, &[blob, config_blob])?;
-                self.images.client().push_manifest(&to, media::OCI_MANIFEST, manifest)?;
-            }
-            Place::Layout(dir) => {
-                self.images.fetch(&blob)?;
-                let descriptor = Descriptor::of(media::OCI_MANIFEST, &manifest);
-                self.store.put(&manifest)?;
-                std::fs::create_dir_all(dir).map_err(EngineError::file("make the OCI layout", dir))?;
-                let open =
-                    |digest: &Digest| -> Result<Box<dyn Read + Send>> { Ok(Box::new(self.store.open_blob(digest)?)) };
-                // The manifest comes last, so that none is there without what it names.
-                let blobs = [blob.digest, config_blob.digest, descriptor.digest.clone()];
-                layout::write(dir, &[(Some(offer.key.to_string()), descriptor)], &blobs, &open)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn manifest_of(offer: &Offer, config: &Descriptor, blob: &Descriptor) -> Manifest {
-    let notes = [
-        (DIFF_ID, offer.layer.diff_id.to_string()),
-        (RAN, offer.created.clone()),
-        (PUSHED, time::rfc3339(Mtime::secs(now().secs))),
-        (TITLE, offer.title.clone()),
-    ];
-    Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: config.clone(),
-        layers: vec![blob.clone()],
-        subject: None,
-        annotations: notes.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
-    }
-}
-
-/// The configuration of an entry, with which any tool can look at it as an image.
-fn config_of(offer: &Offer) -> ImageConfig {
-    let history =
-        History { created: Some(offer.created.clone()), created_by: Some(offer.title.clone()), ..History::default() };
-    ImageConfig {
-        created: Some(offer.created.clone()),
-        architecture: offer.platform.architecture.clone(),
-        variant: offer.platform.variant.clone(),
-        os: offer.platform.os.clone(),
-        rootfs: RootFs { diff_ids: vec![offer.layer.diff_id.clone()], ..RootFs::default() },
-        history: vec![history],
-        ..ImageConfig::default()
-    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,30 @@
-//! What a cache repository holds, and which of it can go: registries keep everything until they are told otherwise, and
-//! some allow 10,000 tags in a repository and no more.
+//! What a cache holds, and which of it can go: registries and buckets keep everything until they are told otherwise, and
+//! some registries allow 10,000 tags in a repository and no more.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use kiln_oci::{Digest, Manifest, Mtime, Reference, time};
 use kiln_registry::RegistryError;
 
-use super::{DIFF_ID, PUSHED, TITLE};
+use super::entry::{DIFF_ID, PUSHED, TITLE};
+use crate::bucket::Opened;
 use crate::error::{EngineError, Result};
 use crate::transfer::Mover;
 
-/// A layer of a step in a repository.
+/// The hexadecimal digits of a digest.
+const HEX: usize = 64;
+
+/// A layer of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its tag, which is the step's key.
+    /// Its tag or name, which is the step's key.
     pub tag: String,
     /// The manifest's digest.
     pub digest: Digest,
+    /// The layer.
+    pub layers: Vec<Digest>,
     /// The step in words, as whoever pushed it says.
     pub title: String,
     /// When it was pushed.
@@ -25,12 +33,12 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// What a repository holds.
+/// What a cache holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Layers of steps, newest first.
     pub entries: Vec<Entry>,
-    /// Tags of something else, which is left alone.
+    /// Tags or documents of something else, which is left alone.
     pub others: usize,
 }
 
@@ -51,7 +59,7 @@ pub struct Limits {
 /// When the registry does not list them or fails.
 pub fn contents(mover: &Mover<'_>, repository: &Reference) -> Result<Contents> {
     let tags = mover.images.client().tags(repository)?;
-    let found = std::sync::Mutex::new(Contents::default());
+    let found = Mutex::new(Contents::default());
     mover.parallel(&tags, |tag| {
         let name = Reference { tag: Some(tag.clone()), digest: None, ..repository.clone() };
         let fetched = match mover.images.client().manifest(&name) {
@@ -60,17 +68,42 @@ pub fn contents(mover: &Mover<'_>, repository: &Reference) -> Result<Contents> {
             Err(RegistryError::NotFound { .. }) => return Ok(()),
             Err(e) => return Err(e.into()),
         };
-        let entry = entry(tag, &fetched.descriptor.digest, &fetched.bytes);
-        let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match entry {
-            Some(entry) => found.entries.push(entry),
-            None => found.others += 1,
+        found.lock().unwrap_or_else(PoisonError::into_inner).add(tag, &fetched.descriptor.digest, &fetched.bytes);
+        Ok(())
+    })?;
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner).sorted())
+}
+
+/// Reads all documents of a bucket that have its name.
+///
+/// # Errors
+/// When the store does not list them or fails.
+pub fn bucket_contents(mover: &Mover<'_>, bucket: &Opened) -> Result<Contents> {
+    let found = Mutex::new(Contents::default());
+    let documents = bucket.documents()?;
+    let own: Vec<_> = documents.iter().filter_map(|d| Some((d, d.name_in(bucket.bucket())?))).collect();
+    mover.parallel(&own, |(document, name)| {
+        // Somebody else may have removed it meanwhile.
+        if let Some(bytes) = bucket.listed(document)? {
+            found.lock().unwrap_or_else(PoisonError::into_inner).add(name, &Digest::of(&bytes), &bytes);
         }
         Ok(())
     })?;
-    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    found.entries.sort_by(|a, b| (b.pushed, &b.tag).cmp(&(a.pushed, &a.tag)));
-    Ok(found)
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner).sorted())
+}
+
+impl Contents {
+    fn add(&mut self, tag: &str, digest: &Digest, bytes: &[u8]) {
+        match entry(tag, digest, bytes) {
+            Some(entry) => self.entries.push(entry),
+            None => self.others += 1,
+        }
+    }
+
+    fn sorted(mut self) -> Contents {
+        self.entries.sort_by(|a, b| (b.pushed, &b.tag).cmp(&(a.pushed, &a.tag)));
+        self
+    }
 }
 
 fn entry(tag: &str, digest: &Digest, bytes: &[u8]) -> Option<Entry> {
@@ -80,7 +113,8 @@ fn entry(tag: &str, digest: &Digest, bytes: &[u8]) -> Option<Entry> {
     let pushed = time::parse_rfc3339(note(PUSHED)?).ok()?;
     let size = manifest.layers.iter().map(|l| l.size).fold(0, u64::saturating_add);
     let title = note(TITLE).cloned().unwrap_or_default();
-    Some(Entry { tag: tag.to_owned(), digest: digest.clone(), title, pushed, size })
+    let layers = manifest.layers.into_iter().map(|layer| layer.digest).collect();
+    Some(Entry { tag: tag.to_owned(), digest: digest.clone(), layers, title, pushed, size })
 }
 
 /// The entries that limits leave no room for; `entries` are sorted, newest first.
@@ -112,13 +146,53 @@ pub fn remove(mover: &Mover<'_>, repository: &Reference, entries: &[Entry]) -> R
     })
 }
 
+/// Removes entries from a bucket, and then the layers that no document, whoever's it is, names any more.
+///
+/// Another build may just be about to name such a layer again, as it was there a moment ago: its entry is then passed
+/// over with a warning when it is used, and written anew.
+///
+/// # Errors
+/// When the store of objects does not let them be deleted, or fails.
+pub fn remove_from_bucket(mover: &Mover<'_>, bucket: &Opened, entries: &[Entry]) -> Result<()> {
+    mover.parallel(entries, |entry| bucket.remove_document(&entry.tag))?;
+    let gone: HashSet<&Digest> = entries.iter().flat_map(|entry| &entry.layers).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let named = Mutex::new(HashSet::new());
+    mover.parallel(&bucket.documents()?, |document| {
+        let Some(bytes) = bucket.listed(document)? else { return Ok(()) };
+        named.lock().unwrap_or_else(PoisonError::into_inner).extend(digests_in(&bytes));
+        Ok(())
+    })?;
+    let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let found = |digest: &&Digest| digest.algorithm() == "sha256" && !named.contains(*digest);
+    let unnamed: Vec<&Digest> = gone.into_iter().filter(found).collect();
+    mover.parallel(&unnamed, |digest| bucket.remove_blob(digest))
+}
+
+/// All digests that a document mentions, whatever kind of document it is.
+fn digests_in(bytes: &[u8]) -> HashSet<Digest> {
+    const PREFIX: &[u8] = b"sha256:";
+    let starts = bytes.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
+    let digest = |at: usize| std::str::from_utf8(bytes.get(at..at + PREFIX.len() + HEX)?).ok()?.parse().ok();
+    starts.filter_map(|(at, _)| digest(at)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(secs: i64, size: u64) -> Entry {
         let tag = format!("{secs}");
-        Entry { digest: Digest::of(tag.as_bytes()), tag, title: String::new(), pushed: Mtime::secs(secs), size }
+        Entry {
+            digest: Digest::of(tag.as_bytes()),
+            tag,
+            layers: Vec::new(),
+            title: String::new(),
+            pushed: Mtime::secs(secs),
+            size,
+        }
     }
 
     fn gone(limits: &Limits) -> Vec<String> {
@@ -144,5 +218,13 @@ mod tests {
         for bytes in [&b"{}"[..], b"", br#"{"schemaVersion":2,"config":{},"layers":[]}"#] {
             assert_eq!(entry("t", &digest, bytes), None);
         }
+    }
+
+    #[test]
+    fn digests_are_found_in_any_document() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let text = format!("{{\"x\":[\"{a}\",\"sha256:12\"]}} ü {b}sha256:");
+        assert_eq!(digests_in(text.as_bytes()), HashSet::from([a, b]));
+        assert_eq!(digests_in(b"sha256:"), HashSet::new());
     }
 }

@@ -38,6 +38,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::keys;
 use crate::options::RegistryOptions;
+use crate::place::Around;
 use crate::progress::{Progress, Style};
 use crate::surroundings;
 use inputs::Inputs;
@@ -123,11 +124,12 @@ pub struct Args {
     /// Write what is known of the result to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
-    /// Take layers of steps from a repository or directory, too (repeat): NAME, type=registry,ref=NAME or
-    /// type=local,src=DIR
+    /// Take layers of steps from elsewhere, too (repeat): a repository's or image's NAME, s3://BUCKET/PREFIX, gs://…, or
+    /// type=registry|local|s3|azblob|gs,KEY=VALUE,…
     #[arg(long, value_name = "SPEC")]
     pub cache_from: Vec<String>,
-    /// Push layers of steps: type=registry,ref=NAME or type=local,dest=DIR, [,mode=min|max]; min is the result's, max is all
+    /// Keep layers of steps elsewhere: as --cache-from, with type=local,dest=DIR and [,mode=min|max]: min is the result's,
+    /// max is all; type=inline, alone or beside another one, makes the image its own cache
     #[arg(long, value_name = "SPEC")]
     pub cache_to: Vec<String>,
     /// Do not look steps up in the cache
@@ -273,8 +275,10 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         progress.finish();
         return crate::named::print(&text);
     }
-    if let Some(config) = cache::config(&args.cache_from, &args.cache_to)? {
-        build.share(config);
+    let caches = cache::wanted(&args.cache_from, &args.cache_to, &args.build_args, &Around::here())?;
+    build.session.settings.inline_cache = caches.inline;
+    if let Some(config) = caches.config {
+        build.share(config)?;
     }
     let started = std::time::Instant::now();
     let mut summary = None;
@@ -457,10 +461,14 @@ impl Build {
     }
 
     /// Shares layers of steps with other machines.
-    pub fn share(&mut self, config: remote::Config) {
+    ///
+    /// # Errors
+    /// When what is configured about a place cannot be used.
+    pub fn share(&mut self, config: remote::Config) -> Result<(), CliError> {
         let Session { store, images, events, cancel, .. } = &self.session;
-        let remote = Remote::new(config, store.clone(), images.clone(), events.clone(), cancel.clone());
+        let remote = Remote::new(config, store.clone(), images.clone(), events.clone(), cancel.clone())?;
         self.session.remote = Some(remote);
+        Ok(())
     }
 
     /// Builds and delivers, once more if what failed was a layer of the shared cache; waits for what is on its way there.
@@ -750,6 +758,7 @@ fn session(
         limits: Limits { memory: crate::options::size("--memory", args.memory.as_deref())?, cpu_millis, pids: None },
         now: i64::try_from(now).unwrap_or(i64::MAX),
         source_date_epoch: epoch,
+        inline_cache: false,
     };
     Ok(Session {
         store: around.store.clone(),

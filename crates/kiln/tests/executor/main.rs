@@ -3,9 +3,11 @@
 #![expect(missing_docs, reason = "tests")]
 
 mod attest;
+mod buckets;
 mod cache;
 mod contexts;
 mod image;
+mod inline;
 mod lock;
 mod objects;
 mod outputs;

@@ -143,7 +143,7 @@ fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> 
         check_push(&wanted.destinations, &build)?;
     }
     if let Some(cache) = &wanted.cache {
-        build.share(cache.config());
+        build.share(cache.config())?;
     }
     build.push_ahead(if wanted.no_push { &[] } else { &wanted.destinations });
     build.with_trust(|build| {
@@ -185,7 +185,7 @@ fn registries(given: &Given, wanted: &Wanted) -> Result<Config, CliError> {
     }
     let cache = wanted.cache.iter().filter_map(|cache| match &cache.place {
         Place::Repository(repository) => Some(repository),
-        Place::Layout(_) => None,
+        Place::Layout(_) | Place::Bucket(_) | Place::Image(_) => None,
     });
     let names = wanted.destinations.iter().chain(cache);
     let pushed: Vec<String> = names.map(|name| name.registry.clone()).collect();

@@ -13,6 +13,7 @@ use kiln_registry::config::{ClientCert, HostCa, Mirror};
 use super::flags::{self, Given};
 use crate::cmd::build;
 use crate::error::CliError;
+use crate::place::{self, Around, Use};
 
 /// Registries are asked at least this often again, whatever the flags say: fewer helps no one.
 const LEAST_RETRIES: u32 = 5;
@@ -323,8 +324,8 @@ fn cache(given: &Given, first: Option<&Reference>) -> Result<Option<Cache>, CliE
         return Ok(None);
     }
     let place = match (given.some("cache-repo"), first) {
-        (Some(text), _) => place(&text)?,
-        (None, Some(first)) => place(&format!("{}/cache", first.name()))?,
+        (Some(text), _) => place_of(&text)?,
+        (None, Some(first)) => place_of(&format!("{}/cache", first.name()))?,
         // There is nothing to look into, and nothing is pushed: `conflicts` has seen to that.
         (None, None) => return Ok(None),
     };
@@ -337,13 +338,17 @@ fn cache(given: &Given, first: Option<&Reference>) -> Result<Option<Cache>, CliE
     }))
 }
 
-/// A repository, or `oci:` and the directory of a layout.
-fn place(text: &str) -> Result<Place, CliError> {
+/// A repository, the address of a bucket, or `oci:` and the directory of a layout.
+fn place_of(text: &str) -> Result<Place, CliError> {
     if let Some(dir) = text.strip_prefix("oci:") {
         return match dir {
             "" => Err(usage(format!("--cache-repo {text}: it names no directory"))),
             dir => Ok(Place::Layout(PathBuf::from(dir))),
         };
+    }
+    if text.contains("://") {
+        let bucket = place::parse("--cache-repo", text, Use::To, &Around::here())?.place;
+        return bucket.ok_or_else(|| usage(format!("--cache-repo {text}: it names no bucket")));
     }
     let repository: Reference = text.parse().map_err(|e| usage(format!("--cache-repo {text}: {e}")))?;
     match (&repository.tag, &repository.digest) {
