@@ -4,7 +4,7 @@
 # Safe to run again; quick when they are there.
 set -euo pipefail
 
-moto=5.2.5                     # S3, IAM and STS, from PyPI
+moto=5.2.5                     # S3, ECR, IAM and STS, from PyPI
 gcp_storage_emulator=2026.7.19 # Google Cloud Storage, from PyPI
 azurite=3.35.0                 # Azure Blob Storage, from npm
 s3rver=3.7.1                   # S3, a second opinion, from npm

@@ -10,28 +10,58 @@ use url::Url;
 
 use crate::call::{Ask, Core, Ready, endpoint, request_url};
 use crate::client::Entry;
-use crate::credentials::Found;
-use crate::credentials::azure::{Finder, Identity};
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{Failure, ObjectError, lift};
 use crate::get::object_path;
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
-use crate::percent;
 use crate::put::Upload;
-use crate::sign::shared_key::{Request, authorization};
-use crate::source::Part;
-use crate::transport::Payload;
-use crate::xml;
+use crate::shared_key::{Request, authorization};
+use kiln_clouds::CloudError;
+use kiln_clouds::credentials::azure::Finder;
+use kiln_clouds::credentials::{Found, Fresh};
+use kiln_clouds::percent;
+use kiln_clouds::source::Part;
+use kiln_clouds::transport::Payload;
+use kiln_clouds::xml;
 use kiln_http::Secret;
 
 const VERSION: &str = "2021-12-02";
 const ENDPOINT: &str = "AZURE_STORAGE_ENDPOINT";
+const KEY: &str = "AZURE_STORAGE_ACCESS_KEY";
+const SCOPE: &str = "https://storage.azure.com/.default";
 /// Limits of the service.
 const MAX_BLOCKS: u64 = 50_000;
 const MAX_BLOCK: u64 = 4000 << 20;
 
+/// How to identify.
+pub(crate) enum Identity {
+    /// The account's key, decoded.
+    Key(Vec<u8>),
+    /// An access token.
+    Token(Secret),
+}
+
 impl Core {
+    /// The account's key, else an access token of whoever this is.
+    async fn identity(&self) -> Result<Fresh<Identity>, kiln_clouds::Failure> {
+        let environment = &self.config.environment;
+        if let Some(key) = environment.get(KEY) {
+            let bad = |_| CloudError::Variable { variable: KEY, why: "it is not base64".to_owned() };
+            return Ok((Found::Some(Identity::Key(STANDARD.decode(key).map_err(bad)?)), None));
+        }
+        let finder = Finder { transport: &self.transport, environment, scope: SCOPE };
+        let (found, until) = finder.find().await?;
+        let found = match found {
+            Found::Some(token) => Found::Some(Identity::Token(token)),
+            Found::None(looked) => {
+                let mut places = vec!["the URL".to_owned(), KEY.to_owned()];
+                places.extend(looked);
+                Found::None(places)
+            }
+        };
+        Ok((found, until))
+    }
+
     pub(crate) fn azure_server(&self, account: &str, host: &str) -> Result<(Url, String), ObjectError> {
         let Some(text) = self.config.environment.get(ENDPOINT) else {
             return endpoint(ENDPOINT, &format!("https://{host}"));
@@ -65,8 +95,7 @@ impl Core {
             return Ok(Ready { url, headers, looked: None, region: None });
         }
         let url = request_url(&server, &path, &query)?;
-        let finder = Finder { transport: &self.transport, environment: &self.config.environment };
-        let looked = match &*self.azure.get(finder.find()).await? {
+        let looked = match &*self.azure.get(self.identity()).await.map_err(lift)? {
             Found::None(looked) => Some(looked.clone()),
             Found::Some(Identity::Token(token)) => {
                 headers.push(("authorization".to_owned(), format!("Bearer {}", token.expose())));

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::ObjectError;
 use crate::location::Location;
 use crate::put::{Open, Progress, Upload};
-use crate::source::Source;
+use kiln_clouds::source::Source;
 
 /// How long giving up an upload may take.
 const ABANDON: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::environ::Environment;
+use kiln_clouds::Environment;
 
 /// Settings of a [`Client`](crate::Client).
 #[derive(Debug, Clone)]
@@ -57,6 +57,19 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What of it is about connections.
+    pub(crate) fn connections(&self) -> kiln_clouds::Config {
+        kiln_clouds::Config {
+            environment: self.environment.clone(),
+            ca_files: self.ca_files.clone(),
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            commit_timeout: self.commit_timeout,
+            metadata_timeout: self.metadata_timeout,
+            user_agent: self.user_agent.clone(),
+        }
+    }
+
     /// The defaults with the environment of this process.
     pub fn from_env() -> Config {
         Config { environment: Environment::of_process(), ..Config::default() }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_clouds::CloudError;
 pub use kiln_http::Answer;
 
 /// A failed try, and whether another one makes sense.
@@ -35,10 +36,10 @@ pub enum ObjectError {
         why: String,
     },
     /// Credentials are configured and cannot be had.
-    #[error("cannot get credentials for {store} from {place}: {why}")]
+    #[error("cannot get credentials for {cloud} from {place}: {why}")]
     Credentials {
-        /// `S3`, `Google Cloud Storage`, `Azure`.
-        store: &'static str,
+        /// `AWS`, `Google Cloud`, `Azure`.
+        cloud: &'static str,
         /// The file, variable or service.
         place: String,
         /// Why, without quoting any.
@@ -167,6 +168,27 @@ pub enum ObjectError {
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
+}
+
+impl From<CloudError> for ObjectError {
+    fn from(error: CloudError) -> ObjectError {
+        match error {
+            CloudError::Certificate { path, why } => ObjectError::Certificate { path, why },
+            CloudError::Setup(why) => ObjectError::Setup(why),
+            CloudError::Variable { variable, why } => ObjectError::Variable { variable, why },
+            CloudError::Credentials { cloud, place, why } => ObjectError::Credentials { cloud, place, why },
+            CloudError::Connect { host, what, why } => ObjectError::Connect { host, what, why },
+            CloudError::Untrusted { host, why } => ObjectError::Untrusted { host, why },
+            CloudError::Stalled { host, what, after } => ObjectError::Stalled { host, what, after },
+            CloudError::Protocol { host, what, why } => ObjectError::Protocol { host, what, why },
+            CloudError::Source { what, source } => ObjectError::Source { what, source },
+        }
+    }
+}
+
+/// A failure of an exchange, as one of a store.
+pub(crate) fn lift(failure: kiln_clouds::Failure) -> Failure {
+    Failure { error: failure.error.into(), again: failure.again }
 }
 
 fn anonymous(looked: &Option<Vec<String>>) -> String {

@@ -9,19 +9,19 @@ use url::Url;
 
 use crate::call::{Ask, Core, Ready, endpoint, request_url};
 use crate::client::{Entry, Head};
-use crate::credentials::Found;
-use crate::credentials::google::Finder;
-use crate::date;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{Failure, ObjectError, lift};
 use crate::get::object_path;
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
-use crate::percent;
 use crate::put::{Open, Upload};
-use crate::source::Part;
-use crate::transport::Payload;
+use kiln_clouds::credentials::Found;
+use kiln_clouds::credentials::google::Finder;
+use kiln_clouds::date;
+use kiln_clouds::percent;
+use kiln_clouds::source::Part;
+use kiln_clouds::transport::Payload;
 
+const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 const SERVER: &str = "https://storage.googleapis.com";
 const EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 /// Limits of the service.
@@ -80,8 +80,8 @@ impl Core {
             let looked = Some(vec![format!("any place, as {EMULATOR} is set")]);
             return Ok(Ready { url, headers, looked, region: None });
         }
-        let finder = Finder { transport: &self.transport, environment };
-        let looked = match &*self.google.get(finder.find()).await? {
+        let finder = Finder { transport: &self.transport, environment, scope: SCOPE };
+        let looked = match &*self.google.get(finder.find()).await.map_err(lift)? {
             Found::None(looked) => Some(looked.clone()),
             Found::Some(token) => {
                 headers.push(("authorization".to_owned(), format!("Bearer {}", token.expose())));

@@ -8,12 +8,11 @@ use reqwest::{Method, Response};
 use crate::call::{Ask, Core};
 use crate::checksum::Checksum;
 use crate::client::Head;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{Failure, ObjectError, lift};
 use crate::location::Location;
-use crate::percent;
-use crate::transport::authority;
+use kiln_clouds::percent;
 use kiln_http::Pace;
+use kiln_http::connection::authority;
 
 /// So much must have come before a broken connection is forgiven all the ones before it.
 const PROGRESS: u64 = 64 << 10;
@@ -83,7 +82,7 @@ impl Core {
         };
         let Some(First { head, checksum, .. }) = &mut got.first else { return Ok(()) };
         let (what, mut pace) = (location.to_string(), Pace::new());
-        while let Some(chunk) = self.transport.chunk(&mut response, &mut pace, &what).await? {
+        while let Some(chunk) = self.transport.chunk(&mut response, &mut pace, &what).await.map_err(lift)? {
             let passed = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= passed as u64;
             let chunk = &chunk[passed..];

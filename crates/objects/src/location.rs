@@ -4,7 +4,7 @@ use std::fmt;
 
 use url::Url;
 
-use crate::percent;
+use kiln_clouds::percent;
 use kiln_http::Secret;
 
 /// Longest key of S3 and Google, and longest blob name of Azure, in bytes.

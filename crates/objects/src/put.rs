@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::call::Core;
 use crate::error::ObjectError;
 use crate::location::Location;
-use crate::source::Source;
+use kiln_clouds::source::Source;
 
 /// One object to upload.
 #[derive(Clone, Copy)]

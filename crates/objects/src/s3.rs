@@ -14,21 +14,21 @@ use url::{Host, Url};
 
 use crate::call::{Ask, Core, Ready, endpoint, request_url};
 use crate::client::Entry;
-use crate::credentials::Found;
-use crate::credentials::aws::{Files, Finder};
-use crate::date;
-use crate::environ::Environment;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{Failure, ObjectError, lift};
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
-use crate::percent;
 use crate::put::{Open, Upload};
-use crate::sign::sigv4::{Request, Signer};
-use crate::sign::{hex, sha256_hex};
-use crate::source::{PIECE, Part};
-use crate::transport::{Payload, authority};
-use crate::xml;
+use kiln_clouds::credentials::Found;
+use kiln_clouds::credentials::aws::{Files, Finder, checked_region, domain};
+use kiln_clouds::date;
+use kiln_clouds::environ::Environment;
+use kiln_clouds::percent;
+use kiln_clouds::sign::sigv4::{Request, Signer};
+use kiln_clouds::sign::{hex, sha256_hex};
+use kiln_clouds::source::{PIECE, Part};
+use kiln_clouds::transport::Payload;
+use kiln_clouds::xml;
+use kiln_http::connection::authority;
 
 /// Limits of the protocol.
 const MIN_PART: u64 = 5 << 20;
@@ -36,24 +36,6 @@ const MAX_PART: u64 = 5 << 30;
 const MAX_PARTS: u64 = 10_000;
 /// Where Amazon's buckets are, if nothing says otherwise; a redirect tells better.
 const FIRST_REGION: &str = "us-east-1";
-
-/// Whether a text can be the name of a region, so that it may become a part of a host's name.
-pub(crate) fn is_region(text: &str) -> bool {
-    (1..=40).contains(&text.len()) && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-/// The region in a variable.
-pub(crate) fn checked_region<'a>(variable: &'static str, text: &'a str) -> Result<&'a str, ObjectError> {
-    if is_region(text) {
-        return Ok(text);
-    }
-    Err(ObjectError::Variable { variable, why: "it is not the name of a region".to_owned() })
-}
-
-/// The domain of Amazon's services in a region.
-pub(crate) fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
-}
 
 /// Where requests for a bucket go: the server, and what their paths begin with.
 fn place(environment: &Environment, bucket: &str, region: &str) -> Result<(Url, String), ObjectError> {
@@ -132,7 +114,7 @@ impl Core {
         let (path, query) = (format!("{prefix}{}", ask.path), percent::query(&ask.query));
         let url = request_url(&server, &path, &query)?;
         let finder = Finder { transport: &self.transport, environment };
-        let found = self.aws.get(finder.find()).await?;
+        let found = self.aws.get(finder.find()).await.map_err(lift)?;
         let mut headers = ask.headers.clone();
         let keys = match &*found {
             Found::Some(keys) => keys,
@@ -223,7 +205,7 @@ impl Core {
             if root.name != "Error" {
                 return Ok(());
             }
-            let answer = crate::answer::parse(200, &body).answer;
+            let answer = kiln_clouds::answer::parse(200, &body).answer;
             let passing = matches!(&*answer.code, "InternalError" | "SlowDown" | "ServiceUnavailable");
             let error = ObjectError::Refused { host: self.host_of(location), what: location.to_string(), answer };
             retry.pause(if passing { Failure::soon(error) } else { error.into() }).await?;
@@ -296,13 +278,5 @@ mod tests {
         assert_eq!(at(&address, "bucket", "x"), "http://127.0.0.1:9000/base/bucket");
         let bad = Environment::empty().with("S3_FORCE_PATH_STYLE", "yes");
         assert!(place(&bad, "bucket", "x").unwrap_err().to_string().contains("S3_FORCE_PATH_STYLE"));
-    }
-
-    #[test]
-    fn a_region_cannot_lead_to_another_host() {
-        for bad in ["", "evil.example/", "a.b", "A", "x@y", "eu-west-1 ", &"a".repeat(41)] {
-            assert!(!is_region(bad), "{bad}");
-        }
-        assert!(is_region("us-gov-west-1"));
     }
 }

@@ -3,17 +3,18 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
+    ("kiln-attest", &["kiln-oci"]),
     ("kiln-sbom", &["kiln-oci"]),
     ("kiln-sandbox", &[]),
     ("kiln-store", &["kiln-oci"]),
-    ("kiln-registry", &["kiln-store", "kiln-http", "kiln-oci"]),
     ("kiln-http", &[]),
-    ("kiln-attest", &["kiln-oci"]),
-    ("kiln-objects", &["kiln-http", "kiln-oci"]),
+    ("kiln-clouds", &["kiln-http", "kiln-oci"]),
+    ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
     (
         "kiln-engine",
         &[
@@ -36,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "kiln-spec",
             "kiln-store",
             "kiln-registry",
+            "kiln-objects",
             "kiln-sandbox",
             "kiln-attest",
             "kiln-sbom",

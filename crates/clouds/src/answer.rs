@@ -8,13 +8,15 @@ use crate::xml::{self, Element};
 
 /// A refusal, and the region it names, if it does.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub struct Refusal {
+    /// What it says.
     pub answer: Box<Answer>,
+    /// Where the thing is instead.
     pub region: Option<String>,
 }
 
 /// Reads the refusal out of a response, up to limits of size and time; a body that breaks off is used as far as it came.
-pub(crate) async fn read(mut response: Response) -> Refusal {
+pub async fn read(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     // Answers to HEAD have no body; Azure repeats the code here, S3 the region.
@@ -30,7 +32,7 @@ pub(crate) async fn read(mut response: Response) -> Refusal {
 }
 
 /// The refusal in `body`.
-pub(crate) fn parse(status: u16, body: &[u8]) -> Refusal {
+pub fn parse(status: u16, body: &[u8]) -> Refusal {
     let found = match body.iter().find(|b| !b.is_ascii_whitespace()) {
         Some(b'{') => from_json(body),
         _ => xml::parse(body).ok().as_ref().and_then(from_xml),

@@ -15,26 +15,26 @@ use rustls_pki_types::pem::PemObject;
 use url::Url;
 
 use kiln_http::Pace;
-pub(crate) use kiln_http::connection::authority;
+use kiln_http::connection::authority;
 use kiln_http::connection::{self, innermost, tls_error};
 use kiln_http::upload::{self, Answered, Exchange, Pieces};
 
 use crate::config::Config;
 use crate::environ::Environment;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{CloudError, Failure};
 use crate::source::Part;
 
 /// No certificate file is read beyond this many bytes.
 const MAX_PEM: u64 = 16 << 20;
 
 /// Sends requests, with a connection pool for each way of connecting.
-pub(crate) struct Transport {
-    pub(crate) config: Arc<Config>,
+#[derive(Debug)]
+pub struct Transport {
+    config: Config,
     pools: Mutex<HashMap<Way, reqwest::Client>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Way {
     tls: bool,
     direct: bool,
@@ -43,14 +43,18 @@ struct Way {
 
 /// What goes along with a request.
 #[derive(Clone)]
-pub(crate) enum Payload<'a> {
+pub enum Payload<'a> {
+    /// Nothing.
     None,
+    /// These bytes.
     Bytes(Bytes),
+    /// What is read as it is sent.
     Part(Part<'a>),
 }
 
 impl Payload<'_> {
-    pub(crate) fn length(&self) -> u64 {
+    /// How many bytes.
+    pub fn length(&self) -> u64 {
         match self {
             Payload::None => 0,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -60,10 +64,14 @@ impl Payload<'_> {
 }
 
 /// A request that may be sent again and again.
-pub(crate) struct Parcel<'a> {
+pub struct Parcel<'a> {
+    /// `GET` and the like.
     pub method: Method,
+    /// Where to.
     pub url: Url,
+    /// Besides those that every request has.
     pub headers: HeaderMap,
+    /// What goes along.
     pub payload: Payload<'a>,
     /// In words, for errors.
     pub what: &'a str,
@@ -74,12 +82,16 @@ pub(crate) struct Parcel<'a> {
 }
 
 impl Transport {
-    pub(crate) fn new(config: Arc<Config>) -> Result<Transport, ObjectError> {
+    /// With these settings. Nothing is connected to yet.
+    ///
+    /// # Errors
+    /// Proxies that are not addresses.
+    pub fn new(config: Config) -> Result<Transport, CloudError> {
         proxies(&config.environment)?;
         Ok(Transport { config, pools: Mutex::default() })
     }
 
-    fn pool(&self, url: &Url, metadata: bool) -> Result<reqwest::Client, ObjectError> {
+    fn pool(&self, url: &Url, metadata: bool) -> Result<reqwest::Client, CloudError> {
         let way = Way { tls: url.scheme() == "https", direct: metadata || is_loopback(url), metadata };
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(&way) {
@@ -90,13 +102,13 @@ impl Transport {
         Ok(pool)
     }
 
-    fn build(&self, way: Way) -> Result<reqwest::Client, ObjectError> {
+    fn build(&self, way: Way) -> Result<reqwest::Client, CloudError> {
         let config = &self.config;
         // The system's authorities are hundreds of files, which plain http does not need.
         let roots = if way.tls { roots(config)? } else { RootCertStore::empty() };
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|e| ObjectError::Setup(e.to_string()))?
+            .map_err(|e| CloudError::Setup(e.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         let mut builder = reqwest::Client::builder()
@@ -113,11 +125,14 @@ impl Transport {
                 builder = builder.proxy(proxy);
             }
         }
-        builder.build().map_err(|e| ObjectError::Setup(innermost(&e)))
+        builder.build().map_err(|e| CloudError::Setup(innermost(&e)))
     }
 
     /// Sends a request; returns the head of the answer, whatever its status.
-    pub(crate) async fn send(&self, parcel: Parcel<'_>) -> Result<Response, Failure> {
+    ///
+    /// # Errors
+    /// When there is no connection, or no answer, or what is sent cannot be read.
+    pub async fn send(&self, parcel: Parcel<'_>) -> Result<Response, Failure> {
         let Parcel { method, url, headers, payload, what, metadata, sent } = parcel;
         let client = self.pool(&url, metadata)?;
         let host = authority(&url);
@@ -167,7 +182,7 @@ impl Transport {
         match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(broken(host, what, &error)),
-            Err(stopped) => Err(ObjectError::Setup(stopped.to_string()).into()),
+            Err(stopped) => Err(CloudError::Setup(stopped.to_string()).into()),
         }
     }
 
@@ -184,7 +199,7 @@ impl Transport {
         let after = self.config.idle_timeout;
         let mut done = 0;
         while done < part.length {
-            let piece = part.piece(done).map_err(|source| ObjectError::Source { what: what.to_owned(), source })?;
+            let piece = part.piece(done).map_err(|source| CloudError::Source { what: what.to_owned(), source })?;
             let length = piece.len() as u64;
             tokio::select! {
                 biased;
@@ -202,12 +217,10 @@ impl Transport {
     }
 
     /// The next piece of a body, or none at its end.
-    pub(crate) async fn chunk(
-        &self,
-        response: &mut Response,
-        pace: &mut Pace,
-        what: &str,
-    ) -> Result<Option<Bytes>, Failure> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or hardly anything comes.
+    pub async fn chunk(&self, response: &mut Response, pace: &mut Pace, what: &str) -> Result<Option<Bytes>, Failure> {
         let after = self.config.idle_timeout;
         match tokio::time::timeout(after, response.chunk()).await {
             Ok(Ok(Some(chunk))) if !pace.too_slow(chunk.len(), after) => Ok(Some(chunk)),
@@ -218,13 +231,16 @@ impl Transport {
     }
 
     /// The whole of a body, which may not be longer than `limit` bytes.
-    pub(crate) async fn body(&self, mut response: Response, limit: usize, what: &str) -> Result<Vec<u8>, Failure> {
+    ///
+    /// # Errors
+    /// When it is longer, or the connection breaks.
+    pub async fn body(&self, mut response: Response, limit: usize, what: &str) -> Result<Vec<u8>, Failure> {
         let (mut body, mut pace) = (Vec::new(), Pace::new());
         while let Some(chunk) = self.chunk(&mut response, &mut pace, what).await? {
             if body.len() + chunk.len() > limit {
                 let why = format!("its answer is longer than {limit} bytes");
                 let host = authority(response.url());
-                return Err(ObjectError::Protocol { host, what: what.to_owned(), why }.into());
+                return Err(CloudError::Protocol { host, what: what.to_owned(), why }.into());
             }
             body.extend_from_slice(&chunk);
         }
@@ -234,11 +250,11 @@ impl Transport {
 
 /// The authorities that hosts are checked against: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else the system's, else the ones
 /// built in, plus the configured ones.
-fn roots(config: &Config) -> Result<RootCertStore, ObjectError> {
+fn roots(config: &Config) -> Result<RootCertStore, CloudError> {
     let path = |name| config.environment.get(name).map(Path::new);
     let mut roots = connection::roots(path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
     for path in &config.ca_files {
-        let fail = |why: &str| ObjectError::Certificate { path: path.clone(), why: why.to_owned() };
+        let fail = |why: &str| CloudError::Certificate { path: path.clone(), why: why.to_owned() };
         let pem = read_file(path, MAX_PEM).map_err(|why| fail(&why))?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let found = found.map_err(|_| fail("it is not valid PEM"))?;
@@ -261,19 +277,19 @@ pub(crate) fn read_file(path: &PathBuf, limit: u64) -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > limit { Err(format!("it is larger than {limit} bytes")) } else { Ok(bytes) }
 }
 
-fn proxies(environment: &Environment) -> Result<Vec<Proxy>, ObjectError> {
+fn proxies(environment: &Environment) -> Result<Vec<Proxy>, CloudError> {
     let values = connection::Proxies {
         http: environment.first(&["HTTP_PROXY", "http_proxy"]),
         https: environment.first(&["HTTPS_PROXY", "https_proxy"]),
         all: environment.first(&["ALL_PROXY", "all_proxy"]),
         none_for: environment.first(&["NO_PROXY", "no_proxy"]).map(|(_, value)| value),
     };
-    let bad = |variable| ObjectError::Variable { variable, why: "it is no http, https or socks5 URL".to_owned() };
+    let bad = |variable| CloudError::Variable { variable, why: "it is no http, https or socks5 URL".to_owned() };
     connection::proxies(&values).map_err(bad)
 }
 
 /// Whether a URL leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -283,17 +299,17 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 fn stalled(host: &str, what: &str, after: Duration) -> Failure {
-    Failure::soon(ObjectError::Stalled { host: host.to_owned(), what: what.to_owned(), after })
+    Failure::soon(CloudError::Stalled { host: host.to_owned(), what: what.to_owned(), after })
 }
 
 /// A failure of the connection, in words.
 fn broken(host: &str, what: &str, error: &reqwest::Error) -> Failure {
     let (host, what) = (host.to_owned(), what.to_owned());
     if let Some(tls @ rustls::Error::InvalidCertificate(_)) = tls_error(error) {
-        return ObjectError::Untrusted { host, why: tls.to_string() }.into();
+        return CloudError::Untrusted { host, why: tls.to_string() }.into();
     }
     let again = connection::again(error);
-    Failure { error: ObjectError::Connect { host, what, why: innermost(error) }, again }
+    Failure { error: CloudError::Connect { host, what, why: innermost(error) }, again }
 }
 
 #[cfg(test)]

@@ -15,7 +15,12 @@
 //!         STORAGE_EMULATOR_HOST                                           an emulator, which is told no credentials
 //! Azure   AZURE_STORAGE_ACCESS_KEY                                        the account's key, base64
 //!         AZURE_CLIENT_ID AZURE_TENANT_ID AZURE_FEDERATED_TOKEN_FILE AZURE_AUTHORITY_HOST   workload identity
+//!         AZURE_CLIENT_SECRET     a service principal, with AZURE_CLIENT_ID and AZURE_TENANT_ID
+//!         IDENTITY_ENDPOINT IDENTITY_HEADER AZURE_POD_IDENTITY_AUTHORITY_HOST   other services for managed identities
 //!         AZURE_STORAGE_ENDPOINT    another server: with the account as path, as http://127.0.0.1:10000/devstoreaccount1
+//! logins  AWS_ENDPOINT_URL_ECR AWS_ENDPOINT_URL_ECR_PUBLIC                other services than Amazon's
+//!         CI_REGISTRY CI_REGISTRY_USER CI_REGISTRY_PASSWORD               as GitLab sets them
+//!         DOCKER_<HOST WITH _ FOR . AND ->_USR and _PSW, GITHUB_TOKEN for ghcr.io
 //! all     HOME SSL_CERT_FILE SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY (or in lower case)
 //! ```
 
@@ -35,6 +40,8 @@ pub const VARIABLES: &[&str] = &[
     "AWS_EC2_METADATA_DISABLED",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_ECR_PUBLIC",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_STS",
     "AWS_PROFILE",
@@ -53,10 +60,18 @@ pub const VARIABLES: &[&str] = &[
     "STORAGE_EMULATOR_HOST",
     "AZURE_AUTHORITY_HOST",
     "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
     "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_TENANT_ID",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "CI_REGISTRY",
+    "CI_REGISTRY_PASSWORD",
+    "CI_REGISTRY_USER",
+    "GITHUB_TOKEN",
     "ALL_PROXY",
     "HOME",
     "HTTPS_PROXY",
@@ -70,7 +85,16 @@ pub const VARIABLES: &[&str] = &[
     "no_proxy",
 ];
 
-/// The variables of [`VARIABLES`] that are set. Shows their names, never what they hold.
+/// Whether a variable is the login to some registry: `DOCKER_…_USR` or `DOCKER_…_PSW`.
+fn is_login(name: &str) -> bool {
+    name.starts_with("DOCKER_") && (name.ends_with("_USR") || name.ends_with("_PSW"))
+}
+
+fn is_known(name: &str) -> bool {
+    VARIABLES.contains(&name) || is_login(name)
+}
+
+/// The variables of [`VARIABLES`] that are set, and those that are logins. Shows their names, never what they hold.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -90,13 +114,16 @@ impl Environment {
     pub fn of_process() -> Environment {
         let value = |name: &&str| Some((*name).to_owned()).zip(std::env::var_os(name));
         // What is no Unicode would be wrong as any of these values, and says so when it is used.
-        Environment(VARIABLES.iter().filter_map(value).map(|(n, v)| (n, v.to_string_lossy().into_owned())).collect())
+        let known = VARIABLES.iter().filter_map(value);
+        let logins = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let all = known.chain(logins.filter(|(name, _)| is_login(name)));
+        Environment(all.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect())
     }
 
     /// The same with one more variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Environment {
-        debug_assert!(VARIABLES.contains(&name), "{name} is not in the table");
+        debug_assert!(is_known(name), "{name} is not in the table");
         self.0.insert(name.to_owned(), value.into());
         self
     }
@@ -104,24 +131,24 @@ impl Environment {
     /// The same without a variable.
     #[must_use]
     pub fn without(mut self, name: &str) -> Environment {
-        debug_assert!(VARIABLES.contains(&name), "{name} is not in the table");
+        debug_assert!(is_known(name), "{name} is not in the table");
         self.0.remove(name);
         self
     }
 
     /// The value of a variable; an empty one is as good as none.
     pub fn get(&self, name: &str) -> Option<&str> {
-        debug_assert!(VARIABLES.contains(&name), "{name} is not in the table");
+        debug_assert!(is_known(name), "{name} is not in the table");
         self.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
     }
 
     /// The first of several variables that is set, with its name.
-    pub(crate) fn first(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
+    pub fn first(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
         names.iter().find_map(|name| Some(*name).zip(self.get(name)))
     }
 
     /// The file a variable names, else one below the home directory.
-    pub(crate) fn file(&self, name: &str, below_home: &str) -> Option<PathBuf> {
+    pub fn file(&self, name: &str, below_home: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from).or_else(|| Some(PathBuf::from(self.get("HOME")?).join(below_home)))
     }
 }

@@ -11,26 +11,32 @@ const MAX_ELEMENTS: usize = 100_000;
 
 /// An element: its name without prefix, its own text, what is in it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Element {
+pub struct Element {
+    /// Its name.
     pub name: String,
+    /// Its text.
     pub text: String,
+    /// What is in it, in order.
     pub children: Vec<Element>,
 }
 
 impl Element {
     /// The first child of that name.
-    pub(crate) fn child(&self, name: &str) -> Option<&Element> {
+    pub fn child(&self, name: &str) -> Option<&Element> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The text of the first child of that name, without space around it.
-    pub(crate) fn text_of(&self, name: &str) -> Option<&str> {
+    pub fn text_of(&self, name: &str) -> Option<&str> {
         self.child(name).map(|child| child.text.trim())
     }
 }
 
-/// The root of a document; an error says what is wrong, and quotes nothing.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Element, &'static str> {
+/// The root of a document.
+///
+/// # Errors
+/// What is wrong, without quoting anything.
+pub fn parse(bytes: &[u8]) -> Result<Element, &'static str> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut open: Vec<Element> = Vec::new();
@@ -85,7 +91,7 @@ fn resolve(entity: &BytesRef<'_>) -> Result<String, &'static str> {
 }
 
 /// Text as it may stand in an element.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -9,7 +9,9 @@ use crate::date;
 use kiln_http::Secret;
 
 /// What a signature covers.
-pub(crate) struct Request<'a> {
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// `GET` and the like.
     pub method: &'a str,
     /// Encoded, from the first slash.
     pub path: &'a str,
@@ -22,17 +24,23 @@ pub(crate) struct Request<'a> {
 }
 
 /// Who signs, and for what.
-pub(crate) struct Signer<'a> {
+#[derive(Debug)]
+pub struct Signer<'a> {
+    /// The id of the key.
     pub key_id: &'a str,
+    /// The key.
     pub secret: &'a Secret,
+    /// Where the service is.
     pub region: &'a str,
+    /// `s3` and the like.
     pub service: &'a str,
+    /// When.
     pub time: SystemTime,
 }
 
 impl Signer<'_> {
     /// The value of the `Authorization` header.
-    pub(crate) fn authorization(&self, request: &Request<'_>) -> String {
+    pub fn authorization(&self, request: &Request<'_>) -> String {
         let (canonical, signed) = canonical(request);
         let stamp = date::compact(self.time);
         let day = &stamp[..8];

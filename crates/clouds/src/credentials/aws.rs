@@ -1,4 +1,4 @@
-//! Keys for S3, in the order of Amazon's own tools:
+//! Keys for Amazon's services, in the order of Amazon's own tools:
 //!
 //! 1. `AWS_ACCESS_KEY_ID` with `AWS_SECRET_ACCESS_KEY`
 //! 2. `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`, exchanged at the token service (IAM roles for service accounts)
@@ -19,35 +19,61 @@ use super::profile::{Dialect, MAX_FILE, Profiles};
 use super::{Found, Fresh, Place};
 use crate::date;
 use crate::environ::Environment;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{CloudError, Failure};
 use crate::transport::{Transport, is_loopback, read_file};
 use crate::xml;
 use kiln_http::Secret;
 
-const STORE: &str = "S3";
+const CLOUD: &str = "AWS";
 /// Where ECS and EKS put the agent that hands out keys.
 const AGENTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 const METADATA: &str = "http://169.254.169.254";
 
 /// A key.
 #[derive(Debug, Clone)]
-pub(crate) struct Keys {
+pub struct Keys {
+    /// Its id.
     pub id: String,
+    /// What signs.
     pub secret: Secret,
+    /// What goes along with keys that end.
     pub session: Option<Secret>,
 }
 
 type Got = (Keys, Option<SystemTime>);
 
+/// Whether a text can be the name of a region, so that it may become a part of a host's name.
+pub fn is_region(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// The region in a variable.
+///
+/// # Errors
+/// When it is none.
+pub fn checked_region<'a>(variable: &'static str, text: &'a str) -> Result<&'a str, CloudError> {
+    if is_region(text) {
+        return Ok(text);
+    }
+    Err(CloudError::Variable { variable, why: "it is not the name of a region".to_owned() })
+}
+
+/// The domain of Amazon's services in a region.
+pub fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
 /// Looks for keys.
-pub(crate) struct Finder<'a> {
+#[derive(Debug)]
+pub struct Finder<'a> {
+    /// How services are asked.
     pub transport: &'a Transport,
+    /// Where they are, and what is given.
     pub environment: &'a Environment,
 }
 
 /// The two files, read.
-pub(crate) struct Files {
+pub struct Files {
     credentials: Profiles,
     config: Profiles,
     profile: String,
@@ -55,12 +81,15 @@ pub(crate) struct Files {
 
 impl Files {
     /// Reads what there is of them. A profile that was asked for by name must be in one.
-    pub(crate) fn read(environment: &Environment) -> Result<Files, ObjectError> {
+    ///
+    /// # Errors
+    /// Files that cannot be read or understood, and a profile that is not there.
+    pub fn read(environment: &Environment) -> Result<Files, CloudError> {
         let load = |variable, below_home, dialect| {
             let Some(path) = environment.file(variable, below_home).filter(|path| path.exists()) else {
                 return Ok(Profiles::default());
             };
-            let error = |why| ObjectError::Credentials { store: STORE, place: path.display().to_string(), why };
+            let error = |why| CloudError::Credentials { cloud: CLOUD, place: path.display().to_string(), why };
             let text = String::from_utf8(read_file(&path, MAX_FILE).map_err(error)?);
             Profiles::parse(&text.map_err(|_| error("it is not UTF-8".to_owned()))?, dialect).map_err(error)
         };
@@ -70,7 +99,7 @@ impl Files {
         let profile = asked.unwrap_or("default").to_owned();
         if asked.is_some() && !credentials.has(&profile) && !config.has(&profile) {
             let why = "there is no such section in ~/.aws/credentials or ~/.aws/config".to_owned();
-            return Err(ObjectError::Credentials { store: STORE, place: format!("AWS_PROFILE={profile}"), why });
+            return Err(CloudError::Credentials { cloud: CLOUD, place: format!("AWS_PROFILE={profile}"), why });
         }
         Ok(Files { credentials, config, profile })
     }
@@ -80,14 +109,17 @@ impl Files {
     }
 
     /// Where buckets are, if a file says so.
-    pub(crate) fn region(&self) -> Option<&str> {
+    pub fn region(&self) -> Option<&str> {
         self.get("region")
     }
 }
 
 impl Finder<'_> {
     /// The first keys in the order of the list, or all places that have none.
-    pub(crate) async fn find(&self) -> Result<Fresh<Keys>, Failure> {
+    ///
+    /// # Errors
+    /// A place that is configured and has none.
+    pub async fn find(&self) -> Result<Fresh<Keys>, Failure> {
         let mut looked = Vec::new();
         let some = |(keys, until)| Ok((Found::Some(keys), until));
         if let Some(keys) = self.in_variables()? {
@@ -95,7 +127,7 @@ impl Finder<'_> {
         }
         looked.push("AWS_ACCESS_KEY_ID".to_owned());
         if let Some(file) = self.environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") {
-            let role = self.environment.get("AWS_ROLE_ARN").ok_or_else(|| ObjectError::Variable {
+            let role = self.environment.get("AWS_ROLE_ARN").ok_or_else(|| CloudError::Variable {
                 variable: "AWS_WEB_IDENTITY_TOKEN_FILE",
                 why: "AWS_ROLE_ARN is not set".to_owned(),
             })?;
@@ -118,10 +150,10 @@ impl Finder<'_> {
     }
 
     fn place<'a>(&'a self, name: &'a str) -> Place<'a> {
-        Place { store: STORE, name, transport: self.transport }
+        Place { cloud: CLOUD, name, transport: self.transport }
     }
 
-    fn in_variables(&self) -> Result<Option<Keys>, ObjectError> {
+    fn in_variables(&self) -> Result<Option<Keys>, CloudError> {
         let get = |name| self.environment.get(name);
         match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
             (None, None) => Ok(None),
@@ -132,11 +164,11 @@ impl Finder<'_> {
             })),
             (Some(_), None) => {
                 let why = "AWS_SECRET_ACCESS_KEY is not set".to_owned();
-                Err(ObjectError::Variable { variable: "AWS_ACCESS_KEY_ID", why })
+                Err(CloudError::Variable { variable: "AWS_ACCESS_KEY_ID", why })
             }
             (None, Some(_)) => {
                 let why = "AWS_ACCESS_KEY_ID is not set".to_owned();
-                Err(ObjectError::Variable { variable: "AWS_SECRET_ACCESS_KEY", why })
+                Err(CloudError::Variable { variable: "AWS_SECRET_ACCESS_KEY", why })
             }
         }
     }
@@ -172,8 +204,8 @@ impl Finder<'_> {
             Some((_, address)) => place.address(address)?,
             None => match self.environment.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]) {
                 Some((variable, region)) => {
-                    let region = crate::s3::checked_region(variable, region)?;
-                    place.address(&format!("https://sts.{region}.{}/", crate::s3::domain(region)))?
+                    let region = checked_region(variable, region)?;
+                    place.address(&format!("https://sts.{region}.{}/", domain(region)))?
                 }
                 None => place.address("https://sts.amazonaws.com/")?,
             },
@@ -261,7 +293,7 @@ impl Finder<'_> {
 }
 
 /// Keys may be fetched without TLS only from this machine and from where the cloud puts its agents.
-fn agent_address(place: &Place<'_>, text: &str) -> Result<Url, ObjectError> {
+fn agent_address(place: &Place<'_>, text: &str) -> Result<Url, CloudError> {
     let url = Url::parse(text).map_err(|_| place.error("its address is not a URL"))?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let agent = |ip: IpAddr| AGENTS.iter().any(|a| a.parse() == Ok(ip));
@@ -273,13 +305,13 @@ fn agent_address(place: &Place<'_>, text: &str) -> Result<Url, ObjectError> {
     }
 }
 
-fn line(place: &Place<'_>, body: &[u8]) -> Result<String, ObjectError> {
+fn line(place: &Place<'_>, body: &[u8]) -> Result<String, CloudError> {
     let text = std::str::from_utf8(body).map_err(|_| place.error("its answer is not UTF-8"))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// The keys in the JSON of an agent or a metadata service.
-fn handed_out(place: &Place<'_>, body: &[u8]) -> Result<Got, ObjectError> {
+fn handed_out(place: &Place<'_>, body: &[u8]) -> Result<Got, CloudError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Document {
@@ -295,4 +327,17 @@ fn handed_out(place: &Place<'_>, body: &[u8]) -> Result<Got, ObjectError> {
     };
     let session = document.token.map(Secret::new);
     Ok((Keys { id: document.access_key_id, secret: Secret::new(document.secret_access_key), session }, until))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_cannot_lead_to_another_host() {
+        for bad in ["", "evil.example/", "a.b", "A", "x@y", "eu-west-1 ", &"a".repeat(41)] {
+            assert!(!is_region(bad), "{bad}");
+        }
+        assert!(is_region("us-gov-west-1"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Access tokens for Google Cloud Storage, in the order of Google's own tools:
+//! Access tokens for Google's services, in the order of Google's own tools:
 //!
 //! 1. the key file `GOOGLE_APPLICATION_CREDENTIALS`
 //! 2. `application_default_credentials.json` below `CLOUDSDK_CONFIG`, else `~/.config/gcloud`
@@ -14,14 +14,12 @@ use url::Url;
 
 use super::{Found, Fresh, Place};
 use crate::environ::Environment;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{CloudError, Failure};
 use crate::sign::jwt::{self, Claims};
 use crate::transport::Transport;
 use kiln_http::Secret;
 
-const STORE: &str = "Google Cloud Storage";
-const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
+const CLOUD: &str = "Google Cloud";
 const TOKEN_SERVICE: &str = "https://oauth2.googleapis.com/token";
 const WELL_KNOWN: &str = "application_default_credentials.json";
 /// The address of `metadata.google.internal`: where there is no such service, no name lookup is waited for.
@@ -47,13 +45,22 @@ enum KeyFile {
 }
 
 /// Looks for an access token.
-pub(crate) struct Finder<'a> {
+#[derive(Debug)]
+pub struct Finder<'a> {
+    /// How services are asked.
     pub transport: &'a Transport,
+    /// Where they are, and what is given.
     pub environment: &'a Environment,
+    /// What the token is to be good for.
+    pub scope: &'a str,
 }
 
 impl Finder<'_> {
-    pub(crate) async fn find(&self) -> Result<Fresh<Secret>, Failure> {
+    /// The first token in the order of the list, or all places that have none.
+    ///
+    /// # Errors
+    /// A place that is configured and has none.
+    pub async fn find(&self) -> Result<Fresh<Secret>, Failure> {
         let some = |(token, until)| Ok((Found::Some(token), Some(until)));
         if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
             return some(self.in_file(file).await?);
@@ -73,7 +80,7 @@ impl Finder<'_> {
     }
 
     fn place<'a>(&'a self, name: &'a str) -> Place<'a> {
-        Place { store: STORE, name, transport: self.transport }
+        Place { cloud: CLOUD, name, transport: self.transport }
     }
 
     async fn in_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
@@ -86,7 +93,8 @@ impl Finder<'_> {
             KeyFile::ServiceAccount { client_email, private_key, private_key_id, token_uri } => {
                 let service = place.address(token_uri.as_deref().unwrap_or(TOKEN_SERVICE))?;
                 let audience = token_uri.as_deref().unwrap_or(TOKEN_SERVICE);
-                let claims = Claims { email: client_email, audience, scope: SCOPE, key_id: private_key_id.as_deref() };
+                let claims =
+                    Claims { email: client_email, audience, scope: self.scope, key_id: private_key_id.as_deref() };
                 let token = jwt::signed(&claims, private_key, SystemTime::now()).map_err(|why| place.error(why))?;
                 let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned();
                 (service, vec![("grant_type", grant), ("assertion", token)])
@@ -115,7 +123,7 @@ impl Finder<'_> {
         let place = self.place("the metadata server of the machine");
         let path = "computeMetadata/v1/instance/service-accounts/default/token";
         let url = Url::parse(&format!("http://{host}/{path}"))
-            .map_err(|_| ObjectError::Variable { variable: "GCE_METADATA_HOST", why: "it is not a host".to_owned() })?;
+            .map_err(|_| CloudError::Variable { variable: "GCE_METADATA_HOST", why: "it is not a host".to_owned() })?;
         let response = place.ask(Method::GET, url, &[("metadata-flavor", "Google")]).await?;
         // Other clouds have another service at this address; theirs does not say that it is Google's.
         let google = |r: &reqwest::Response| r.headers().get("metadata-flavor").is_some_and(|v| v == "Google");

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::hmac_sha256;
+use kiln_clouds::sign::hmac_sha256;
 
 /// What a signature covers.
 pub(crate) struct Request<'a> {

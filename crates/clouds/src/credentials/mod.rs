@@ -1,13 +1,13 @@
 //! Who asks: keys and tokens, where they are found, and how long they are good.
 //!
-//! Each store has a list of places that are looked at in order; the first that has something wins. A place that is
+//! Each cloud has a list of places that are looked at in order; the first that has something wins. A place that is
 //! configured and broken is an error and not passed over. Where no place has anything, requests go out anonymously,
 //! and a refusal says where was looked.
 
-pub(crate) mod aws;
-pub(crate) mod azure;
-pub(crate) mod google;
-pub(crate) mod profile;
+pub mod aws;
+pub mod azure;
+pub mod google;
+mod profile;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +20,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::answer;
-use crate::error::Failure;
-use crate::error::ObjectError;
+use crate::error::{CloudError, Failure};
 use crate::percent;
 use crate::transport::{Parcel, Payload, Transport, is_loopback, read_file};
 use kiln_http::Secret;
@@ -33,18 +32,23 @@ const MARGIN: Duration = Duration::from_secs(300);
 const MAX_TOKEN: usize = 256 << 10;
 
 /// What was found, or where was looked in vain.
-pub(crate) enum Found<T> {
+#[derive(Debug)]
+pub enum Found<T> {
+    /// This.
     Some(T),
+    /// Nothing, in these places.
     None(Vec<String>),
 }
 
 /// What was found, and until when it is good.
-pub(crate) type Fresh<T> = (Found<T>, Option<SystemTime>);
+pub type Fresh<T> = (Found<T>, Option<SystemTime>);
 
-type Held<T> = (Arc<Found<T>>, Option<SystemTime>);
+/// What is kept, and until when it is good.
+pub type Held<T> = (Arc<Found<T>>, Option<SystemTime>);
 
 /// Credentials that are got once and kept until they end.
-pub(crate) struct Cache<T>(Mutex<Option<Held<T>>>);
+#[derive(Debug)]
+pub struct Cache<T>(Mutex<Option<Held<T>>>);
 
 impl<T> Default for Cache<T> {
     fn default() -> Self {
@@ -54,23 +58,29 @@ impl<T> Default for Cache<T> {
 
 impl<T> Cache<T> {
     /// What is kept, or else what `find` finds. One caller looks while others wait.
-    pub(crate) async fn get(
-        &self,
-        find: impl Future<Output = Result<Fresh<T>, Failure>>,
-    ) -> Result<Arc<Found<T>>, Failure> {
-        let mut slot = self.0.lock().await;
-        let good = |until: &Option<SystemTime>| until.is_none_or(|until| SystemTime::now() + MARGIN < until);
-        if let Some((found, _)) = slot.as_ref().filter(|(_, until)| good(until)) {
-            return Ok(found.clone());
-        }
-        let (found, until) = find.await?;
-        let found = Arc::new(found);
-        *slot = Some((found.clone(), until));
-        Ok(found)
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub async fn get(&self, find: impl Future<Output = Result<Fresh<T>, Failure>>) -> Result<Arc<Found<T>>, Failure> {
+        Ok(self.lasting(find).await?.0)
     }
 
-    /// Forgets what a store did not accept; whether looking again can find something else.
-    pub(crate) async fn forget(&self) -> bool {
+    /// The same, and until when it is good.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub async fn lasting(&self, find: impl Future<Output = Result<Fresh<T>, Failure>>) -> Result<Held<T>, Failure> {
+        let mut slot = self.0.lock().await;
+        let good = |until: &Option<SystemTime>| until.is_none_or(|until| SystemTime::now() + MARGIN < until);
+        if let Some(held) = slot.as_ref().filter(|(_, until)| good(until)) {
+            return Ok(held.clone());
+        }
+        let (found, until) = find.await?;
+        Ok(slot.insert((Arc::new(found), until)).clone())
+    }
+
+    /// Forgets what was not accepted; whether looking again can find something else.
+    pub async fn forget(&self) -> bool {
         let mut slot = self.0.lock().await;
         let renewable = slot.as_ref().is_some_and(|(_, until)| until.is_some());
         if renewable {
@@ -82,25 +92,25 @@ impl<T> Cache<T> {
 
 /// One place where credentials may be, for errors.
 pub(crate) struct Place<'a> {
-    pub store: &'static str,
+    pub cloud: &'static str,
     pub name: &'a str,
     pub transport: &'a Transport,
 }
 
 impl Place<'_> {
-    pub(crate) fn error(&self, why: impl Into<String>) -> ObjectError {
-        ObjectError::Credentials { store: self.store, place: self.name.to_owned(), why: why.into() }
+    pub(crate) fn error(&self, why: impl Into<String>) -> CloudError {
+        CloudError::Credentials { cloud: self.cloud, place: self.name.to_owned(), why: why.into() }
     }
 
     /// The text of a file without the space around it.
-    pub(crate) fn file(&self, path: &str) -> Result<Secret, ObjectError> {
+    pub(crate) fn file(&self, path: &str) -> Result<Secret, CloudError> {
         let bytes = read_file(&PathBuf::from(path), MAX_TOKEN as u64).map_err(|why| self.error(why))?;
         let text = String::from_utf8(bytes).map_err(|_| self.error("it is not UTF-8"))?;
         if text.trim().is_empty() { Err(self.error("it is empty")) } else { Ok(Secret::new(text.trim())) }
     }
 
     /// An address that secrets go to: TLS, or this machine.
-    pub(crate) fn address(&self, text: &str) -> Result<Url, ObjectError> {
+    pub(crate) fn address(&self, text: &str) -> Result<Url, CloudError> {
         let url = Url::parse(text).map_err(|_| self.error("its address is not a URL"))?;
         let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
         if safe { Ok(url) } else { Err(self.error("its address is not https, and secrets go there")) }
@@ -142,7 +152,7 @@ impl Place<'_> {
         };
         match self.transport.send(parcel).await {
             Ok(response) => Ok(Some(response)),
-            Err(Failure { error: ObjectError::Connect { .. } | ObjectError::Stalled { .. }, .. }) => Ok(None),
+            Err(Failure { error: CloudError::Connect { .. } | CloudError::Stalled { .. }, .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -159,7 +169,7 @@ impl Place<'_> {
     }
 
     /// The access token in the answer of an OAuth2 token service.
-    pub(crate) fn access_token(&self, body: &[u8]) -> Result<(Secret, SystemTime), ObjectError> {
+    pub(crate) fn access_token(&self, body: &[u8]) -> Result<(Secret, SystemTime), CloudError> {
         #[derive(serde::Deserialize)]
         struct Answer {
             access_token: String,
@@ -174,5 +184,32 @@ impl Place<'_> {
         };
         let lifetime = Duration::from_secs(seconds.unwrap_or(3600).min(7 * 86_400));
         Ok((Secret::new(answer.access_token), SystemTime::now() + lifetime))
+    }
+}
+
+/// Headers, of which those that prove who asks are never shown.
+///
+/// # Errors
+/// Names and values that no header may have.
+pub fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, CloudError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let bad =
+            || CloudError::Setup(format!("the value of the header `{name}` has characters that no header may have"));
+        let mut text = HeaderValue::from_str(value).map_err(|_| bad())?;
+        text.set_sensitive(matches!(&**name, "authorization" | "x-amz-security-token"));
+        map.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?, text);
+    }
+    Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_cannot_be_sent_are_not_quoted() {
+        let error = header_map(&[("x-amz-security-token".to_owned(), "hunter2\n".to_owned())]).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"));
     }
 }

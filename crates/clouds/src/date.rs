@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kiln_oci::{Mtime, time};
 
 /// `YYYYMMDDTHHMMSSZ`, as Amazon signs it.
-pub(crate) fn compact(at: SystemTime) -> String {
+pub fn compact(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     time::rfc3339(Mtime::secs(i64::try_from(seconds).unwrap_or(i64::MAX))).replace(['-', ':'], "")
 }
 
 /// The time of `YYYY-MM-DDTHH:MM:SS[.fraction]Z` since 1970; fractions are dropped.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     let seconds = time::parse_rfc3339(text).ok().filter(|_| text.ends_with(['Z', 'z']))?.secs;
     UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))

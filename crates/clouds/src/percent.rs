@@ -13,28 +13,28 @@ fn encode_into(out: &mut String, text: &str, kept: &str) {
 }
 
 /// A name or value of a query, or a key as one segment of a path.
-pub(crate) fn component(text: &str) -> String {
+pub fn component(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     encode_into(&mut out, text, "");
     out
 }
 
 /// A key as a path: slashes stay.
-pub(crate) fn path(text: &str) -> String {
+pub fn path(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     encode_into(&mut out, text, "/");
     out
 }
 
 /// A query with its pairs in the order that signatures want: by encoded name, then by encoded value.
-pub(crate) fn query<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> String {
+pub fn query<N: AsRef<str>, V: AsRef<str>>(pairs: &[(N, V)]) -> String {
     let mut encoded: Vec<_> = pairs.iter().map(|(n, v)| (component(n.as_ref()), component(v.as_ref()))).collect();
     encoded.sort();
     encoded.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join("&")
 }
 
 /// The text an encoded one means; `None` if it is not UTF-8, or an escape is broken.
-pub(crate) fn decode(text: &str) -> Option<String> {
+pub fn decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

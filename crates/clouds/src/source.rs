@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 /// Bytes read and handed on at once.
-pub(crate) const PIECE: usize = 256 << 10;
+pub const PIECE: usize = 256 << 10;
 
 /// Bytes with positions. They must not change while they are uploaded.
 pub trait Source: Sync {
@@ -41,15 +41,21 @@ impl Source for Vec<u8> {
 
 /// A stretch of a source.
 #[derive(Clone, Copy)]
-pub(crate) struct Part<'a> {
+pub struct Part<'a> {
+    /// What is read.
     pub source: &'a dyn Source,
+    /// From where on.
     pub offset: u64,
+    /// How many bytes.
     pub length: u64,
 }
 
 impl Part<'_> {
     /// The next bytes after the first `done` ones, at the most [`PIECE`]; empty at the end.
-    pub(crate) fn piece(&self, done: u64) -> io::Result<Bytes> {
+    ///
+    /// # Errors
+    /// Those of the source, and that it ends before.
+    pub fn piece(&self, done: u64) -> io::Result<Bytes> {
         let wanted = usize::try_from(self.length - done).unwrap_or(usize::MAX).min(PIECE);
         let mut piece = vec![0; wanted];
         let mut filled = 0;
