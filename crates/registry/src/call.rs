@@ -305,11 +305,11 @@ pub(crate) fn refusal(
     retry_after: Option<Duration>,
     logged_in: bool,
 ) -> RegistryError {
-    let (host, what) = (endpoint.host.clone(), what.to_owned());
+    let (host, what, trouble) = (endpoint.host.clone(), what.to_owned(), endpoint.auth.trouble());
     match answer.status {
-        401 => RegistryError::Unauthorized { host, what, answer, logged_in },
+        401 => RegistryError::Unauthorized { host, what, answer, logged_in, trouble },
         // Immutable tags and quotas are 403, too: with a login, the rights are not certain to be the reason.
-        403 if !logged_in => RegistryError::Unauthorized { host, what, answer, logged_in },
+        403 if !logged_in => RegistryError::Unauthorized { host, what, answer, logged_in, trouble },
         404 => RegistryError::NotFound { host, what, answer },
         429 => RegistryError::RateLimited { host, what, answer, retry_after },
         _ => RegistryError::Refused { host, what, answer },

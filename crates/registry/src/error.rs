@@ -79,7 +79,7 @@ pub enum RegistryError {
         after: Duration,
     },
     /// The registry wants other, or any, credentials.
-    #[error("{host} refuses access to {what}: {answer}{}", if *.logged_in { "" } else { " (no credentials were found for it)" })]
+    #[error("{host} refuses access to {what}: {answer}{}", anonymous(*logged_in, trouble))]
     Unauthorized {
         /// The registry.
         host: String,
@@ -89,9 +89,11 @@ pub enum RegistryError {
         answer: Box<Answer>,
         /// Whether credentials were used.
         logged_in: bool,
+        /// Why none were, though there should be some.
+        trouble: Option<String>,
     },
     /// The token server of a registry does not accept the credentials.
-    #[error("{realm}, which issues tokens for {host}, refuses: {answer}{}", if *.logged_in { "" } else { " (no credentials were found)" })]
+    #[error("{realm}, which issues tokens for {host}, refuses: {answer}{}", anonymous(*logged_in, trouble))]
     TokenRefused {
         /// The registry.
         host: String,
@@ -101,6 +103,8 @@ pub enum RegistryError {
         answer: Box<Answer>,
         /// Whether credentials were used.
         logged_in: bool,
+        /// Why none were, though there should be some.
+        trouble: Option<String>,
     },
     /// The registry's way of asking for credentials cannot be followed.
     #[error("{host} asks for credentials in a way that is not followed: {why}")]
@@ -241,6 +245,14 @@ pub enum RegistryError {
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
+}
+
+fn anonymous(logged_in: bool, trouble: &Option<String>) -> String {
+    match (logged_in, trouble) {
+        (true, _) => String::new(),
+        (false, None) => " (no credentials were found for it)".to_owned(),
+        (false, Some(why)) => format!(" (no credentials: {why})"),
+    }
 }
 
 impl RegistryError {

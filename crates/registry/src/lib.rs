@@ -36,7 +36,7 @@ mod upload;
 
 pub use client::Client;
 pub use config::{ClientCert, Config, HostCa, Mirror, Proxies};
-pub use credentials::{Credential, CredentialError, Credentials, LoginStore, Secret, StoredIn};
+pub use credentials::{Credential, CredentialError, Credentials, Helper, LoginStore, Secret, StoredIn};
 pub use error::{Answer, RegistryError};
 pub use fetch::UrlHead;
 pub use manifest::FetchedManifest;

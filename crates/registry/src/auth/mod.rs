@@ -15,6 +15,7 @@ pub(crate) mod challenge;
 pub(crate) mod token;
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use base64::Engine;
@@ -36,6 +37,8 @@ use crate::transport::Transport;
 #[derive(Default)]
 pub(crate) struct Auth {
     state: Mutex<State>,
+    /// Why there are no credentials, though there should be.
+    trouble: std::sync::Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -91,8 +94,16 @@ impl Wanted<'_> {
         if let Some(credential) = self.credential {
             return Ok(Some(credential.clone()));
         }
-        let found = self.transport.config.credentials.find_async(&self.endpoint.host, self.repository).await;
-        found.map_err(|source| RegistryError::Credentials { host: self.endpoint.host.clone(), source })
+        let (credentials, host) = (&self.transport.config.credentials, &self.endpoint.host);
+        let found = credentials.find_async(host, self.repository, Some(self.base)).await;
+        let found = found.map_err(|source| RegistryError::Credentials { host: host.clone(), source })?;
+        *self.endpoint.auth.trouble.lock().unwrap_or_else(PoisonError::into_inner) = found.trouble;
+        Ok(found.credential)
+    }
+
+    /// Whether another credential can be had than the one that was refused: what clouds sell ends.
+    async fn renew(&self) -> bool {
+        self.credential.is_none() && self.transport.config.credentials.forget(&self.endpoint.host).await
     }
 }
 
@@ -135,10 +146,15 @@ impl Auth {
         }
         state.headers.remove(&key);
         state.challenge = Some(challenge.clone());
-        if matches!(challenge, Challenge::Basic) && used.header.is_some() {
+        if matches!(challenge, Challenge::Basic) && used.header.is_some() && !wanted.renew().await {
             return Ok(None);
         }
         state.login(wanted, &key, &challenge).await.map(|login| login.header.is_some().then_some(login))
+    }
+
+    /// Why there are no credentials, though there should be.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -155,7 +171,14 @@ impl State {
                     let mut scopes = wanted.scopes.to_vec();
                     Scope::merge(&mut scopes, self.extra.get(key).map_or(&[], Vec::as_slice));
                     let request = TokenRequest { realm, service: service.as_deref(), scopes: &scopes };
-                    let token = request.send(wanted, credential.as_ref()).await?;
+                    let sent = request.send(wanted, credential.as_ref()).await;
+                    let (token, credential) = match sent {
+                        Err(Failure { error: RegistryError::TokenRefused { .. }, .. }) if wanted.renew().await => {
+                            let credential = wanted.credential().await?;
+                            (request.send(wanted, credential.as_ref()).await?, credential)
+                        }
+                        sent => (sent?, credential),
+                    };
                     Login::lasting(
                         &format!("Bearer {}", token.value.expose()),
                         credential.is_some(),

@@ -167,7 +167,10 @@ async fn read(
         let host = wanted.endpoint.host.clone();
         let error = match status {
             429 => RegistryError::RateLimited { host: server, what, answer, retry_after: None },
-            400 | 401 | 403 => RegistryError::TokenRefused { host, realm: server, answer, logged_in },
+            400 | 401 | 403 => {
+                let trouble = wanted.endpoint.auth.trouble();
+                RegistryError::TokenRefused { host, realm: server, answer, logged_in, trouble }
+            }
             _ => RegistryError::Refused { host: server, what, answer },
         };
         return Err(Failure { error, again });

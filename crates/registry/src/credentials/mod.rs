@@ -6,8 +6,10 @@
 //! REGISTRY_AUTH_FILE                a file
 //! $DOCKER_CONFIG/config.json        else ~/.docker/config.json
 //! $XDG_RUNTIME_DIR/containers/auth.json
+//! what this machine has           logins that clouds sell for it (`kiln-clouds`), by the host's name
 //! ```
-//! The first place that knows the registry wins. In a file, `credHelpers` wins over `credsStore`, and that over `auths`.
+//! The first place that knows the registry wins. In a file, `credHelpers` wins over `credsStore`, and that over `auths`;
+//! a program that is named there and not here matters only where nothing else has a login.
 
 pub(crate) mod file;
 mod helper;
@@ -15,8 +17,13 @@ mod login;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use kiln_clouds::{Login, Logins};
+use url::Url;
+
+pub use kiln_clouds::Helper;
 pub use login::{LoginStore, StoredIn};
 
 pub use kiln_http::Secret;
@@ -86,6 +93,14 @@ pub enum CredentialError {
         /// Why, in its words.
         why: String,
     },
+    /// A cloud does not sell a login for what this machine has.
+    #[error("cannot log in to {host} with the credentials that were found: {why}")]
+    Cloud {
+        /// The registry.
+        host: String,
+        /// Why.
+        why: String,
+    },
     /// There is no home directory to keep a configuration in.
     #[error("there is no place for credentials: neither HOME nor DOCKER_CONFIG is set")]
     NoHome,
@@ -98,6 +113,9 @@ impl CredentialError {
             CredentialError::HelperMissing { name, .. } => Some(format!(
                 "install docker-credential-{name}, or remove it from credsStore and credHelpers of the docker config.json"
             )),
+            CredentialError::Cloud { host, .. } => {
+                Some(format!("mend what is wrong there, or log in by hand: kiln login {host}"))
+            }
             CredentialError::NoHome => Some("set DOCKER_CONFIG to a directory".to_owned()),
             _ => None,
         }
@@ -110,6 +128,17 @@ pub struct Credentials {
     given: Vec<(String, Credential)>,
     places: Vec<Place>,
     helper_timeout: Duration,
+    /// What clouds sell.
+    logins: Option<Arc<Logins>>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// What to log in with.
+    pub credential: Option<Credential>,
+    /// Why there is nothing, though there should be.
+    pub trouble: Option<String>,
 }
 
 #[derive(Clone)]
@@ -132,12 +161,21 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 impl Credentials {
     /// No credentials at all.
     pub fn none() -> Credentials {
-        Credentials { given: Vec::new(), places: Vec::new(), helper_timeout: HELPER_TIMEOUT }
+        Credentials { given: Vec::new(), places: Vec::new(), helper_timeout: HELPER_TIMEOUT, logins: None }
     }
 
-    /// The usual places.
+    /// The usual places, and what clouds sell for the credentials that this process has.
     pub fn from_env() -> Credentials {
-        Credentials::from_lookup(&|name| std::env::var(name).ok())
+        let places = Credentials::from_lookup(&|name| std::env::var(name).ok());
+        places.with_helpers(kiln_clouds::Environment::of_process(), &Helper::ALL)
+    }
+
+    /// Asks clouds last, by these helpers and no others.
+    #[must_use]
+    pub fn with_helpers(self, environment: kiln_clouds::Environment, helpers: &[Helper]) -> Credentials {
+        let config = kiln_clouds::Config { environment, ..kiln_clouds::Config::default() };
+        // Proxies that are no addresses are told by who connects to the registry.
+        Credentials { logins: Logins::new(config, helpers).ok().map(Arc::new), ..self }
     }
 
     /// The usual places, found with any source of variables.
@@ -183,10 +221,38 @@ impl Credentials {
     /// The credential for a repository of a registry, if one is stored anywhere. Blocks while a helper runs; not to be
     /// called from asynchronous code.
     pub fn find(&self, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
-        helper::blocking(self.find_async(host, repository))?
+        let base = Url::parse(&format!("https://{host}/")).ok();
+        let find = async { Ok(self.find_async(host, repository, base.as_ref()).await?.credential) };
+        helper::blocking(find)?
     }
 
-    pub(crate) async fn find_async(&self, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
+    /// What to log in with to the registry that is spoken to at `base`.
+    pub(crate) async fn find_async(
+        &self,
+        host: &str,
+        repository: &str,
+        base: Option<&Url>,
+    ) -> Result<Found, CredentialError> {
+        let served = self.logins.as_ref().filter(|logins| logins.serve(host)).zip(base);
+        let credential = match (self.stored(host, repository).await, served) {
+            (Ok(None), None) => None,
+            (Ok(None) | Err(CredentialError::HelperMissing { .. }), Some((logins, base))) => {
+                return sold(logins, host, base).await;
+            }
+            (stored, _) => stored?,
+        };
+        Ok(Found { credential, trouble: None })
+    }
+
+    /// Forgets a login that a cloud sold and the registry does not accept; whether another one can be had.
+    pub(crate) async fn forget(&self, host: &str) -> bool {
+        match &self.logins {
+            Some(logins) => logins.forget(host).await,
+            None => false,
+        }
+    }
+
+    async fn stored(&self, host: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
         if let Some((_, credential)) = self.given.iter().find(|(h, _)| file::canonical(h) == file::canonical(host)) {
             return Ok(Some(credential.clone()));
         }
@@ -203,6 +269,21 @@ impl Credentials {
             }
         }
         Ok(None)
+    }
+}
+
+/// A login that a cloud sells. Where strangers may read, one that cannot be had is told if they turn out not to.
+async fn sold(logins: &Logins, host: &str, base: &Url) -> Result<Found, CredentialError> {
+    match logins.find(host, base).await {
+        Ok(login) => {
+            let credential = login.map(|login| match login {
+                Login::Password { user, password } => Credential::Basic { username: user, password },
+                Login::Refresh(token) => Credential::IdentityToken { token },
+            });
+            Ok(Found { credential, trouble: None })
+        }
+        Err(trouble) if trouble.passable => Ok(Found { credential: None, trouble: Some(trouble.why) }),
+        Err(trouble) => Err(CredentialError::Cloud { host: host.to_owned(), why: trouble.why }),
     }
 }
 

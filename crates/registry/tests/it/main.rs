@@ -1,5 +1,6 @@
 //! The client against a scripted server that lies, and against a real registry.
 
+mod clouds;
 mod hostile_auth;
 mod hostile_pull;
 mod hostile_push;
