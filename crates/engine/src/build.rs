@@ -10,6 +10,7 @@ use kiln_plan::{Facts, Options, Plan};
 use kiln_spec::ast::Dockerfile;
 
 use crate::error::Result;
+use crate::flatten;
 use crate::remote;
 use crate::rootfs::Layer;
 use crate::schedule::{self, Reports};
@@ -60,7 +61,10 @@ pub fn build(file: &Dockerfile, options: &Options, annotations: &Annotations, se
 pub fn run(plan: Plan, facts: &Facts, annotations: &Annotations, session: &Session) -> Result<Built> {
     let reports = schedule::run(&plan, facts, session)?;
     let made = reports.iter().filter_map(|(id, r)| r.layer.clone().map(|l| (*id, l))).collect();
-    let layers = schedule::layers_of(&plan, plan.result, &made);
+    let mut layers = schedule::layers_of(&plan, plan.result, &made);
+    if session.settings.single_layer {
+        layers = flatten::flatten(session, &layers, base_layers(&plan))?;
+    }
     let image = assemble(&plan, &reports, layers, annotations, session)?;
     Ok(Built { image, plan, reports })
 }
@@ -76,10 +80,18 @@ fn assemble(
     config.rootfs.diff_ids = layers.iter().map(|l| l.diff_id.clone()).collect();
     let created: Vec<String> =
         plan.chain(plan.result).iter().filter_map(|id| reports.get(id).and_then(|r| r.created.clone())).collect();
-    date(&mut config, plan.base_history, &created, session);
+    let dates = if session.settings.single_layer {
+        flatten::in_history(&mut config, plan.base_history);
+        created.last().map_or(&[][..], std::slice::from_ref)
+    } else {
+        &created
+    };
+    date(&mut config, plan.base_history, dates, session);
     let config_bytes = serde_json::to_vec(&config).unwrap_or_default();
     session.store.put(&config_bytes)?;
-    let notes = if session.settings.inline_cache { notes(plan, reports) } else { BTreeMap::new() };
+    // One layer is of no step.
+    let says = session.settings.inline_cache && !session.settings.single_layer;
+    let notes = if says { notes(plan, reports) } else { BTreeMap::new() };
     let layer_descriptor = |(position, l): (usize, &Layer)| {
         let media_type = media::to_oci(&l.blob.media_type).to_owned();
         let mut descriptor = Descriptor { media_type, platform: None, ..l.blob.clone() };
@@ -101,6 +113,12 @@ fn assemble(
     let mut descriptor = Descriptor::of(media::OCI_MANIFEST, &manifest_bytes);
     descriptor.platform = Some(platform.clone());
     Ok(Image { platform, descriptor, manifest, manifest_bytes, config, layers })
+}
+
+/// How many of the result's layers are its base's.
+fn base_layers(plan: &Plan) -> usize {
+    let count = |id| if let Op::Image(image) = &plan.step(id).op { image.layers.len() } else { 0 };
+    plan.chain(plan.result).into_iter().map(count).sum()
 }
 
 /// What layers of the result say of the steps they came of, by their position.

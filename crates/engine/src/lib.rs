@@ -15,6 +15,7 @@
 //! [`attest`] what is said of an image, beside it     [`sign`] signatures of images, made and verified
 //! [`remote`] layers of steps in a repository or bucket, shared between machines
 //! [`bucket`] blobs and documents in an object store
+//! [`flatten`] many layers as one
 //! [`whole`] files that are seen once they are whole
 //!
 //! Adding a step: its variant in `kiln_plan::step`, its effect in `step/`, nothing else here.
@@ -29,6 +30,7 @@ pub mod copy;
 pub mod error;
 pub mod event;
 pub mod fetch;
+pub mod flatten;
 pub mod images;
 pub mod isolation;
 pub mod layout;

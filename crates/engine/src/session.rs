@@ -77,6 +77,8 @@ pub struct Settings {
     pub source_date_epoch: Option<i64>,
     /// Whether layers of the image say which steps they came of.
     pub inline_cache: bool,
+    /// Whether all that is made over the base is one layer.
+    pub single_layer: bool,
 }
 
 /// A build's surroundings.
@@ -183,6 +185,7 @@ impl Session {
             now: 0,
             source_date_epoch: None,
             inline_cache: false,
+            single_layer: false,
         };
         Session {
             store,

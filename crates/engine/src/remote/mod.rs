@@ -157,9 +157,9 @@ impl Remote {
             match source.ask(&self.images, platform, key) {
                 Ok(Some((entry, pushed))) if self.is_young(pushed) => return Some(entry),
                 Ok(_) => {}
-                Err(trouble) if matches!(trouble.error, EngineError::Cancelled) => {}
+                Err(trouble) if matches!(*trouble.error, EngineError::Cancelled) => {}
                 Err(trouble) => {
-                    let why = chain_text(&trouble.error);
+                    let why = chain_text(&*trouble.error);
                     self.warn(&match trouble.whole {
                         true => format!("the cache {} is passed over: {why}", source.place),
                         false => format!("the cache entry {} is passed over: {why}", source.place.entry(key)),
@@ -171,7 +171,7 @@ impl Remote {
     }
 
     fn is_young(&self, pushed: Option<Mtime>) -> bool {
-        !self.config.ttl.zip(pushed).is_some_and(|(ttl, pushed)| age(pushed) > ttl)
+        self.config.ttl.zip(pushed).is_none_or(|(ttl, pushed)| age(pushed) <= ttl)
     }
 
     /// Lets a step's layer go to where layers are kept, beside what else is done. `in_result` is whether it is one of the

@@ -44,7 +44,7 @@ type Placed = (Found, Provider);
 
 /// Why there is no answer.
 pub(super) struct Trouble {
-    pub error: EngineError,
+    pub error: Box<EngineError>,
     /// Whether it is the place that fails, and not one entry of it.
     pub whole: bool,
 }
@@ -63,7 +63,7 @@ impl From<EngineError> for Trouble {
             ),
             _ => false,
         };
-        Trouble { error, whole }
+        Trouble { error: Box::new(error), whole }
     }
 }
 
@@ -104,13 +104,13 @@ impl Source {
 
     /// An image is one document: without it there is nothing to ask for.
     fn whole(&self, error: EngineError) -> Trouble {
-        self.told(Trouble { error, whole: true })
+        self.told(Trouble { error: Box::new(error), whole: true })
     }
 
     /// Only the first of several threads tells that the place fails.
     fn told(&self, mut trouble: Trouble) -> Trouble {
         if trouble.whole && self.off.swap(true, Ordering::Relaxed) {
-            trouble.error = EngineError::Cancelled;
+            trouble.error = Box::new(EngineError::Cancelled);
         }
         trouble
     }

@@ -136,7 +136,7 @@ impl Write for Both {
     }
 }
 
-fn record(digests: &LayerDigests) -> LayerRecord {
+pub(crate) fn record(digests: &LayerDigests) -> LayerRecord {
     LayerRecord {
         diff_id: digests.diff_id.clone(),
         digest: digests.digest.clone(),

@@ -759,6 +759,7 @@ fn session(
         now: i64::try_from(now).unwrap_or(i64::MAX),
         source_date_epoch: epoch,
         inline_cache: false,
+        single_layer: false,
     };
     Ok(Session {
         store: around.store.clone(),

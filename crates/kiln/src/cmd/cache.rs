@@ -125,10 +125,11 @@ impl Cache {
     }
 
     fn remove(&self, mover: &Mover<'_>, entries: &[Entry]) -> Result<(), CliError> {
-        Ok(match self {
+        match self {
             Cache::Repository(name) => upkeep::remove(mover, name, entries)?,
             Cache::Bucket(bucket) => upkeep::remove_from_bucket(mover, bucket, entries)?,
-        })
+        }
+        Ok(())
     }
 
     /// What something else is, of which there is `count`.

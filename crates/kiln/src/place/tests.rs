@@ -1,3 +1,5 @@
+//! Texts, and the places they mean.
+
 use kiln_engine::bucket::Bucket;
 use kiln_objects::Environment;
 

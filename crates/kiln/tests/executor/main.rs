@@ -9,9 +9,11 @@ mod contexts;
 mod image;
 mod inline;
 mod lock;
+mod logins;
 mod objects;
 mod outputs;
 mod policy;
+mod single;
 
 use kiln_testkit::{Auth, Layout, Output, Registry, TestContext};
 

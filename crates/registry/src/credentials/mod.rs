@@ -236,8 +236,10 @@ impl Credentials {
         let served = self.logins.as_ref().filter(|logins| logins.serve(host)).zip(base);
         let credential = match (self.stored(host, repository).await, served) {
             (Ok(None), None) => None,
-            (Ok(None) | Err(CredentialError::HelperMissing { .. }), Some((logins, base))) => {
-                return sold(logins, host, base).await;
+            (Ok(None), Some((logins, base))) => return sold(logins, host, base).await,
+            (Err(missing @ CredentialError::HelperMissing { .. }), Some((logins, base))) => {
+                let found = sold(logins, host, base).await?;
+                return if found.credential.is_some() || found.trouble.is_some() { Ok(found) } else { Err(missing) };
             }
             (stored, _) => stored?,
         };

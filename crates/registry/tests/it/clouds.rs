@@ -137,8 +137,11 @@ fn a_login_by_hand_and_programs_come_first() {
     let named = Credentials::none().with_file(&path);
     let built_in = named.clone().with_helpers(keys(&moto, "A", "s"), &[Helper::Ecr]);
     ask(&client_with(ECR, &registry, built_in), ECR).unwrap();
-    let error = ask(&client_with(ECR, &registry, named), ECR).unwrap_err();
-    assert!(error.to_string().contains("docker-credential-kiln-not-there"), "{error}");
+    let keyless = Environment::empty().with("AWS_EC2_METADATA_DISABLED", "true");
+    for none in [named.clone(), named.with_helpers(keyless, &Helper::ALL)] {
+        let error = ask(&client_with(ECR, &registry, none), ECR).unwrap_err();
+        assert!(error.to_string().contains("docker-credential-kiln-not-there"), "{error}");
+    }
 }
 
 /// A service that sells numbered logins as ECR words them.

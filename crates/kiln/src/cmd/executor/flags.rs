@@ -115,12 +115,7 @@ const OUTPUT: &[Flag] = &[
     flag("compression-level", Number("-1"), Honoured, "Its level; -1 is the usual one"),
     flag("image-format", Word(&["", "oci", "docker"]), Honoured, "Media types of the image; OCI's without it"),
     flag("reproducible", Switch(false), Honoured, "Date everything 1970, or as SOURCE_DATE_EPOCH says"),
-    flag(
-        "single-snapshot",
-        Switch(false),
-        NoEffect("each step keeps a layer of its own, which costs no snapshots here and keeps the cache useful"),
-        "One layer for all steps",
-    ),
+    flag("single-snapshot", Switch(false), Honoured, "One layer for all steps"),
     flag("push-retry", Number("0"), Honoured, "How often a failed request of the push is repeated; never less than 5"),
     flag(
         "push-ignore-immutable-tag-errors",
@@ -139,7 +134,12 @@ const OUTPUT: &[Flag] = &[
 /// What is not built again.
 const CACHE: &[Flag] = &[
     flag("cache", Switch(false), Honoured, "Look steps up in the cache repository, and push what they make to it"),
-    flag("cache-repo", Text(""), Honoured, "The cache repository, or oci:DIR [default: <first destination>/cache]"),
+    flag(
+        "cache-repo",
+        Text(""),
+        Honoured,
+        "The cache repository, s3:// or gs:// of a bucket, or oci:DIR [default: <first destination>/cache]",
+    ),
     flag("cache-dir", Text("/cache"), Honoured, "Directory with bases that `kiln warmer` fetched"),
     flag("cache-ttl", Text("336h"), Honoured, "How old what is taken from the cache may be"),
     flag("cache-copy-layers", Switch(false), Honoured, "Keep layers of COPY and ADD in the cache repository, too"),
@@ -179,10 +179,8 @@ const REGISTRY: &[Flag] = &[
     flag(
         "credential-helpers",
         List,
-        NoEffect(
-            "credentials come from DOCKER_AUTH_CONFIG and config.json, and from the docker-credential-* programs it names",
-        ),
-        "Built-in credential helpers",
+        Honoured,
+        "Clouds that sell logins: env, google, ecr, acr, gitlab [default: all]; an empty one for none",
     ),
 ];
 

@@ -145,7 +145,9 @@ fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> 
     if let Some(cache) = &wanted.cache {
         build.share(cache.config())?;
     }
-    build.push_ahead(if wanted.no_push { &[] } else { &wanted.destinations });
+    build.session.settings.single_layer = wanted.single_layer;
+    // Layers of steps go nowhere where there is one for all of them.
+    build.push_ahead(if wanted.no_push || wanted.single_layer { &[] } else { &wanted.destinations });
     build.with_trust(|build| {
         let mut artifact = build.make(None)?.artifact;
         // Layers of other targets go nowhere.

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_engine::remote::{self, Place};
+use kiln_objects::Environment;
 use kiln_oci::Reference;
 use kiln_plan::git::GitUrl;
-use kiln_registry::Config;
 use kiln_registry::config::{ClientCert, HostCa, Mirror};
+use kiln_registry::{Config, Helper};
 
 use super::flags::{self, Given};
 use crate::cmd::build;
@@ -53,6 +54,8 @@ pub struct Wanted {
     pub cache_dir: PathBuf,
     /// Where everything is kept.
     pub dir: Option<PathBuf>,
+    /// Whether all steps make one layer.
+    pub single_layer: bool,
     /// Only print the plan.
     pub dry_run: bool,
     /// What the user is to know.
@@ -113,6 +116,7 @@ fn usage(text: impl Into<String>) -> CliError {
 pub fn wanted(given: &Given, args: build::Args, env: Env<'_>) -> Result<Wanted, CliError> {
     let mut warnings = given.warnings(&flags::GROUPS);
     warnings.extend(env_warnings(env));
+    warnings.extend(unknown_helpers(given));
     let no_push = match env("KANIKO_NO_PUSH") {
         Some(text) => flags::boolean(&text).map_err(|e| usage(format!("KANIKO_NO_PUSH is `{text}`: {e}")))?,
         None => given.switch("no-push"),
@@ -145,6 +149,7 @@ pub fn wanted(given: &Given, args: build::Args, env: Env<'_>) -> Result<Wanted, 
         cache,
         cache_dir: PathBuf::from(given.text("cache-dir")),
         dir: dir.map(PathBuf::from),
+        single_layer: given.switch("single-snapshot"),
         dry_run: given.switch("dryrun"),
         warnings,
     })
@@ -381,11 +386,29 @@ pub fn duration(flag: &str, text: &str) -> Result<Duration, CliError> {
     if text.is_empty() { Err(bad()) } else { Duration::try_from_secs_f64(seconds).map_err(|_| bad()) }
 }
 
+/// The clouds that logins are bought from; `None` if nothing is said.
+fn helpers(given: &Given) -> Option<Vec<Helper>> {
+    let names = given.list("credential-helpers");
+    let known = names.iter().flat_map(|text| text.split(',')).filter_map(|name| name.parse().ok());
+    (!names.is_empty()).then(|| known.collect())
+}
+
+/// What there is not among the clouds: told and passed over, as kaniko does.
+pub fn unknown_helpers(given: &Given) -> Vec<String> {
+    let names = given.list("credential-helpers");
+    let unknown = names.iter().flat_map(|t| t.split(',')).filter(|n| !n.is_empty() && n.parse::<Helper>().is_err());
+    let told = |name| format!("--credential-helpers={name} is passed over: there are env, google, ecr, acr and gitlab");
+    unknown.map(told).collect()
+}
+
 /// How registries are reached: `config` with what the flags say. `pushed` are the hosts that are pushed to.
 ///
 /// # Errors
 /// Values that are not `NAME=VALUE`.
 pub fn registries(given: &Given, mut config: Config, pushed: &[String], env: Env<'_>) -> Result<Config, CliError> {
+    if let Some(helpers) = helpers(given) {
+        config.credentials = config.credentials.with_helpers(Environment::of_process(), &helpers);
+    }
     config.insecure_all |= given.switch("insecure-pull") || given.switch("skip-tls-verify-pull");
     if given.switch("insecure") || given.switch("skip-tls-verify") {
         config.insecure_tls.extend(pushed.iter().cloned());

@@ -80,6 +80,9 @@ impl Verb {
 
 impl Push {
     fn run(&self, global: &Global, log: &Log) -> Result<(), CliError> {
+        for text in super::options::unknown_helpers(&self.given) {
+            log.say(Level::Warn, &text);
+        }
         let destinations = self.given.list("destination");
         if destinations.is_empty() {
             return Err(CliError::usage("at least one --destination is required"));

@@ -171,6 +171,10 @@ fn warnings_name_what_has_no_effect() {
     {
         assert!(all.contains(text), "{all}");
     }
+    let helpers = parsed(&["--credential-helpers=ecr,digitalocean", "--credential-helpers=ACR"]).unwrap();
+    let unknown = options::unknown_helpers(&helpers);
+    assert!(unknown[0].contains("=digitalocean is passed over") && unknown[1].contains("=ACR"), "{unknown:?}");
+    assert_eq!(options::unknown_helpers(&parsed(&["--credential-helpers="]).unwrap()), Vec::<String>::new());
     let flags = feature_flags(["HOME", "FF_KANIKO_B", "FF_KANIKO_A"].map(str::to_owned).into_iter());
     assert!(flags.unwrap().starts_with("FF_KANIKO_A, FF_KANIKO_B have no effect"));
 }

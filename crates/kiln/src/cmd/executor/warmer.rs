@@ -90,7 +90,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
 }
 
 fn fetch_all(given: &Given, global: &Global, log: &super::log::Log) -> Result<(), CliError> {
-    for text in given.warnings(&GROUPS) {
+    for text in given.warnings(&GROUPS).into_iter().chain(options::unknown_helpers(given)) {
         log.say(super::log::Level::Warn, &text);
     }
     let platform = match given.some("custom-platform").or_else(|| given.some("customPlatform")) {
