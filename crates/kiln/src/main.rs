@@ -2,6 +2,7 @@
 //! programs in [`progress`], what every verb needs in [`surroundings`].
 #![forbid(unsafe_code)]
 
+mod argv;
 mod cli;
 mod cmd;
 mod error;
@@ -21,9 +22,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 fn main() -> ExitCode {
     // A command of a build starts as a copy of this program, before anything else of it.
     kiln_sandbox::init_main_if_called();
+    let line = cli::line(std::env::args_os());
+    argv::hide(&line);
     // Credentials in this process's memory are not for the commands it runs. No released kernel refuses this.
     let _ = kiln_sandbox::shield();
-    let line = cli::line(std::env::args_os());
     let kaniko = cli::is_kaniko(&line);
     let cli = match cli::Cli::try_parse_from(line) {
         Ok(cli) => cli,

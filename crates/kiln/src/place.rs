@@ -25,7 +25,7 @@ use crate::error::CliError;
 /// Kinds of caches that other builders have and this one has not.
 const FOREIGN: [&str; 1] = ["gha"];
 /// Options whose values are not for others.
-const SECRET: [&str; 4] = ["access_key_id", "secret_access_key", "session_token", "gcp_json_key"];
+pub const SECRET: [&str; 4] = ["access_key_id", "secret_access_key", "session_token", "gcp_json_key"];
 
 /// What a place is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

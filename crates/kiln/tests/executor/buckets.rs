@@ -320,3 +320,31 @@ fn a_layer_that_never_ends_or_is_another_is_not_taken() {
         assert!(!t.store().join("blobs/sha256").join(zeros.hex()).exists());
     }
 }
+
+#[test]
+fn credentials_are_not_for_who_lists_processes() {
+    let pod = Pod::start();
+    let server = Server::start(|_, _| Say::silence());
+    let t = machine(&pod);
+    let cache = format!(
+        "type=s3,bucket=bkt,endpoint_url=http://{},secret_access_key=hunter2,access_key_id=AKIDTEST,session_token=tok-hunter2",
+        server.host
+    );
+    let mut child = t
+        .command(&["build", "--cache-from", &cache, t.context().to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while server.seen().is_empty() && started.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let line = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    let line = String::from_utf8_lossy(&line).into_owned();
+    child.kill().unwrap();
+    let _ = child.wait().unwrap();
+    assert!(!server.seen().is_empty(), "it asks the cache");
+    assert!(line.contains("bucket=bkt") && line.contains("secret_access_key=*******,"), "{line}");
+    assert!(!line.contains("hunter2") && !line.contains("AKIDTEST"), "{line}");
+}
