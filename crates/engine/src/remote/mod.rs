@@ -159,7 +159,7 @@ impl Remote {
                 Ok(_) => {}
                 Err(trouble) if matches!(*trouble.error, EngineError::Cancelled) => {}
                 Err(trouble) => {
-                    let why = chain_text(&*trouble.error);
+                    let why = told(&trouble.error);
                     self.warn(&match trouble.whole {
                         true => format!("the cache {} is passed over: {why}", source.place),
                         false => format!("the cache entry {} is passed over: {why}", source.place.entry(key)),
@@ -230,6 +230,14 @@ impl Remote {
 impl Drop for Remote {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+/// An error and, as it is a warning here, what to do about it.
+fn told(error: &EngineError) -> String {
+    match error {
+        EngineError::Object { hint: Some(hint), .. } => format!("{}; {hint}", chain_text(error)),
+        _ => chain_text(error),
     }
 }
 

@@ -19,7 +19,6 @@ use crate::error::{EngineError, Result};
 use crate::event::{Event, Events};
 use crate::images::Images;
 use crate::layout;
-use crate::rootfs::chain_text;
 use crate::transfer::{Mover, Origin};
 
 /// The queue and who works it off.
@@ -110,7 +109,7 @@ impl Work {
                 && !matches!(e, EngineError::Cancelled)
                 && !self.failed.swap(true, Ordering::Relaxed)
             {
-                let text = format!("steps are not pushed to the cache: {}", chain_text(&e));
+                let text = format!("steps are not pushed to the cache: {}", super::told(&e));
                 self.events.event(&Event::Warning(&text));
             }
         }

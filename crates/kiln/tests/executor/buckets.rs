@@ -269,7 +269,7 @@ fn stores_that_fail_cost_a_warning_and_little_time() {
     let xml = |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
     type Script = Box<dyn Fn(&str) -> Say + Send>;
     let liars: [(Script, &str); 5] = [
-        (Box::new(move |_| Say::status(403).body(xml("AccessDenied"))), "refuses access"),
+        (Box::new(move |_| Say::status(403).body(xml("AccessDenied"))), "it may not list the bucket"),
         (Box::new(move |_| Say::status(404).body(xml("NoSuchBucket"))), "does not exist"),
         (Box::new(|_| Say::status(302).header("Location", "http://127.0.0.1:1/")), "is not followed"),
         (Box::new(|_| Say::ok(vec![b'x'; 3 << 20]).announcing(1 << 40).holding()), "longer than"),
