@@ -151,3 +151,101 @@ fn keep(session: &Session, sink: LayerSink<BlobWriter>, index: LayerIndex) -> Re
     session.store.record_layer(&record(&digests))?;
     Ok(Layer { diff_id: digests.diff_id.clone(), blob: digests.descriptor(false) })
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_oci::index::IndexedEntry;
+
+    use super::*;
+
+    fn index(entries: impl Iterator<Item = Entry>) -> LayerIndex {
+        let entries = entries.zip(1..).map(|(entry, n)| IndexedEntry { entry, offset: n * 512 }).collect();
+        LayerIndex { entries, tar_size: 0 }
+    }
+
+    /// A layer in a few words an entry: `d path`, `f path size`, `l path target`, `h path target`, `w path`.
+    fn layer(lines: &[&str]) -> LayerIndex {
+        index(lines.iter().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let kind = match words[0] {
+                "d" => EntryKind::Dir,
+                "f" => EntryKind::File { size: words[2].parse().unwrap() },
+                "l" => EntryKind::Symlink { target: words[2].into() },
+                "h" => EntryKind::Hardlink { target: words[2].into() },
+                _ => EntryKind::Whiteout,
+            };
+            let mode = if kind == EntryKind::Dir { 0o755 } else { 0o644 };
+            Entry { path: words[1].into(), kind, meta: Meta::mode(mode) }
+        }))
+    }
+
+    /// The paths of the one layer, after it was found to do what the layers above the first do.
+    fn flat(layers: &[&[&str]]) -> String {
+        let (mut below, mut whole) = (Tree::new(), Tree::new());
+        below.apply(&layer(layers[0]), &Digest::of(b"0")).unwrap();
+        for (n, lines) in layers.iter().enumerate() {
+            whole.apply(&layer(lines), &Digest::of(n.to_string().as_bytes())).unwrap();
+        }
+        let entries = entries(&below, &whole);
+        let said = entries.iter().map(|(path, (entry, file))| {
+            let mark = match (&entry.kind, file) {
+                (EntryKind::Whiteout, _) => "-",
+                (EntryKind::Hardlink { .. }, _) => "=",
+                _ => "",
+            };
+            format!("{mark}{}", String::from_utf8_lossy(path))
+        });
+        let said = said.collect::<Vec<_>>().join(" ");
+        let mut rebuilt = below.clone();
+        rebuilt.apply(&index(entries.into_values().map(|(entry, _)| entry)), &Digest::of(b"one")).unwrap();
+        let left = Tree::diff(&whole, &rebuilt, &mut |a, b| a.size == b.size);
+        assert!(left.is_empty(), "{said}: {left:?}");
+        let names = |tree: &Tree| {
+            let mut groups: HashMap<(Digest, u64), usize> = HashMap::new();
+            tree.walk(b"")
+                .filter_map(|(_, n)| n.file().map(identity))
+                .for_each(|id| *groups.entry(id).or_default() += 1);
+            let mut counts: Vec<usize> = groups.into_values().collect();
+            counts.sort_unstable();
+            counts
+        };
+        assert_eq!(names(&whole), names(&rebuilt), "{said}: files with several names");
+        said
+    }
+
+    #[test]
+    fn what_came_and_went_is_not_in_the_layer() {
+        assert_eq!(flat(&[&["f a 1"], &["f b 2"], &["w b", "f c 3"]]), "c");
+        assert_eq!(flat(&[&["f a 1"], &["w a"], &["f a 1"]]), "a", "other bytes, as far as anybody knows");
+        assert_eq!(flat(&[&["f a 1"], &["f b 2"], &["w b"]]), "");
+    }
+
+    #[test]
+    fn what_is_gone_is_hidden_once() {
+        assert_eq!(flat(&[&["d d", "f d/a 1", "d d/e", "f d/e/b 1"], &["w d"]]), "-d");
+        assert_eq!(flat(&[&["d d", "f d/a 1", "f d/b 1"], &["w d/a"]]), "d -d/a");
+        assert_eq!(flat(&[&["d d", "f d/a 1"], &["w d"], &["f d 4"]]), "d", "a file in the place of a directory");
+        assert_eq!(flat(&[&["f d 1"], &["w d"], &["d d", "f d/a 4"]]), "d d/a");
+        assert_eq!(flat(&[&["d d", "f d/a 1"], &["w d"], &["d d", "f d/b 4"]]), "d -d/a d/b");
+    }
+
+    #[test]
+    fn files_come_with_all_their_names() {
+        assert_eq!(flat(&[&["f a 1"], &["f x 2", "h y x"], &["f z 3"]]), "x =y z");
+        assert_eq!(flat(&[&["f a 1", "h b a"], &["h c a"]]), "a =b =c", "a new name of the base's file");
+        assert_eq!(flat(&[&[], &["f x 2", "h y x", "h z x"], &["w x"]]), "y =z");
+    }
+
+    #[test]
+    fn the_history_has_one_layer_more_than_the_bases() {
+        let mut config = ImageConfig::default();
+        for empty_layer in [false, true, false, true, false, true] {
+            config.history.push(kiln_oci::config::History { empty_layer, ..Default::default() });
+        }
+        in_history(&mut config, 1);
+        let empty: Vec<bool> = config.history.iter().map(|entry| entry.empty_layer).collect();
+        assert_eq!(empty, [false, true, true, true, false, true]);
+        in_history(&mut config, 6);
+        assert!(!config.history[4].empty_layer);
+    }
+}

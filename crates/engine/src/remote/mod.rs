@@ -233,10 +233,10 @@ impl Drop for Remote {
     }
 }
 
-/// An error and, as it is a warning here, what to do about it.
+/// An error and, as it is a warning here, what to do about it. What a store of objects says names the object itself.
 fn told(error: &EngineError) -> String {
     match error {
-        EngineError::Object { hint: Some(hint), .. } => format!("{}; {hint}", chain_text(error)),
+        EngineError::Object { message, hint: Some(hint), .. } => format!("{message}; {hint}"),
         _ => chain_text(error),
     }
 }
