@@ -166,10 +166,34 @@ pub struct Finding {
     pub doubts: Vec<Unreadable>,
 }
 
+/// The most packages that one file may name: ten times what large systems have.
+pub const MAX_PACKAGES: usize = 200_000;
+/// The most different things that are said to be wrong with one file.
+const MAX_DOUBTS: usize = 100;
+
 impl Finding {
     /// Packages, and nothing else.
-    pub fn packages(packages: Vec<Package>) -> Finding {
-        Finding { packages, ..Finding::default() }
+    pub fn packages(packages: impl IntoIterator<Item = Package>) -> Finding {
+        let mut found = Finding::default();
+        // One more is enough to see that there are too many.
+        packages.into_iter().take(MAX_PACKAGES + 1).for_each(|package| found.push(package));
+        found
+    }
+
+    /// One more package, unless there are too many: a line of a few bytes would become hundreds.
+    pub(crate) fn push(&mut self, package: Package) {
+        match self.packages.len() < MAX_PACKAGES {
+            true => self.packages.push(package),
+            false => self.doubt(format!("it names more than {MAX_PACKAGES} packages, which is the limit")),
+        }
+    }
+
+    /// Something that is wrong, once for each run of the same.
+    pub(crate) fn doubt(&mut self, why: impl Into<Unreadable>) {
+        let why = why.into();
+        if self.doubts.last() != Some(&why) && self.doubts.len() < MAX_DOUBTS {
+            self.doubts.push(why);
+        }
     }
 }
 
@@ -313,6 +337,15 @@ impl Inventory {
 mod tests {
     use super::*;
     use crate::Licence;
+
+    #[test]
+    fn a_file_names_no_more_packages_than_the_limit() {
+        let many = std::iter::repeat_n(Package::new(Kind::Apk, "a", "1"), MAX_PACKAGES + 5);
+        let mut found = Finding::packages(many);
+        assert_eq!((found.packages.len(), found.doubts.len()), (MAX_PACKAGES, 1));
+        (0..500).for_each(|n| found.doubt(format!("{n}")));
+        assert_eq!(found.doubts.len(), MAX_DOUBTS);
+    }
 
     #[test]
     fn the_same_package_is_there_once_and_knows_all_that_was_found() {

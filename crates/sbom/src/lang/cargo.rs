@@ -36,7 +36,7 @@ pub fn lock(bytes: &[u8]) -> Result<Finding, Unreadable> {
         package.checksums.extend(locked.checksum.and_then(checksum));
         package
     };
-    Ok(Finding::packages(lock.package.into_iter().map(package).collect()))
+    Ok(Finding::packages(lock.package.into_iter().map(package)))
 }
 
 fn checksum(hex: String) -> Option<Checksum> {

@@ -38,7 +38,7 @@ struct Lock {
 /// Not such a file.
 pub fn installed(bytes: &[u8]) -> Result<Finding, Unreadable> {
     let (Installed::Object { packages } | Installed::List(packages)) = json(bytes)?;
-    Ok(Finding::packages(packages.into_iter().map(|entry| package(entry, Evidence::Installed)).collect()))
+    Ok(Finding::packages(packages.into_iter().map(|entry| package(entry, Evidence::Installed))))
 }
 
 /// `composer.lock`.
@@ -49,7 +49,7 @@ pub fn lock(bytes: &[u8]) -> Result<Finding, Unreadable> {
     let lock: Lock = json(bytes)?;
     let packages = lock.packages.into_iter().map(|entry| package(entry, Evidence::Locked));
     let development = lock.development.unwrap_or_default().into_iter();
-    Ok(Finding::packages(packages.chain(development.map(|entry| package(entry, Evidence::Development))).collect()))
+    Ok(Finding::packages(packages.chain(development.map(|entry| package(entry, Evidence::Development)))))
 }
 
 fn package(entry: Entry, evidence: Evidence) -> Package {

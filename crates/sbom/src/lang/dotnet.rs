@@ -32,7 +32,7 @@ pub fn dependencies(bytes: &[u8]) -> Result<Finding, Unreadable> {
         package.checksums = npm::checksums(&library.sha512);
         Some(package)
     };
-    Ok(Finding::packages(packages.filter_map(package).collect()))
+    Ok(Finding::packages(packages.filter_map(package)))
 }
 
 #[cfg(test)]

@@ -34,16 +34,16 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 pub fn lock(bytes: &[u8]) -> Finding {
     let text = String::from_utf8_lossy(bytes);
     let mut in_specs = false;
-    let mut packages = Vec::new();
+    let mut found = Finding::default();
     for line in text.lines() {
         match line.strip_prefix("    ").filter(|rest| !rest.starts_with(' ')) {
-            Some(gem) if in_specs => packages.extend(locked(gem)),
+            Some(gem) if in_specs => locked(gem).into_iter().for_each(|package| found.push(package)),
             Some(_) => {}
             None if line.starts_with("      ") => {}
             None => in_specs = line.trim() == "specs:",
         }
     }
-    Finding::packages(packages)
+    found
 }
 
 /// `NAME (VERSION[-PLATFORM])`.

@@ -7,6 +7,7 @@
 //! ```
 
 use super::binary::Elf;
+use crate::inventory::MAX_PACKAGES;
 use crate::number::slice;
 use crate::{Evidence, Finding, Kind, Package, Unreadable};
 
@@ -17,7 +18,7 @@ const MARK: usize = 16;
 /// `go.mod`: what it requires. Since Go 1.17 that is all that is built.
 pub fn manifest(bytes: &[u8]) -> Finding {
     let text = String::from_utf8_lossy(bytes);
-    let mut packages = Vec::new();
+    let mut found = Finding::default();
     let mut block = "";
     for line in text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()) {
         match (line.split_once('(').map(|(word, _)| word.trim()), line) {
@@ -25,11 +26,11 @@ pub fn manifest(bytes: &[u8]) -> Finding {
             (None, ")") => block = "",
             (None, line) => {
                 let requirement = if block == "require" { Some(line) } else { line.strip_prefix("require ") };
-                packages.extend(requirement.and_then(required));
+                requirement.and_then(required).into_iter().for_each(|package| found.push(package));
             }
         }
     }
-    Finding::packages(packages)
+    found
 }
 
 fn required(line: &str) -> Option<Package> {
@@ -97,7 +98,7 @@ fn packages(version: &str, modules: &str) -> Vec<Package> {
     // Built without modules, as Debian does, a program is known by its path alone.
     let path = modules.lines().find_map(|line| line.strip_prefix("path\t")).filter(|_| !modules.contains("\nmod\t"));
     out.extend(path.map(|path| Package::new(Kind::Go, path, "")));
-    for line in modules.lines() {
+    for line in modules.lines().take(MAX_PACKAGES) {
         let mut words = line.split('\t');
         let Some(word) = words.next() else { continue };
         let (path, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -68,7 +68,7 @@ impl Reader {
         if own.is_empty() {
             own.extend(manifest.package(name));
         }
-        self.found.packages.append(&mut own);
+        own.into_iter().for_each(|package| self.found.push(package));
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Reader {
             Err(why) => Err(why),
         };
         if let Err(why) = read {
-            self.found.doubts.push(format!("`{}` inside it: {why}", kiln_oci::name::escape(path.as_bytes())).into());
+            self.found.doubt(format!("`{}` inside it: {why}", kiln_oci::name::escape(path.as_bytes())));
         }
     }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::json;
-use crate::inventory::{Algorithm, Checksum};
+use crate::inventory::{Algorithm, Checksum, MAX_PACKAGES};
 use crate::{Evidence, Finding, Kind, Licence, Package, Unreadable};
 
 /// `package.json` below `node_modules`.
@@ -55,8 +55,12 @@ fn person(author: &Map<String, Value>) -> Option<String> {
 /// Not JSON.
 pub fn lock(bytes: &[u8]) -> Result<Finding, Unreadable> {
     let document: Map<String, Value> = json(bytes)?;
-    let packages = match document.get("packages").and_then(Value::as_object) {
-        Some(packages) => packages.iter().filter_map(|(path, entry)| of_path(path, entry.as_object()?)).collect(),
+    let packages: Vec<Package> = match document.get("packages").and_then(Value::as_object) {
+        Some(packages) => packages
+            .iter()
+            .filter_map(|(path, entry)| of_path(path, entry.as_object()?))
+            .take(MAX_PACKAGES + 1)
+            .collect(),
         None => nested(&document),
     };
     Ok(Finding::packages(packages))
@@ -78,7 +82,7 @@ fn nested(document: &Map<String, Value>) -> Vec<Package> {
     let mut todo = vec![document];
     while let Some(object) = todo.pop() {
         for (name, entry) in object.get("dependencies").and_then(Value::as_object).into_iter().flatten() {
-            let Some(entry) = entry.as_object() else { continue };
+            let Some(entry) = entry.as_object().filter(|_| out.len() <= MAX_PACKAGES) else { continue };
             out.push(locked(name, entry));
             todo.push(entry);
         }

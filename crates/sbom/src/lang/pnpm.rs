@@ -38,7 +38,7 @@ pub fn lock(bytes: &[u8]) -> Result<Finding, Unreadable> {
         Unreadable::from(format!("it is not the YAML that was expected: {}", first_line(&e.to_string())))
     })?;
     let packages = lock.packages.unwrap_or_default();
-    Ok(Finding::packages(packages.iter().filter_map(|(key, locked)| package(key, locked)).collect()))
+    Ok(Finding::packages(packages.iter().filter_map(|(key, locked)| package(key, locked))))
 }
 
 fn first_line(text: &str) -> &str {

@@ -102,7 +102,7 @@ pub fn lock(bytes: &[u8]) -> Result<Finding, Unreadable> {
         let evidence = if development { Evidence::Development } else { Evidence::Locked };
         Package::new(Kind::PyPi, locked.name, locked.version).known(evidence)
     };
-    Ok(Finding::packages(lock.package.into_iter().map(package).collect()))
+    Ok(Finding::packages(lock.package.into_iter().map(package)))
 }
 
 #[derive(Deserialize)]
@@ -130,13 +130,13 @@ pub fn pipfile(bytes: &[u8]) -> Result<Finding, Unreadable> {
             .map(move |(name, pin)| Package::new(Kind::PyPi, name, pin.version.trim_start_matches('=')).known(evidence))
     };
     let (default, develop) = (of(lock.default, Evidence::Locked), of(lock.develop, Evidence::Development));
-    Ok(Finding::packages(default.chain(develop).collect()))
+    Ok(Finding::packages(default.chain(develop)))
 }
 
 /// `requirements.txt`: only lines that pin a version name a package that can be known.
 pub fn requirements(bytes: &[u8]) -> Finding {
     let text = String::from_utf8_lossy(bytes);
-    Finding::packages(text.lines().filter_map(pinned).collect())
+    Finding::packages(text.lines().filter_map(pinned))
 }
 
 fn pinned(line: &str) -> Option<Package> {

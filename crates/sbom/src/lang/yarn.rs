@@ -12,7 +12,7 @@ use crate::{Evidence, Finding, Kind, Package};
 /// Every package.
 pub fn lock(bytes: &[u8]) -> Finding {
     let text = String::from_utf8_lossy(bytes);
-    let mut packages = Vec::new();
+    let mut found = Finding::default();
     let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).peekable();
     while let Some(line) = lines.next() {
         let Some(key) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) else { continue };
@@ -20,9 +20,9 @@ pub fn lock(bytes: &[u8]) -> Finding {
         while let Some(field) = lines.next_if(|line| line.starts_with(' ')) {
             entry.take(field);
         }
-        packages.extend(package(key, &entry));
+        package(key, &entry).into_iter().for_each(|package| found.push(package));
     }
-    Finding::packages(packages)
+    found
 }
 
 #[derive(Default)]

@@ -9,8 +9,8 @@ pub fn read(bytes: &[u8]) -> Finding {
     let mut found = Finding::default();
     for paragraph in paragraphs(&text) {
         match field(paragraph, "P") {
-            Some(name) => found.packages.push(package(paragraph, name)),
-            None => found.doubts.push("it has a paragraph without a `P:` line".into()),
+            Some(name) => found.push(package(paragraph, name)),
+            None => found.doubt("it has a paragraph without a `P:` line"),
         }
     }
     found

@@ -15,8 +15,8 @@ pub fn read(bytes: &[u8]) -> Finding {
             continue;
         }
         match paragraph.line("Package") {
-            Some(name) => found.packages.push(package(paragraph, name)),
-            None => found.doubts.push(unnamed()),
+            Some(name) => found.push(package(paragraph, name)),
+            None => found.doubt(unnamed()),
         }
     }
     found

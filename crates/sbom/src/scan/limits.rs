@@ -1,6 +1,6 @@
 //! How much a scan accepts.
 
-use crate::{Format, Unreadable};
+use crate::{Finding, Format, Unreadable};
 
 /// Bounds of a scan. What is beyond them is not read, and becomes a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Files of up to 32 MiB, databases, executables and archives of up to 512 MiB, 2 GiB of all but executables and
+    /// Files of up to 16 MiB, databases, executables and archives of up to 512 MiB, 2 GiB of all but executables and
     /// archives, and a million packages.
     fn default() -> Limits {
-        Limits { file: 32 << 20, database: 512 << 20, large: 512 << 20, total: 2 << 30, packages: 1_000_000 }
+        Limits { file: 16 << 20, database: 512 << 20, large: 512 << 20, total: 2 << 30, packages: 1_000_000 }
     }
 }
 
@@ -38,5 +38,16 @@ impl Limits {
         }
         let over = !format.is_large() && kept.saturating_add(size) > self.total;
         over.then(|| format!("all such files together have more than {} bytes, which is the limit", self.total).into())
+    }
+
+    /// What a file says, without the packages that are too many beside those that are kept already.
+    pub(super) fn bound(&self, mut found: Finding, kept: usize) -> Finding {
+        let room = self.packages.saturating_sub(kept);
+        if found.packages.len() > room {
+            found.packages.truncate(room);
+            found.packages.shrink_to_fit();
+            found.doubt(format!("the image has more than {} packages, which is the limit", self.packages));
+        }
+        found
     }
 }

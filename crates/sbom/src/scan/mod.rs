@@ -58,6 +58,8 @@ pub struct Scanner {
     linked: HashSet<Vec<u8>>,
     /// Bytes of the files whose findings are kept.
     kept: u64,
+    /// Packages in them.
+    packages: usize,
     buffer: Vec<u8>,
 }
 
@@ -91,6 +93,7 @@ impl Scanner {
             files: HashMap::new(),
             linked: HashSet::new(),
             kept: 0,
+            packages: 0,
             buffer: Vec::new(),
         }
     }
@@ -138,7 +141,8 @@ impl Scanner {
             Some(why) => doubtful(why),
             None => {
                 found.read_to_end(&mut self.buffer).map_err(LayerError::Read)?;
-                format.read(&found.entry.path, &self.buffer).unwrap_or_else(doubtful)
+                let read = format.read(&found.entry.path, &self.buffer).unwrap_or_else(doubtful);
+                self.limits.bound(read, self.packages)
             }
         };
         self.buffer.shrink_to(LASTING);
@@ -148,6 +152,7 @@ impl Scanner {
         }
         let size = if format.is_large() { 0 } else { size };
         self.kept += size;
+        self.packages += finding.packages.len();
         let file = File { format, size, path: found.entry.path.clone(), place: None, finding };
         self.files.insert((diff_id.clone(), found.offset), file);
         Ok(())
@@ -165,7 +170,7 @@ impl Scanner {
 
     /// Lets go of what the image has no longer, so that a file that every layer changes is kept once.
     fn forget(&mut self) {
-        let Scanner { tree, files, linked, kept, .. } = self;
+        let Scanner { tree, files, linked, kept, packages, .. } = self;
         files.retain(|body, file| {
             let place = file.place.get_or_insert_with(|| match tree.lookup(&file.path, Follow::Parents) {
                 Ok(Some(found)) => found.path,
@@ -174,6 +179,7 @@ impl Scanner {
             let stays = tree.at(place).is_some_and(|node| is_body(node, body)) || linked.contains(&file.path);
             if !stays {
                 *kept = kept.saturating_sub(file.size);
+                *packages = packages.saturating_sub(file.finding.packages.len());
             }
             stays
         });

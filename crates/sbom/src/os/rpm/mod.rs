@@ -55,15 +55,14 @@ pub fn read_log(bytes: &[u8]) -> Result<Finding, Unreadable> {
 fn read(headers: Headers, bytes: &[u8]) -> Result<Finding, Unreadable> {
     let mut found = Finding::default();
     let ended = headers(bytes, &mut |bytes| match header::package(bytes) {
-        Some(package) => found.packages.push(package),
-        None => found.doubts.push("it has an entry that is no header of a package".into()),
+        Some(package) => found.push(package),
+        None => found.doubt("it has an entry that is no header of a package"),
     });
     // What was found before the damage is there.
     match ended {
         Err(why) if found.packages.is_empty() => return Err(why),
-        Err(why) => found.doubts.push(why),
+        Err(why) => found.doubt(why),
         Ok(()) => {}
     }
-    found.doubts.dedup();
     Ok(found)
 }
