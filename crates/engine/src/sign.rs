@@ -80,7 +80,7 @@ pub fn image(name: &Reference, image: &Descriptor, key: &PrivateKey, client: &Cl
     }
     let statement = Statement::signed(&image.digest, bundle::SIGNED);
     let told = Found { name, image, key: &key.public(), client };
-    if !told.bundles()?.0.iter().any(|known| *known == statement) {
+    if !told.bundles()?.0.contains(&statement) {
         attach(name, image, &statement, key, client)?;
     }
     Ok(())

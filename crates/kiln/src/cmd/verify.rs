@@ -49,7 +49,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     for image in &args.images {
         let name = named::reference(image)?;
         let verified = sign::verify(&name, &key, around.images.client())?;
-        let of_kind = |s: &&Statement| kind.as_ref().is_some_and(|kinds| kinds.iter().any(|k| *k == s.predicate_type));
+        let of_kind = |s: &&Statement| kind.as_ref().is_some_and(|kinds| kinds.contains(&s.predicate_type));
         let statements: Vec<&Statement> = verified.statements.iter().filter(of_kind).collect();
         if (kind.is_none() && verified.signatures.is_empty()) || (kind.is_some() && statements.is_empty()) {
             progress.finish();

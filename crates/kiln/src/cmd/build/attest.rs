@@ -64,8 +64,11 @@ pub fn format(what: &str, name: &str) -> Result<Format, CliError> {
     }
 }
 
+/// Fields of an option: name and value, in order.
+type Fields<'a> = Vec<(&'a str, &'a str)>;
+
 /// The type of an `--attest`, and its other fields.
-fn kind_of(spec: &str) -> Result<(&str, Vec<(&str, &str)>), CliError> {
+fn kind_of(spec: &str) -> Result<(&str, Fields<'_>), CliError> {
     let mut all = fields(spec);
     match all.iter().position(|(key, _)| *key == "type") {
         Some(index) => Ok((all.remove(index).1, all)),
@@ -74,7 +77,7 @@ fn kind_of(spec: &str) -> Result<(&str, Vec<(&str, &str)>), CliError> {
     }
 }
 
-fn fields(text: &str) -> Vec<(&str, &str)> {
+fn fields(text: &str) -> Fields<'_> {
     text.split(',').map(|field| field.split_once('=').unwrap_or((field, ""))).collect()
 }
 
