@@ -71,6 +71,19 @@ pub fn roots(bundle: Option<&Path>, dir: Option<&Path>) -> RootCertStore {
     roots
 }
 
+/// The same as documents, but for those built in.
+pub fn certificates(bundle: Option<&Path>, dir: Option<&Path>) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    if bundle.is_some() || dir.is_some() {
+        found = rustls_native_certs::load_certs_from_paths(bundle, dir).certs;
+    }
+    if found.is_empty() {
+        found = rustls_native_certs::load_native_certs().certs;
+    }
+    let usable = found.into_iter().filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
+    usable.map(|certificate| certificate.to_vec()).collect()
+}
+
 /// Whether to try again after a failure of the connection.
 pub fn again(error: &reqwest::Error) -> Again {
     if error.is_connect() { Again::Unreachable } else { Again::Soon }

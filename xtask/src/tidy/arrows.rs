@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("kiln-http", &[]),
     ("kiln-clouds", &["kiln-http", "kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
     (
         "kiln-engine",
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "kiln",
         &[
             "kiln-engine",
+            "kiln-kube",
             "kiln-plan",
             "kiln-spec",
             "kiln-store",

@@ -1,0 +1,271 @@
+//! One Job from its making to its end.
+//!
+//! ```text
+//! make the Job, then its Secret ──▶ wait, and say what for ──▶ context in, log out ──▶ how the pod ended
+//! ```
+//! The Secret is made after the Job whose it is; a node that is faster than that tries the mount again.
+
+use std::fs::File;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{LogParams, WatchParams};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::attach;
+use crate::call::{CREATE_JOB, CREATE_SECRET, Core, GET_LOG, WATCH_PODS};
+use crate::cluster::Watcher;
+use crate::error::KubeError;
+use crate::fate::{self, Fate, Seen, State, Waiting};
+use crate::log::next_line;
+use crate::plan::{CONTAINER, Manifests};
+
+/// One request is no news for so long at first, and at most.
+const WATCH: std::ops::RangeInclusive<u32> = 2..=15;
+/// How long the log of a pod that ended may go on.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+/// How long a connection that breaks is tried again, without an answer in between.
+const OUTAGE: Duration = Duration::from_mins(5);
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Makes the objects.
+pub(crate) async fn make(core: &Core, manifests: &Manifests) -> Result<(), KubeError> {
+    let made = core.create(CREATE_JOB, &manifests.job).await?;
+    if let Some(secret) = &manifests.secret {
+        let mut secret = secret.clone();
+        secret["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": manifests.name,
+            "uid": made["metadata"]["uid"],
+        }]);
+        core.create(CREATE_SECRET, &secret).await?;
+    }
+    Ok(())
+}
+
+/// Sees a Job to its end.
+pub(crate) async fn follow(
+    core: &Core,
+    manifests: &Manifests,
+    context: Option<&File>,
+    start_timeout: Duration,
+    watcher: &dyn Watcher,
+) -> Result<Fate, KubeError> {
+    let pod = match started(core, &manifests.name, start_timeout, watcher).await? {
+        Started::Runs(pod) => pod,
+        Started::Over(pod, fate) => {
+            // A program that ended at once has said why.
+            if let Some(pod) = pod {
+                let _ = timeout(LAST_WORDS, read_log(core, &pod, watcher)).await;
+            }
+            return Ok(fate);
+        }
+    };
+    watcher.started();
+    let mut over = pin!(ended(core, &manifests.name));
+    let mut handing = pin!(hand_over(core, &pod, context, watcher));
+    let mut reading = pin!(read_log_until_over(core, &pod, watcher));
+    let (mut handed, mut failed) = (false, None);
+    let fate = loop {
+        tokio::select! {
+            fate = &mut over => break fate?,
+            result = &mut handing, if !handed => {
+                handed = true;
+                if let Err(error) = result {
+                    // It may be that the program ended, and has said why: that tells more.
+                    match timeout(LAST_WORDS, &mut over).await {
+                        Ok(fate) => { failed = Some(error); break fate?; }
+                        Err(_) => return Err(error),
+                    }
+                }
+            }
+            result = &mut reading => return Err(result),
+        }
+    };
+    // What was said last comes last.
+    let rest = timeout(LAST_WORDS, async {
+        watcher.again();
+        read_log(core, &pod, watcher).await
+    });
+    let _ = rest.await;
+    match (&fate, failed) {
+        (Fate::Lost(_), Some(error)) => Err(error),
+        _ => Ok(fate),
+    }
+}
+
+async fn hand_over(core: &Core, pod: &str, context: Option<&File>, watcher: &dyn Watcher) -> Result<(), KubeError> {
+    match context {
+        Some(file) => attach::send(core, pod, file, &|bytes| watcher.handed_over(bytes)).await,
+        None => Ok(()),
+    }
+}
+
+enum Started {
+    /// The pod of this name.
+    Runs(String),
+    /// It ended already; the pod, if there is (still) one.
+    Over(Option<String>, Fate),
+}
+
+/// Waits until the program runs, and says what for.
+async fn started(core: &Core, job: &str, limit: Duration, watcher: &dyn Watcher) -> Result<Started, KubeError> {
+    let (began, mut eyes) = (Instant::now(), Eyes::new(core, job));
+    let mut last: Option<(String, Instant)> = None;
+    loop {
+        let (state, pod) = eyes.look().await?;
+        let waiting = match (state, pod) {
+            (State::Running, Some(pod)) => return Ok(Started::Runs(pod)),
+            (State::Ended(fate), pod) => return Ok(Started::Over(pod, fate)),
+            (State::Waiting(waiting), _) => waiting,
+            (State::Running, None) => Waiting { why: "the pod has no name".to_owned(), patience: None },
+        };
+        if last.as_ref().is_none_or(|(why, _)| *why != waiting.why) {
+            watcher.waiting(&waiting.why);
+            // A pull that fails in two ways by turns fails all the same.
+            let since =
+                last.take().filter(|_| waiting.patience.is_some()).map_or_else(Instant::now, |(_, since)| since);
+            last = Some((waiting.why.clone(), since));
+        }
+        let since = last.as_ref().map_or(began, |(_, since)| *since);
+        if waiting.patience.is_some_and(|patience| since.elapsed() >= patience) {
+            return Err(KubeError::CannotStart(waiting.why));
+        }
+        if !limit.is_zero() && began.elapsed() >= limit {
+            return Err(KubeError::TooLong { after: limit, why: waiting.why });
+        }
+        eyes.wait().await;
+    }
+}
+
+/// Waits until the pod is over.
+async fn ended(core: &Core, job: &str) -> Result<Fate, KubeError> {
+    let mut eyes = Eyes::new(core, job);
+    loop {
+        match eyes.look().await? {
+            (State::Ended(fate), _) => return Ok(fate),
+            // What ran, runs: only a pod that is gone is seen to wait.
+            (State::Waiting(_), None) => {
+                return Ok(Fate::Lost("its pod is gone: deleted, or with its node".to_owned()));
+            }
+            _ => eyes.wait().await,
+        }
+    }
+}
+
+/// What is looked at, and when to look again.
+struct Eyes<'a> {
+    core: &'a Core,
+    job: &'a str,
+    version: String,
+    /// The first pod that was seen: another one has not the context of this.
+    pod: Option<String>,
+    seconds: u32,
+    /// Since when nothing is answered.
+    silent: Option<Instant>,
+}
+
+impl<'a> Eyes<'a> {
+    fn new(core: &'a Core, job: &'a str) -> Eyes<'a> {
+        Eyes { core, job, version: String::new(), pod: None, seconds: *WATCH.start(), silent: None }
+    }
+
+    /// Where the Job is, and the name of its pod. An outage that passes is not seen.
+    async fn look(&mut self) -> Result<(State, Option<String>), KubeError> {
+        let mut pause = PAUSE;
+        loop {
+            match self.try_look().await {
+                Err(KubeError::Unreachable { .. } | KubeError::Protocol { .. })
+                    if self.silent.get_or_insert_with(Instant::now).elapsed() < OUTAGE =>
+                {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                result => {
+                    self.silent = None;
+                    return result;
+                }
+            }
+        }
+    }
+
+    async fn try_look(&mut self) -> Result<(State, Option<String>), KubeError> {
+        let (pods, version) = self.core.pods_of(self.job).await?;
+        self.version = version;
+        let name = |pod: &Pod| pod.metadata.name.clone();
+        let pod = match &self.pod {
+            None => pods.into_iter().next(),
+            known => pods.into_iter().find(|pod| name(pod) == *known),
+        };
+        if self.pod.is_none() {
+            self.pod = pod.as_ref().and_then(name);
+        }
+        let known = pod.as_ref().and_then(name);
+        let state = fate::state(&Seen { job: None, events: &[], pod: pod.as_ref() });
+        if !matches!(state, State::Waiting(_)) {
+            return Ok((state, known));
+        }
+        // Only who waits wants to know all about it.
+        let (job, events) = match &known {
+            None => (Some(self.core.job(self.job).await?), self.core.events_of("Job", self.job).await?),
+            Some(pod) => (None, self.core.events_of("Pod", pod).await?),
+        };
+        let seen = Seen { job: job.as_ref(), events: &events, pod: pod.as_ref() };
+        Ok((fate::state(&seen), known))
+    }
+
+    /// Waits until a pod of the Job changes, or for a while.
+    async fn wait(&mut self) {
+        let params = WatchParams::default().labels(&format!("job-name={}", self.job)).timeout(self.seconds);
+        let patience = Duration::from_secs(u64::from(self.seconds) + 5);
+        let began = Instant::now();
+        let news = timeout(patience, async {
+            let stream =
+                self.core.pods().watch(&params, &self.version).await.map_err(|e| self.core.failure(WATCH_PODS, e))?;
+            let mut stream = stream.boxed();
+            stream.try_next().await.map_err(|e| self.core.failure(WATCH_PODS, e))
+        });
+        match news.await {
+            Ok(Ok(Some(_))) => self.seconds = *WATCH.start(),
+            _ => {
+                self.seconds = (self.seconds + self.seconds / 2).min(*WATCH.end());
+                // A watch that ends at once would have us ask without a pause.
+                if began.elapsed() < PAUSE {
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Reads the log again and again, until the caller stops listening; returns only what cannot get better.
+async fn read_log_until_over(core: &Core, pod: &str, watcher: &dyn Watcher) -> KubeError {
+    let mut pause = PAUSE;
+    loop {
+        match read_log(core, pod, watcher).await {
+            Err(error @ (KubeError::Forbidden { .. } | KubeError::Unauthorized { .. })) => return error,
+            Ok(true) => pause = PAUSE,
+            _ => {}
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        watcher.again();
+    }
+}
+
+/// Reads the log from its beginning to where it ends or breaks; whether anything was there.
+async fn read_log(core: &Core, pod: &str, watcher: &dyn Watcher) -> Result<bool, KubeError> {
+    let params = LogParams { container: Some(CONTAINER.to_owned()), follow: true, ..LogParams::default() };
+    let log = core.pods().log_stream(pod, &params).await.map_err(|e| core.failure(GET_LOG, e))?;
+    let (mut log, mut line, mut any) = (pin!(log), Vec::new(), false);
+    while let Ok(Some(())) = next_line(&mut log, &mut line).await {
+        watcher.line(&line);
+        any = true;
+    }
+    Ok(any)
+}
