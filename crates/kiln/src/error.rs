@@ -136,6 +136,19 @@ impl From<kiln_store::StoreError> for CliError {
     }
 }
 
+impl From<kiln_kube::KubeError> for CliError {
+    fn from(error: kiln_kube::KubeError) -> Self {
+        use kiln_kube::KubeError::{Cancelled, Context, Kubeconfig, NoCluster};
+        let hint = error.hint();
+        let message = error.to_string();
+        match error {
+            Cancelled => EngineError::Cancelled.into(),
+            Kubeconfig { .. } | NoCluster { .. } | Context(_) => CliError::Input { message, hint },
+            _ => CliError::Environment { message, hint },
+        }
+    }
+}
+
 impl From<RegistryError> for CliError {
     fn from(error: RegistryError) -> Self {
         EngineError::from(error).into()

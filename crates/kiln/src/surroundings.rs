@@ -106,6 +106,11 @@ fn client_with(config: Config) -> Result<(Client, Arc<AtomicBool>), CliError> {
 
 /// The first SIGINT or SIGTERM stops what runs and cleans up; the second gives up at once.
 pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
+    stop_on_signals_saying(cancel, flag, String::new);
+}
+
+/// The same for who leaves something behind when it gives up at once: `left` says what.
+pub fn stop_on_signals_saying(cancel: Cancel, flag: Arc<AtomicBool>, left: impl Fn() -> String + Send + 'static) {
     let wait = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return };
@@ -121,6 +126,7 @@ pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
                     _ = term.recv() => {}
                 }
                 if asked {
+                    eprint!("{}", left());
                     #[expect(clippy::exit, reason = "the user asked twice; nothing is to be waited for")]
                     std::process::exit(130);
                 }

@@ -81,6 +81,16 @@ pub fn upload(session: &Session, text: &str, location: &Location, file: &File, s
     put.map(drop).map_err(|e| failed(text, &e))
 }
 
+/// Deletes an object.
+///
+/// # Errors
+/// When it is still there.
+pub fn delete(text: &str, location: &Location) -> Result<()> {
+    // Who is stopped cleans up all the same.
+    let client = Client::new(Config::from_env()).map_err(|e| failed(text, &e))?;
+    client.delete(location).map_err(|e| failed(text, &e))
+}
+
 /// Tells how far a transfer came.
 struct Report<'a> {
     session: &'a Session,

@@ -43,6 +43,8 @@ pub enum Output {
     Registry {
         /// The names.
         names: Vec<Reference>,
+        /// Whether the image is there under its digest only: its tags are then somebody else's to move.
+        by_digest: bool,
     },
     /// An archive of an OCI layout.
     OciArchive {
@@ -176,7 +178,7 @@ pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Resul
     let _spending = Spending::on(phase, &*session.events);
     match output {
         Output::Image { names } => image::publish(names, artifact, session),
-        Output::Registry { names } => registry::publish(names, artifact, session),
+        Output::Registry { names, by_digest } => registry::publish(names, *by_digest, artifact, session),
         Output::OciArchive { names, dest } => archive::publish(names, dest, false, artifact, session),
         Output::DockerArchive { names, dest } => archive::publish(names, dest, true, artifact, session),
         Output::OciLayout { names, dest } => archive::layout(names, dest, artifact, session),

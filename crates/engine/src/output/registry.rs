@@ -13,11 +13,11 @@ use crate::session::Session;
 use crate::transfer::push::check_target;
 use crate::transfer::{Mover, Origin};
 
-/// Pushes under every name.
+/// Pushes under every name, or to every repository under the digest only.
 ///
 /// # Errors
 /// When a registry refuses, or a blob cannot be had.
-pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> Result<()> {
+pub fn publish(names: &[Reference], by_digest: bool, artifact: &Artifact, session: &Session) -> Result<()> {
     let blobs: Vec<_> = artifact.blobs().into_iter().filter(|d| !media::is_foreign(&d.media_type)).collect();
     if let Some(ahead) = &session.ahead {
         ahead.finish();
@@ -41,7 +41,8 @@ pub fn publish(names: &[Reference], artifact: &Artifact, session: &Session) -> R
         for attached in &artifact.attached {
             client.push_referrer(name, &attached.image, &attached.as_referrer(), attached.manifest_bytes.clone())?;
         }
-        client.push_manifest(name, &artifact.root.media_type, artifact.root_bytes.clone())?;
+        let target = if by_digest { name.at(artifact.root.digest.clone()) } else { name.clone() };
+        client.push_manifest(&target, &artifact.root.media_type, artifact.root_bytes.clone())?;
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 pub mod attest;
 mod cache;
 pub mod inputs;
+mod kubernetes;
 mod look;
-mod outputs;
+pub mod outputs;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +70,9 @@ Examples:
   kiln build --explain .                               what would run, and which input changed since the last run
   kiln build --check .                                 what is probably not meant; --check=json for programs
   kiln build --call=outline --target test .            which arguments, secrets and caches a target takes
-  kiln build --call=targets,format=json .              the stages that can be built, for programs";
+  kiln build --call=targets,format=json .              the stages that can be built, for programs
+  kiln build --on kubernetes -n builds --kiln-image registry.example/kiln \
+    --platform linux/amd64,linux/arm64 --push -t registry.example/app .   as Jobs of a cluster";
 
 /// Build an image from a Dockerfile.
 #[derive(Debug, clap::Args)]
@@ -243,6 +246,9 @@ pub struct Args {
     /// How registries are reached.
     #[command(flatten)]
     pub registry: RegistryOptions,
+    /// Where the build runs.
+    #[command(flatten)]
+    pub cluster: kubernetes::Options,
     /// A Git repository that is the context, where `context` cannot say all of it.
     #[arg(skip)]
     pub git: Option<GitUrl>,
@@ -253,6 +259,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
+    if let Some(kubernetes::Place::Kubernetes) = args.cluster.on {
+        return kubernetes::run(&args, global);
+    }
     let call = Call::of(&args)?;
     let standing = take_standing(&args, global)?;
     let style = if args.quiet { Style::Quiet } else { global.progress };
@@ -287,7 +296,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         for output in &build.wanted {
             build.publish(output, &made.artifact)?;
         }
-        outputs::write_files(&args, &build.names, &made.artifact)?;
+        outputs::write_files(&args, &build.names, &outputs::Outcome::from(&made.artifact))?;
         build.write_lock()?;
         summary = Some(made);
         Ok(())
@@ -510,7 +519,7 @@ fn signing_key(args: &Args, wanted: &[Output]) -> Result<Option<PrivateKey>, Cli
 /// The names that the image will be pushed under.
 fn registry_names(wanted: &[Output]) -> Vec<Reference> {
     let names = |output: &Output| match output {
-        Output::Registry { names } => names.clone(),
+        Output::Registry { names, .. } => names.clone(),
         _ => Vec::new(),
     };
     wanted.iter().flat_map(names).filter(|name| name.digest.is_none()).collect()

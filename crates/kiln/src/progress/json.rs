@@ -34,13 +34,14 @@ struct State {
     /// The beginning of a character whose end is in the next piece of output.
     split: HashMap<(StepId, bool), Vec<u8>>,
     busy: BTreeMap<Phase, Duration>,
+    lines: u64,
 }
 
 impl Json {
     /// Nothing said yet.
     pub fn new(out: Box<dyn Write + Send>) -> Json {
         let (transfers, split, busy) = Default::default();
-        let state = State { out, begun: false, over: false, transfers, split, busy };
+        let state = State { out, begun: false, over: false, transfers, split, busy, lines: 0 };
         Json { started: Instant::now(), state: Mutex::new(state) }
     }
 }
@@ -90,7 +91,8 @@ impl State {
     }
 
     fn say(&mut self, value: Value) {
-        let line = line(&now(), value);
+        self.lines += 1;
+        let line = line(&now(), self.lines, value);
         // A reader that went away is no reason to stop a build.
         let _: io::Result<()> = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
     }
@@ -209,9 +211,9 @@ fn now() -> String {
     time::rfc3339(Mtime { secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos })
 }
 
-/// The line for an object: the time first, and nothing in it that a terminal would act on.
-fn line(time: &str, value: Value) -> String {
-    let mut all = json!({ "time": time });
+/// The line for an object: time and number first, and nothing in it that a terminal would act on.
+fn line(time: &str, number: u64, value: Value) -> String {
+    let mut all = json!({ "time": time, "line": number });
     if let (Some(all), Value::Object(members)) = (all.as_object_mut(), value) {
         all.extend(members);
     }
@@ -227,6 +229,9 @@ fn line(time: &str, value: Value) -> String {
     out.push('\n');
     out
 }
+
+#[cfg(test)]
+pub(super) use tests::{all as one_of_each, lines as lines_of_one_of_each};
 
 #[cfg(test)]
 mod tests {
@@ -264,7 +269,7 @@ mod tests {
     }
 
     /// One of each event there is.
-    fn all() -> Vec<Event<'static>> {
+    pub(in super::super) fn all() -> Vec<Event<'static>> {
         let (step, title, took) = (StepId(3), "[2/3] RUN make", Duration::from_millis(1234));
         let all = vec![
             Event::TaskStarted { id: 1, title: "[internal] load build context" },
@@ -294,6 +299,11 @@ mod tests {
         all
     }
 
+    /// The same as they are written.
+    pub(in super::super) fn lines() -> Vec<String> {
+        told(&all()).iter().map(Value::to_string).collect()
+    }
+
     #[test]
     fn the_document_names_every_event_and_every_member() {
         let document = include_str!("../../../../docs/progress-events.md");
@@ -306,7 +316,7 @@ mod tests {
             let section = document.split(&format!("### `{kind}`\n")).nth(1);
             let section = section.unwrap_or_else(|| panic!("docs/progress-events.md has no section `{kind}`"));
             let section = section.split("\n### ").next().unwrap();
-            for member in line.as_object().unwrap().keys().filter(|m| *m != "time" && *m != "event") {
+            for member in line.as_object().unwrap().keys().filter(|m| !["time", "line", "event"].contains(&&***m)) {
                 assert!(section.contains(&format!("| `{member}` |")), "`{kind}`: no row `{member}`:\n{section}");
             }
         }
@@ -318,6 +328,7 @@ mod tests {
             assert!(document.contains(&format!("`{}`", phase.name())), "no {phase:?}");
         }
         assert!(document.contains(&format!("version is {VERSION}")));
+        assert!(document.contains("Every line has `time`") && document.contains("`line`, its number"));
     }
 
     #[test]
@@ -344,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_shows_it_acts_on_nothing() {
-        let line = line("now", json!({ "event": "warning", "text": "\u{1b}[1m\u{9b}2J\u{7f}" }));
+        let line = line("now", 1, json!({ "event": "warning", "text": "\u{1b}[1m\u{9b}2J\u{7f}" }));
         assert!(line.trim_end().chars().all(|c| !c.is_control()), "{line:?}");
         let back: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(back["text"], "\u{1b}[1m\u{9b}2J\u{7f}");

@@ -2,6 +2,7 @@
 //!
 //! [`tty`] live on a terminal, drawn by [`frame`] from what [`board`] knows     [`plain`] lines for logs
 //! [`json`] for programs, described in `docs/progress-events.md`                [`order`] cached steps, sorted
+//! [`replay`] what a build elsewhere told, told again
 //! [`text`] makes hostile output safe to show    [`human`] sizes, durations, ages    [`mod@summary`] where time went
 //!
 //! Adding an event: its variant in `kiln-engine`, its row in [`json`] and in the document, its place on the board, its
@@ -13,6 +14,7 @@ pub mod human;
 mod json;
 mod order;
 mod plain;
+pub mod replay;
 mod summary;
 pub mod text;
 mod tty;

@@ -27,10 +27,10 @@ use crate::error::CliError;
 use crate::surroundings::Surroundings;
 
 /// A Dockerfile larger than this is refused.
-const MAX_DOCKERFILE: u64 = kiln_spec::dockerfile::MAX_LENGTH as u64 + 1;
+pub const MAX_DOCKERFILE: u64 = kiln_spec::dockerfile::MAX_LENGTH as u64 + 1;
 
 /// A lock file larger than this is cut, and then is none.
-const MAX_LOCK: u64 = kiln_engine::lock::MAX_SIZE;
+pub const MAX_LOCK: u64 = kiln_engine::lock::MAX_SIZE;
 
 /// An ignore file larger than this is refused.
 const MAX_IGNORE: u64 = 16 << 20;
@@ -242,7 +242,7 @@ impl Inputs {
 }
 
 /// The lock file that is named, or the one beside the Dockerfile.
-fn lock_path(flag: &str, file: &str, dockerfile: Option<&Path>) -> Result<PathBuf, CliError> {
+pub fn lock_path(flag: &str, file: &str, dockerfile: Option<&Path>) -> Result<PathBuf, CliError> {
     match (file, dockerfile) {
         ("", Some(dockerfile)) => Ok(PathBuf::from(format!("{}.lock", dockerfile.display()))),
         ("", None) => Err(CliError::usage(format!("{flag}: the Dockerfile is not a file on this machine"))
@@ -278,14 +278,14 @@ fn name_in(dir: Option<&Path>, own: &Path) -> String {
     inside().or_else(name).unwrap_or_default()
 }
 
-fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {
+pub fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     let read = from.by_ref().take(max).read_to_end(&mut bytes);
     read.map_err(|e| CliError::input(format!("cannot read {name}: {e}")))?;
     Ok(bytes)
 }
 
-fn text(name: &str, bytes: Vec<u8>) -> Source {
+pub fn text(name: &str, bytes: Vec<u8>) -> Source {
     let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     Source { name: name.to_owned(), text }
 }
@@ -508,8 +508,13 @@ fn ignore(dir: &Path, dockerfile: Option<&Place>) -> Result<Option<(Ignore, Stri
     Ok(None)
 }
 
+/// The ignore rules of a context whose Dockerfile is elsewhere.
+pub fn ignore_beside(dir: &Path, dockerfile: &Path) -> Result<Option<(Ignore, String)>, CliError> {
+    ignore(dir, Some(&Place::Own(dockerfile.to_path_buf())))
+}
+
 /// `id=ID[,src=FILE|,env=VAR]`; without either, the variable or file of that name.
-fn secret(spec: &str) -> Result<(String, Secret), CliError> {
+pub fn secret(spec: &str) -> Result<(String, Secret), CliError> {
     let bad = |why: &str| {
         CliError::usage(format!("--secret {spec}: {why}")).with_hint("id=npm,src=$HOME/.npmrc or id=token,env=TOKEN")
     };

@@ -1,11 +1,12 @@
 //! Where the result of a build goes, as `--output` says it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_engine::output::{Artifact, Dest, Output};
 use kiln_engine::{Built, EngineError, whole};
-use kiln_oci::Reference;
+use kiln_oci::{Descriptor, Digest, Reference};
 
 use super::Args;
 use crate::error::CliError;
@@ -18,7 +19,7 @@ pub fn parse(args: &Args, names: &[Reference]) -> Result<Vec<Output>, CliError> 
         outputs.push(one(spec, names)?);
     }
     if args.push {
-        outputs.push(registry(names.to_vec(), "--push")?);
+        outputs.push(registry(names.to_vec(), false, "--push")?);
     }
     if args.load || outputs.is_empty() {
         outputs.push(Output::Image { names: names.to_vec() });
@@ -26,11 +27,11 @@ pub fn parse(args: &Args, names: &[Reference]) -> Result<Vec<Output>, CliError> 
     Ok(outputs)
 }
 
-fn registry(names: Vec<Reference>, what: &str) -> Result<Output, CliError> {
+fn registry(names: Vec<Reference>, by_digest: bool, what: &str) -> Result<Output, CliError> {
     if names.is_empty() {
         return Err(CliError::usage(format!("{what} needs a name to push to")).with_hint("-t registry.example/app:tag"));
     }
-    Ok(Output::Registry { names })
+    Ok(Output::Registry { names, by_digest })
 }
 
 /// One `--output`.
@@ -43,7 +44,7 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             dir => Output::Local { dest: PathBuf::from(dir) },
         });
     }
-    let (mut kind, mut dest, mut name, mut push, mut as_tar) = (None, None, None, false, true);
+    let (mut kind, mut dest, mut name, mut push, mut as_tar, mut by_digest) = (None, None, None, false, true, false);
     let flag = |value: &str| match value {
         "" | "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
@@ -56,9 +57,14 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             "dest" => dest = Some(value.to_owned()),
             "name" => name = Some(value.to_owned()),
             "push" => push = flag(value)?,
+            "push-by-digest" => by_digest = flag(value)?,
             "tar" => as_tar = flag(value)?,
             "oci-mediatypes" if flag(value)? => {}
-            other => return Err(bad(format!("`{other}` is not supported: expected type, dest, name, push or tar"))),
+            other => {
+                return Err(bad(format!(
+                    "`{other}` is not supported: expected type, dest, name, push, push-by-digest or tar"
+                )));
+            }
         }
     }
     let names = match name {
@@ -76,9 +82,11 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         None => Err(bad("it needs dest=".to_owned())),
     };
     match kind.as_deref() {
-        Some("image") if push => registry(names, "push=true"),
+        Some("image") if push => registry(names, by_digest, "push=true"),
+        Some("image") if by_digest => Err(bad("push-by-digest needs push=true".to_owned())),
         Some("image") => Ok(Output::Image { names }),
-        Some("registry") => registry(names, "type=registry"),
+        Some("registry") => registry(names, by_digest, "type=registry"),
+        _ if by_digest => Err(bad("push-by-digest is of type=registry".to_owned())),
         Some("oci") if !as_tar => match file(false)? {
             Dest::Path(dest) => Ok(Output::OciLayout { names, dest }),
             Dest::Stdout => Err(bad("a directory cannot be written to standard output".to_owned())),
@@ -97,36 +105,66 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
     }
 }
 
+/// What `--iidfile` and `--metadata-file` say of a result.
+pub struct Outcome<'a> {
+    /// Its manifest, or index.
+    pub root: &'a Descriptor,
+    /// The configuration of the only image.
+    pub config: Option<&'a Digest>,
+}
+
+impl<'a> From<&'a Artifact> for Outcome<'a> {
+    fn from(artifact: &'a Artifact) -> Outcome<'a> {
+        let config = match &artifact.images[..] {
+            [only] => Some(&only.manifest.config.digest),
+            _ => None,
+        };
+        Outcome { root: &artifact.root, config }
+    }
+}
+
 /// `--iidfile` and `--metadata-file`.
-pub fn write_files(args: &Args, names: &[Reference], artifact: &Artifact) -> Result<(), CliError> {
-    let write = |path: &PathBuf, text: String| -> Result<(), CliError> {
-        Ok(whole::write(path, "write", |out| out.write_all(text.as_bytes()).map_err(EngineError::file("write", path)))?)
-    };
+pub fn write_files(args: &Args, names: &[Reference], result: &Outcome<'_>) -> Result<(), CliError> {
     // BuildKit writes the configuration's digest for one image, the index's for several.
-    let id = match &artifact.images[..] {
-        [only] => only.manifest.config.digest.clone(),
-        _ => artifact.root.digest.clone(),
-    };
     if let Some(path) = &args.iidfile {
-        write(path, id.to_string())?;
+        write(path, &result.config.unwrap_or(&result.root.digest).to_string())?;
     }
     if let Some(path) = &args.metadata_file {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut descriptor = serde_json::to_value(&artifact.root).unwrap_or_default();
+        let mut descriptor = serde_json::to_value(result.root).unwrap_or_default();
         if let Some(d) = descriptor.as_object_mut() {
             d.remove("annotations");
         }
         let mut metadata = serde_json::json!({
             "containerimage.descriptor": descriptor,
-            "containerimage.digest": artifact.root.digest,
+            "containerimage.digest": result.root.digest,
             "image.name": names.join(","),
         });
-        if let [only] = &artifact.images[..] {
-            metadata["containerimage.config.digest"] = serde_json::json!(only.manifest.config.digest);
+        if let Some(config) = result.config {
+            metadata["containerimage.config.digest"] = serde_json::json!(config);
         }
-        write(path, serde_json::to_string_pretty(&metadata).unwrap_or_default() + "\n")?;
+        write(path, &(serde_json::to_string_pretty(&metadata).unwrap_or_default() + "\n"))?;
     }
     Ok(())
+}
+
+/// Writes a file that is seen only whole; one that is mounted, as a pod's /dev/termination-log, can be written but not
+/// replaced.
+pub fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    let failed = EngineError::file("write", path);
+    let written =
+        whole::write(path, "write", |out| out.write_all(text.as_bytes()).map_err(EngineError::file("write", path)));
+    match written {
+        Err(EngineError::File { source, .. }) if cannot_be_replaced(&source) => {
+            Ok(std::fs::write(path, text).map_err(failed)?)
+        }
+        written => Ok(written?),
+    }
+}
+
+fn cannot_be_replaced(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), ResourceBusy | CrossesDevices | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// What was made and where it went, for people.
@@ -138,7 +176,10 @@ pub fn summary(names: &[Reference], outputs: &[Output], artifact: &Artifact, bui
     for output in outputs {
         match output {
             Output::Image { .. } => names.iter().for_each(|n| eprintln!("named {}", n.familiar())),
-            Output::Registry { names } => names.iter().for_each(|n| eprintln!("pushed {n}")),
+            Output::Registry { names, by_digest: false } => names.iter().for_each(|n| eprintln!("pushed {n}")),
+            Output::Registry { names, by_digest: true } => {
+                names.iter().for_each(|n| eprintln!("pushed {}", n.at(artifact.root.digest.clone())));
+            }
             Output::OciLayout { dest, .. } | Output::Local { dest } => eprintln!("wrote {}", dest.display()),
             Output::OciArchive { dest, .. } | Output::DockerArchive { dest, .. } | Output::Tar { dest } => {
                 if let Dest::Path(path) = dest {

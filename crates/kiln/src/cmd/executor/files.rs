@@ -4,16 +4,16 @@
 //! tags as soon as one is asked for with tags (kaniko, `pkg/executor/push.go`). A value that starts with `https://` is
 //! sent there with PUT: an address signed for one upload.
 
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use kiln_engine::{EngineError, whole};
+use kiln_engine::EngineError;
 use kiln_oci::{Digest, Reference};
 use kiln_registry::Client;
 use serde_json::json;
 
 use super::options::Files;
+use crate::cmd::build::outputs;
 use crate::error::CliError;
 
 /// Tag of a destination without one.
@@ -65,20 +65,7 @@ fn local(path: &Path, text: &str) -> Result<(), CliError> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(EngineError::file("create", dir))?;
     }
-    let written =
-        whole::write(path, "write", |out| out.write_all(text.as_bytes()).map_err(EngineError::file("write", path)));
-    match written {
-        // A file that is mounted, as a pod's /dev/termination-log, can be written but not replaced.
-        Err(EngineError::File { source, .. }) if cannot_be_replaced(&source) => {
-            Ok(std::fs::write(path, text).map_err(EngineError::file("write", path))?)
-        }
-        written => Ok(written?),
-    }
-}
-
-fn cannot_be_replaced(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
-    matches!(error.kind(), ResourceBusy | CrossesDevices | PermissionDenied | ReadOnlyFilesystem)
+    outputs::write(path, text)
 }
 
 #[cfg(test)]

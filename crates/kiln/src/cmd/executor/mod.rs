@@ -234,7 +234,7 @@ fn deliver(wanted: &Wanted, build: &Build, artifact: &Artifact, log: &Log) -> Re
     }
     for name in &wanted.destinations {
         log.say(Level::Info, &format!("Pushing image to {name}"));
-        match build.publish(&Output::Registry { names: vec![name.clone()] }, artifact) {
+        match build.publish(&Output::Registry { names: vec![name.clone()], by_digest: false }, artifact) {
             Err(e) if wanted.ignore_immutable && is_immutable(&e) => {
                 log.say(Level::Info, &format!("Immutable tag error ignored for {}@{digest}", name.name()));
             }
