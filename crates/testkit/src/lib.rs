@@ -8,11 +8,13 @@
 //! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
+//! [`cluster`] a double of a Kubernetes cluster
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod command;
 pub mod context;
 pub mod emulator;
