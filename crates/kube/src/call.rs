@@ -160,10 +160,11 @@ pub(crate) fn broken(server: &str, subject: Subject, error: &kube::Error) -> Kub
 fn login(error: &kube::client::AuthError) -> KubeError {
     use kube::client::AuthError;
     KubeError::Login(match error {
-        AuthError::AuthExecRun { cmd, out } => {
+        // The command line has the whole environment of the plugin in it.
+        AuthError::AuthExecRun { out, .. } => {
             let stderr = String::from_utf8_lossy(&out.stderr);
             let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-            format!("{} failed with {}: {}", shown(cmd), out.status, shown(last))
+            format!("the kubeconfig's login plugin failed with {}: {}", out.status, shown(last))
         }
         AuthError::AuthExecParse(_) => "the login plugin's answer is not an ExecCredential".to_owned(),
         other => shown(&other.to_string()),

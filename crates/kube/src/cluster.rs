@@ -7,8 +7,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kiln_http::Threads;
+use serde_json::Value;
 
-use crate::call::{Core, DELETE_JOB, DELETE_SECRET, Subject, broken};
+use crate::call::{CREATE_JOB, Core, DELETE_JOB, DELETE_SECRET, Subject, broken};
 use crate::config::{self, Config};
 use crate::error::KubeError;
 use crate::fate::Fate;
@@ -33,6 +34,10 @@ pub trait Watcher: Send + Sync {
     /// A line of the log; it is anybody's text.
     fn line(&self, line: &[u8]);
 }
+
+/// A Job that is in the cluster.
+#[derive(Debug)]
+pub struct Made(Value);
 
 /// A namespace of a cluster. Clones share connections; all methods may be called from many threads at once, and block.
 #[derive(Clone)]
@@ -88,12 +93,21 @@ impl Cluster {
         Ok((number(&version.major), number(&version.minor)) >= OWN_USERS)
     }
 
-    /// Makes the objects of a Job.
+    /// Makes a Job, which waits for its Secret then. What fails with [`made_nothing`](KubeError::made_nothing) left
+    /// nothing behind.
     ///
     /// # Errors
-    /// The cluster refuses one; others may be there, and want removing.
-    pub fn make(&self, manifests: &Manifests) -> Result<(), KubeError> {
-        self.run(job::make(&self.core, manifests))
+    /// The cluster refuses it, or stays away.
+    pub fn make(&self, manifests: &Manifests) -> Result<Made, KubeError> {
+        self.run(self.core.create(CREATE_JOB, &manifests.job)).map(Made)
+    }
+
+    /// Makes the Secret of a Job, if it has one.
+    ///
+    /// # Errors
+    /// The cluster refuses it, or stays away.
+    pub fn complete(&self, manifests: &Manifests, made: &Made) -> Result<(), KubeError> {
+        self.run(job::make_secret(&self.core, manifests, &made.0))
     }
 
     /// Sees a Job to its end: hands the context over, and tells what happens.

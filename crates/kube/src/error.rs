@@ -146,6 +146,15 @@ impl KubeError {
         Some(text.to_owned())
     }
 
+    /// Whether what was to be made is surely not there because of this.
+    pub fn made_nothing(&self) -> bool {
+        use KubeError::{Exists, Forbidden, Login, Refused, Unauthorized, Untrusted};
+        matches!(
+            self,
+            Exists { .. } | Forbidden { .. } | Login(_) | Refused { .. } | Unauthorized { .. } | Untrusted { .. }
+        )
+    }
+
     /// Whether the caller gave up.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, KubeError::Cancelled)

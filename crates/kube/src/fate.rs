@@ -42,17 +42,27 @@ pub(crate) enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
     pub(crate) why: String,
+    /// Whether every pod waits so for a moment.
+    pub(crate) usual: bool,
     /// How long that may go on, if it does not get better by waiting.
     pub(crate) patience: Option<Duration>,
 }
 
 impl Waiting {
     fn for_now(why: impl Into<String>) -> Waiting {
-        Waiting { why: why.into(), patience: None }
+        Waiting { why: why.into(), usual: false, patience: None }
+    }
+
+    fn usual(why: impl Into<String>) -> Waiting {
+        Waiting { usual: true, ..Waiting::for_now(why) }
     }
 
     fn for_ever(why: impl Into<String>) -> Waiting {
-        Waiting { why: why.into(), patience: Some(Duration::ZERO) }
+        Waiting::until(why, Some(Duration::ZERO))
+    }
+
+    fn until(why: impl Into<String>, patience: Option<Duration>) -> Waiting {
+        Waiting { patience, ..Waiting::for_now(why) }
     }
 }
 
@@ -142,7 +152,7 @@ fn without_pod(seen: &Seen<'_>) -> Waiting {
         return Waiting::for_now("the Job is suspended: it waits in a queue, or for somebody to resume it");
     }
     let refused = latest(seen.events, &["FailedCreate"]);
-    let Some(message) = refused else { return Waiting::for_now("the cluster has not made a pod yet") };
+    let Some(message) = refused else { return Waiting::usual("the cluster has not made a pod yet") };
     // Quotas are freed and webhooks come back; what a namespace does not allow stays so.
     let why = shown(&message);
     if why.contains("PodSecurity") || why.contains("is invalid") {
@@ -160,21 +170,21 @@ fn waiting_container(waiting: &ContainerStateWaiting, events: &[Event]) -> Waiti
             // The short word comes with the reason only in the event.
             let said = latest(events, &["Failed"]).filter(|said| said.contains("pull"));
             let why = words(reason, said.as_deref().unwrap_or(message));
-            Waiting { why, patience: Some(PULL_PATIENCE) }
+            Waiting::until(why, Some(PULL_PATIENCE))
         }
         "InvalidImageName"
         | "ErrImageNeverPull"
         | "CreateContainerConfigError"
         | "CreateContainerError"
-        | "RunContainerError" => Waiting { why: words(reason, message), patience: Some(PULL_PATIENCE) },
+        | "RunContainerError" => Waiting::until(words(reason, message), Some(PULL_PATIENCE)),
         "ContainerCreating" | "PodInitializing" | "" => {
             match latest(events, &["FailedMount", "FailedCreatePodSandBox"]) {
                 Some(said) => {
                     // A node without user namespaces never gets them.
                     let patience = said.contains("user namespace").then_some(PULL_PATIENCE);
-                    Waiting { why: shown(&said), patience }
+                    Waiting::until(shown(&said), patience)
                 }
-                None => Waiting::for_now("the node fetches the image and prepares the pod"),
+                None => Waiting::usual("the node fetches the image and prepares the pod"),
             }
         }
         _ => Waiting::for_now(words(reason, message)),
@@ -193,7 +203,7 @@ fn without_container(status: &PodStatus, events: &[Event]) -> Waiting {
         }
         _ => match latest(events, &["FailedScheduling", "FailedMount", "FailedCreatePodSandBox"]) {
             Some(said) => Waiting::for_now(shown(&said)),
-            None => Waiting::for_now("the pod is being scheduled"),
+            None => Waiting::usual("the pod is being scheduled"),
         },
     }
 }
@@ -236,7 +246,7 @@ mod tests {
 
     fn why(state: State) -> (String, Option<Duration>) {
         match state {
-            State::Waiting(Waiting { why, patience }) => (why, patience),
+            State::Waiting(Waiting { why, patience, .. }) => (why, patience),
             other => panic!("{other:?}"),
         }
     }

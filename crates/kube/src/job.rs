@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{LogParams, WatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::attach;
-use crate::call::{CREATE_JOB, CREATE_SECRET, Core, GET_LOG, WATCH_PODS};
+use crate::call::{CREATE_SECRET, Core, GET_LOG, WATCH_PODS};
 use crate::cluster::Watcher;
 use crate::error::KubeError;
 use crate::fate::{self, Fate, Seen, State, Waiting};
@@ -29,23 +29,22 @@ const WATCH: std::ops::RangeInclusive<u32> = 2..=15;
 const LAST_WORDS: Duration = Duration::from_secs(15);
 /// How long a connection that breaks is tried again, without an answer in between.
 const OUTAGE: Duration = Duration::from_mins(5);
+/// What every pod waits for is worth telling after so long.
+const USUAL: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Makes the objects.
-pub(crate) async fn make(core: &Core, manifests: &Manifests) -> Result<(), KubeError> {
-    let made = core.create(CREATE_JOB, &manifests.job).await?;
-    if let Some(secret) = &manifests.secret {
-        let mut secret = secret.clone();
-        secret["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "name": manifests.name,
-            "uid": made["metadata"]["uid"],
-        }]);
-        core.create(CREATE_SECRET, &secret).await?;
-    }
-    Ok(())
+/// Makes the Secret of a Job, which goes with it.
+pub(crate) async fn make_secret(core: &Core, manifests: &Manifests, job: &Value) -> Result<(), KubeError> {
+    let Some(secret) = &manifests.secret else { return Ok(()) };
+    let mut secret = secret.clone();
+    secret["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": manifests.name,
+        "uid": job["metadata"]["uid"],
+    }]);
+    core.create(CREATE_SECRET, &secret).await.map(drop)
 }
 
 /// Sees a Job to its end.
@@ -115,31 +114,55 @@ enum Started {
 
 /// Waits until the program runs, and says what for.
 async fn started(core: &Core, job: &str, limit: Duration, watcher: &dyn Watcher) -> Result<Started, KubeError> {
-    let (began, mut eyes) = (Instant::now(), Eyes::new(core, job));
-    let mut last: Option<(String, Instant)> = None;
+    let (began, mut eyes, mut patience) = (Instant::now(), Eyes::new(core, job), Patience::default());
     loop {
         let (state, pod) = eyes.look().await?;
         let waiting = match (state, pod) {
             (State::Running, Some(pod)) => return Ok(Started::Runs(pod)),
             (State::Ended(fate), pod) => return Ok(Started::Over(pod, fate)),
             (State::Waiting(waiting), _) => waiting,
-            (State::Running, None) => Waiting { why: "the pod has no name".to_owned(), patience: None },
+            // An API server names what it shows.
+            (State::Running, None) => return Err(KubeError::CannotStart("the pod has no name".to_owned())),
         };
-        if last.as_ref().is_none_or(|(why, _)| *why != waiting.why) {
+        if patience.is_to_be_told(&waiting) {
             watcher.waiting(&waiting.why);
-            // A pull that fails in two ways by turns fails all the same.
-            let since =
-                last.take().filter(|_| waiting.patience.is_some()).map_or_else(Instant::now, |(_, since)| since);
-            last = Some((waiting.why.clone(), since));
         }
-        let since = last.as_ref().map_or(began, |(_, since)| *since);
-        if waiting.patience.is_some_and(|patience| since.elapsed() >= patience) {
+        if patience.is_over() {
             return Err(KubeError::CannotStart(waiting.why));
         }
         if !limit.is_zero() && began.elapsed() >= limit {
             return Err(KubeError::TooLong { after: limit, why: waiting.why });
         }
         eyes.wait().await;
+    }
+}
+
+/// What was waited for, and since when.
+#[derive(Default)]
+struct Patience {
+    what: Option<(Waiting, Instant)>,
+    told: bool,
+    /// Since when it does not get better.
+    hopeless: Option<(Duration, Instant)>,
+}
+
+impl Patience {
+    /// Whether this is news: at once, or after a while where it is what every pod waits for.
+    fn is_to_be_told(&mut self, waiting: &Waiting) -> bool {
+        let now = Instant::now();
+        // A pull that fails in two ways by turns fails all the same.
+        self.hopeless = waiting.patience.map(|patience| (patience, self.hopeless.map_or(now, |(_, since)| since)));
+        if self.what.as_ref().is_none_or(|(known, _)| known != waiting) {
+            (self.what, self.told) = (Some((waiting.clone(), now)), false);
+        }
+        let since = self.what.as_ref().map_or(now, |(_, since)| *since);
+        let news = !self.told && (!waiting.usual || since.elapsed() >= USUAL);
+        self.told |= news;
+        news
+    }
+
+    fn is_over(&self) -> bool {
+        self.hopeless.is_some_and(|(patience, since)| since.elapsed() >= patience)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Replay {
 struct State {
     steps: HashMap<u64, (StepId, String)>,
     tasks: HashMap<u64, u64>,
+    /// How many steps there were.
+    count: usize,
     /// The number of the last event that was told, and of the last that was read since the log began.
     told: u64,
     read: u64,
@@ -116,6 +118,8 @@ impl Replay {
                 say(&Event::TaskDone { id, took, failed: value["failed"] == true });
             }
             "step-started" => {
+                // Numbers are used again, but not before a step ended.
+                value["step"].as_u64().map(|theirs| state.steps.remove(&theirs));
                 let Some((step, title)) = self.step(state, value) else { return };
                 say(&Event::StepStarted { step, title: &title });
             }
@@ -158,7 +162,8 @@ impl Replay {
         if let Some(known) = state.steps.get(&theirs) {
             return Some(known.clone());
         }
-        if state.steps.len() >= MAX_STEPS {
+        state.count += 1;
+        if state.count > MAX_STEPS {
             return None;
         }
         let step = (self.numbers.step(), self.title(text(value, "title")));

@@ -474,7 +474,9 @@ fn read_dockerfile(
         None => "Dockerfile",
     };
     let path = dir.join(name.trim_start_matches('/'));
-    let shown = path.strip_prefix("./").unwrap_or(&path).display().to_string();
+    // Where an archive was unpacked is nobody's business.
+    let shown = if foreign { Path::new(name) } else { path.strip_prefix("./").unwrap_or(&path) };
+    let shown = shown.display().to_string();
     match read_inside(dir, name.as_bytes(), MAX_DOCKERFILE)? {
         Some(bytes) => Ok((text(&shown, bytes), Some(Place::Inside(name.to_owned())))),
         None => Err(CliError::input(format!("failed to read dockerfile: {shown}: no such file"))

@@ -281,7 +281,16 @@ impl<'a> Build<'a> {
         let several = self.several().then(|| platform.to_string());
         let watch = Watch::new(events.clone(), numbers, several.clone(), &manifests.name, size);
         left.add(manifests);
-        let fate = cluster.make(manifests).and_then(|()| cluster.follow(manifests, context, &watch));
+        let made = match cluster.make(manifests) {
+            Err(e) if e.made_nothing() => {
+                left.take(manifests);
+                watch.finish(false);
+                return Err(e.into());
+            }
+            made => made,
+        };
+        let fate = made.and_then(|made| cluster.complete(manifests, &made));
+        let fate = fate.and_then(|()| cluster.follow(manifests, context, &watch));
         watch.finish(fate.is_ok());
         self.remove(cluster, manifests, events, left);
         let text = printable(&String::from_utf8_lossy(&watch.text()));
@@ -357,6 +366,14 @@ fn failed(code: i32, text: &str, platform: Option<&str>) -> CliError {
         eprintln!("{platform}:");
     }
     eprint!("{text}");
+    if text.contains("RUN cannot be isolated here") {
+        eprintln!("hint: in a pod that is root of its container there is a rung for RUN: --pod-profile baseline");
+    }
+    if text.contains("error: standard input: ") {
+        eprintln!(
+            "hint: if the connection to the cluster broke, hand the context over in an object store: --context-store"
+        );
+    }
     CliError::Told { code: u8::try_from(code).unwrap_or(1).max(1) }
 }
 
