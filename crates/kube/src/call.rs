@@ -131,7 +131,7 @@ impl Core {
                 message,
             },
             409 => KubeError::Exists { what: format!("one of these {}", subject.resource) },
-            _ => KubeError::Refused { what: what(), message },
+            _ => KubeError::Refused { what: what(), code: status.code, message },
         }
     }
 }

@@ -68,6 +68,8 @@ pub enum KubeError {
     Refused {
         /// What was asked.
         what: String,
+        /// The code of its answer.
+        code: u16,
         /// What it said.
         message: String,
     },

@@ -31,6 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 const OUTAGE: Duration = Duration::from_mins(5);
 /// What every pod waits for is worth telling after so long.
 const USUAL: Duration = Duration::from_secs(10);
+/// How long an API server may take to know again who may do what.
+const WARMING_UP: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -191,11 +193,13 @@ struct Eyes<'a> {
     seconds: u32,
     /// Since when nothing is answered.
     silent: Option<Instant>,
+    /// Whether anything ever was.
+    worked: bool,
 }
 
 impl<'a> Eyes<'a> {
     fn new(core: &'a Core, job: &'a str) -> Eyes<'a> {
-        Eyes { core, job, version: String::new(), pod: None, seconds: *WATCH.start(), silent: None }
+        Eyes { core, job, version: String::new(), pod: None, seconds: *WATCH.start(), silent: None, worked: false }
     }
 
     /// Where the Job is, and the name of its pod. An outage that passes is not seen.
@@ -203,18 +207,28 @@ impl<'a> Eyes<'a> {
         let mut pause = PAUSE;
         loop {
             match self.try_look().await {
-                Err(KubeError::Unreachable { .. } | KubeError::Protocol { .. })
-                    if self.silent.get_or_insert_with(Instant::now).elapsed() < OUTAGE =>
-                {
+                Err(error) if self.may_pass(&error) => {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 result => {
-                    self.silent = None;
+                    (self.worked, self.silent) = (self.worked || result.is_ok(), None);
                     return result;
                 }
             }
         }
+    }
+
+    /// Whether it makes sense to ask again. An API server that has just started knows neither tokens nor roles for a
+    /// moment, so that these count only if nothing was ever allowed.
+    fn may_pass(&mut self, error: &KubeError) -> bool {
+        let limit = match error {
+            KubeError::Unreachable { .. } | KubeError::Protocol { .. } => OUTAGE,
+            KubeError::Refused { code: 429 | 500.., .. } => OUTAGE,
+            KubeError::Forbidden { .. } | KubeError::Unauthorized { .. } if self.worked => WARMING_UP,
+            _ => return false,
+        };
+        self.silent.get_or_insert_with(Instant::now).elapsed() < limit
     }
 
     async fn try_look(&mut self) -> Result<(State, Option<String>), KubeError> {
@@ -268,11 +282,11 @@ impl<'a> Eyes<'a> {
 
 /// Reads the log again and again, until the caller stops listening; returns only what cannot get better.
 async fn read_log_until_over(core: &Core, pod: &str, watcher: &dyn Watcher) -> KubeError {
-    let mut pause = PAUSE;
+    let (mut pause, mut worked) = (PAUSE, false);
     loop {
         match read_log(core, pod, watcher).await {
-            Err(error @ (KubeError::Forbidden { .. } | KubeError::Unauthorized { .. })) => return error,
-            Ok(true) => pause = PAUSE,
+            Err(error @ (KubeError::Forbidden { .. } | KubeError::Unauthorized { .. })) if !worked => return error,
+            Ok(true) => (pause, worked) = (PAUSE, true),
             _ => {}
         }
         sleep(pause).await;

@@ -27,6 +27,14 @@ fn a_log_that_breaks_goes_on_where_it_broke() {
 }
 
 #[test]
+fn an_api_server_that_begins_anew_is_waited_for() {
+    let change = |b: &mut Behaviour| (b.cut_log_after, b.forgetful) = (vec![9], 4);
+    let (_, out) = build(change, "RUN for n in 1 2 3 4 5 6; do echo line-$n; sleep 0.5; done\n");
+    let out = out.ok();
+    assert_eq!(out.stderr.matches(" line-6\n").count(), 1, "{out}");
+}
+
+#[test]
 fn an_evicted_pod_is_an_error_that_says_so() {
     let (_, out) = build(|b| b.evict_at = Some("going".to_owned()), "RUN echo going; sleep 60\n");
     let out = out.exits(3);

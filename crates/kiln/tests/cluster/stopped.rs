@@ -8,7 +8,7 @@ use crate::Bench;
 
 /// Starts a build of a command that goes on, and waits until it runs.
 fn start(b: &Bench) -> (Child, Lines<BufReader<ChildStderr>>) {
-    b.dockerfile("RUN echo ready; sleep 300\n");
+    b.dockerfile("COPY busybox /bin/sleep\nRUN echo ready; sleep 300\n");
     b.t.write("secret", 0o600, "s");
     let name = b.registry.reference("app:1");
     let line = b.line(&["--pod-profile=baseline", "--secret=id=s,src=secret", "--push", "-t", &name, "."]);

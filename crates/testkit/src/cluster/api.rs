@@ -54,6 +54,9 @@ pub(super) fn answer(request: &Request, stream: Stream, shared: &Arc<Shared>) ->
             return refuse(stream, 403, "Forbidden", &message);
         }
     }
+    if forgets(shared) {
+        return refuse(stream, 403, "Forbidden", "User \"builder\" cannot do that");
+    }
     match (verb, &*target.resource, &target.name) {
         ("create", "jobs" | "secrets", None) => create(request, &target.resource, stream, shared),
         ("get", "jobs", Some(name)) => get(&target.resource, name, stream, shared),
@@ -77,6 +80,14 @@ pub(super) fn answer(request: &Request, stream: Stream, shared: &Arc<Shared>) ->
         ("get", "pods/attach", Some(name)) => node::attach(name, request, stream, shared),
         _ => refuse(stream, 405, "MethodNotAllowed", "the double does not speak this"),
     }
+}
+
+fn forgets(shared: &Shared) -> bool {
+    let mut state = shared.lock();
+    let running = state.runs.iter().any(|run| run.exit.is_none() && !run.log.is_empty());
+    let forgets = running && state.behaviour.forgetful > 0;
+    state.behaviour.forgetful -= usize::from(forgets);
+    forgets
 }
 
 fn verb(request: &Request, target: &Target) -> &'static str {

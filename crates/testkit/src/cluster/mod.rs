@@ -57,6 +57,8 @@ pub struct Behaviour {
     pub old_attach: bool,
     /// Deleting takes so long.
     pub slow_delete: Option<Duration>,
+    /// So many requests are forbidden while a program runs and has said something: an API server that begins anew.
+    pub forgetful: usize,
     /// `1.N`.
     pub minor: u32,
 }
