@@ -5,6 +5,7 @@
 //! ```
 //! The Secret is made after the Job whose it is; a node that is faster than that tries the mount again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::pin::pin;
 use std::time::Duration;
@@ -27,8 +28,12 @@ use crate::plan::{CONTAINER, Manifests};
 const WATCH: std::ops::RangeInclusive<u32> = 2..=15;
 /// How long the log of a pod that ended may go on.
 const LAST_WORDS: Duration = Duration::from_secs(15);
+/// How long a Job may take to say why its pod is gone.
+const EPITAPH: Duration = Duration::from_secs(3);
 /// How long a connection that breaks is tried again, without an answer in between.
 const OUTAGE: Duration = Duration::from_mins(5);
+/// So many different reasons for waiting are told.
+const MAX_TOLD: usize = 100;
 /// What every pod waits for is worth telling after so long.
 const USUAL: Duration = Duration::from_secs(10);
 /// How long an API server may take to know again who may do what.
@@ -143,7 +148,8 @@ async fn started(core: &Core, job: &str, limit: Duration, watcher: &dyn Watcher)
 #[derive(Default)]
 struct Patience {
     what: Option<(Waiting, Instant)>,
-    told: bool,
+    /// What was told: a pull that fails in two ways by turns is told once in each.
+    told: BTreeSet<String>,
     /// Since when it does not get better.
     hopeless: Option<(Duration, Instant)>,
 }
@@ -155,12 +161,12 @@ impl Patience {
         // A pull that fails in two ways by turns fails all the same.
         self.hopeless = waiting.patience.map(|patience| (patience, self.hopeless.map_or(now, |(_, since)| since)));
         if self.what.as_ref().is_none_or(|(known, _)| known != waiting) {
-            (self.what, self.told) = (Some((waiting.clone(), now)), false);
+            self.what = Some((waiting.clone(), now));
         }
         let since = self.what.as_ref().map_or(now, |(_, since)| *since);
-        let news = !self.told && (!waiting.usual || since.elapsed() >= USUAL);
-        self.told |= news;
-        news
+        // Texts are the cluster's, and there may be any number of them.
+        let worth = (!waiting.usual || since.elapsed() >= USUAL) && self.told.len() < MAX_TOLD;
+        worth && self.told.insert(waiting.why.clone())
     }
 
     fn is_over(&self) -> bool {
@@ -170,13 +176,18 @@ impl Patience {
 
 /// Waits until the pod is over.
 async fn ended(core: &Core, job: &str) -> Result<Fate, KubeError> {
-    let mut eyes = Eyes::new(core, job);
+    let (mut eyes, mut gone) = (Eyes::new(core, job), false);
     loop {
         match eyes.look().await? {
             (State::Ended(fate), _) => return Ok(fate),
             // What ran, runs: only a pod that is gone is seen to wait.
-            (State::Waiting(_), None) => {
+            (State::Waiting(_), None) if gone => {
                 return Ok(Fate::Lost("its pod is gone: deleted, or with its node".to_owned()));
+            }
+            // A Job says why it took its pod away, but not before.
+            (State::Waiting(_), None) => {
+                gone = true;
+                sleep(EPITAPH).await;
             }
             _ => eyes.wait().await,
         }

@@ -497,7 +497,7 @@ impl Build {
     /// Takes the result to one place.
     pub fn publish(&self, to: &Output, artifact: &Artifact) -> Result<(), CliError> {
         output::publish(to, artifact, &self.session)?;
-        if let (Output::Registry { names }, Some(key)) = (to, &self.key) {
+        if let (Output::Registry { names, .. }, Some(key)) = (to, &self.key) {
             for name in names {
                 sign::artifact(name, artifact, key, self.session.images.client())?;
             }

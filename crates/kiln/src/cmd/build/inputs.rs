@@ -262,12 +262,17 @@ fn read_lock(path: &Path) -> Result<Lock, CliError> {
 
 /// The policy that is named, by the option or the variable; one without rules if none is.
 fn read_policy(named: Option<&Path>) -> Result<Policy, CliError> {
-    let from_env = || std::env::var_os(SOURCE_POLICY).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let Some(path) = named.map(Path::to_path_buf).or_else(from_env) else { return Ok(Policy::default()) };
+    let Some(path) = policy_file(named) else { return Ok(Policy::default()) };
     let shown = path.display();
     let file = File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
     let bytes = read_to_end(file, &shown.to_string(), policy::MAX_SIZE)?;
     Policy::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a source policy: {why}")))
+}
+
+/// The policy that is named, by the option or the variable.
+pub fn policy_file(named: Option<&Path>) -> Option<PathBuf> {
+    let from_env = || std::env::var_os(SOURCE_POLICY).filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.map(Path::to_path_buf).or_else(from_env)
 }
 
 /// What a Dockerfile of the user's is called in a context, or outside of it.

@@ -23,6 +23,7 @@ use kiln_engine::fetch::object;
 use kiln_kube::plan::{self, text};
 use kiln_kube::{Cluster, Config, Fate, KubeError, Manifests, Order};
 use kiln_oci::{Descriptor, Digest, Index, Platform, Reference, media};
+use kiln_registry::Client;
 use kiln_sandbox::Cancel;
 use serde::Deserialize;
 
@@ -329,20 +330,35 @@ impl<'a> Build<'a> {
         {
             return Ok(Made { root: left.root, config: left.config, text });
         }
-        let images = ended
-            .into_iter()
-            .map(|one| Descriptor { platform: Some(one.left.root.platform.unwrap_or(one.platform)), ..one.left.root });
-        let mut index = Index::new(images.collect());
+        let (client, _) = surroundings::client(&self.args.registry)?;
+        let mut entries = Vec::new();
+        for one in ended {
+            entries.extend(self.entries(one, &client)?);
+        }
+        let mut index = Index::new(entries);
         index.annotations.clone_from(&self.annotations.index);
         let bytes = serde_json::to_vec(&index).unwrap_or_default();
         let root = Descriptor::of(media::OCI_INDEX, &bytes);
-        let (client, _) = surroundings::client(&self.args.registry)?;
         let mut text = format!("{}\n", root.digest);
         for name in &self.names {
             client.push_manifest(name, &root.media_type, bytes.clone())?;
             text += &format!("pushed {name}\n");
         }
         Ok(Made { root, config: None, text })
+    }
+
+    /// What the build for one platform adds to the index: its image, or the image and what is said of it.
+    fn entries(&self, one: Ended, client: &Client) -> Result<Vec<Descriptor>, CliError> {
+        let root = one.left.root;
+        match (media::is_index(&root.media_type), self.names.first()) {
+            (true, Some(name)) => {
+                let fetched = client.manifest(&name.at(root.digest.clone()))?;
+                let index: Index = serde_json::from_slice(&fetched.bytes)
+                    .map_err(|e| CliError::environment(format!("the index {} cannot be read: {e}", root.digest)))?;
+                Ok(index.manifests)
+            }
+            _ => Ok(vec![Descriptor { platform: Some(root.platform.clone().unwrap_or(one.platform)), ..root }]),
+        }
     }
 }
 

@@ -12,9 +12,11 @@ use kiln_engine::remote::Place;
 use kiln_engine::session::Secret;
 use kiln_kube::plan::{FILES, RESULT};
 use kiln_oci::{Platform, Reference};
+use kiln_plan::policy;
 
 use super::super::{Args, cache, inputs};
 use crate::error::CliError;
+use crate::place::{Around, SECRET};
 
 /// A Secret holds no more than 1 MiB, with its names and in base64.
 const MAX_FILES: usize = 700 << 10;
@@ -125,6 +127,11 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         call,
         explain,
         plan,
+        source_policy,
+        provenance,
+        sbom,
+        attest,
+        sign,
         registry,
     } = args;
     for (option, given) in
@@ -133,6 +140,10 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         if given {
             return Err(not_there(option, "leave out --on: it needs no cluster"));
         }
+    }
+    if sign.is_some() {
+        let instead = "sign what was pushed, so that the key stays here: kiln sign --recursive --key KEY IMAGE@DIGEST";
+        return Err(not_there("--sign", instead));
     }
     if lock.is_some() {
         return Err(not_there("--lock", "write the lock file here: kiln build --lock, without --on"));
@@ -152,7 +163,7 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         &annotations.iter().filter(|text| !text.starts_with("index:")).cloned().collect::<Vec<_>>(),
     );
     sent.secrets(secrets)?;
-    sent.caches(cache_from, cache_to)?;
+    sent.caches(cache_from, cache_to, build_args)?;
     sent.flag("no-cache", *no_cache);
     sent.options("no-cache-filter", no_cache_filter);
     if let Some(file) = locked {
@@ -162,6 +173,16 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         let place = sent.file("lock", inputs::read_to_end(opened, &path.display().to_string(), inputs::MAX_LOCK)?);
         sent.option("locked", place);
     }
+    if let Some(path) = inputs::policy_file(source_policy.as_deref()) {
+        let shown = path.display().to_string();
+        let opened =
+            File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
+        let place = sent.file("policy", inputs::read_to_end(opened, &shown, policy::MAX_SIZE)?);
+        sent.option("source-policy", place);
+    }
+    sent.some("provenance", provenance.as_ref());
+    sent.some("sbom", sbom.as_ref());
+    sent.options("attest", attest);
     sent.flag("pull", *pull);
     sent.option("network", network);
     sent.options("add-host", add_hosts);
@@ -271,13 +292,19 @@ impl Sent {
         Ok(())
     }
 
-    fn caches(&mut self, from: &[String], to: &[String]) -> Result<(), CliError> {
-        let Some(config) = cache::config(from, to)? else { return Ok(()) };
-        for place in config.from.iter().chain(&config.to) {
+    fn caches(&mut self, from: &[String], to: &[String], build_args: &[String]) -> Result<(), CliError> {
+        let wanted = cache::wanted(from, to, build_args, &Around::here())?;
+        for place in wanted.config.iter().flat_map(|config| config.from.iter().chain(&config.to)) {
             match place {
-                Place::Repository(repository) => self.repositories.push(repository.clone()),
+                Place::Repository(name) | Place::Image(name) => self.repositories.push(name.clone()),
                 Place::Layout(_) => return Err(not_there("a cache in a directory", "use type=registry,ref=NAME")),
+                Place::Bucket(_) => {}
             }
+        }
+        let secret = |text: &&String| text.split(',').any(|f| SECRET.iter().any(|key| f.trim().starts_with(key)));
+        if from.iter().chain(to).any(|text| secret(&text)) {
+            let instead = "arguments of pods are seen by many: name a Secret with the variables, by --context-secret";
+            return Err(not_there("a cache with a key among its options", instead));
         }
         self.options("cache-from", from);
         self.options("cache-to", to);
