@@ -84,7 +84,7 @@ pub(crate) fn state(seen: &Seen<'_>) -> State {
     };
     let status = pod.status.clone().unwrap_or_default();
     if let Some(fate) = ended(pod, &status) {
-        return State::Ended(fate);
+        return State::Ended(of_deleted(pod, fate, seen.job));
     }
     match container(&status) {
         Some(ContainerState { running: Some(_), .. }) => State::Running,
@@ -128,6 +128,16 @@ fn of_container(ended: &ContainerStateTerminated) -> Fate {
         }
         "ContainerStatusUnknown" => Fate::Lost(words(reason, message.as_deref().unwrap_or("its node does not answer"))),
         _ => Fate::Exited { code: ended.exit_code, message },
+    }
+}
+
+/// A program that ends when its pod is deleted has not failed by itself.
+fn of_deleted(pod: &Pod, fate: Fate, job: Option<&Value>) -> Fate {
+    match fate {
+        Fate::Exited { code, .. } if code != 0 && pod.metadata.deletion_timestamp.is_some() => {
+            Fate::Lost(failed_job(job).unwrap_or_else(|| "its pod was deleted".to_owned()))
+        }
+        fate => fate,
     }
 }
 
@@ -311,5 +321,11 @@ mod tests {
             json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "m"}]);
         assert_eq!(lost(of(preempted, &[])), "PreemptionByScheduler: m");
         assert!(lost(of(exited(128, "StartError"), &[])).contains("StartError"));
+        let deleted = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": exited(130, "Error")});
+        let deleted: Pod = serde_json::from_value(deleted).unwrap();
+        let job =
+            json!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}});
+        let see = |job: Option<&Value>| lost(state(&Seen { job, events: &[], pod: Some(&deleted) }));
+        assert_eq!((see(None), see(Some(&job))), ("its pod was deleted".to_owned(), "DeadlineExceeded".to_owned()));
     }
 }

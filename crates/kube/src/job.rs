@@ -255,8 +255,15 @@ impl<'a> Eyes<'a> {
         }
         let known = pod.as_ref().and_then(name);
         let state = fate::state(&Seen { job: None, events: &[], pod: pod.as_ref() });
-        if !matches!(state, State::Waiting(_)) {
-            return Ok((state, known));
+        match state {
+            State::Running | State::Ended(Fate::Exited { .. }) => return Ok((state, known)),
+            State::Ended(Fate::Lost(_)) => {
+                // The Job may know why, if there still is one.
+                let job = self.core.job(self.job).await.ok();
+                let seen = Seen { job: job.as_ref(), events: &[], pod: pod.as_ref() };
+                return Ok((fate::state(&seen), known));
+            }
+            State::Waiting(_) => {}
         }
         // Only who waits wants to know all about it.
         let (job, events) = match &known {

@@ -52,7 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let progress = Progress::start(style, "Building");
     let result = build.run(global, &progress.events());
     progress.finish();
-    let made = result?;
+    let made = result.map_err(Failure::tell)?;
     outputs::write_files(args, &build.names, &outputs::Outcome { root: &made.root, config: made.config.as_ref() })?;
     match args.quiet {
         true => println!("{}", made.root.digest),
@@ -183,7 +183,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn run(&self, global: &Global, events: &Arc<dyn Events>) -> Result<Made, CliError> {
+    fn run(&self, global: &Global, events: &Arc<dyn Events>) -> Result<Made, Failure> {
         let (flag, left) = (Arc::new(AtomicBool::new(false)), Remains::default());
         let told = left.clone();
         surroundings::stop_on_signals_saying(Cancel::new(), flag.clone(), move || told.command());
@@ -209,7 +209,7 @@ impl<'a> Build<'a> {
                 kiln_engine::rootfs::chain_text(&e)
             )));
         }
-        self.join(result?)
+        Ok(self.join(result?)?)
     }
 
     /// Uploads the context, if it goes that way.
@@ -242,9 +242,9 @@ impl<'a> Build<'a> {
         events: &Arc<dyn Events>,
         flag: &Arc<AtomicBool>,
         left: &Remains,
-    ) -> Result<Vec<Ended>, CliError> {
+    ) -> Result<Vec<Ended>, Failure> {
         let numbers = Arc::new(Numbers::default());
-        let results: Vec<Result<Ended, CliError>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Ended, Failure>> = std::thread::scope(|scope| {
             let start = |(platform, manifests)| {
                 let numbers = numbers.clone();
                 scope.spawn(move || {
@@ -261,7 +261,7 @@ impl<'a> Build<'a> {
         });
         let (ended, mut errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         // Who was stopped is not who failed.
-        errors.sort_by_key(|result| matches!(result, Err(e) if e.code() == 130));
+        errors.sort_by_key(|result| matches!(result, Err(e) if e.is_stop()));
         match errors.into_iter().next() {
             Some(error) => error.map(|_| Vec::new()),
             None => ended.into_iter().collect(),
@@ -276,7 +276,7 @@ impl<'a> Build<'a> {
         events: &Arc<dyn Events>,
         numbers: Arc<Numbers>,
         left: &Remains,
-    ) -> Result<Ended, CliError> {
+    ) -> Result<Ended, Failure> {
         let context = self.context.packed.as_ref().filter(|_| self.is_streamed());
         let size = context.and_then(|file| file.metadata().ok()).map(|m| m.len());
         let several = self.several().then(|| platform.to_string());
@@ -369,28 +369,56 @@ struct Ended {
     text: String,
 }
 
-/// A build that failed in its pod has said why; its exit code is ours.
-fn failed(code: i32, text: &str, platform: Option<&str>) -> CliError {
+/// Why a build failed.
+enum Failure {
+    /// Here, or on the way.
+    Here(CliError),
+    /// In its pod, which has said why; its exit code is ours.
+    There { text: String, code: u8 },
+}
+
+impl<E: Into<CliError>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Here(error.into())
+    }
+}
+
+impl Failure {
+    fn is_stop(&self) -> bool {
+        matches!(self, Failure::Here(error) if error.code() == 130)
+    }
+
+    /// Tells what was said there, once nothing else is being shown.
+    fn tell(self) -> CliError {
+        match self {
+            Failure::Here(error) => error,
+            Failure::There { text, code } => {
+                eprint!("{text}");
+                CliError::Told { code }
+            }
+        }
+    }
+}
+
+/// A build that failed in its pod.
+fn failed(code: i32, text: &str, platform: Option<&str>) -> Failure {
     if KILLED.contains(&code) && !text.contains("error:") {
-        return CliError::environment(format!("the build in the pod was killed (exit code {code})"))
-            .with_hint("memory is the usual reason: --limit memory=4Gi");
+        let error = CliError::environment(format!("the build in the pod was killed (exit code {code})"));
+        return error.with_hint("memory is the usual reason: --limit memory=4Gi").into();
     }
     if text.trim().is_empty() {
-        return CliError::environment(format!("the build in the pod ended with exit code {code} and said nothing"));
+        let text = format!("the build in the pod ended with exit code {code} and said nothing");
+        return CliError::environment(text).into();
     }
-    if let Some(platform) = platform {
-        eprintln!("{platform}:");
-    }
-    eprint!("{text}");
+    let mut text = platform.map_or_else(String::new, |platform| format!("{platform}:\n")) + text;
     if text.contains("RUN cannot be isolated here") {
-        eprintln!("hint: in a pod that is root of its container there is a rung for RUN: --pod-profile baseline");
+        text += "hint: in a pod that is root of its container there is a rung for RUN: --pod-profile baseline\n";
     }
     if text.contains("error: standard input: ") {
-        eprintln!(
-            "hint: if the connection to the cluster broke, hand the context over in an object store: --context-store"
-        );
+        text +=
+            "hint: if the connection to the cluster broke, hand the context over in an object store: --context-store\n";
     }
-    CliError::Told { code: u8::try_from(code).unwrap_or(1).max(1) }
+    Failure::There { text, code: u8::try_from(code).unwrap_or(1).max(1) }
 }
 
 /// What is in the cluster and not yet removed.
