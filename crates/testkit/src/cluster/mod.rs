@@ -20,7 +20,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::Value;
@@ -207,14 +207,19 @@ impl Cluster {
 
     /// Whether a program of a pod runs.
     pub fn is_running(&self) -> bool {
-        self.shared.lock().runs.iter().any(|run| run.exit.is_none() && run.pid.is_some())
+        self.shared.lock().runs.iter().any(node::Run::is_running)
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         state.runs.iter().for_each(node::Run::kill);
+        // They write into the directory that goes now.
+        let end = Instant::now() + Duration::from_secs(20);
+        while state.runs.iter().any(node::Run::is_running) && Instant::now() < end {
+            state = self.shared.changed.wait_timeout(state, Duration::from_millis(100)).unwrap().0;
+        }
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct Run {
 }
 
 impl Run {
+    pub(super) fn is_running(&self) -> bool {
+        self.pid.is_some() && self.exit.is_none()
+    }
+
     pub(super) fn kill(&self) {
         if let (Some(pid), None) = (self.pid.and_then(|p| i32::try_from(p).ok()), self.exit)
             && let Some(pid) = rustix::process::Pid::from_raw(pid)
