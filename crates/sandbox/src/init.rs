@@ -8,7 +8,8 @@
 //! | inner      | prepares the root (namespaces: PID 1 of the command's world), starts the command, reaps       |
 //! | command    | gives up rights, closes descriptors, becomes the command                                      |
 //!
-//! On the rung `userns1` a fourth one, the keeper, answers the command's calls about owners ([`owners`]).
+//! On the rung `emulated` the inner process follows the command and answers its calls ([`emulated`]); on `userns1` a
+//! fourth one, the keeper, answers the command's calls about owners ([`owners`]).
 //!
 //! The supervisor answers only after everything is dead and cleaned, so the parent never looks at a root in use.
 
@@ -16,12 +17,14 @@ mod command;
 mod copy;
 mod devices;
 mod emulate;
+mod emulated;
 mod executable;
 mod mountpoints;
 mod mounts;
 mod namespaces;
 mod overlay;
 mod owners;
+mod post;
 pub mod probing;
 mod proxy;
 mod rights;

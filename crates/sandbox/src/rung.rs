@@ -15,6 +15,8 @@ use crate::wire::{Fault, Order, Report};
 pub enum Rung {
     /// No command can run at all.
     None,
+    /// For anybody, without namespaces: the command's calls are answered by Kiln, below a private root directory.
+    Emulated,
     /// `chroot(2)` by a pod's root: a private root directory, no namespaces.
     Chroot,
     /// A user namespace with one id, for anybody: namespaces, overlayfs, syscall filter; owners are kept virtually.
@@ -27,7 +29,7 @@ pub enum Rung {
 
 impl Rung {
     /// All of them, weakest first.
-    pub const ALL: [Rung; 5] = [Rung::None, Rung::Chroot, Rung::Userns1, Rung::Userns, Rung::Root];
+    pub const ALL: [Rung; 6] = [Rung::None, Rung::Emulated, Rung::Chroot, Rung::Userns1, Rung::Userns, Rung::Root];
 
     /// Whether a command's root is joined from layers by overlayfs.
     #[must_use]
@@ -40,6 +42,7 @@ impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Rung::None => "none",
+            Rung::Emulated => "emulated",
             Rung::Chroot => "chroot",
             Rung::Userns1 => "userns1",
             Rung::Userns => "userns",
@@ -54,11 +57,14 @@ impl std::str::FromStr for Rung {
     fn from_str(name: &str) -> Result<Rung, String> {
         match name {
             "none" => Ok(Rung::None),
+            "emulated" => Ok(Rung::Emulated),
             "chroot" => Ok(Rung::Chroot),
             "userns1" => Ok(Rung::Userns1),
             "userns" => Ok(Rung::Userns),
             "root" => Ok(Rung::Root),
-            other => Err(format!("no isolation is called `{other}`: use none, chroot, userns1, userns or root")),
+            other => {
+                Err(format!("no isolation is called `{other}`: use none, emulated, chroot, userns1, userns or root"))
+            }
         }
     }
 }
@@ -92,6 +98,8 @@ pub enum Part {
     UserNamespace,
     /// The other namespaces, and mounts in them.
     Mounts,
+    /// Following the command and answering its calls.
+    Following,
     /// Calls about owners, answered by a process of Kiln's.
     Owners,
     /// An overlay whose changes lie in the store.

@@ -6,8 +6,9 @@
 //!
 //! On the rung `userns1` some calls are neither allowed nor refused but handed to Kiln ([`notifying`]).
 //!
-//! [`table`] which calls, by number     [`told`] which calls are handed over
+//! [`table`] which calls, by number     [`told`] which calls are handed over     [`asked`] the rung `emulated`
 
+pub mod asked;
 mod table;
 pub mod told;
 

@@ -16,6 +16,8 @@ use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 pub mod notify;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
 
 /// Makes the kernel end a helper program, with SIGTERM, when the thread that starts it is no more: however this process
 /// dies, the helper does not go on alone. The one function here that is for the parent.
@@ -223,6 +225,37 @@ pub fn keep_to_own_processes() -> Result<(), Errno> {
     }
     // Abstract sockets and signals; tracing needs no word, it is always confined.
     let rules = Rules { files: 0, ports: 0, scoped: 3 };
+    // SAFETY: `Rules` has the layout of `struct landlock_ruleset_attr` and its size is passed along; the kernel reads it.
+    let made =
+        checked(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, size_of::<Rules>(), 0) })?;
+    // SAFETY: takes a descriptor and no pointer.
+    let entered = checked(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made, 0) });
+    // SAFETY: the descriptor was made above and is nobody else's.
+    unsafe { libc::syscall(libc::SYS_close, made) };
+    entered.map(drop)
+}
+
+/// Keeps this process, and all it becomes, from all files but those it is given, and from processes that are not among
+/// its own. Needs Linux 5.13 with Landlock, and no-new-privileges.
+pub fn forbid_all_files() -> Result<(), Errno> {
+    #[repr(C)]
+    struct Rules {
+        files: u64,
+        ports: u64,
+        scoped: u64,
+    }
+    const ASK_FOR_VERSION: libc::c_ulong = 1;
+    // SAFETY: with this flag the pointer has to be null and the size 0.
+    let version = checked(unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<Rules>(), 0_usize, ASK_FOR_VERSION)
+    })?;
+    let files = match version {
+        1 => (1 << 13) - 1,
+        2 => (1 << 14) - 1,
+        3 | 4 => (1 << 15) - 1,
+        _ => (1 << 16) - 1,
+    };
+    let rules = Rules { files, ports: 0, scoped: if version >= 6 { 3 } else { 0 } };
     // SAFETY: `Rules` has the layout of `struct landlock_ruleset_attr` and its size is passed along; the kernel reads it.
     let made =
         checked(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, size_of::<Rules>(), 0) })?;

@@ -48,9 +48,7 @@ fn prepare(job: &Job, surroundings: &Surroundings, keeper: Option<&Keeper>) -> R
     enter_directory(job)?;
     rustix::stdio::dup2_stdin(input).step(|| "set up standard input".to_owned())?;
     hand_over_streams(job);
-    for limit in &job.ulimits {
-        apply(limit)?;
-    }
+    apply_limits(job)?;
     sys::default_signals();
     sys::close_on_exec_from(3).step(|| "close inherited descriptors".to_owned())?;
     rights::give_up(job, surroundings, keeper)?;
@@ -61,6 +59,18 @@ fn prepare(job: &Job, surroundings: &Surroundings, keeper: Option<&Keeper>) -> R
             .step(|| "tie the command's life".to_owned())?;
     }
     Ok(())
+}
+
+/// A session of its own, and what it reads.
+pub fn set_up_streams(job: &Job) -> Result<(), Fault> {
+    let _ = rustix::process::setsid();
+    let input = standard_input(job.stdin.as_ref())?;
+    rustix::stdio::dup2_stdin(input).step(|| "set up standard input".to_owned())
+}
+
+/// Sets the job's resource limits.
+pub fn apply_limits(job: &Job) -> Result<(), Fault> {
+    job.ulimits.iter().try_for_each(apply)
 }
 
 /// `/dev/null` of the host, or a file in memory with the given bytes.
@@ -88,21 +98,24 @@ fn hand_over_streams(job: &Job) {
     }
 }
 
-/// Enters the working directory through the root, so that no magic link to a descriptor of ours leads elsewhere.
-fn enter_directory(job: &Job) -> Result<(), Fault> {
-    let step = || format!("enter the working directory {}", job.cwd.display());
-    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-    let open = || open_inside(&root, &job.cwd, OFlags::PATH | OFlags::DIRECTORY);
+/// The working directory, found through the root, so that no magic link to a descriptor of ours leads elsewhere.
+pub fn working_directory(job: &Job, root: &OwnedFd) -> Result<OwnedFd, Fault> {
+    let open = || open_inside(root, &job.cwd, OFlags::PATH | OFlags::DIRECTORY);
     let dir = match open() {
         // A mount hides it: it is made in what is mounted, as runc does.
         Err(Errno::NOENT) if job.mounts.iter().any(|mount| job.cwd.starts_with(mount.target())) => {
-            mountpoints::create_in_place(&root, &Wanted { target: job.cwd.clone(), kind: Kind::Dir })?;
+            mountpoints::create_in_place(root, &Wanted { target: job.cwd.clone(), kind: Kind::Dir })?;
             open()
         }
         found => found,
     };
-    let dir = dir.step(step)?;
-    fchdir(&dir).step(step)?;
+    dir.step(|| format!("enter the working directory {}", job.cwd.display()))
+}
+
+fn enter_directory(job: &Job) -> Result<(), Fault> {
+    let step = || format!("enter the working directory {}", job.cwd.display());
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+    fchdir(working_directory(job, &root)?).step(step)?;
     let path = getcwd(Vec::new()).step(step)?;
     if !path.to_bytes().starts_with(b"/") {
         return Err(Fault::new(step(), "it lies outside the root"));

@@ -18,7 +18,7 @@ use super::mounts::open_source;
 use super::overlay::open_place;
 use super::proxy;
 use super::supervise::{Task, run_inner};
-use super::swap::Swaps;
+use super::swap::{Owning, Swaps};
 use super::tree;
 use crate::job::{Job, Mount, Network, Root, Security};
 use crate::wire::{Fault, Report, Step};
@@ -37,7 +37,7 @@ pub fn run(task: &Task) -> Result<Report, Fault> {
         return Ok(Report::Lacks(what.to_owned()));
     }
     rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
-    let mut swaps = Swaps::beside(dir)?;
+    let mut swaps = Swaps::beside(dir, Owning::Real)?;
     let result = furnish(job, &mut swaps).and_then(|()| in_chroot(task, dir));
     let killed = kill_all();
     let undone = swaps.undo();

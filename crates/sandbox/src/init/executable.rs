@@ -32,12 +32,13 @@ pub fn execute(job: &Job) -> Fault {
         return Fault::new("start the command", "it is empty");
     };
     let (path, errno) = attempt(job, &name.0, &argv, &env);
-    let (code, words) = explain(&name.lossy(), path.as_deref(), errno);
+    let (code, words) = explain(&name.lossy(), path.as_deref().map(|path| (path, path)), errno);
     let _ = rustix::io::write(rustix::stdio::stderr(), format!("kiln: {words}\n").as_bytes());
     sys::exit(code)
 }
 
-fn texts(job: &Job) -> Result<(Vec<CString>, Vec<CString>), Fault> {
+/// Arguments and environment as the kernel takes them.
+pub fn texts(job: &Job) -> Result<(Vec<CString>, Vec<CString>), Fault> {
     let argv = job.argv.iter().map(|argument| argument.to_c_string()).collect::<Result<Vec<_>, _>>();
     let env = job.env.iter().map(|(key, value)| CString::new([&key.0[..], b"=", &value.0].concat()));
     let env = env.collect::<Result<Vec<_>, _>>();
@@ -47,22 +48,25 @@ fn texts(job: &Job) -> Result<(Vec<CString>, Vec<CString>), Fault> {
     ))
 }
 
-/// Tries the command, directory by directory when it is a bare name; the failure that says most comes back.
+/// Where the command may be: in the directories of the job's `PATH` when it is a bare name.
+pub fn candidates(job: &Job, name: &[u8]) -> Vec<PathBuf> {
+    if name.contains(&b'/') {
+        return vec![PathBuf::from(OsStr::from_bytes(name))];
+    }
+    let path = job.variable("PATH").unwrap_or(DEFAULT_PATH);
+    path.split(|byte| *byte == b':')
+        // An empty entry is the working directory, as in a shell.
+        .map(|dir| {
+            Path::new(if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) })
+                .join(OsStr::from_bytes(name))
+        })
+        .collect()
+}
+
+/// Tries the command, directory by directory; the failure that says most comes back.
 fn attempt(job: &Job, name: &[u8], argv: &[CString], env: &[CString]) -> (Option<PathBuf>, Errno) {
-    let candidates: Vec<PathBuf> = if name.contains(&b'/') {
-        vec![PathBuf::from(OsStr::from_bytes(name))]
-    } else {
-        let path = job.variable("PATH").unwrap_or(DEFAULT_PATH);
-        path.split(|byte| *byte == b':')
-            // An empty entry is the working directory, as in a shell.
-            .map(|dir| {
-                Path::new(if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) })
-                    .join(OsStr::from_bytes(name))
-            })
-            .collect()
-    };
     let mut failure = (None, Errno::NOENT);
-    for candidate in candidates {
+    for candidate in candidates(job, name) {
         let Ok(path) = CString::new(candidate.as_os_str().as_bytes()) else { continue };
         let errno = sys::execve(&path, argv, env);
         // A file that exists and still gives "not found" lacks its interpreter; that is worth telling.
@@ -77,11 +81,13 @@ fn attempt(job: &Job, name: &[u8], argv: &[CString], env: &[CString]) -> (Option
     failure
 }
 
-fn explain(name: &str, path: Option<&Path>, errno: Errno) -> (i32, String) {
-    let Some(path) = path else {
+/// A shell's code and words for what keeps a command from being executed. Of its path are given what it is called, and
+/// where it can be looked at.
+pub fn explain(name: &str, path: Option<(&Path, &Path)>, errno: Errno) -> (i32, String) {
+    let Some((shown, path)) = path else {
         return (NOT_FOUND, format!("{name}: command not found"));
     };
-    let shown = path.display();
+    let shown = shown.display();
     match errno {
         Errno::NOENT | Errno::NOTDIR => match interpreter(path) {
             Some(interpreter) => (NOT_FOUND, format!("{shown}: needs `{interpreter}`, which the image does not have")),
@@ -191,6 +197,9 @@ mod tests {
     #[test]
     fn a_missing_command_is_127_and_named() {
         assert_eq!(explain("foo", None, Errno::NOENT), (127, "foo: command not found".to_owned()));
-        assert_eq!(explain("/", Some(Path::new("/")), Errno::ACCESS), (126, "/: is a directory".to_owned()));
+        assert_eq!(
+            explain("/", Some((Path::new("/"), Path::new("/"))), Errno::ACCESS),
+            (126, "/: is a directory".to_owned())
+        );
     }
 }

@@ -87,7 +87,8 @@ fn prepare(task: &Task, marks: Marks, orphaned_means_dead: bool) -> Result<Surro
     Ok(Surroundings { new_root: None, filter, orphaned_means_dead, one_id, told })
 }
 
-fn open_told(path: &Path) -> Result<OwnedFd, Fault> {
+/// Opens the file in which owners are told.
+pub fn open_told(path: &Path) -> Result<OwnedFd, Fault> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).step(|| format!("write {}", path.display()))
 }

@@ -20,23 +20,19 @@
 mod answer;
 mod create;
 mod place;
-mod table;
-mod who;
+pub mod table;
+pub mod who;
 
 use std::fs::File;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{Errno, IoSlice, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
-use super::rights;
+use super::{post, rights};
 use crate::job::{Job, KnownOwner, Mount, OsBytes};
 use crate::sys::{self, notify};
 use crate::wire::{Fault, Step};
@@ -55,7 +51,7 @@ impl Keeper {
     /// Starts it. The command [hands](Keeper::hand_over) its listener over before it becomes the command.
     pub fn start(job: &Job, result: Option<OwnedFd>) -> Result<Keeper, Fault> {
         let step = || "start the process that keeps owners".to_owned();
-        let (to, from) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).step(step)?;
+        let (to, from) = post::pair().step(step)?;
         match sys::fork().step(step)? {
             sys::Fork::Parent(pid) => Ok(Keeper { pid, to }),
             sys::Fork::Child => {
@@ -73,49 +69,28 @@ impl Keeper {
 
     /// In the command's process: gives the listener away and waits until it is taken.
     pub fn hand_over(&self, listener: &OwnedFd) -> Result<(), Errno> {
-        let fds = [listener.as_fd()];
-        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut with = SendAncillaryBuffer::new(&mut room);
-        with.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.to, &[IoSlice::new(b"l")], &mut with, SendFlags::empty())?;
-        let mut byte = [0];
-        match rustix::io::read(&self.to, &mut byte)? {
-            1 => Ok(()),
-            _ => Err(Errno::PIPE),
-        }
+        post::hand_over(&self.to, listener)
     }
-}
-
-fn take_over(from: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut with = RecvAncillaryBuffer::new(&mut room);
-    let mut byte = [0];
-    recvmsg(from, &mut [IoSliceMut::new(&mut byte)], &mut with, RecvFlags::CMSG_CLOEXEC)?;
-    let fds = with.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    rustix::io::write(from, b"t")?;
-    fds.ok_or(Errno::BADF)
 }
 
 /// Answers until nobody is left who could ask, then tells who owns what no attribute can say.
 fn keep(job: &Job, from: &OwnedFd, result: Option<OwnedFd>) -> Result<(), Errno> {
     let open_files = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: open_files, maximum: open_files });
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut table = Table::default();
     for known in job.owners.iter().flat_map(|owners| &owners.known) {
-        table.learn(known);
+        table.learn(&root, known);
     }
     for mount in &job.mounts {
         if let Mount::Socket { target, uid, gid, .. } = mount {
             let path = target.strip_prefix("/").unwrap_or(target).as_os_str().to_owned();
-            table.learn(&KnownOwner { path: OsBytes::from(path), uid: *uid, gid: *gid });
+            table.learn(&root, &KnownOwner { path: OsBytes::from(path), uid: *uid, gid: *gid });
         }
     }
     let person = Person::new(job.user.uid, job.user.gid, job.user.groups.clone());
     let mut desk = Desk { table, people: People::all_as(person) };
-    let listener = take_over(from)?;
+    let listener = post::take_over(from)?;
     // What it does for the command it does with the command's rights, and looks into its memory.
     let rights = rights::SANDBOX | CapabilitySet::SYS_PTRACE;
     set_capabilities(
@@ -140,7 +115,7 @@ fn keep(job: &Job, from: &OwnedFd, result: Option<OwnedFd>) -> Result<(), Errno>
         }
     }
     if let Some(result) = result {
-        serde_json::to_writer(File::from(result), &desk.table.told()).map_err(|_| Errno::IO)?;
+        serde_json::to_writer(File::from(result), &desk.table.told(b"")).map_err(|_| Errno::IO)?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 use rustix::process::{DumpableBehavior, Signal, WaitOptions, kill_process, set_dumpable_behavior, waitpid};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 
-use super::devices;
 use super::overlay::{Layers, Marks, attach, open_place};
+use super::{devices, emulated};
 use crate::rung::{Part, Rung, RungReport};
 use crate::seccomp;
 use crate::sys;
@@ -30,8 +30,10 @@ pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
         })
     };
     let chroot = in_copy(try_chroot).map_err(|fault| fault.of_part(Part::PrivateRoot));
+    let emulated = emulated::works().map_err(|fault| fault.of_part(Part::Following));
     let root = in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted));
     vec![
+        RungReport::of(Rung::Emulated, emulated, EMULATED_GIVES),
         RungReport::of(Rung::Chroot, chroot, &chroot_gives(scratch)),
         RungReport::of(Rung::Userns1, in_namespace(Rung::Userns1), USERNS1_GIVES),
         RungReport::of(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
@@ -39,6 +41,8 @@ pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
     ]
 }
 
+const EMULATED_GIVES: &str = "a private root directory, with calls answered by Kiln, slower; owners are kept virtually; \
+                              no namespaces, the network as it is";
 const USERNS1_GIVES: &str = "a user namespace with one id, in which owners are kept virtually; mount, IPC and host name \
                              namespaces, overlayfs, a syscall filter";
 const USERNS_GIVES: &str = "a user namespace with the ids of the image's users; mount, IPC and host name namespaces, \
@@ -201,13 +205,19 @@ pub fn namespaces_inside() -> Result<(), Fault> {
 }
 
 /// Whether calls can be answered by another process, with descriptors too: Linux 5.14.
-fn calls_can_be_handed_over() -> Result<(), Fault> {
-    let step = || "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)".to_owned();
+pub fn handing_over_is_known() -> Result<(), Fault> {
+    let step = "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)";
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     if (numbers.next(), numbers.next()) < (Some(5), Some(14)) {
-        return Err(Fault::new(step(), format!("Linux {release} is older than 5.14")));
+        return Err(Fault::new(step, format!("Linux {release} is older than 5.14")));
     }
+    Ok(())
+}
+
+fn calls_can_be_handed_over() -> Result<(), Fault> {
+    let step = || "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)".to_owned();
+    handing_over_is_known()?;
     let program = seccomp::notifying(true).ok_or_else(|| Fault::new(step(), "not on this architecture"))?;
     try_to_read_memory()?;
     sys::notify::install_filter(&program).map(drop).call("seccomp", &step())

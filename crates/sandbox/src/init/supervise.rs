@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 
 use super::command::Surroundings;
 use super::overlay::Marks;
-use super::{emulate, namespaces, probing, seal, tree};
+use super::{emulate, emulated, namespaces, probing, seal, tree};
 use crate::job::Job;
 use crate::rung::Rung;
 use crate::sys;
@@ -45,6 +45,7 @@ pub fn main(stage: &OsStr) -> i32 {
                 Rung::Root => namespaces::run(&task),
                 Rung::Userns | Rung::Userns1 => probing::stand(rung).and_then(|()| namespaces::run(&task)),
                 Rung::Chroot => emulate::run(&task),
+                Rung::Emulated => emulated::run(&task),
                 Rung::None => Ok(Report::Lacks("a place to run commands in".to_owned())),
             }
             .unwrap_or_else(Report::Failed)
@@ -120,9 +121,17 @@ struct Inner {
     report: OwnedFd,
 }
 
-/// Forks the inner process, which prepares the root and runs the command, and waits for its end. Only from there on the
-/// limits apply: a supervisor killed for lack of memory could not clean up.
+/// Forks the inner process, which prepares the root and runs the command, and waits for its end.
 pub fn run_inner(task: &Task, prepare: impl FnOnce() -> Result<Surroundings, Fault>) -> Result<Report, Fault> {
+    fork_inner(task, |answer| match prepare() {
+        Ok(surroundings) => tree::run_command(task.job, &surroundings, answer),
+        Err(fault) => tree::send(answer, &Report::Failed(fault)),
+    })
+}
+
+/// Forks the inner process, which does `work` and sends its report, and waits for its end. Only from there on the limits
+/// apply: a supervisor killed for lack of memory could not clean up.
+pub fn fork_inner(task: &Task, work: impl FnOnce(&OwnedFd)) -> Result<Report, Fault> {
     let (report, answer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step(|| "open a pipe".to_owned())?;
     match sys::fork().step(|| "start the sandbox's init".to_owned())? {
@@ -135,8 +144,8 @@ pub fn run_inner(task: &Task, prepare: impl FnOnce() -> Result<Surroundings, Fau
             // The supervisor alone holds the socket: its end is what Kiln waits for.
             sys::close_in_copy(task.control);
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            match enter_cgroups(task.cgroups).and_then(|()| prepare()) {
-                Ok(surroundings) => tree::run_command(task.job, &surroundings, &answer),
+            match enter_cgroups(task.cgroups) {
+                Ok(()) => work(&answer),
                 Err(fault) => tree::send(&answer, &Report::Failed(fault)),
             }
             sys::exit(0)

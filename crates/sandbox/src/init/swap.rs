@@ -20,12 +20,24 @@ use super::copy::copy_tree;
 use super::mountpoints::{self, Kind, Planted, Wanted, open_below, times_of};
 use super::mounts::{open_inside, open_source};
 use super::overlay::open_place;
+use super::owners::set_virtual;
+use super::owners::table::set_mode as set_virtual_mode;
 use super::proxy;
 use crate::wire::{Fault, Step};
+
+/// How owners and modes are given to what is put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owning {
+    /// As they are.
+    Real,
+    /// In attributes, where everything is one user's.
+    Virtual,
+}
 
 /// Everything put into one root.
 pub struct Swaps {
     root: OwnedFd,
+    owning: Owning,
     stash: OwnedFd,
     stash_path: PathBuf,
     count: usize,
@@ -65,7 +77,7 @@ enum Home {
 
 impl Swaps {
     /// Makes the stash beside the root.
-    pub fn beside(root: &Path) -> Result<Swaps, Fault> {
+    pub fn beside(root: &Path, owning: Owning) -> Result<Swaps, Fault> {
         let step = || format!("make a directory beside the root {}", root.display());
         let canonical = fs::canonicalize(root).step(step)?;
         let Some(parent) = canonical.parent() else {
@@ -77,12 +89,9 @@ impl Swaps {
         let same = rustix::fs::fstat(&root).step(step)?.st_dev == rustix::fs::fstat(&stash).step(step)?.st_dev;
         if !same {
             let _ = fs::remove_dir(&stash_path);
-            return Err(Fault::new(
-                step(),
-                "the root is a mount point; isolation `chroot` needs a directory inside one",
-            ));
+            return Err(Fault::new(step(), "the root is a mount point; this isolation needs a directory inside one"));
         }
-        Ok(Swaps { root, stash, stash_path, count: 0, done: Vec::new() })
+        Ok(Swaps { root, owning, stash, stash_path, count: 0, done: Vec::new() })
     }
 
     fn next_name(&mut self) -> String {
@@ -103,6 +112,16 @@ impl Swaps {
         self.swap(target, kind, &stash, OsStr::new(&name), Home::Nowhere, None)
     }
 
+    /// Makes an empty directory and puts it in place.
+    pub fn place_dir(&mut self, target: &Path, mode: u32) -> Result<(), Fault> {
+        let owning = self.owning;
+        self.place_new(target, Kind::Dir, |stash, name| {
+            let step = || format!("make the directory {name}");
+            mkdirat(stash, name, Mode::RWXU).step(step)?;
+            owning.own(stash, name, mode, (0, 0)).step(step)
+        })
+    }
+
     /// Puts a file with the given content in place; a secret is wiped afterwards.
     pub fn place_file(
         &mut self,
@@ -116,7 +135,7 @@ impl Swaps {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = fs::File::from(openat(&self.stash, &name, flags, Mode::RUSR | Mode::WUSR).step(step)?);
         file.write_all(content).step(step)?;
-        own(&self.stash, &name, mode, (uid, gid)).step(step)?;
+        self.owning.own(&self.stash, &name, mode, (uid, gid)).step(step)?;
         let handle = openat(&self.stash, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let handle = handle.step(step)?;
         let stash = self.stash.try_clone().step(step)?;
@@ -127,7 +146,7 @@ impl Swaps {
     pub fn place_socket(&mut self, target: &Path, mode: u32, owner: (u32, u32)) -> Result<UnixListener, Fault> {
         let name = self.next_name();
         let listener = proxy::listen(Path::new(&format!("/proc/self/fd/{}/{name}", self.stash.as_raw_fd())))?;
-        own(&self.stash, &name, mode, owner).step(|| "set the owner of a forwarded socket".to_owned())?;
+        self.owning.own(&self.stash, &name, mode, owner).step(|| "set the owner of a forwarded socket".to_owned())?;
         let stash = self.stash.try_clone().step(|| "duplicate a handle".to_owned())?;
         self.swap(target, Kind::File, &stash, OsStr::new(&name), Home::Nowhere, None)?;
         Ok(listener)
@@ -136,7 +155,8 @@ impl Swaps {
     /// Puts a copy in place, thrown away afterwards with all that was written to it.
     pub fn place_copy(&mut self, target: &Path, source: &OwnedFd) -> Result<(), Fault> {
         let kind = kind_of(source).step(|| format!("look at the source of {}", target.display()))?;
-        self.place_new(target, kind, |stash, name| copy_tree(source, stash, OsStr::new(name)))
+        let owning = self.owning;
+        self.place_new(target, kind, |stash, name| copy_tree(source, stash, OsStr::new(name), owning))
     }
 
     /// Puts the thing itself in place; where it lies on another file system a copy, copied back afterwards.
@@ -156,7 +176,7 @@ impl Swaps {
             return self.swap(target, kind, &parent, name, home, None);
         }
         let copy = self.next_name();
-        copy_tree(&fd, &self.stash, OsStr::new(&copy))?;
+        copy_tree(&fd, &self.stash, OsStr::new(&copy), self.owning)?;
         let stash = self.stash.try_clone().step(step)?;
         self.swap(target, kind, &stash, OsStr::new(&copy), Home::CopyTo { parent, name: name.to_owned() }, None)
     }
@@ -270,7 +290,7 @@ impl Swaps {
             Some(ours) => {
                 let ours = openat(&self.stash, ours, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
                     .step(step)?;
-                copy_tree(&ours, parent, &fresh)?;
+                copy_tree(&ours, parent, &fresh, self.owning)?;
             }
             None => mkdirat(parent, &fresh, Mode::from_raw_mode(0o755)).step(step)?,
         }
@@ -305,9 +325,20 @@ fn device_of(fd: &OwnedFd) -> Result<u64, Errno> {
     Ok(rustix::fs::fstat(fd)?.st_dev)
 }
 
-fn own(at: &OwnedFd, name: &str, mode: u32, (uid, gid): (u32, u32)) -> Result<(), Errno> {
-    chownat(at, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
-    chmodat(at, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
+impl Owning {
+    fn own(self, at: &OwnedFd, name: &str, mode: u32, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+        if self == Owning::Virtual {
+            let fd = openat(at, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Socket {
+                // The owner of a socket is noted where it is asked for.
+                return chmodat(at, name, Mode::from_raw_mode(mode & 0o777), AtFlags::empty());
+            }
+            set_virtual(&PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())), (uid, gid))?;
+            return set_virtual_mode(&fd, mode);
+        }
+        chownat(at, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+        chmodat(at, name, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
+    }
 }
 
 /// How long to wait for Kiln to take what the command has printed.

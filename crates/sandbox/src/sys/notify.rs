@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use rustix::fs::{Stat, Statx};
+use rustix::fs::{Stat, StatFs, Statx};
 use rustix::io::Errno;
 
 use super::{Instruction, Program, checked};
@@ -83,13 +83,35 @@ pub fn answer(listener: impl AsFd, id: u64, result: Result<i64, Errno>) -> Resul
 
 /// Gives the caller a copy of `source` as the call's result.
 pub fn answer_descriptor(listener: impl AsFd, id: u64, source: impl AsFd, close_on_exec: bool) -> Result<(), Errno> {
-    const ADD: libc::c_ulong = 0x4018_2103;
     const AND_SEND: u32 = 2;
+    add_descriptor(listener, id, source, (AND_SEND, 0), close_on_exec)
+}
+
+/// Gives the caller a copy of `source` as its descriptor `number`, in place of what that was. The call still waits.
+pub fn replace_descriptor(
+    listener: impl AsFd,
+    id: u64,
+    source: impl AsFd,
+    number: u32,
+    close_on_exec: bool,
+) -> Result<(), Errno> {
+    const AS_NUMBER: u32 = 1;
+    add_descriptor(listener, id, source, (AS_NUMBER, number), close_on_exec)
+}
+
+fn add_descriptor(
+    listener: impl AsFd,
+    id: u64,
+    source: impl AsFd,
+    (flags, target): (u32, u32),
+    close_on_exec: bool,
+) -> Result<(), Errno> {
+    const ADD: libc::c_ulong = 0x4018_2103;
     let add = AddDescriptor {
         id,
-        flags: AND_SEND,
+        flags,
         source: u32::try_from(source.as_fd().as_raw_fd()).map_err(|_| Errno::BADF)?,
-        target: 0,
+        target,
         target_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
     };
     const _: () = assert!(size_of::<AddDescriptor>() == 24);
@@ -97,6 +119,14 @@ pub fn answer_descriptor(listener: impl AsFd, id: u64, source: impl AsFd, close_
     // is open for the time of the call.
     checked(libc::c_long::from(unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), ADD as _, &raw const add) }))
         .map(drop)
+}
+
+/// Tells the kernel that who asks and who answers take turns, so that they share a processor. Before Linux 6.6 they do
+/// not.
+pub fn wake_together(listener: impl AsFd) {
+    const SET_FLAGS: libc::c_ulong = 0x4008_2104;
+    // SAFETY: the flags are the argument itself; no memory is touched.
+    unsafe { libc::ioctl(listener.as_fd().as_raw_fd(), SET_FLAGS as _, 1_u64) };
 }
 
 /// Whether the caller still waits: what is known of it by its number is about it then.
@@ -178,6 +208,11 @@ pub fn bytes_of_stat(stat: &Stat) -> Vec<u8> {
 
 /// A `struct statx` as the kernel writes it.
 pub fn bytes_of_statx(stat: &Statx) -> Vec<u8> {
+    bytes_of(stat)
+}
+
+/// A `struct statfs` as the kernel writes it.
+pub fn bytes_of_statfs(stat: &StatFs) -> Vec<u8> {
     bytes_of(stat)
 }
 

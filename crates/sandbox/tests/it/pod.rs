@@ -53,7 +53,7 @@ fn a_pod_without_the_rights_is_told_which_are_missing() {
     job.user.uid = 1000;
     let outcome = bed.run(&job);
     assert!(outcome.ok().contains("Chroot false chroot(2): Operation not permitted"), "{outcome:?}");
-    assert!(outcome.ok().contains("strongest None"), "{outcome:?}");
+    assert!(outcome.ok().contains("strongest Emulated"), "{outcome:?}");
 }
 
 const PROBE: &str = "KILN_SANDBOX_TEST_PROBE";

@@ -3,7 +3,9 @@
 //! The names and the text of the attributes are those of the store's form `virtual`, which reads them afterwards.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::{
@@ -17,6 +19,8 @@ use crate::job::{KnownOwner, OsBytes};
 
 const OWNER: &str = "user.kiln.owner";
 const NODE: &str = "user.kiln.node";
+/// The mode a file would have. Its own always lets its owner read and write.
+pub const MODE: &str = "user.kiln.mode";
 const CAPABILITY: &str = "security.capability";
 
 /// What is not as the kernel says.
@@ -45,13 +49,11 @@ fn itself(fd: impl AsFd) -> PathBuf {
 }
 
 impl Table {
-    /// Takes over what an image's listing says; what is not there any more is nobody's.
-    pub fn learn(&mut self, known: &KnownOwner) {
-        let path = String::from_utf8_lossy(&known.path.0).into_owned();
-        let path = if known.path.0 == path.as_bytes() { path } else { return };
+    /// Takes over what an image's listing says; what is not there below `root` any more is nobody's.
+    pub fn learn(&mut self, root: impl AsFd, known: &KnownOwner) {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let found = openat2(rustix::fs::CWD, format!("/{path}"), flags, Mode::empty(), resolve);
+        let found = openat2(root, OsStr::from_bytes(&known.path.0), flags, Mode::empty(), resolve);
         if let Ok(fd) = found
             && let Ok(stat) = fstat(&fd)
             && !has_attributes(stat.st_mode)
@@ -131,14 +133,15 @@ impl Table {
         setxattr(itself(fd), NODE, text.as_bytes(), XattrFlags::empty())
     }
 
-    /// Where what is in the table is now, and whose.
-    pub fn told(&self) -> Vec<KnownOwner> {
+    /// Where what is in the table is now below `root`, a path of ours that is empty for `/`, and whose it is.
+    pub fn told(&self, root: &[u8]) -> Vec<KnownOwner> {
         let mut told = Vec::new();
         for entry in self.entries.values() {
             let Some(pin) = &entry.pin else { continue };
             let gone = fstat(pin).is_ok_and(|stat| stat.st_nlink == 0);
             let Ok(path) = rustix::fs::readlink(itself(pin), Vec::new()) else { continue };
-            if let Some(path) = path.to_bytes().strip_prefix(b"/").filter(|_| !gone) {
+            let below = path.to_bytes().strip_prefix(root).and_then(|path| path.strip_prefix(b"/"));
+            if let Some(path) = below.filter(|_| !gone) {
                 let (uid, gid) = entry.owner;
                 told.push(KnownOwner { path: OsBytes(path.to_vec()), uid, gid });
             }
@@ -161,6 +164,36 @@ pub fn set_owner(path: &std::path::Path, owner: (u32, u32)) -> Result<(), Errno>
         Err(Errno::NOTSUP) => Err(Errno::INVAL),
         other => other,
     }
+}
+
+/// The mode on the disk for what has this mode: its owner can always read and write it.
+pub fn mode_on_disk(kind: FileType, mode: u32) -> u32 {
+    mode & 0o777 | if kind == FileType::Directory { 0o700 } else { 0o600 }
+}
+
+/// Gives a file or directory a mode, where who keeps it has no right but its owner's.
+pub fn set_mode(fd: impl AsFd, mode: u32) -> Result<(), Errno> {
+    let (stat, path, mode) = (fstat(&fd)?, itself(&fd), mode & 0o7777);
+    let kept = mode_on_disk(FileType::from_raw_mode(stat.st_mode), mode);
+    let changes = kept != stat.st_mode & 0o7777;
+    if changes {
+        rustix::fs::chmod(&path, Mode::from_raw_mode(kept))?;
+    }
+    if kept != mode {
+        return setxattr(&path, MODE, format!("{mode:o}").as_bytes(), XattrFlags::empty());
+    }
+    match removexattr(&path, MODE) {
+        // Nothing was changed then, and the time of a change has to be new all the same.
+        Err(Errno::NODATA) if !changes => rustix::fs::chmod(&path, Mode::from_raw_mode(kept)),
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The mode that was given to it; `None` where its own is all there is.
+pub fn given_mode(fd: impl AsFd) -> Result<Option<u32>, Errno> {
+    let text = attribute(&itself(fd), MODE)?;
+    text.map(|text| u32::from_str_radix(&text, 8).map_err(|_| Errno::INVAL)).transpose()
 }
 
 fn attribute(path: &std::path::Path, name: &str) -> Result<Option<String>, Errno> {
@@ -212,7 +245,7 @@ mod tests {
         }
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o755);
         fs::rename(&link, dir.path().join("moved")).unwrap();
-        let told: Vec<_> = table.told().into_iter().map(|k| (k.path.lossy(), k.uid, k.gid)).collect();
+        let told: Vec<_> = table.told(b"").into_iter().map(|k| (k.path.lossy(), k.uid, k.gid)).collect();
         assert_eq!(told, [(dir.path().join("moved").to_string_lossy()[1..].to_owned(), 5, 6)]);
         let (fd, stat) = place(&file);
         table.give(&fd, &stat, (0, 0)).unwrap();

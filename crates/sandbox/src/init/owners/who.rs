@@ -61,6 +61,12 @@ impl Ids {
         Ok(())
     }
 
+    /// `execve` of a program that has a set-id bit, or none.
+    pub fn execute(&mut self, becomes: Option<u32>) {
+        self.effective = becomes.unwrap_or(self.effective);
+        (self.saved, self.files) = (self.effective, self.effective);
+    }
+
     /// `setfsuid`, which answers with the old one whether it may or not.
     pub fn set_files(&mut self, privileged: bool, id: u32) -> u32 {
         let old = self.files;
