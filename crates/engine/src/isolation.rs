@@ -20,9 +20,14 @@ pub struct Isolation {
     chosen: OnceLock<Result<Rung, (Rung, String)>>,
 }
 
-/// How a process that stands there, and is held so, keeps unpacked files.
-pub fn form(standing: &Standing, held: &Confinement) -> Form {
+/// What it takes to keep files as they are, and change the root of commands.
+const AS_ROOT: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "SYS_CHROOT"];
+
+/// How a process that stands there, and is held so, keeps unpacked files for commands of the rung that is wanted.
+pub fn form(wanted: Option<Rung>, standing: &Standing, held: &Confinement) -> Form {
     match standing {
+        _ if wanted == Some(Rung::Emulated) => Form::Bare,
+        Standing::Outside if !held.lacks(&AS_ROOT).is_empty() => Form::Bare,
         Standing::Outside if held.makes_nodes() => Form::Real,
         Standing::Outside => Form::NoNodes,
         Standing::Many(maps) => Form::mapped(maps),
@@ -73,6 +78,7 @@ impl Isolation {
     fn is_from_here(&self, rung: Rung) -> bool {
         match rung {
             Rung::None => true,
+            Rung::Emulated => form(None, &self.standing, &Confinement::here()) == Form::Bare,
             Rung::Chroot => self.standing != Standing::One,
             rung => rung == self.standing.rung(),
         }

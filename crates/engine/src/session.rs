@@ -105,7 +105,7 @@ pub struct Session {
     pub lock: Option<Lock>,
     /// Which sources it may use.
     pub policy: Policy,
-    /// Root directories of the rung `chroot` that the next command of a stage goes on with, by the layers in them.
+    /// Root directories of the rungs without overlays that the next command of a stage goes on with, by the layers in them.
     pub private_roots: Mutex<HashMap<Vec<Digest>, PrivateRoot>>,
 }
 

@@ -19,8 +19,13 @@ const REVISION_3_LEN: usize = 24;
 
 /// The capabilities of an open file, without the user namespace they were set in; `None` when it has none.
 pub(crate) fn of(file: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
+    under(NAME, file)
+}
+
+/// The same where they are kept under another name, as in [`Form::Bare`](crate::Form::Bare).
+pub(crate) fn under(name: &[u8], file: impl AsFd) -> Result<Option<Vec<u8>>, Errno> {
     let mut value = vec![0; ROOM];
-    match fgetxattr(file, NAME, &mut value[..]) {
+    match fgetxattr(file, name, &mut value[..]) {
         Ok(len) => {
             value.truncate(len);
             Ok(Some(plain(value)))

@@ -1,7 +1,7 @@
 //! `RUN`: a command on the file system below, and what it changed as a layer.
 //!
 //! On the rung `root` the layers below are lower directories of an overlay and the changes are its upper directory;
-//! on the rung `chroot` they are unpacked into a private directory, and the changes are found by comparing a scan
+//! on the rungs `chroot` and `emulated` they are unpacked into a private directory, and the changes are found by comparing a scan
 //! from before with one from after. Both give the same layer.
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use kiln_store::changes::{self, ChangeOptions, Changes, Ignore};
 use kiln_store::reader::entry_kind;
 use kiln_store::scan::{self, Snapshot};
 use kiln_store::unpack::{self, Links, Options};
-use kiln_store::{Form, SnapshotDraft};
+use kiln_store::SnapshotDraft;
 
 use super::{Work, mounts};
 use crate::copy::dest::{Dest, Style};
@@ -36,7 +36,7 @@ const TAIL_LINES: usize = 20;
 /// The host name a command sees.
 const HOSTNAME: &str = "buildkitsandbox";
 
-/// A root directory of the rung `chroot`, with its state when it was last looked at.
+/// A root directory of the rungs without overlays, with its state when it was last looked at.
 pub struct PrivateRoot {
     draft: SnapshotDraft,
     scanned: Option<Snapshot>,
@@ -46,7 +46,7 @@ pub struct PrivateRoot {
 pub fn execute(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     match work.session.rung()? {
         rung if rung.has_overlay() => on_overlay(work, op),
-        Rung::Chroot => in_private_root(work, op),
+        Rung::Chroot | Rung::Emulated => in_private_root(work, op),
         _ => Err(EngineError::Step {
             title: work.step().title.clone(),
             span: work.step().span,
@@ -70,7 +70,7 @@ fn on_overlay(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     let passing = make_cwd(work, op, &root, draft.fs(), &Options::overlay(Some(&root)).kept_as(form))?;
     let (upper, work_dir) = (draft.fs().to_path_buf(), draft.work().to_path_buf());
     let told = draft.path().join("owners");
-    let virtually = (*form == Form::Virtual).then(|| VirtualOwners { known: known_owners(&root), told: told.clone() });
+    let virtually = form.has_virtual_owners().then(|| VirtualOwners { known: known_owners(&root), told: told.clone() });
     let keeps = virtually.is_some();
     run(work, op, &root, Root::Overlay { lowers, upper, work: work_dir }, virtually)?;
     let upper = File::open(draft.fs()).map_err(EngineError::file("open", draft.fs()))?;
@@ -159,9 +159,12 @@ fn in_private_root(work: &Work<'_>, op: &RunOp) -> Result<Layer> {
     };
     let form = work.session.store.form();
     let passing = make_cwd(work, op, &root, &dir, &Options::merged().kept_as(form))?;
-    run(work, op, &root, Root::Dir(dir), None)?;
+    let told = private.draft.path().join("owners");
+    let virtually = form.has_virtual_owners().then(|| VirtualOwners { known: known_owners(&root), told: told.clone() });
+    let keeps = virtually.is_some();
+    run(work, op, &root, Root::Dir(dir), virtually)?;
     unpack::remove_empty(&handle, &passing).map_err(|e| work.failed_by(&e))?;
-    let owners = changes::Owners::new();
+    let owners = if keeps { told_owners(&told)? } else { changes::Owners::new() };
     let options = ChangeOptions { ignore: &Ignore::none(), clamp_mtime: op.clamp_mtime, form, owners: &owners };
     let looking = Spending::on(Phase::Diff, &*work.session.events);
     let found = changes::scan_changes(&handle, &before, &root, &options);

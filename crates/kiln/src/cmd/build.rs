@@ -190,7 +190,7 @@ pub struct Args {
     /// Steps that run at once [default: number of cores, at least 8]
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// How RUN is isolated: auto, root, userns, userns1, chroot or none
+    /// How RUN is isolated: auto, root, userns, userns1, chroot, emulated or none
     #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION", hide_env_values = true)]
     pub isolation: String,
     /// Compression of new layers: gzip, zstd or none
@@ -366,7 +366,7 @@ impl Build {
         let attestations = attest::wanted(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
         let key = signing_key(args, &wanted)?;
         let pull = if args.pull { Pull::Always } else { Pull::Missing };
-        let form = isolation::form(&standing, &Confinement::here());
+        let form = isolation::form(rung(args)?, &standing, &Confinement::here());
         let around = surroundings::open_with(global, config, pull, events, form)?;
         let inputs = Inputs::gather(args, &around)?;
         let (file, found) = dockerfile::parse(&inputs.dockerfile);

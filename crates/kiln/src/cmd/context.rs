@@ -79,7 +79,7 @@ impl Push {
             &registry,
             pull,
             progress.events(),
-            isolation::form(&Standing::Outside, &Confinement::here()),
+            isolation::form(None, &Standing::Outside, &Confinement::here()),
         )?;
         let session = session_for_fetch(&around);
         let source = DirSource::open(&self.dir, ignore_of(&self.dir, &file)?)?;

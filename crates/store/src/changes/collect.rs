@@ -85,19 +85,24 @@ impl<'a> Collector<'a> {
         let mtime = Mtime::secs(stat.mtime.secs);
         let mut meta = Meta { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime, ..Meta::default() };
         let (major, minor) = stat.rdev;
-        let is_virtual = *self.options.form == Form::Virtual;
+        let is_virtual = self.options.form.has_virtual_owners();
+        let is_bare = *self.options.form == Form::Bare;
         let kind = match stat.kind {
             FileKind::File => {
                 let file = self.tree.read_file(path).map_err(read(path))?;
                 if is_virtual {
                     (meta.uid, meta.gid) = form::owner_of(&file).map_err(read(path))?;
                 }
+                if is_bare {
+                    meta.mode = form::mode_of(&file, meta.mode).map_err(read(path))?;
+                }
                 let node = if *self.options.form == Form::Real { Ok(None) } else { form::node_of(&file) };
                 if let Some((block, major, minor)) = node.map_err(read(path))? {
                     let kind = if block { EntryKind::Block { major, minor } } else { EntryKind::Char { major, minor } };
                     return Ok((kind, meta));
                 }
-                if let Some(value) = capability::of(&file).map_err(read(path))? {
+                let kept = if is_bare { form::CAPABILITY } else { capability::NAME };
+                if let Some(value) = capability::under(kept, &file).map_err(read(path))? {
                     meta.xattrs.insert(capability::NAME.to_vec(), value);
                 }
                 EntryKind::File { size: stat.size }
@@ -114,6 +119,9 @@ impl<'a> Collector<'a> {
                 if is_virtual {
                     let dir = self.tree.read_dir(path).map_err(read(path))?;
                     (meta.uid, meta.gid) = form::owner_of(&dir).map_err(read(path))?;
+                    if is_bare {
+                        meta.mode = form::mode_of(&dir, meta.mode).map_err(read(path))?;
+                    }
                 }
                 EntryKind::Dir
             }

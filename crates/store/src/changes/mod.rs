@@ -59,7 +59,7 @@ pub struct ChangeOptions<'a> {
     pub clamp_mtime: Option<i64>,
     /// How the tree keeps owners, devices and overlayfs's marks.
     pub form: &'a Form,
-    /// With [`Form::Virtual`], who owns links and pipes, by path; all others are root's.
+    /// With virtual owners, who owns links and pipes, by path; all others are root's.
     pub owners: &'a Owners,
 }
 

@@ -2,12 +2,12 @@
 
 use kiln_oci::entry::Meta;
 use kiln_oci::name::split;
-use rustix::fs::{AtFlags, Mode, fchmod, futimens, utimensat};
+use rustix::fs::{AtFlags, futimens, utimensat};
 use rustix::io::Errno;
 
 use super::Flavour;
 use super::apply::{Applier, DirEnd};
-use super::error::{UnpackError, look, set_mode, set_time};
+use super::error::{UnpackError, look, set_time};
 use super::make::times;
 
 impl Applier<'_> {
@@ -43,7 +43,7 @@ impl Applier<'_> {
     fn end_dir(&mut self, path: &[u8], end: DirEnd) -> Result<(), UnpackError> {
         if let Some(mode) = end.mode {
             let dir = self.tree.read_dir(path).map_err(look(path))?;
-            fchmod(&dir, Mode::from_raw_mode(mode)).map_err(set_mode(path))?;
+            self.maker.mode_open(&dir, path, true, mode)?;
             return futimens(&dir, &times(end.mtime)).map_err(set_time(path));
         }
         let (parent, name) = split(path);

@@ -13,7 +13,6 @@ use super::error::{UnpackError, look};
 use super::make::Spot;
 use super::{Flavour, Links};
 use crate::beneath::{is_below, is_plain, shown};
-use crate::capability;
 use crate::form;
 use crate::stat::{FileKind, Stat};
 
@@ -108,12 +107,10 @@ impl Applier<'_> {
         let kind = match stat.kind {
             FileKind::File => {
                 let file = self.tree.read_file(target).map_err(look(target))?;
+                self.maker.undressed(&file, &mut meta).map_err(look(target))?;
                 if let Some((block, major, minor)) = form::node_of(&file).map_err(look(target))? {
                     let kind = if block { EntryKind::Block { major, minor } } else { EntryKind::Char { major, minor } };
                     return self.put_leaf(path, &Entry { path: path.to_vec(), kind, meta }, &mut std::io::empty());
-                }
-                if let Some(value) = capability::of(&file).map_err(look(target))? {
-                    meta.xattrs.insert(capability::NAME.to_vec(), value);
                 }
                 let entry = Entry { path: path.to_vec(), kind: EntryKind::File { size: stat.size }, meta };
                 return self.put_leaf(path, &entry, &mut std::fs::File::from(file));

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::error::{UnpackError, at, create, set_mode, set_time};
 use super::{Devices, Owners};
 use crate::beneath::shown;
+use crate::capability;
 use crate::form;
 use crate::stat::{FileKind, Stat};
 
@@ -60,10 +61,12 @@ impl Maker {
     ) -> Result<(), UnpackError> {
         self.copy(file, path, size, body)?;
         self.own_open(file, path, meta)?;
-        fchmod(file, Mode::from_raw_mode(meta.mode)).map_err(set_mode(path))?;
+        self.mode_open(file, path, false, meta.mode)?;
         for name in KEPT_XATTRS {
             if let Some(value) = meta.xattrs.get(name).filter(|_| self.owners != Owners::Ignore) {
-                fsetxattr(file, name, value, XattrFlags::empty()).map_err(set_xattr(path, name))?;
+                let is_capability = name == capability::NAME && self.owners == Owners::Bare;
+                let kept = if is_capability { form::CAPABILITY } else { name };
+                fsetxattr(file, kept, value, XattrFlags::empty()).map_err(set_xattr(path, name))?;
             }
         }
         futimens(file, &times(meta.mtime)).map_err(set_time(path))
@@ -139,7 +142,7 @@ impl Maker {
         let Some(file) = self.create_file(spot)? else { return Ok(false) };
         form::set_node(&file, block, numbers).map_err(set_xattr(spot.path, form::NODE))?;
         self.own_open(&file, spot.path, meta)?;
-        fchmod(&file, Mode::from_raw_mode(meta.mode)).map_err(set_mode(spot.path))?;
+        self.mode_open(&file, spot.path, false, meta.mode)?;
         futimens(&file, &times(meta.mtime)).map_err(set_time(spot.path))?;
         Ok(true)
     }
@@ -147,7 +150,31 @@ impl Maker {
     /// Owner and mode of a directory.
     pub(super) fn dress(&self, dir: impl AsFd, meta: &Meta) -> Result<(), UnpackError> {
         self.own_open(&dir, b"", meta)?;
-        fchmod(dir, Mode::from_raw_mode(meta.mode & 0o7777)).map_err(set_mode(b""))
+        self.mode_open(dir, b"", true, meta.mode & 0o7777)
+    }
+
+    /// Mode of an open file or directory.
+    pub(super) fn mode_open(&self, file: impl AsFd, path: &[u8], is_dir: bool, mode: u32) -> Result<(), UnpackError> {
+        match self.owners {
+            Owners::Bare => form::set_mode(file, is_dir, mode),
+            _ => fchmod(file, Mode::from_raw_mode(mode)),
+        }
+        .map_err(set_mode(path))
+    }
+
+    /// What an open file has that its [`Stat`] does not tell.
+    pub(super) fn undressed(&self, file: impl AsFd, meta: &mut Meta) -> Result<(), Errno> {
+        if matches!(self.owners, Owners::Virtual | Owners::Bare) {
+            (meta.uid, meta.gid) = form::owner_of(&file)?;
+        }
+        let kept = if self.owners == Owners::Bare { form::CAPABILITY } else { capability::NAME };
+        if self.owners == Owners::Bare {
+            meta.mode = form::mode_of(&file, meta.mode)?;
+        }
+        if let Some(value) = capability::under(kept, file)? {
+            meta.xattrs.insert(capability::NAME.to_vec(), value);
+        }
+        Ok(())
     }
 
     /// overlayfs's mark for a removed name; `false` when the name is taken.
@@ -169,7 +196,7 @@ impl Maker {
     }
 
     pub(super) fn own_at(&self, spot: Spot<'_>, meta: &Meta) -> Result<(), UnpackError> {
-        if self.owners == Owners::Virtual {
+        if matches!(self.owners, Owners::Virtual | Owners::Bare) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let may_have = Stat::at(spot.dir, spot.name).map_err(create(spot.path))?.kind;
             return match may_have {
@@ -185,7 +212,7 @@ impl Maker {
 
     pub(super) fn own_open(&self, file: impl AsFd, path: &[u8], meta: &Meta) -> Result<(), UnpackError> {
         self.own(path, meta, |uid, gid| match (self.owners, uid, gid) {
-            (Owners::Virtual, Some(uid), Some(gid)) => form::set_owner(file, uid.as_raw(), gid.as_raw()),
+            (Owners::Virtual | Owners::Bare, Some(uid), Some(gid)) => form::set_owner(file, uid.as_raw(), gid.as_raw()),
             (_, uid, gid) => fchown(file, uid, gid),
         })
     }

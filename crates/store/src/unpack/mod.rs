@@ -101,6 +101,8 @@ pub enum Owners {
     Keep,
     /// Note them in attributes of the files ([`Form::Virtual`]); what cannot have one goes without.
     Virtual,
+    /// The same, and modes and capabilities too ([`Form::Bare`]).
+    Bare,
     /// Leave everything to the calling user, without capabilities.
     Ignore,
 }

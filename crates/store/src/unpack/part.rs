@@ -13,6 +13,7 @@ use super::make::{Maker, Spot};
 use super::{Devices, Owners};
 use crate::beneath::Beneath;
 use crate::capability;
+use crate::form;
 use crate::scan::Snapshot;
 use crate::stat::{FileKind, Stat};
 
@@ -74,7 +75,8 @@ fn part(tree: &mut Beneath, maker: &mut Maker, path: &[u8], stat: &Stat) -> Resu
     let dir = tree.handle(parent).map_err(look(path))?;
     let parent_stat = Stat::of(&dir).map_err(look(path))?;
     let (copy, temporary) = free_name(maker, &dir, parent, stat.ino)?;
-    let filled = maker.fill_file(&copy, path, stat.size, &mut std::fs::File::from(file), &meta);
+    let attributes = form::copy(&file, &copy).map_err(create(path));
+    let filled = maker.fill_file(&copy, path, stat.size, &mut std::fs::File::from(file), &meta).and(attributes);
     let placed = filled.and_then(|()| renameat(&dir, temporary.as_slice(), &dir, name).map_err(create(path)));
     if placed.is_err() {
         // The error that is reported says more than this one could.
