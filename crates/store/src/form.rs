@@ -194,7 +194,9 @@ mod tests {
         set_owner(&file, 5, 70_000).expect("owner");
         set_node(&file, true, (8, 1)).expect("node");
         assert_eq!((owner_of(&file), node_of(&file)), (Ok((5, 70_000)), Ok(Some((true, 8, 1)))));
-        for (is_dir, mode, own) in [(false, 0o4000, 0o600), (false, 0o640, 0o640), (true, 0o1555, 0o755), (true, 0, 0o700)] {
+        for (is_dir, mode, own) in
+            [(false, 0o4000, 0o600), (false, 0o640, 0o640), (true, 0o1555, 0o755), (true, 0, 0o700)]
+        {
             set_mode(&file, is_dir, mode).expect("mode");
             let kept = crate::stat::Stat::of(&file).expect("stat").mode;
             assert_eq!((kept, mode_of(&file, kept)), (own, Ok(mode)));

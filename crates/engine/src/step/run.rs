@@ -17,11 +17,11 @@ use kiln_sandbox::{
     self as sandbox, Exit, ExtraHost, Injection, Job, KnownOwner, OsBytes, Resource, Root, Rung, Security, Ulimit,
     User, VirtualOwners,
 };
+use kiln_store::SnapshotDraft;
 use kiln_store::changes::{self, ChangeOptions, Changes, Ignore};
 use kiln_store::reader::entry_kind;
 use kiln_store::scan::{self, Snapshot};
 use kiln_store::unpack::{self, Links, Options};
-use kiln_store::SnapshotDraft;
 
 use super::{Work, mounts};
 use crate::copy::dest::{Dest, Style};

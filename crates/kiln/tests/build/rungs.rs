@@ -34,12 +34,12 @@ fn without_commands_every_rung_is_equal() {
         "FROM busybox\nCOPY ctx /srv\nWORKDIR /srv/x\nUSER app\nWORKDIR y\nCOPY --chown=app:staff ctx/a /home/\nADD --chmod=700 ctx /z",
         "FROM busybox AS b\nFROM scratch\nCOPY --from=b /etc /etc\nCOPY --from=b /bin/busybox /bin/\nCOPY --link ctx /c",
     ] {
-        equal(&["root", "userns", "userns1", "chroot", "none", "plain-userns", "plain-none"], dockerfile);
+        equal(&["root", "userns", "userns1", "chroot", "emulated", "none", "plain-userns", "plain-none"], dockerfile);
     }
 }
 
 /// The rungs that can run commands: as root, and as a user without rights.
-const ALL: [&str; 6] = ["root", "userns", "userns1", "chroot", "plain-userns", "plain-userns1"];
+const ALL: [&str; 7] = ["root", "userns", "userns1", "chroot", "plain-emulated", "plain-userns", "plain-userns1"];
 
 #[test]
 fn with_commands_every_rung_is_equal_files_of_all_kinds() {
@@ -95,7 +95,7 @@ fn with_commands_every_rung_is_equal_users() {
 #[test]
 fn with_commands_every_rung_is_equal_owners() {
     equal(
-        &["root", "userns1", "plain-userns1"],
+        &["root", "userns1", "plain-userns1", "emulated", "plain-emulated"],
         "FROM busybox\nRUN mkdir -p /s /tmp && chown 0:50 /s && chmod 2775 /s && chmod 1777 /tmp && touch /s/f && mkdir /s/d && touch /s/d/g && ln -s f /s/l \
          && mkfifo /s/p && chown -h 7:8 /s/l && chown 9 /s/p && mv /s/l /s/l2 && mv /s/p /s/p2 && ln -s x /s/n && mv /s/f /f\n\
          RUN stat -c '%u %g %a %F' /s /s/* /f > /stat && rm /s/n && ln -s y /s/n && chown -h 0:0 /s/l2 && touch -h /s/p2\n\
@@ -124,10 +124,17 @@ fn the_rung_is_tried_only_for_commands_and_said() {
     let rows: Vec<Vec<&str>> = table.stdout.lines().map(|l| l.split_whitespace().take(2).collect()).collect();
     assert_eq!(
         rows,
-        [["root", "taken"], ["userns", "works"], ["userns1", "works"], ["chroot", "works"], ["none", "works"]]
+        [
+            ["root", "taken"],
+            ["userns", "works"],
+            ["userns1", "works"],
+            ["chroot", "works"],
+            ["emulated", "works"],
+            ["none", "works"]
+        ]
     );
     let json = b.t.kiln(&["doctor", "build", "--json"]).ok().json();
-    assert_eq!(json[4]["taken"], true);
+    assert_eq!(json[5]["taken"], true);
 }
 
 #[test]

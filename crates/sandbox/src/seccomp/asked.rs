@@ -76,6 +76,7 @@ pub enum Asked {
     Fchdir,
     Getcwd,
     Umask,
+    Uname,
     Bind,
     Connect,
     SendTo,
@@ -98,7 +99,7 @@ pub enum Asked {
 }
 
 /// Each with its number.
-const CALLS: [(Asked, u32); 77] = [
+const CALLS: [(Asked, u32); 78] = [
     (Asked::Open, 2),
     (Asked::Creat, 85),
     (Asked::OpenAt, 257),
@@ -157,6 +158,7 @@ const CALLS: [(Asked, u32); 77] = [
     (Asked::Fchdir, 81),
     (Asked::Getcwd, 79),
     (Asked::Umask, 95),
+    (Asked::Uname, 63),
     (Asked::Bind, 49),
     (Asked::Connect, 42),
     (Asked::SendTo, SENDTO),

@@ -87,6 +87,7 @@ impl World {
             Asked::Fchdir => self.fchdir(who, descriptor(a[0])),
             Asked::Getcwd => self.getcwd(who, a[0], a[1]),
             Asked::Umask => self.umask(who, low(a[0])),
+            Asked::Uname => self.uname(who),
             Asked::Bind => self.bind(who),
             Asked::Connect => self.connect(who),
             Asked::SendTo => self.send_to(who),

@@ -29,7 +29,7 @@ use crate::init::supervise::{Task, fork_inner};
 use crate::init::swap::{Owning, Swaps};
 use crate::init::tree::send;
 use crate::init::{post, proxy};
-use crate::job::{Job, KnownOwner, Mount, Network, OsBytes, Root as JobRoot};
+use crate::job::{Job, KnownOwner, Mount, Network, OsBytes, Root as JobRoot, Security};
 use crate::seccomp::asked::emulating;
 use crate::sys::{self, notify, trace};
 use crate::wire::{Fault, Report, Step};
@@ -45,6 +45,10 @@ pub fn run(task: &Task) -> Result<Report, Fault> {
     };
     if job.network == Network::None {
         let what = "a command without network, which takes a network namespace (isolation `root`)";
+        return Ok(Report::Lacks(what.to_owned()));
+    }
+    if job.security == Security::Insecure {
+        let what = "a command with all rights, for Kiln has none here (isolation `root`, or `chroot` as root)";
         return Ok(Report::Lacks(what.to_owned()));
     }
     rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
@@ -180,7 +184,7 @@ fn world(job: &Job, dir: &Path) -> Result<World, Fault> {
         }
     }
     let own = rustix::process::geteuid().as_raw();
-    Ok(World { root, processes: Processes::default(), table, own })
+    Ok(World { root, processes: Processes::default(), table, hostname: job.hostname.clone(), own })
 }
 
 /// Begins to follow the new process and takes from it what it is asked by.

@@ -129,6 +129,27 @@ impl World {
         Ok(Reply::Value(path.len() as i64))
     }
 
+    /// `uname`, with the job's host name.
+    pub fn uname(&mut self, who: &Asking) -> Answer {
+        const FIELD: usize = 65;
+        let ours = rustix::system::uname();
+        let fields = [
+            ours.sysname().to_bytes(),
+            self.hostname.as_bytes(),
+            ours.release().to_bytes(),
+            ours.version().to_bytes(),
+            ours.machine().to_bytes(),
+            ours.domainname().to_bytes(),
+        ];
+        let mut bytes = [0; 6 * FIELD];
+        for (to, from) in bytes.chunks_exact_mut(FIELD).zip(fields) {
+            let length = from.len().min(FIELD - 1);
+            to[..length].copy_from_slice(&from[..length]);
+        }
+        who.memory.write(who.a[0], &bytes)?;
+        DONE
+    }
+
     /// `umask`.
     pub fn umask(&mut self, who: &Asking, mask: u32) -> Answer {
         let process = self.process(who)?;

@@ -17,6 +17,8 @@ pub struct World {
     pub root: Root,
     pub processes: Processes,
     pub table: Table,
+    /// What the machine is called.
+    pub hostname: String,
     /// The one id everything of the command's has on the disk.
     pub own: u32,
 }
