@@ -78,6 +78,11 @@ fn in_a_default_pod_with_the_profile() {
 }
 
 #[test]
+fn in_a_restricted_pod() {
+    finds_nothing(RESTRICTED, "emulated");
+}
+
+#[test]
 fn in_a_restricted_pod_with_the_profile() {
     finds_nothing(Settings { localhost: true, ..RESTRICTED }, "userns1");
 }

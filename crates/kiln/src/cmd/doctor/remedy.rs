@@ -32,6 +32,12 @@ pub fn of(report: &RungReport, held: &Confinement, in_pod: bool) -> Option<Remed
     match report.part? {
         Part::PrivateRoot => Some(private_root(held)),
         Part::Overlay => Some(store()),
+        Part::Following => held.filtered.then(|| {
+            remedy(
+                "a filter that allows ptrace and seccomp, as the runtime's own does since Linux 4.8",
+                ["securityContext.seccompProfile: {type: RuntimeDefault}"],
+            )
+        }),
         Part::Machine => Some(remedy(
             "root of the machine; `userns` gives the same but limits for memory and processes",
             ["hostUsers: true", "securityContext.privileged: true"],
