@@ -3,6 +3,7 @@
 //! Most tests need root; without it they say so and pass, since there is no rung to test.
 
 mod bed;
+mod emulated;
 mod ending;
 mod isolation;
 mod mounts;

@@ -103,7 +103,10 @@ impl Follower {
         match told {
             Told::Ended(code) => self.gone(thread, Report::Code(code)),
             Told::Killed(signal) => self.gone(thread, Report::Signal(signal)),
-            Told::Signal(signal) => trace::resume(thread, Go::On, signal),
+            Told::Signal(signal) => {
+                begin_again(thread);
+                trace::resume(thread, Go::On, signal);
+            }
             Told::GroupStop(_) => trace::resume(thread, Go::Listen, 0),
             Told::Trap if self.world.processes.has(thread) => trace::resume(thread, Go::On, 0),
             Told::Trap => drop(self.early.insert(thread)),
@@ -301,6 +304,18 @@ impl Follower {
             Ok(_) => Ok(()),
             Err(_) => notify::answer(&self.listener, id, Err(Errno::NFILE)),
         }
+    }
+}
+
+/// A call that waited to be taken up when a signal came begins again after it: the kernel's own never fail for a signal,
+/// whatever the program says about restarts.
+fn begin_again(thread: u32) {
+    const RESTART_IF_ASKED: u64 = 512_u64.wrapping_neg();
+    const RESTART: u64 = 513_u64.wrapping_neg();
+    let Ok(registers) = Registers::of(thread) else { return };
+    let number = i32::try_from(registers.orig_rax).unwrap_or(-1);
+    if registers.rax == RESTART_IF_ASKED && asked(number).is_some() {
+        let _ = Registers { rax: RESTART, ..registers }.set(thread);
     }
 }
 

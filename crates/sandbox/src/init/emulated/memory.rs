@@ -16,7 +16,7 @@ pub struct Memory(File);
 fn errno(error: &std::io::Error) -> Errno {
     match Errno::from_io_error(error) {
         // The kernel's word for "nothing is there" to who reads the file.
-        None | Some(Errno::IO) => Errno::FAULT,
+        None | Some(Errno::IO | Errno::INVAL) => Errno::FAULT,
         Some(errno) => errno,
     }
 }

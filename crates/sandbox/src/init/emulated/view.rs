@@ -16,7 +16,7 @@ use super::world::{Asking, World, kind};
 /// Where a path below `/proc` leads.
 enum Place {
     /// To a process's root, and a path from there.
-    Root(Vec<u8>),
+    Root(u32, Vec<u8>),
     /// To its working directory.
     Directory(u32, Vec<u8>),
     /// To its program.
@@ -56,7 +56,7 @@ impl World {
         }
         let after = |from: usize| names[from..].join(&b'/');
         Ok(match names {
-            [b"root", ..] => Place::Root(after(1)),
+            [b"root", ..] => Place::Root(process, after(1)),
             [b"cwd", ..] => Place::Directory(process, after(1)),
             [b"exe"] => Place::Program(process),
             [b"fd", number, ..] => {
@@ -79,9 +79,10 @@ impl World {
                 let path = path.strip_suffix(b"/").unwrap_or(path);
                 openat2(proc, OsStr::from_bytes(path), flags, Mode::empty(), resolve)
             }
-            Place::Root(path) => {
+            Place::Root(process, path) if path.is_empty() && !follow => kernel_link(process, "root", flags),
+            Place::Root(_, path) => {
                 let path = [b"/", &path[..]].concat();
-                self.find(who, super::find::HERE, &path, true)
+                self.find(who, super::find::HERE, &path, follow)
             }
             Place::Directory(process, path) => {
                 let cwd = self.processes.get(process)?.cwd.clone();
