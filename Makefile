@@ -44,7 +44,7 @@ test: setup emulators cosign lint ## everything CI runs: lint, unit and integrat
 	@$(MAKE) --no-print-directory rungs
 
 rungs: ## what RUN sees and leaves, on the rungs of users without rights (who can set no limits)
-	@for rung in plain-userns userns1; do echo "rung $$rung"; export KILN_TEST_RUNG=$$rung; \
+	@for rung in plain-userns userns1 plain-emulated; do echo "rung $$rung"; export KILN_TEST_RUNG=$$rung; \
 	 if cargo nextest --version >/dev/null 2>&1; \
 	 then cargo nextest run --workspace --no-fail-fast -E 'binary_id(kiln::build) & test(/^run::/) - test(limits_hold)' || exit 1; \
 	 else cargo test --workspace --test build run:: -- --skip limits_hold || exit 1; fi; done
