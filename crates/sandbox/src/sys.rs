@@ -235,8 +235,15 @@ pub fn keep_to_own_processes() -> Result<(), Errno> {
     entered.map(drop)
 }
 
+/// Which version of Landlock there is: Linux 5.13 has the first.
+pub fn landlock() -> Result<libc::c_long, Errno> {
+    const ASK_FOR_VERSION: libc::c_ulong = 1;
+    // SAFETY: with this flag the pointer has to be null and the size 0.
+    checked(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u64>(), 0_usize, ASK_FOR_VERSION) })
+}
+
 /// Keeps this process, and all it becomes, from all files but those it is given, and from processes that are not among
-/// its own. Needs Linux 5.13 with Landlock, and no-new-privileges.
+/// its own. Needs Landlock, and no-new-privileges.
 pub fn forbid_all_files() -> Result<(), Errno> {
     #[repr(C)]
     struct Rules {
@@ -244,11 +251,7 @@ pub fn forbid_all_files() -> Result<(), Errno> {
         ports: u64,
         scoped: u64,
     }
-    const ASK_FOR_VERSION: libc::c_ulong = 1;
-    // SAFETY: with this flag the pointer has to be null and the size 0.
-    let version = checked(unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<Rules>(), 0_usize, ASK_FOR_VERSION)
-    })?;
+    let version = landlock()?;
     let files = match version {
         1 => (1 << 13) - 1,
         2 => (1 << 14) - 1,

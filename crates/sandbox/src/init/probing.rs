@@ -33,7 +33,7 @@ pub fn rungs(scratch: Option<&Path>) -> Vec<RungReport> {
     let emulated = emulated::works().map_err(|fault| fault.of_part(Part::Following));
     let root = in_copy(try_namespaces).and_then(|()| overlay(Marks::Trusted));
     vec![
-        RungReport::of(Rung::Emulated, emulated, EMULATED_GIVES),
+        RungReport::of(Rung::Emulated, emulated, &emulated_gives()),
         RungReport::of(Rung::Chroot, chroot, &chroot_gives(scratch)),
         RungReport::of(Rung::Userns1, in_namespace(Rung::Userns1), USERNS1_GIVES),
         RungReport::of(Rung::Userns, in_namespace(Rung::Userns), USERNS_GIVES),
@@ -125,6 +125,14 @@ fn try_chroot() -> Result<(), Fault> {
 fn missing_capabilities(wanted: &[(CapabilitySet, &'static str)]) -> Result<Vec<&'static str>, Fault> {
     let held = capabilities(None).step(|| "read capabilities".to_owned())?.effective;
     Ok(wanted.iter().filter(|(capability, _)| !held.contains(*capability)).map(|(_, name)| *name).collect())
+}
+
+/// What the rung gives, and which of its two walls is missing.
+fn emulated_gives() -> String {
+    match sys::landlock() {
+        Ok(_) => EMULATED_GIVES.to_owned(),
+        Err(errno) => format!("{EMULATED_GIVES}; no second wall by Landlock ({})", std::io::Error::from(errno)),
+    }
 }
 
 /// What the rung gives, and what is missing for all of it.

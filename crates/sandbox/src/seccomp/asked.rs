@@ -299,3 +299,86 @@ impl Filter {
         self.0.extend(inner.0);
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// The kernel's machine, as far as this filter uses it.
+    fn decide(audit: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        let program = emulating().unwrap();
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let line = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { line.if_true } else { line.if_false });
+            let argument = |offset: u32| {
+                let word = arguments[(offset as usize - 16) / 8];
+                u32::try_from(if offset.is_multiple_of(8) { word & 0xffff_ffff } else { word >> 32 }).unwrap()
+            };
+            match line.code {
+                0x20 if line.operand == NUMBER => value = number,
+                0x20 if line.operand == ARCHITECTURE => value = audit,
+                0x20 => value = argument(line.operand),
+                0x15 => at += jump(value == line.operand),
+                0x25 => at += jump(value > line.operand),
+                0x45 => at += jump(value & line.operand != 0),
+                0x06 => return line.operand,
+                other => panic!("code {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_call_gets_the_answer_of_its_row() {
+        let call = |number: u32| decide(X86_64.audit, number, [0; 6]);
+        for (asked, number) in CALLS.iter().filter(|(_, number)| *number != SENDTO) {
+            assert_eq!(call(*number), NOTIFY, "{asked:?}");
+        }
+        for number in STOPPED {
+            assert_eq!(call(u32::try_from(number).unwrap()), TRACE, "{number}");
+        }
+        for (name, numbers) in REFUSED.iter().filter(|row| row.1[0] <= NEWEST) {
+            assert_eq!(call(numbers[0]), ERRNO | EPERM, "{name}");
+        }
+        for (number, error) in REFUSED_TOO {
+            assert_eq!(call(number), ERRNO | error, "{number}");
+        }
+        for number in [NEWEST + 1, 0x4000_0002, u32::MAX, 435] {
+            assert_eq!(call(number), ERRNO | ENOSYS, "{number}");
+        }
+        // read, mmap, getpid, exit_group
+        for number in [0, 9, 39, 231] {
+            assert_eq!(call(number), ALLOW, "{number}");
+        }
+        assert_eq!(decide(0x4000_0003, 5, [0; 6]), KILL, "open of 32 bits");
+    }
+
+    #[test]
+    fn arguments_decide_where_they_matter() {
+        let call = |number: u32, arguments: [u64; 6]| decide(X86_64.audit, number, arguments);
+        assert_eq!(call(SENDTO, [0; 6]), ALLOW);
+        for address in [1, 1 << 32, u64::MAX] {
+            assert_eq!(call(SENDTO, [3, 0, 0, 0, address, 0]), NOTIFY);
+        }
+        for request in PRETENDED {
+            assert_eq!(call(PRCTL, [u64::from(request), 0, 0, 0, 0, 0]), ERRNO);
+        }
+        assert_eq!(call(PRCTL, [15, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(call(56, [0x11, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(call(56, [0x1000_0011, 0, 0, 0, 0, 0]), ERRNO | EPERM);
+        assert_eq!(call(135, [0, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(call(135, [0x4_0000, 0, 0, 0, 0, 0]), ERRNO | EPERM);
+        assert_eq!(call(41, [40, 0, 0, 0, 0, 0]), ERRNO | EPERM);
+        assert_eq!(call(41, [1, 0, 0, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn numbers_are_not_twice() {
+        for (at, (asked, number)) in CALLS.iter().enumerate() {
+            assert!(CALLS.iter().skip(at + 1).all(|(_, other)| other != number), "{asked:?}");
+            assert_eq!(super::asked(i32::try_from(*number).unwrap()), Some(*asked));
+        }
+        assert_eq!(super::asked(-1), None);
+    }
+}

@@ -322,3 +322,27 @@ fn becomes_stub(pid: Pid) -> Result<(), Fault> {
     let memory = Memory::of(main).and_then(|memory| memory.words::<1>(registers.rsp));
     memory.map(drop).call("openat", "read the memory of a process that is followed")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_wall_forbids_every_file() {
+        if sys::landlock().is_err() {
+            return;
+        }
+        let tried = in_copy(|| {
+            rustix::thread::set_no_new_privs(true).step(|| "give up new privileges".to_owned())?;
+            confine()?;
+            for path in ["/etc/passwd", "/", "/proc/self/exe", "/dev/null"] {
+                match rustix::fs::open(path, OFlags::RDONLY, Mode::empty()) {
+                    Err(Errno::ACCESS) => {}
+                    other => return Err(Fault::new(path, format!("{other:?}"))),
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(tried, Ok(()));
+    }
+}

@@ -89,47 +89,31 @@ impl World {
     fn chown_open(&mut self, who: &Asking, fd: &OwnedFd, to: (Option<u32>, Option<u32>)) -> Answer {
         let stat = fstat(fd)?;
         let seen = self.seen(fd, &stat)?;
+        let owner = (to.0.unwrap_or(seen.uid), to.1.unwrap_or(seen.gid));
+        let own = self.own;
         let person = &self.process(who)?.person;
-        let own = seen.uid == person.user.files && to.0.is_none_or(|uid| uid == seen.uid);
-        let group = to.1.is_none_or(|gid| gid == seen.gid || gid == person.group.files || person.groups.contains(&gid));
-        if !person.privileged() && !(own && group) {
+        let in_group = owner.1 == person.group.files || person.groups.contains(&owner.1);
+        let keeps = seen.uid == person.user.files && owner.0 == seen.uid && (owner.1 == seen.gid || in_group);
+        // What is not the command's on the disk is the machine's: a device that it was given.
+        let is_ours = stat.st_uid == own || owner == (seen.uid, seen.gid);
+        if !is_ours || !(person.privileged() || keeps) {
             return Err(Errno::PERM);
         }
-        if stat.st_uid != self.own {
-            // Not the command's on the disk: a device of the machine, of which it has its own idea at the most.
-            return if (to.0.unwrap_or(seen.uid), to.1.unwrap_or(seen.gid)) == (seen.uid, seen.gid) {
-                DONE
-            } else {
-                Err(Errno::PERM)
-            };
+        if stat.st_uid != own {
+            return DONE;
         }
-        let owner = (to.0.unwrap_or(seen.uid), to.1.unwrap_or(seen.gid));
         if !has_attributes(&stat) {
             self.table.give(fd, &stat, owner)?;
             return DONE;
         }
         set_owner(&itself(fd), owner)?;
-        if kind(&stat) == FileType::RegularFile {
-            self.take_rights(fd, seen.mode)?;
+        let is_file = kind(&stat) == FileType::RegularFile;
+        if is_file {
+            take_capabilities(fd)?;
         }
-        // Nothing may have changed but the time of a change.
-        self.set_mode(fd, &fstat(fd)?, self.seen(fd, &stat)?.mode)?;
+        // Also where nothing of it changes: the time of the change has to be new.
+        self.set_mode(fd, &stat, if is_file { without_rights(seen.mode) } else { seen.mode })?;
         DONE
-    }
-
-    /// What a change of owner takes from a program.
-    fn take_rights(&self, fd: &OwnedFd, mode: u32) -> Result<(), Errno> {
-        let mut kept = mode & !SET_USER;
-        if mode & GROUP_EXECUTES != 0 {
-            kept &= !SET_GROUP;
-        }
-        if kept != mode {
-            self.set_mode(fd, &fstat(fd)?, kept)?;
-        }
-        match removexattr(itself(fd), OsStr::from_bytes(KEPT_CAPABILITY)) {
-            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
-            Err(errno) => Err(errno),
-        }
     }
 
     /// `utimensat` and its kin.
@@ -225,6 +209,19 @@ impl World {
         }
         self.may_at(who, fd, want)?;
         Ok(Some(name.to_vec()))
+    }
+}
+
+/// What a change of owner leaves of a program's mode.
+fn without_rights(mode: u32) -> u32 {
+    let kept = mode & !SET_USER;
+    if mode & GROUP_EXECUTES == 0 { kept } else { kept & !SET_GROUP }
+}
+
+fn take_capabilities(fd: &OwnedFd) -> Result<(), Errno> {
+    match removexattr(itself(fd), OsStr::from_bytes(KEPT_CAPABILITY)) {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 

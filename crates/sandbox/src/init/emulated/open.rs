@@ -84,12 +84,12 @@ impl World {
                 return open_device(block, (major, minor), flags);
             }
         }
-        let how = flags - MAKING | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let how = flags.difference(MAKING) | OFlags::NOCTTY;
         if kind == FileType::Fifo && !flags.contains(OFlags::NONBLOCK) {
             // Reading and writing at once waits for nobody.
-            return Ok(Reply::Opens(fd, (how - OFlags::CLOEXEC | flags & OFlags::CLOEXEC).bits()));
+            return Ok(Reply::Opens(fd, how.bits()));
         }
-        let opened = openat(CWD, itself(&fd), how, Mode::empty())?;
+        let opened = openat(CWD, itself(&fd), how | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Reply::Descriptor(opened, flags.contains(OFlags::CLOEXEC)))
     }
 
@@ -198,7 +198,7 @@ fn open_device(block: bool, (major, minor): (u32, u32), flags: OFlags) -> Answer
     let known = DEVICES.iter().find(|device| !block && (device.0, device.1) == (major, minor));
     // What is not in a container's list of devices may not be opened there either.
     let (_, _, path) = known.ok_or(Errno::PERM)?;
-    let fd = openat(CWD, *path, flags - MAKING | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?;
+    let fd = openat(CWD, *path, flags.difference(MAKING) | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())?;
     let stat = fstat(&fd)?;
     if kind(&stat) != FileType::CharacterDevice || stat.st_rdev != makedev(major, minor) {
         return Err(Errno::NODEV);

@@ -16,6 +16,9 @@ const MAX_DEPTH: usize = 5;
 /// How much of a script's first line is looked at.
 const LINE: usize = 256;
 
+/// User and group that a program runs as, where it says so.
+type Becomes = (Option<u32>, Option<u32>);
+
 /// A program that can be started.
 pub struct Program {
     pub file: OwnedFd,
@@ -28,7 +31,7 @@ pub struct Program {
     /// Where it is in the root.
     pub place: Vec<u8>,
     /// Who a set-user-id or set-group-id program runs as.
-    pub becomes: (Option<u32>, Option<u32>),
+    pub becomes: Becomes,
 }
 
 /// The interpreter that a script's first line names, and its argument.
@@ -72,7 +75,7 @@ impl World {
         Err(Errno::LOOP)
     }
 
-    fn executable(&mut self, who: &Asking, found: &OwnedFd) -> Result<(File, (Option<u32>, Option<u32>)), Errno> {
+    fn executable(&mut self, who: &Asking, found: &OwnedFd) -> Result<(File, Becomes), Errno> {
         let stat = fstat(found)?;
         if kind(&stat) != FileType::RegularFile {
             return Err(Errno::ACCESS);
