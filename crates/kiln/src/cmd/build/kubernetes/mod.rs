@@ -226,7 +226,8 @@ impl<'a> Build<'a> {
                 "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX",
             ));
         };
-        let form = kiln_engine::isolation::form(&kiln_sandbox::Standing::Outside, &kiln_sandbox::Confinement::here());
+        let form =
+            kiln_engine::isolation::form(None, &kiln_sandbox::Standing::Outside, &kiln_sandbox::Confinement::here());
         let pull = kiln_engine::images::Pull::Never;
         let around = surroundings::open(global, &self.args.registry, pull, events.clone(), form)?;
         let size = file.metadata().map_err(EngineError::file("look at", &PathBuf::from(&self.args.context)))?.len();

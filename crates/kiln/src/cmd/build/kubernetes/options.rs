@@ -40,7 +40,7 @@ pub struct Options {
     /// Secret with the login to the registry of Kiln's image (repeat)
     #[arg(long, value_name = "NAME", requires = "on")]
     pub image_pull_secret: Vec<String>,
-    /// What the pod may: restricted (a plain user: no RUN without a rung for it), baseline (root of the container), or
+    /// What the pod may: restricted (a plain user: RUN is emulated, and slower), baseline (root of the container), or
     /// userns (root of a user namespace); docs/kubernetes.md says what each builds
     #[arg(long, value_name = "NAME", requires = "on")]
     pub pod_profile: Option<String>,
