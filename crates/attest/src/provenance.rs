@@ -117,15 +117,29 @@ impl Run {
     /// The predicate.
     #[must_use]
     pub fn predicate(&self, version: Version) -> Value {
-        let made = match version {
+        match version {
             Version::V1 => self.v1(),
             Version::V0_2 => self.v0_2(),
-        };
-        let mut hidden: Vec<&str> =
-            self.hidden.iter().map(String::as_str).filter(|text| text.len() >= MIN_HIDDEN).collect();
+        }
+    }
+
+    /// A text without what is not to be seen. What the image was made from is not looked through: a Dockerfile decides
+    /// which variables are called secrets, and is not to blot out its bases with them.
+    fn shown(&self, text: &str) -> String {
+        let mut hidden: Vec<&String> = self.hidden.iter().filter(|text| text.len() >= MIN_HIDDEN).collect();
         // The longest first, for one may be part of another.
         hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        without(made, &hidden)
+        hidden.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN))
+    }
+
+    /// A value with no hidden text in any of its strings.
+    fn shown_in(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.shown(text)),
+            Value::Array(list) => list.iter().map(|value| self.shown_in(value)).collect(),
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), self.shown_in(value))).collect(),
+            other => other.clone(),
+        }
     }
 
     fn v1(&self) -> Value {
@@ -188,9 +202,9 @@ impl Run {
         args.extend(self.target.iter().map(|target| ("target".to_owned(), target.clone())));
         let mut made = json!({ "frontend": "dockerfile.v0" });
         if self.mode == Mode::Max {
-            args.extend(self.args.iter().map(|(name, value)| (format!("build-arg:{name}"), value.clone())));
-            args.extend(self.labels.iter().map(|(name, value)| (format!("label:{name}"), value.clone())));
-            args.extend(self.contexts.iter().map(|(name, what)| (format!("context:{name}"), what.clone())));
+            args.extend(self.args.iter().map(|(name, value)| (format!("build-arg:{name}"), self.shown(value))));
+            args.extend(self.labels.iter().map(|(name, value)| (format!("label:{name}"), self.shown(value))));
+            args.extend(self.contexts.iter().map(|(name, what)| (format!("context:{name}"), self.shown(what))));
             let ids = |ids: &[String]| ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
             made["secrets"] = json!(ids(&self.secrets));
             made["ssh"] = json!(ids(&self.ssh));
@@ -201,15 +215,9 @@ impl Run {
     }
 
     fn build_config(&self) -> Value {
-        let source = json!({ "filename": self.path, "data": STANDARD.encode(self.shown_dockerfile()) });
-        json!({ "source": source, "steps": self.steps })
-    }
-
-    /// The Dockerfile without what is not to be seen, which its encoding would hide from [`without`] only.
-    fn shown_dockerfile(&self) -> Vec<u8> {
-        let text = String::from_utf8_lossy(&self.dockerfile);
-        let hidden = self.hidden.iter().filter(|text| text.len() >= MIN_HIDDEN);
-        hidden.fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), HIDDEN)).into_bytes()
+        let dockerfile = self.shown(&String::from_utf8_lossy(&self.dockerfile));
+        let source = json!({ "filename": self.path, "data": STANDARD.encode(dockerfile) });
+        json!({ "source": source, "steps": self.shown_in(&self.steps) })
     }
 
     fn metadata(&self, started: &str, finished: &str, completeness: &str) -> Value {
@@ -228,16 +236,6 @@ impl Run {
         made.insert(reproducible.to_owned(), json!(self.reproducible));
         made.insert(hermetic.to_owned(), json!(self.hermetic));
         Value::Object(made)
-    }
-}
-
-/// The value with no hidden text in any of its strings.
-fn without(value: Value, hidden: &[&str]) -> Value {
-    match value {
-        Value::String(text) => Value::String(hidden.iter().fold(text, |text, secret| text.replace(secret, HIDDEN))),
-        Value::Array(list) => list.into_iter().map(|value| without(value, hidden)).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, without(value, hidden))).collect(),
-        other => other,
     }
 }
 
@@ -269,7 +267,7 @@ mod tests {
             hermetic: false,
             steps: json!([{ "details": { "argv": ["use hunter22"] } }]),
             times: Some(("2026-01-01T00:00:00Z".to_owned(), "2026-01-01T00:00:01Z".to_owned())),
-            hidden: vec!["hunter22".to_owned(), "1".to_owned()],
+            hidden: vec!["hunter".to_owned(), "hunter22".to_owned(), "1".to_owned(), "debian".to_owned()],
         }
     }
 
@@ -300,9 +298,10 @@ mod tests {
                 Version::V0_2 => &max["buildConfig"],
             };
             let text = STANDARD.decode(config["source"]["data"].as_str().unwrap()).unwrap();
-            assert_eq!(text, b"FROM debian\nARG TOKEN\nRUN use xxxxx");
+            assert_eq!(text, b"FROM xxxxx\nARG TOKEN\nRUN use xxxxx");
             assert_eq!(config["steps"][0]["details"]["argv"][0], "use xxxxx");
             assert!(max.to_string().contains("2026-01-01T00:00:01Z"), "a short value is not hidden within others");
+            assert!(max.to_string().contains("pkg:docker/debian@12"), "what it was made from stays: {max}");
         }
     }
 

@@ -12,6 +12,7 @@ use kiln_oci::{Descriptor, Digest, Manifest, Mtime, Platform, Reference, time};
 use kiln_plan::facts::{ContextId, Facts, ImageName, ImageQuery};
 use kiln_plan::lint::names_a_secret;
 use kiln_plan::options::NamedContext;
+use kiln_plan::policy::Policy;
 use kiln_plan::step::{Network, Op, RunOp};
 use kiln_plan::{Options, Plan, explain};
 use kiln_sbom::{Created, Inventory, Scanner, Subject, cyclonedx, spdx};
@@ -19,6 +20,7 @@ use kiln_spec::login;
 
 use crate::build::Built;
 use crate::error::Result;
+use crate::fetch::http;
 use crate::rootfs::{Layer, Roots};
 use crate::session::Session;
 
@@ -210,8 +212,8 @@ fn provenance_of(
         path: source.path.clone(),
         dockerfile: login::hidden(&String::from_utf8_lossy(&source.dockerfile)).into_bytes(),
         target: options.target.clone(),
-        args: options.build_args.clone(),
-        labels: options.labels.clone(),
+        args: options.build_args.iter().map(|(name, value)| (name.clone(), login::hidden(value))).collect(),
+        labels: options.labels.iter().map(|(name, value)| (name.clone(), login::hidden(value))).collect(),
         secrets: options.secrets.iter().cloned().collect(),
         ssh: options.ssh.iter().cloned().collect(),
         complete: locals.is_empty() && hermetic,
@@ -223,11 +225,11 @@ fn provenance_of(
             .collect(),
         machine: options.build_platform.clone(),
         platform: plan.platform.clone(),
-        materials: materials(facts),
+        materials: materials(facts, &session.policy),
         hermetic,
         steps: explain::json(plan)["steps"].take(),
         times: times(source.started, session),
-        hidden: hidden(plan, options),
+        hidden: hidden(plan, options, &source.dockerfile),
     }
 }
 
@@ -263,27 +265,39 @@ fn times(started: i64, session: &Session) -> Option<(String, String)> {
     session.settings.source_date_epoch.is_none().then(|| (text(started), text(now)))
 }
 
-/// Values that names call secrets, of arguments and of variables that commands see.
-fn hidden(plan: &Plan, options: &Options) -> Vec<String> {
+/// Values that names call secrets: of arguments, of variables that commands see, and of those the Dockerfile writes down.
+fn hidden(plan: &Plan, options: &Options, dockerfile: &[u8]) -> Vec<String> {
     let seen = commands(plan).flat_map(|run| run.env.iter().map(|(name, value)| (name, value)));
     let all = options.build_args.iter().chain(seen);
     let mut values: Vec<String> =
         all.filter(|(name, _)| names_a_secret(name)).map(|(_, value)| value.clone()).collect();
+    values.extend(written(&String::from_utf8_lossy(dockerfile)));
     values.sort();
     values.dedup();
     values
 }
 
+/// Values of `NAME=value` in a Dockerfile whose names say that they are secrets, in whatever instruction.
+fn written(dockerfile: &str) -> Vec<String> {
+    let of_word = |word: &str| {
+        let (name, value) = word.split_once('=')?;
+        let value = value.trim_matches(['"', '\'']);
+        names_a_secret(name.trim_matches(['"', '\''])).then(|| value.to_owned()).filter(|value| !value.starts_with('$'))
+    };
+    dockerfile.split_whitespace().filter_map(of_word).collect()
+}
+
 /// What the image was made from, by where it was.
-fn materials(facts: &Facts) -> Vec<Material> {
-    let images = facts
-        .images
-        .iter()
-        .map(|(query, fact)| Material { uri: image_uri(query, &query.platform), digest: digest_set(&fact.digest) });
-    let urls = facts
-        .http
-        .iter()
-        .map(|(query, fact)| Material { uri: login::removed(&query.url), digest: digest_set(&fact.digest) });
+fn materials(facts: &Facts, policy: &Policy) -> Vec<Material> {
+    // What the policy put in the place of another is what was used.
+    let images = facts.images.iter().map(|(query, fact)| {
+        let used = policy.image(query).unwrap_or_else(|_| query.clone());
+        Material { uri: image_uri(&used, &used.platform), digest: digest_set(&fact.digest) }
+    });
+    let urls = facts.http.iter().map(|(query, fact)| {
+        let used = policy.url(query).map_or_else(|_| query.url.clone(), |used| used.url);
+        Material { uri: http::shown(&login::removed(&used)), digest: digest_set(&fact.digest) }
+    });
     let git = facts.git.iter().map(|(query, fact)| {
         let reference = query.reference.as_ref().map(|r| format!("#{r}")).unwrap_or_default();
         Material { uri: login::removed(&query.remote) + &reference, digest: commit(&fact.commit) }

@@ -24,6 +24,8 @@ use crate::error::{EngineError, Result};
 
 /// No document is longer.
 const MAX_DOCUMENT: usize = 1 << 20;
+/// The same of documents that others may have put there, of which only the digests count.
+const MAX_FOREIGN: usize = 64 << 20;
 /// A listing with more documents than this is refused: nothing sensible has so many.
 const MAX_LISTED: usize = 1_000_000;
 
@@ -118,7 +120,12 @@ impl Opened {
     /// # Errors
     /// When the store cannot be reached or refuses, or the document is too long.
     pub fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.read(&self.bucket.document(name)?)
+        self.read(&self.bucket.document(name)?, MAX_DOCUMENT)
+    }
+
+    /// Whether a document of a listing is the one of this name.
+    pub fn is(&self, listed: &Listed, name: &str) -> bool {
+        self.bucket.document(name).is_ok_and(|at| at == listed.at)
     }
 
     /// A document of a listing; `None` if it is gone.
@@ -126,16 +133,16 @@ impl Opened {
     /// # Errors
     /// As [`document`](Opened::document).
     pub fn listed(&self, listed: &Listed) -> Result<Option<Vec<u8>>> {
-        self.read(&listed.at)
+        self.read(&listed.at, MAX_FOREIGN)
     }
 
-    fn read(&self, at: &Location) -> Result<Option<Vec<u8>>> {
-        let mut sink = Bounded { bytes: Vec::new(), over: false };
+    fn read(&self, at: &Location, most: usize) -> Result<Option<Vec<u8>>> {
+        let mut sink = Bounded { bytes: Vec::new(), most, over: false };
         match self.client.get(at, &mut sink, &|_| {}) {
             Ok(_) => Ok(Some(sink.bytes)),
             Err(e) if e.is_not_found() && !e.is_no_bucket() => Ok(None),
             Err(_) if sink.over => {
-                Err(damaged(at, format!("it is longer than the {MAX_DOCUMENT} bytes that such a document may have")))
+                Err(damaged(at, format!("it is longer than the {most} bytes that such a document may have")))
             }
             Err(e) => Err(failed(at, &e)),
         }
@@ -267,12 +274,13 @@ fn failed(at: &Location, error: &ObjectError) -> EngineError {
 /// A small document on its way.
 struct Bounded {
     bytes: Vec<u8>,
+    most: usize,
     over: bool,
 }
 
 impl Write for Bounded {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + buf.len() > MAX_DOCUMENT {
+        if self.bytes.len() + buf.len() > self.most {
             self.over = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }

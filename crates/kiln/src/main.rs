@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_other_builders_have_is_answered() {
         for (line, wanted) in [
-            ("build --provenance=false .", "leave it out"),
+            ("build --builder=x .", "leave it out"),
             ("build --rm .", "leave it out"),
             ("buildx build .", "kiln build"),
             ("run app", "does not run containers"),

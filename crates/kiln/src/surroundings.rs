@@ -104,7 +104,7 @@ fn client_with(config: Config) -> Result<(Client, Arc<AtomicBool>), CliError> {
     Ok((Client::new(Config { cancel: flag.clone(), ..config })?, flag))
 }
 
-/// The first SIGINT or SIGTERM stops what runs and cleans up; the second gives up at once.
+/// The first SIGINT, SIGTERM or SIGHUP stops what runs and cleans up; the second gives up at once.
 pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
     stop_on_signals_saying(cancel, flag, String::new);
 }
@@ -116,14 +116,15 @@ pub fn stop_on_signals_saying(cancel: Cancel, flag: Arc<AtomicBool>, left: impl 
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-                return;
-            };
+            let of = |kind| signal(kind).ok();
+            let all = (of(SignalKind::interrupt()), of(SignalKind::terminate()), of(SignalKind::hangup()));
+            let (Some(mut int), Some(mut term), Some(mut hangup)) = all else { return };
             let mut asked = false;
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
                     _ = term.recv() => {}
+                    _ = hangup.recv() => {}
                 }
                 if asked {
                     eprint!("{}", left());

@@ -151,10 +151,12 @@ impl KubeError {
     /// Whether what was to be made is surely not there because of this.
     pub fn made_nothing(&self) -> bool {
         use KubeError::{Exists, Forbidden, Login, Refused, Unauthorized, Untrusted};
-        matches!(
-            self,
-            Exists { .. } | Forbidden { .. } | Login(_) | Refused { .. } | Unauthorized { .. } | Untrusted { .. }
-        )
+        match self {
+            // What took a server too long may have been done all the same.
+            Refused { code, .. } => *code < 500,
+            Exists { .. } | Forbidden { .. } | Login(_) | Unauthorized { .. } | Untrusted { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the caller gave up.

@@ -49,7 +49,7 @@ fn step_json(step: &Step) -> Value {
     let (kind, details) = match &step.op {
         Op::Scratch => ("scratch", Value::Null),
         Op::Image(image) => ("image", json!({ "name": image.name, "digest": image.digest, "layers": image.layers })),
-        Op::Run(run) => ("run", json!(run)),
+        Op::Run(run) => ("run", without_passwords(json!(run))),
         Op::Copy(copy) => ("copy", without_passwords(json!(copy))),
         Op::Mkdir(mkdir) => ("mkdir", json!(mkdir)),
     };

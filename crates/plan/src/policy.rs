@@ -21,6 +21,7 @@ use serde::Deserialize;
 use crate::facts::{ContextId, GitQuery, HttpQuery, ImageName, ImageQuery};
 use kiln_oci::Reference;
 use kiln_spec::login;
+use url::Url;
 
 /// Conversions of one source after which the rules must be going round in circles.
 const MAX_CONVERSIONS: usize = 20;
@@ -36,6 +37,8 @@ const FULL_URL: &str = "git.fullurl";
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    /// Whether the main context came from elsewhere, and has an identifier of its own.
+    main_is_foreign: bool,
 }
 
 /// Why a source may not be used.
@@ -189,7 +192,14 @@ impl Policy {
     pub fn parse(bytes: &[u8]) -> Result<Policy, String> {
         let file: File = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         let rule = |(index, rule)| Rule::read(rule).map_err(|why| format!("rule {}: {why}", index + 1));
-        Ok(Policy { rules: file.rules.into_iter().enumerate().map(rule).collect::<Result<_, _>>()? })
+        let rules = file.rules.into_iter().enumerate().map(rule).collect::<Result<_, _>>()?;
+        Ok(Policy { rules, main_is_foreign: false })
+    }
+
+    /// The same, where the main context is no directory of this machine and was looked at by its address.
+    #[must_use]
+    pub fn with_foreign_main(self) -> Policy {
+        Policy { main_is_foreign: true, ..self }
     }
 
     /// The image that is to be used for the one asked for.
@@ -199,7 +209,7 @@ impl Policy {
     pub fn image(&self, query: &ImageQuery) -> Result<ImageQuery, Refused> {
         let identifier = match &query.name {
             ImageName::Reference(text) => {
-                let full = text.parse::<Reference>().map_or_else(|_| text.clone(), |r| r.to_string());
+                let full = text.parse::<Reference>().map_or_else(|_| text.clone(), |r| one_name(r).to_string());
                 format!("{IMAGE}{full}")
             }
             ImageName::OciLayout(text) => format!("{LAYOUT}{text}"),
@@ -223,7 +233,12 @@ impl Policy {
     /// When none may be.
     pub fn url(&self, query: &HttpQuery) -> Result<HttpQuery, Refused> {
         let known = query.checksum.iter().map(|sum| (CHECKSUM.to_owned(), sum.clone())).collect();
-        let asked = self.apply(&query.url, known)?;
+        let identifier = one_address(&query.url);
+        let mut asked = self.apply(&identifier, known)?;
+        if asked.identifier == identifier {
+            // As it was written, with the login that may be in it.
+            asked.identifier.clone_from(&query.url);
+        }
         if !asked.identifier.starts_with("https://") && !asked.identifier.starts_with("http://") {
             return Err(asked.refused(&query.url, "a URL stays a URL"));
         }
@@ -241,11 +256,9 @@ impl Policy {
     /// # Errors
     /// When it may not.
     pub fn git(&self, query: &GitQuery) -> Result<(), Refused> {
-        let address = login::removed(&query.remote);
-        let bare = address.split_once("://").map_or(&*address, |(_, rest)| rest);
         let reference = query.reference.as_ref().map(|r| format!("#{r}")).unwrap_or_default();
-        let identifier = format!("git://{bare}{reference}");
-        let attrs = BTreeMap::from([(FULL_URL.to_owned(), address.clone())]);
+        let identifier = format!("git://{}{reference}", one_repository(&query.remote));
+        let attrs = BTreeMap::from([(FULL_URL.to_owned(), login::removed(&query.remote))]);
         self.unconverted(&identifier, attrs, "a Git repository cannot be converted here; deny it")
     }
 
@@ -255,6 +268,7 @@ impl Policy {
     /// When it may not.
     pub fn context(&self, id: &ContextId) -> Result<(), Refused> {
         let name = match id {
+            ContextId::Main if self.main_is_foreign => return Ok(()),
             ContextId::Main => "context",
             ContextId::Named(name) => name,
         };
@@ -382,6 +396,54 @@ impl Constraint {
     }
 }
 
+/// An image by the one name that its registry has.
+fn one_name(mut image: Reference) -> Reference {
+    let host = image.registry.to_ascii_lowercase();
+    image.registry = host.strip_suffix(":443").map_or(host.clone(), str::to_owned);
+    if matches!(&*image.registry, "registry-1.docker.io" | "index.docker.io" | "docker.io") {
+        image.registry = kiln_oci::reference::DEFAULT_REGISTRY.to_owned();
+        if !image.repository.contains('/') {
+            image.repository.insert_str(0, "library/");
+        }
+    }
+    image
+}
+
+/// A URL as whoever fetches it reads it, without user and password.
+fn one_address(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return login::removed(url) };
+    // Only URLs without a host refuse this, and they have no user either.
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.to_string()
+}
+
+/// A repository as `host/path`, whichever way it is reached.
+fn one_repository(remote: &str) -> String {
+    let (scheme, rest) = match remote.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest.to_owned()),
+        // `user@host:path`, as SSH has it.
+        None => ("ssh".to_owned(), remote.replacen(':', "/", 1)),
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((&rest, ""));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host).to_ascii_lowercase();
+    let port = match &*scheme {
+        "https" => ":443",
+        "http" => ":80",
+        "ssh" => ":22",
+        _ => ":9418",
+    };
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            name => segments.push(name),
+        }
+    }
+    format!("{}/{}", host.strip_suffix(port).unwrap_or(&host), segments.join("/"))
+}
+
 /// The expression of a wildcard: `*` is anything, `?` is one character, and each is a part that updates can name.
 fn wildcard(text: &str) -> String {
     let mut out = String::from("(?s)\\A");
@@ -481,6 +543,51 @@ mod tests {
         );
         assert!(matches!(converts.git(&git("https://example.com/a")), Err(Refused::Endless(_))));
         assert!(image(&converts, "x").unwrap_err().to_string().contains("stays an image"));
+    }
+
+    #[test]
+    fn another_spelling_is_no_way_around() {
+        let rules = r#"{"action":"DENY","selector":{"identifier":"docker-image://quay.io/*"}},
+            {"action":"DENY","selector":{"identifier":"docker-image://docker.io/library/debian:10"}},
+            {"action":"DENY","selector":{"identifier":"https://evil.example/*"}},
+            {"action":"DENY","selector":{"identifier":"git://github.com/org/*"}}"#;
+        let policy = policy(rules);
+        for name in ["quay.io/x", "QUAY.IO/x", "quay.io:443/x", "registry-1.docker.io/debian:10", "debian:10"] {
+            assert!(matches!(image(&policy, name), Err(Refused::Denied { .. })), "{name}");
+        }
+        for address in [
+            "https://evil.example/t",
+            "https://x@evil.example/t",
+            "https://x:hunter2@EVIL.example:443/t",
+            "HTTPS://evil.example/./t",
+            "https:///evil.example/t",
+        ] {
+            let error = url(&policy, address, None).unwrap_err().to_string();
+            assert!(
+                error.contains("denies https://evil.example/t") && !error.contains("hunter2"),
+                "{address}: {error}"
+            );
+        }
+        for remote in [
+            "https://github.com/org/x.git",
+            "https://GITHUB.com:443//org/x.git",
+            "git@github.com:org/x.git",
+            "ssh://git@github.com:22/other/../org/x.git",
+            "git://github.com/org/x.git",
+        ] {
+            let query = GitQuery { remote: remote.to_owned(), reference: None };
+            assert!(matches!(policy.git(&query), Err(Refused::Denied { .. })), "{remote}");
+        }
+        let kept = url(&policy, "https://user:hunter2@fine.example:443/./t", None).unwrap();
+        assert_eq!(kept.url, "https://user:hunter2@fine.example:443/./t", "what is allowed stays as it is written");
+        assert_eq!(image(&policy, "Fine.example:443/x").unwrap(), "Fine.example:443/x");
+    }
+
+    #[test]
+    fn a_main_context_from_elsewhere_is_no_directory() {
+        let denied = policy(r#"{"action":"DENY","selector":{"identifier":"local://*"}}"#);
+        assert!(denied.context(&ContextId::Main).is_err());
+        assert!(denied.with_foreign_main().context(&ContextId::Main).is_ok());
     }
 
     #[test]

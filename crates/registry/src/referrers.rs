@@ -14,6 +14,8 @@ use crate::call::{Call, Core, Target};
 use crate::error::RegistryError;
 use crate::listing::MAX_PAGES;
 
+/// The most referrers of one manifest.
+const MAX_REFERRERS: usize = 10_000;
 /// How often a list is written again that another client has overwritten.
 const REWRITES: usize = 5;
 /// How many letters of a digest are in a tag.
@@ -38,7 +40,8 @@ impl Core {
                 Ok((index, next)) => {
                     found.extend(index.manifests);
                     match next {
-                        Some(url) => call.target = Target::Address(url),
+                        Some(url) if found.len() <= MAX_REFERRERS => call.target = Target::Address(url),
+                        Some(_) => break,
                         None => return Ok(found),
                     }
                 }
@@ -46,7 +49,7 @@ impl Core {
                 Err(error) => return Err(error),
             }
         }
-        Err(RegistryError::TooLarge { host: endpoint.host.clone(), what, limit: MAX_PAGES as u64 })
+        Err(RegistryError::TooLarge { host: endpoint.host.clone(), what, limit: MAX_REFERRERS as u64 })
     }
 
     async fn referrers_by_tag(

@@ -5,14 +5,15 @@ use kiln_http::Secret;
 use super::Login;
 use crate::environ::Environment;
 
-/// `DOCKER_<HOST>_USR` and `DOCKER_<HOST>_PSW`, with `_` for the dots and dashes of the host, or of what follows one of
-/// its dots; and `GITHUB_TOKEN` for GitHub's registry.
+/// `DOCKER_<HOST>_USR` and `DOCKER_<HOST>_PSW`, with `_` for the dots of the host, or of what follows one of its dots; and
+/// `GITHUB_TOKEN` for GitHub's registry. Hosts with dashes, for which there would be `_` as well, have no such variables:
+/// `docker.corp.example` is not to share its password with `docker-corp.example`.
 pub(super) fn of_host(host: &str, environment: &Environment) -> Option<Login> {
     let mut name = host.split(':').next().unwrap_or_default();
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
     // The last label of a host is no registry's.
     while plain && name.contains('.') {
-        let label = name.replace(['.', '-'], "_");
+        let label = name.replace('.', "_");
         let of = |end: &str| environment.get(&format!("DOCKER_{label}_{end}"));
         if let (Some(user), Some(password)) = (of("USR"), of("PSW")) {
             return Some(login(user, password));
@@ -53,11 +54,18 @@ mod tests {
             Some(Login::Password { user, .. }) => user,
             _ => String::new(),
         };
-        assert_eq!(user("reg.my-team.example:5000"), "whole");
+        assert_eq!(user("reg.my.team.example:5000"), "whole");
         assert_eq!(user("reg.team.other"), "end");
         assert_eq!(user("ghcr.io"), "github");
-        for none in ["other.example", "half.example", "example", "ghcr.io.evil.example", "localhost:5000", "[::1]:5000"]
-        {
+        for none in [
+            "reg.my-team.example",
+            "other.example",
+            "half.example",
+            "example",
+            "ghcr.io.evil.example",
+            "localhost:5000",
+            "[::1]:5000",
+        ] {
             assert_eq!(user(none), "", "{none}");
         }
     }

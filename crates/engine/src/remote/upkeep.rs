@@ -154,18 +154,20 @@ pub fn remove(mover: &Mover<'_>, repository: &Reference, entries: &[Entry]) -> R
 /// # Errors
 /// When the store of objects does not let them be deleted, or fails.
 pub fn remove_from_bucket(mover: &Mover<'_>, bucket: &Opened, entries: &[Entry]) -> Result<()> {
-    mover.parallel(entries, |entry| bucket.remove_document(&entry.tag))?;
     let gone: HashSet<&Digest> = entries.iter().flat_map(|entry| &entry.layers).collect();
-    if gone.is_empty() {
-        return Ok(());
-    }
+    // What others name is known before anything goes: if it cannot be, nothing does.
     let named = Mutex::new(HashSet::new());
-    mover.parallel(&bucket.documents()?, |document| {
+    let others = if gone.is_empty() { Vec::new() } else { bucket.documents()? };
+    mover.parallel(&others, |document| {
+        if entries.iter().any(|entry| bucket.is(document, &entry.tag)) {
+            return Ok(());
+        }
         let Some(bytes) = bucket.listed(document)? else { return Ok(()) };
         named.lock().unwrap_or_else(PoisonError::into_inner).extend(digests_in(&bytes));
         Ok(())
     })?;
     let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+    mover.parallel(entries, |entry| bucket.remove_document(&entry.tag))?;
     let found = |digest: &&Digest| digest.algorithm() == "sha256" && !named.contains(*digest);
     let unnamed: Vec<&Digest> = gone.into_iter().filter(found).collect();
     mover.parallel(&unnamed, |digest| bucket.remove_blob(digest))

@@ -1,12 +1,18 @@
 //! `kiln sign`: a signature beside an image in its registry.
 
 use kiln_engine::sign;
-use kiln_oci::Descriptor;
+use kiln_oci::{Descriptor, Index, Platform, Reference, media};
+use kiln_registry::{Client, FetchedManifest};
 
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::options::RegistryOptions;
 use crate::{keys, named};
+
+/// As deep indexes may hold indexes.
+const MAX_DEPTH: usize = 4;
+/// As many images an index may name.
+const MAX_IMAGES: usize = 1000;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -46,11 +52,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let name = named::reference(image)?;
         let fetched = client.manifest(&name)?;
         let mut all: Vec<Descriptor> = vec![fetched.descriptor.clone()];
-        if args.recursive && kiln_oci::media::is_index(&fetched.descriptor.media_type) {
-            let index: kiln_oci::Index = serde_json::from_slice(&fetched.bytes)
-                .map_err(|e| CliError::input(format!("{name}: its index cannot be read: {e}")))?;
-            let is_image = |d: &Descriptor| d.platform.as_ref().is_some_and(|p| *p != kiln_oci::Platform::unknown());
-            all.extend(index.manifests.into_iter().filter(is_image));
+        if args.recursive {
+            named_in(&fetched, &name, client, &mut all, 0)?;
         }
         for descriptor in &all {
             sign::image(&name, descriptor, &key, client)?;
@@ -59,4 +62,32 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     progress.finish();
     named::print(&text)
+}
+
+/// Adds what an index names, attestations aside, and what indexes in it name.
+fn named_in(
+    fetched: &FetchedManifest,
+    name: &Reference,
+    client: &Client,
+    all: &mut Vec<Descriptor>,
+    depth: usize,
+) -> Result<(), CliError> {
+    if !media::is_index(&fetched.descriptor.media_type) {
+        return Ok(());
+    }
+    let bad = |why: String| CliError::input(format!("{name}: its index cannot be signed: {why}"));
+    let index: Index = serde_json::from_slice(&fetched.bytes).map_err(|e| bad(e.to_string()))?;
+    for entry in index.manifests {
+        if entry.platform == Some(Platform::unknown()) || all.iter().any(|known| known.digest == entry.digest) {
+            continue;
+        }
+        if depth == MAX_DEPTH || all.len() == MAX_IMAGES {
+            return Err(bad(format!("it holds more than {MAX_IMAGES} images, or indexes {MAX_DEPTH} deep")));
+        }
+        all.push(entry.clone());
+        if media::is_index(&entry.media_type) {
+            named_in(&client.manifest(&name.at(entry.digest))?, name, client, all, depth + 1)?;
+        }
+    }
+    Ok(())
 }

@@ -86,7 +86,7 @@ impl Replay {
             }
             return;
         };
-        state.read = value["line"].as_u64().unwrap_or(state.read + 1).max(state.read + 1);
+        state.read = value["line"].as_u64().unwrap_or(0).max(state.read.saturating_add(1));
         if value["event"] == "finished" {
             state.over = true;
         }

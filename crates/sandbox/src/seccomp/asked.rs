@@ -196,7 +196,7 @@ pub const SENDMMSG: u64 = 307;
 const STOPPED: [u64; 4] = [EXECVE, EXECVEAT, SENDMSG, SENDMMSG];
 
 /// Refused besides those of the table: number and error. They name files of the machine, or tell of its mounts.
-const REFUSED_TOO: [(u32, u32); 10] = [
+const REFUSED_TOO: [(u32, u32); 13] = [
     (161, EPERM),      // chroot
     (254, ENOSYS),     // inotify_add_watch
     (303, EOPNOTSUPP), // name_to_handle_at
@@ -207,7 +207,20 @@ const REFUSED_TOO: [(u32, u32); 10] = [
     (465, ENOSYS),     // listxattrat
     (466, ENOSYS),     // removexattrat
     (301, EPERM),      // fanotify_mark
+    (101, EPERM),      // ptrace: who traces a process of its own answers for it
+    (310, EPERM),      // process_vm_readv
+    (311, EPERM),      // process_vm_writev
 ];
+
+/// The flag of `clone` by which a new process would not be followed.
+const UNTRACED: u32 = 0x0080_0000;
+
+const SOCKETPAIR: u32 = 53;
+const UNIX: u32 = 1;
+/// Kinds of Unix sockets that name their receiver in each message, in memory that is read again after it was looked at.
+const DATAGRAMS: [u32; 2] = [2, 3];
+/// The kind of a socket without its flags.
+const KIND: u32 = 0xf;
 
 const PRCTL: u32 = 157;
 
@@ -246,7 +259,7 @@ pub fn emulating() -> Option<Vec<Instruction>> {
     }
     filter.when(CLONE.1[column], |then| {
         then.load(FIRST_ARGUMENT);
-        then.0.extend([instruction(0x45, NEW_NAMESPACES, 0, 1), instruction(0x06, ERRNO | EPERM, 0, 0)]);
+        then.0.extend([instruction(0x45, NEW_NAMESPACES | UNTRACED, 0, 1), instruction(0x06, ERRNO | EPERM, 0, 0)]);
     });
     filter.when(PERSONALITY.1[column], |then| {
         then.load(FIRST_ARGUMENT);
@@ -256,6 +269,11 @@ pub fn emulating() -> Option<Vec<Instruction>> {
     filter.when(SOCKET.1[column], |then| {
         then.load(FIRST_ARGUMENT);
         REFUSED_FAMILIES.iter().for_each(|family| then.on(*family, ERRNO | EPERM));
+        then.when(UNIX, Filter::no_datagrams);
+    });
+    filter.when(SOCKETPAIR, |then| {
+        then.load(FIRST_ARGUMENT);
+        then.when(UNIX, Filter::no_datagrams);
     });
     filter.when(PRCTL, |then| {
         then.load(FIRST_ARGUMENT);
@@ -287,6 +305,13 @@ impl Filter {
     /// Answers when it is not.
     fn unless(&mut self, value: u32, answer: u32) {
         self.0.extend([instruction(0x15, value, 1, 0), instruction(0x06, answer, 0, 0)]);
+    }
+
+    /// Of Unix sockets, none that name their receivers.
+    fn no_datagrams(&mut self) {
+        self.load(FIRST_ARGUMENT + 8);
+        self.0.push(instruction(0x54, KIND, 0, 0));
+        DATAGRAMS.iter().for_each(|kind| self.on(*kind, ERRNO | EPERM));
     }
 
     /// More to look at for one call; what is not answered there is allowed.
@@ -323,6 +348,7 @@ mod tests {
                 0x15 => at += jump(value == line.operand),
                 0x25 => at += jump(value > line.operand),
                 0x45 => at += jump(value & line.operand != 0),
+                0x54 => value &= line.operand,
                 0x06 => return line.operand,
                 other => panic!("code {other:#x}"),
             }
@@ -370,7 +396,14 @@ mod tests {
         assert_eq!(call(135, [0, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(call(135, [0x4_0000, 0, 0, 0, 0, 0]), ERRNO | EPERM);
         assert_eq!(call(41, [40, 0, 0, 0, 0, 0]), ERRNO | EPERM);
-        assert_eq!(call(41, [1, 0, 0, 0, 0, 0]), ALLOW);
+        assert_eq!(call(56, [0x0080_0011, 0, 0, 0, 0, 0]), ERRNO | EPERM, "a process that nobody would follow");
+        for number in [41, SOCKETPAIR] {
+            for (kind, answer) in [(1, ALLOW), (5, ALLOW), (2, ERRNO | EPERM), (3, ERRNO | EPERM)] {
+                assert_eq!(call(number, [1, kind, 0, 0, 0, 0]), answer, "{number} {kind}");
+                assert_eq!(call(number, [1, kind | 0x8_0800, 0, 0, 0, 0]), answer, "{number} {kind} with flags");
+                assert_eq!(call(number, [2, kind, 0, 0, 0, 0]), ALLOW, "{number} {kind} of the Internet");
+            }
+        }
     }
 
     #[test]

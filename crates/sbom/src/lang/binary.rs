@@ -75,7 +75,7 @@ impl<'a> Elf<'a> {
     pub(super) fn section(&self, name: &[u8]) -> Option<&'a [u8]> {
         let names = self.entry(self.table.3)?.content;
         let mut sections = (0..self.table.2).filter_map(|number| self.entry(number));
-        sections.find(|section| name_at(names, section.name) == Some(name)).map(|section| section.content)
+        sections.find(|section| is_named(names, section.name, name)).map(|section| section.content)
     }
 
     /// What is at an address once the program runs, to the end of its section.
@@ -107,8 +107,10 @@ impl<'a> Elf<'a> {
     }
 }
 
-fn name_at(names: &[u8], at: usize) -> Option<&[u8]> {
-    names.get(at..)?.split(|byte| *byte == 0).next()
+/// Whether this name stands there. No more is read than that: whoever wrote the table may have left out all ends.
+fn is_named(names: &[u8], at: usize, name: &[u8]) -> bool {
+    let end = at.saturating_add(name.len());
+    names.get(at..end) == Some(name) && names.get(end).is_none_or(|byte| *byte == 0)
 }
 
 #[cfg(test)]

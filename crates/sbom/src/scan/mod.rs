@@ -60,6 +60,8 @@ pub struct Scanner {
     kept: u64,
     /// Packages in them.
     packages: usize,
+    /// Bytes of what they say of themselves.
+    said: u64,
     buffer: Vec<u8>,
 }
 
@@ -94,6 +96,7 @@ impl Scanner {
             linked: HashSet::new(),
             kept: 0,
             packages: 0,
+            said: 0,
             buffer: Vec::new(),
         }
     }
@@ -142,7 +145,7 @@ impl Scanner {
             None => {
                 found.read_to_end(&mut self.buffer).map_err(LayerError::Read)?;
                 let read = format.read(&found.entry.path, &self.buffer).unwrap_or_else(doubtful);
-                self.limits.bound(read, self.packages)
+                self.limits.short(self.limits.bound(read, self.packages), self.said)
             }
         };
         self.buffer.shrink_to(LASTING);
@@ -153,6 +156,7 @@ impl Scanner {
         let size = if format.is_large() { 0 } else { size };
         self.kept += size;
         self.packages += finding.packages.len();
+        self.said += limits::weight(&finding);
         let file = File { format, size, path: found.entry.path.clone(), place: None, finding };
         self.files.insert((diff_id.clone(), found.offset), file);
         Ok(())
@@ -170,7 +174,7 @@ impl Scanner {
 
     /// Lets go of what the image has no longer, so that a file that every layer changes is kept once.
     fn forget(&mut self) {
-        let Scanner { tree, files, linked, kept, packages, .. } = self;
+        let Scanner { tree, files, linked, kept, packages, said, .. } = self;
         files.retain(|body, file| {
             let place = file.place.get_or_insert_with(|| match tree.lookup(&file.path, Follow::Parents) {
                 Ok(Some(found)) => found.path,
@@ -180,6 +184,7 @@ impl Scanner {
             if !stays {
                 *kept = kept.saturating_sub(file.size);
                 *packages = packages.saturating_sub(file.finding.packages.len());
+                *said = said.saturating_sub(limits::weight(&file.finding));
             }
             stays
         });

@@ -144,6 +144,12 @@ fn what_is_over_a_limit_is_a_doubt() {
         text(&scan_with(limits, std::slice::from_ref(&layer))).last().unwrap(),
         "? /var/lib/dpkg/status all such files together have more than 80 bytes, which is the limit"
     );
+    let limits = Limits { said: 3, ..Limits::default() };
+    let found = text(&scan_with(limits, std::slice::from_ref(&layer)));
+    assert!(
+        found.iter().any(|doubt| doubt.ends_with("all that is said has more than 3 bytes, the limit")),
+        "{found:?}"
+    );
     let limits = Limits { packages: 1, ..Limits::default() };
     let found = text(&scan_with(limits, &[layer]));
     assert_eq!(found.len(), 3, "{found:?}");

@@ -130,7 +130,7 @@ fn programs_of_rust_name_their_crates() {
 fn a_lock_file_of_cargo_has_the_packages_that_cargo_lists() {
     let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version=1", "--locked", "--offline", "--all-features"]).current_dir(workspace);
+    cargo.args(["metadata", "--format-version=1", "--locked", "--all-features"]).current_dir(workspace);
     let listed: Value = serde_json::from_slice(&said(&mut cargo)).unwrap();
     let listed: BTreeSet<String> = (listed["packages"].as_array().unwrap().iter())
         .map(|p| format!("{} {}", p["name"].as_str().unwrap(), p["version"].as_str().unwrap()))

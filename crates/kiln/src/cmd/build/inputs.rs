@@ -99,7 +99,7 @@ impl Located {
 
     /// The same, which was at an address.
     fn at(self, address: &str, digest: BTreeMap<String, String>) -> Located {
-        Located { origin: Some((login::removed(address), digest)), ..self }
+        Located { origin: Some((http::shown(&login::removed(address)), digest)), ..self }
     }
 }
 
@@ -153,7 +153,7 @@ impl Inputs {
                 .map(|file| read_lock(&lock_path("--locked", file, beside.as_deref())?))
                 .transpose()?,
             lock_file: args.lock.as_ref().map(|file| lock_path("--lock", file, beside.as_deref())).transpose()?,
-            policy,
+            policy: if located.origin.is_some() { policy.with_foreign_main() } else { policy },
             origin: located.origin,
             path,
             tables: Vec::new(),

@@ -135,11 +135,16 @@ fn begin(job: &Job, dir: &Path, answer: &OwnedFd) -> Result<Report, Fault> {
     rustix::process::set_child_subreaper(Some(getpid())).step(step)?;
     let bell = trace::bell().step(step)?;
     let stub = stub::make().step(|| "make the program that becomes others".to_owned())?;
+    let identity = rustix::fs::fstat(&stub).step(step)?;
+    // Owners of what has no attributes are held open each. The command's limit stays what it was.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let mut world = world(job, dir)?;
     let (theirs, ours) = post::pair().step(step)?;
     let pid = match sys::fork().step(|| "start the command".to_owned())? {
         sys::Fork::Child => {
             sys::close_in_copy(&ours);
+            let _ = setrlimit(Resource::Nofile, limit);
             let fault = become_stub(job, &stub, &theirs);
             send(answer, &Report::Failed(fault));
             sys::exit(255)
@@ -148,8 +153,6 @@ fn begin(job: &Job, dir: &Path, answer: &OwnedFd) -> Result<Report, Fault> {
     };
     drop((theirs, stub));
     let main = pid.as_raw_nonzero().get().unsigned_abs();
-    let open_files = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: open_files, maximum: open_files });
     let cwd = command::working_directory(job, world.root.dir())?;
     let person = Person::new(job.user.uid, job.user.gid, job.user.groups.clone());
     world.processes.begin(main, Process::new(cwd, person, job.umask & 0o777));
@@ -161,7 +164,7 @@ fn begin(job: &Job, dir: &Path, answer: &OwnedFd) -> Result<Report, Fault> {
             return Ok(Report::Code(code));
         }
     };
-    let mut follower = Follower::new(world, listener, bell, main, first);
+    let mut follower = Follower::new(world, (listener, bell), main, first, (identity.st_dev, identity.st_ino));
     let report = follower.follow()?;
     if let Some(told) = told {
         let owners = follower.world.table.told(follower.world.root.path());

@@ -47,15 +47,23 @@ pub struct Follower {
     early: HashSet<u32>,
     main: u32,
     ended: Option<Report>,
+    /// The device and inode of the stub.
+    stub: (u64, u64),
 }
 
 impl Follower {
-    /// Follows what has begun as `main`, which is about to become `first`.
-    pub fn new(world: World, listener: OwnedFd, bell: OwnedFd, main: u32, first: Program) -> Follower {
+    /// Follows what has begun as `main`, which is about to become `first` by way of the stub.
+    pub fn new(
+        world: World,
+        (listener, bell): (OwnedFd, OwnedFd),
+        main: u32,
+        first: Program,
+        stub: (u64, u64),
+    ) -> Follower {
         let first = Exec { program: first, before: Registers::default() };
         let execs = HashMap::from([(main, first)]);
         notify::wake_together(&listener);
-        Follower { world, listener, bell, execs, early: HashSet::new(), main, ended: None }
+        Follower { world, listener, bell, execs, early: HashSet::new(), main, ended: None, stub }
     }
 
     /// Until all of them have ended. What the command leaves behind is killed.
@@ -214,8 +222,12 @@ impl Follower {
     /// The stub is there: it is told what to become.
     fn executed(&mut self, process: u32) {
         let before = trace::message(process).unwrap_or(process);
-        let exec = self.execs.remove(&before).or_else(|| self.execs.remove(&process));
+        let (own, other) = (self.execs.remove(&before), self.execs.remove(&process));
+        // Whoever else of the process was about to become something is gone.
+        let processes = &self.world.processes;
+        self.execs.retain(|thread, _| processes.of_thread(*thread) != Some(process));
         self.world.processes.executed(process);
+        let exec = own.or(other).filter(|_| self.is_stub(process));
         let started = exec.ok_or(Errno::NOEXEC).and_then(|exec| self.start(process, exec.program));
         if started.is_err()
             && let Some(pid) = Pid::from_raw(process.cast_signed())
@@ -224,6 +236,11 @@ impl Follower {
             let _ = kill_process(pid, Signal::KILL);
         }
         trace::resume(process, Go::On, 0);
+    }
+
+    /// Whether a process has become the stub: its path lies in memory, where the command may have put another one.
+    fn is_stub(&self, process: u32) -> bool {
+        rustix::fs::stat(format!("/proc/{process}/exe")).is_ok_and(|is| (is.st_dev, is.st_ino) == self.stub)
     }
 
     fn start(&mut self, process: u32, program: Program) -> Result<(), Errno> {

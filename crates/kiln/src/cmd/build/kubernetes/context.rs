@@ -9,6 +9,7 @@ use kiln_engine::context::{DirSource, archive, pack};
 use kiln_engine::fetch::object;
 use kiln_oci::compress::Compression;
 use kiln_plan::git;
+use kiln_spec::login;
 use kiln_spec::source::Source;
 
 use super::super::{Args, inputs};
@@ -38,6 +39,16 @@ impl Context {
     }
 }
 
+/// Arguments of Jobs and pods are seen by many.
+fn no_credentials(what: &str, url: &str) -> Result<(), CliError> {
+    let signed = object::location(url).is_ok_and(|place| place.is_some()) && url.contains('?');
+    if login::hidden(url) == url && !signed {
+        return Ok(());
+    }
+    let error = CliError::usage(format!("--on kubernetes: {what} holds a login, which all who see the pod would see"));
+    Err(error.with_hint("give it as variables of a Secret, --context-secret, or --secret id=GIT_AUTH_TOKEN for Git"))
+}
+
 /// Packs what is here; adds the Dockerfile's place to what the pod is told.
 ///
 /// # Errors
@@ -50,6 +61,11 @@ pub fn gather(args: &Args, sent: &mut Sent) -> Result<Context, CliError> {
             return Err(CliError::usage("invalid argument: can't use stdin for both build context and dockerfile"));
         }
         return from_stdin(args, sent);
+    }
+    for (what, url) in
+        [("the context", Some(context)), ("--file", given), ("--context-store", args.cluster.context_store.as_deref())]
+    {
+        no_credentials(what, url.unwrap_or_default())?;
     }
     let foreign = git::parse(context).is_some()
         || object::location(context)?.is_some()
