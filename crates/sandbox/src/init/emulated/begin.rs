@@ -140,6 +140,7 @@ fn begin(job: &Job, dir: &Path, answer: &OwnedFd) -> Result<Report, Fault> {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let mut world = world(job, dir)?;
+    let cwd = command::working_directory(job, world.root.dir())?;
     let (theirs, ours) = post::pair().step(step)?;
     let pid = match sys::fork().step(|| "start the command".to_owned())? {
         sys::Fork::Child => {
@@ -153,15 +154,16 @@ fn begin(job: &Job, dir: &Path, answer: &OwnedFd) -> Result<Report, Fault> {
     };
     drop((theirs, stub));
     let main = pid.as_raw_nonzero().get().unsigned_abs();
-    let cwd = command::working_directory(job, world.root.dir())?;
     let person = Person::new(job.user.uid, job.user.gid, job.user.groups.clone());
     world.processes.begin(main, Process::new(cwd, person, job.umask & 0o777));
-    let listener = take_listener(pid, &ours)?;
-    let first = match first_program(job, &mut world, main)? {
-        Ok(program) => program,
-        Err(code) => {
+    let listener = take_listener(pid, &ours);
+    let ready = listener.and_then(|listener| Ok((listener, first_program(job, &mut world, main)?)));
+    let (listener, first) = match ready {
+        Ok((listener, Ok(program))) => (listener, program),
+        not_to_be => {
+            // Before it can say that nobody follows it, which is not the reason.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
-            return Ok(Report::Code(code));
+            return not_to_be.map(|(_, first)| Report::Code(first.err().unwrap_or_default()));
         }
     };
     let mut follower = Follower::new(world, (listener, bell), main, first, (identity.st_dev, identity.st_ino));
