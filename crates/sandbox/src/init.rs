@@ -17,8 +17,13 @@ mod command;
 mod copy;
 mod devices;
 mod emulate;
+#[cfg(target_arch = "x86_64")]
+mod emulated;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "init/emulated_elsewhere.rs"]
 mod emulated;
 mod executable;
+mod furnish;
 mod mountpoints;
 mod mounts;
 mod namespaces;

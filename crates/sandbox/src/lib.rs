@@ -9,7 +9,7 @@
 //! `cgroup` limits     `sys` the only `unsafe` code of Kiln
 //!
 //! Adding a kind of mount: a variant of [`Mount`], its place in `init/mounts.rs` (namespaces) and in
-//! `init/emulate.rs` (chroot), a row in the integration tests for both.
+//! `init/furnish.rs` (without), a row in the integration tests for both.
 
 mod cancel;
 mod cgroup;

@@ -1,8 +1,4 @@
-//! The rung `chroot`: a private root directory without a single mount or namespace.
-//!
-//! What the rung `root` mounts is put in place here by renaming: the image's own file or directory goes to a stash next
-//! to the root, ours takes its place, and afterwards they change back ([`Swaps`]). The command sees the same tree, and
-//! nothing of it stays.
+//! The rung `chroot`: a private root directory without a single mount or namespace ([`furnish`]).
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,38 +9,23 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use super::command::Surroundings;
 use super::devices::{NODES, make_plain_node};
-use super::mountpoints::Kind;
-use super::mounts::open_source;
+use super::furnish::{self, Way};
 use super::overlay::open_place;
-use super::proxy;
 use super::supervise::{Task, run_inner};
-use super::swap::{Owning, Swaps};
+use super::swap::Owning;
 use super::tree;
-use crate::job::{Job, Mount, Network, Root, Security};
+use crate::job::Security;
+use crate::rung::Rung;
 use crate::wire::{Fault, Report, Step};
 
 /// The supervisor's part: everything is put in place, and taken away again, out here.
 pub fn run(task: &Task) -> Result<Report, Fault> {
-    let job = task.job;
-    let dir = match &job.root {
-        Root::Dir(dir) => dir,
-        Root::Overlay { .. } => {
-            return Ok(Report::Lacks("a root of several layers; unpack them into one directory".to_owned()));
-        }
+    let dir = match furnish::root_of(task.job) {
+        Ok(dir) => dir,
+        Err(lacks) => return Ok(lacks),
     };
-    if job.network == Network::None {
-        let what = "a command without network, which takes a network namespace (isolation `root`)";
-        return Ok(Report::Lacks(what.to_owned()));
-    }
-    rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
-    let mut swaps = Swaps::beside(dir, Owning::Real)?;
-    let result = furnish(job, &mut swaps).and_then(|()| in_chroot(task, dir));
-    let killed = kill_all();
-    let undone = swaps.undo();
-    match (result, killed.and(undone)) {
-        (Ok(Report::Code(_) | Report::Signal(_)), Err(fault)) => Ok(Report::CleanUpFailed(fault)),
-        (result, _) => result,
-    }
+    let way = Way { rung: Rung::Chroot, owning: Owning::Real, devices: make_devices };
+    furnish::around(&way, task.job, dir, || in_chroot(task, dir))
 }
 
 fn in_chroot(task: &Task, dir: &Path) -> Result<Report, Fault> {
@@ -54,21 +35,6 @@ fn in_chroot(task: &Task, dir: &Path) -> Result<Report, Fault> {
     let surroundings =
         Surroundings { new_root: Some(open_place(dir)?), filter, orphaned_means_dead: true, one_id: false, told: None };
     run_inner(task, || Ok(surroundings))
-}
-
-/// Puts everything in place that the job wants in the root.
-fn furnish(job: &Job, swaps: &mut Swaps) -> Result<(), Fault> {
-    for target in ["/proc", "/sys"] {
-        swaps.place_new(Path::new(target), Kind::Dir, |stash, name| make_dir(stash, name, 0o555))?;
-    }
-    swaps.place_new(Path::new("/dev"), Kind::Dir, make_devices)?;
-    for mount in &job.mounts {
-        place(swaps, mount)?;
-    }
-    for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
-        swaps.place_file(Path::new(target), &content.0, (0o644, 0, 0), false)?;
-    }
-    Ok(())
 }
 
 fn make_dir(at: &OwnedFd, name: &str, mode: u32) -> Result<(), Fault> {
@@ -97,32 +63,6 @@ fn make_devices(stash: &OwnedFd, name: &str) -> Result<(), Fault> {
         }
     }
     make_dir(&dev, "shm", 0o1777)
-}
-
-fn place(swaps: &mut Swaps, mount: &Mount) -> Result<(), Fault> {
-    match mount {
-        Mount::Bind { source, subpath, target, readonly: true } => {
-            swaps.place_copy(target, &open_source(source, subpath)?)
-        }
-        Mount::Bind { source, subpath, target, readonly: false } => swaps.place_original(target, source, subpath),
-        Mount::Overlay { lowers, subpath, target, .. } => match lowers.as_slice() {
-            [only] => swaps.place_copy(target, &open_source(only, subpath)?),
-            _ => Err(Fault::new(
-                format!("put {} layers at {}", lowers.len(), target.display()),
-                "isolation `chroot` can join no layers; unpack them into one directory",
-            )),
-        },
-        Mount::Tmpfs { target, mode, .. } => {
-            swaps.place_new(target, Kind::Dir, |stash, name| make_dir(stash, name, *mode))
-        }
-        Mount::File { target, content, mode, uid, gid } => {
-            swaps.place_file(target, &content.0, (*mode, *uid, *gid), true)
-        }
-        Mount::Socket { source, target, mode, uid, gid } => {
-            let listener = swaps.place_socket(target, *mode, (*uid, *gid))?;
-            proxy::start(listener, source, || true).map(drop)
-        }
-    }
 }
 
 /// How often to look for processes that are left before giving up; each look waits a millisecond longer, 25 s in all.

@@ -28,61 +28,23 @@
 //! `marks` `users` `sockets`     `program` `image` `stack` `stub` becoming a program     `follow` all processes
 //! `begin` the command's first moments
 
-#[cfg(target_arch = "x86_64")]
 mod answer;
-#[cfg(target_arch = "x86_64")]
 mod begin;
-#[cfg(target_arch = "x86_64")]
 mod find;
-#[cfg(target_arch = "x86_64")]
 mod follow;
-#[cfg(target_arch = "x86_64")]
 mod image;
-#[cfg(target_arch = "x86_64")]
 mod looks;
-#[cfg(target_arch = "x86_64")]
 mod marks;
-#[cfg(target_arch = "x86_64")]
 mod memory;
-#[cfg(target_arch = "x86_64")]
 mod names;
-#[cfg(target_arch = "x86_64")]
 mod open;
-#[cfg(target_arch = "x86_64")]
 mod processes;
-#[cfg(target_arch = "x86_64")]
 mod program;
-#[cfg(target_arch = "x86_64")]
 mod sockets;
-#[cfg(target_arch = "x86_64")]
 mod stack;
-#[cfg(target_arch = "x86_64")]
 mod stub;
-#[cfg(target_arch = "x86_64")]
 mod users;
-#[cfg(target_arch = "x86_64")]
 mod view;
-#[cfg(target_arch = "x86_64")]
 mod world;
 
-#[cfg(target_arch = "x86_64")]
 pub use begin::{run, works};
-
-#[cfg(not(target_arch = "x86_64"))]
-mod elsewhere {
-    use crate::init::supervise::Task;
-    use crate::wire::{Fault, Report};
-
-    /// Calls and registers of other machines are not known here.
-    pub fn run(_: &Task) -> Result<Report, Fault> {
-        Ok(Report::Lacks(format!("commands on {}", std::env::consts::ARCH)))
-    }
-
-    /// Why not.
-    pub fn works() -> Result<(), Fault> {
-        Err(Fault::new("emulate system calls", format!("Kiln does not know those of {}", std::env::consts::ARCH)))
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub use elsewhere::{run, works};

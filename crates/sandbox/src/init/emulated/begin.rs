@@ -18,18 +18,17 @@ use super::stub;
 use super::world::{Asking, World};
 use crate::init::command;
 use crate::init::devices::{LINKS, NODES};
-use crate::init::emulate::kill_all;
 use crate::init::executable;
-use crate::init::mountpoints::Kind;
-use crate::init::mounts::open_source;
+use crate::init::furnish::{self, Way};
 use crate::init::owners::table::{Table, set_mode};
 use crate::init::owners::who::Person;
+use crate::init::post;
 use crate::init::probing::{handing_over_is_known, in_copy};
 use crate::init::supervise::{Task, fork_inner};
-use crate::init::swap::{Owning, Swaps};
+use crate::init::swap::Owning;
 use crate::init::tree::send;
-use crate::init::{post, proxy};
-use crate::job::{Job, KnownOwner, Mount, Network, OsBytes, Root as JobRoot, Security};
+use crate::job::{Job, KnownOwner, Mount, OsBytes, Security};
+use crate::rung::Rung;
 use crate::seccomp::asked::emulating;
 use crate::sys::{self, notify, trace};
 use crate::wire::{Fault, Report, Step};
@@ -37,48 +36,20 @@ use crate::wire::{Fault, Report, Step};
 /// The supervisor's part: everything is put in place, and taken away again, out here.
 pub fn run(task: &Task) -> Result<Report, Fault> {
     let job = task.job;
-    let dir = match &job.root {
-        JobRoot::Dir(dir) => dir,
-        JobRoot::Overlay { .. } => {
-            return Ok(Report::Lacks("a root of several layers; unpack them into one directory".to_owned()));
-        }
+    let dir = match furnish::root_of(job) {
+        Ok(dir) => dir,
+        Err(lacks) => return Ok(lacks),
     };
-    if job.network == Network::None {
-        let what = "a command without network, which takes a network namespace (isolation `root`)";
-        return Ok(Report::Lacks(what.to_owned()));
-    }
     if job.security == Security::Insecure {
         let what = "a command with all rights, for Kiln has none here (isolation `root`, or `chroot` as root)";
         return Ok(Report::Lacks(what.to_owned()));
     }
-    rustix::process::set_child_subreaper(Some(getpid())).step(|| "become the parent of orphans".to_owned())?;
-    let mut swaps = Swaps::beside(dir, Owning::Virtual)?;
-    let result = furnish(job, &mut swaps).and_then(|()| {
+    let way = Way { rung: Rung::Emulated, owning: Owning::Virtual, devices: make_devices };
+    furnish::around(&way, job, dir, || {
         fork_inner(task, |answer| {
             send(answer, &begin(job, dir, answer).unwrap_or_else(Report::Failed));
         })
-    });
-    let killed = kill_all();
-    let undone = swaps.undo();
-    match (result, killed.and(undone)) {
-        (Ok(Report::Code(_) | Report::Signal(_)), Err(fault)) => Ok(Report::CleanUpFailed(fault)),
-        (result, _) => result,
-    }
-}
-
-/// Puts everything in place that the job wants in the root.
-fn furnish(job: &Job, swaps: &mut Swaps) -> Result<(), Fault> {
-    for target in ["/proc", "/sys"] {
-        swaps.place_dir(Path::new(target), 0o555)?;
-    }
-    swaps.place_new(Path::new("/dev"), Kind::Dir, make_devices)?;
-    for mount in &job.mounts {
-        place(swaps, mount)?;
-    }
-    for (target, content) in job.injection.iter().flat_map(|injection| injection.files()) {
-        swaps.place_file(Path::new(target), &content.0, (0o644, 0, 0), false)?;
-    }
-    Ok(())
+    })
 }
 
 /// `/dev` with files that stand for devices: whoever opens one gets the machine's.
@@ -99,30 +70,6 @@ fn make_devices(stash: &OwnedFd, name: &str) -> Result<(), Fault> {
         set_mode(openat(&dev, "shm", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?, 0o1777)
     };
     make().step(step)
-}
-
-fn place(swaps: &mut Swaps, mount: &Mount) -> Result<(), Fault> {
-    match mount {
-        Mount::Bind { source, subpath, target, readonly: true } => {
-            swaps.place_copy(target, &open_source(source, subpath)?)
-        }
-        Mount::Bind { source, subpath, target, readonly: false } => swaps.place_original(target, source, subpath),
-        Mount::Overlay { lowers, subpath, target, .. } => match lowers.as_slice() {
-            [only] => swaps.place_copy(target, &open_source(only, subpath)?),
-            _ => Err(Fault::new(
-                format!("put {} layers at {}", lowers.len(), target.display()),
-                "isolation `emulated` can join no layers; unpack them into one directory",
-            )),
-        },
-        Mount::Tmpfs { target, mode, .. } => swaps.place_dir(target, *mode),
-        Mount::File { target, content, mode, uid, gid } => {
-            swaps.place_file(target, &content.0, (*mode, *uid, *gid), true)
-        }
-        Mount::Socket { source, target, mode, uid, gid } => {
-            let listener = swaps.place_socket(target, *mode, (*uid, *gid))?;
-            proxy::start(listener, source, || true).map(drop)
-        }
-    }
 }
 
 /// The inner process's part: starts the command and follows it to its end.
