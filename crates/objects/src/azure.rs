@@ -70,7 +70,7 @@ impl Core {
         match prefix.strip_prefix('/') {
             Some(other) if other != account => {
                 let why = format!("it is for the account `{other}`, and the URL names `{account}`");
-                Err(ObjectError::Variable { variable: ENDPOINT, why })
+                Err(CloudError::Variable { variable: ENDPOINT, why }.into())
             }
             _ => Ok((url, prefix)),
         }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::{Answer, Failure, ObjectError, lift};
 use crate::location::Location;
 use crate::put::Progress;
+use kiln_clouds::CloudError;
 use kiln_clouds::answer;
 use kiln_clouds::credentials::{Cache, aws, header_map};
 use kiln_clouds::transport::{Parcel, Payload, Transport};
@@ -223,13 +224,13 @@ impl Core {
     /// A document that breaks the protocol.
     pub(crate) fn wrong(&self, location: &Location, why: &str) -> ObjectError {
         let host = self.host_of(location);
-        ObjectError::Protocol { host, what: location.to_string(), why: why.to_owned() }
+        CloudError::Protocol { host, what: location.to_string(), why: why.to_owned() }.into()
     }
 
     /// An answer that breaks the protocol.
     pub(crate) fn protocol(&self, response: &Response, location: &Location, why: impl Into<String>) -> ObjectError {
         let host = authority(response.url());
-        ObjectError::Protocol { host, what: location.to_string(), why: why.into() }
+        CloudError::Protocol { host, what: location.to_string(), why: why.into() }.into()
     }
 }
 
@@ -237,14 +238,14 @@ impl Core {
 pub(crate) fn request_url(base: &Url, path: &str, query: &str) -> Result<Url, ObjectError> {
     let mark = if query.is_empty() { "" } else { "?" };
     let text = format!("{}://{}{path}{mark}{query}", base.scheme(), authority(base));
-    let bad = || ObjectError::Setup(format!("`{path}` cannot be the path of a request"));
+    let bad = || ObjectError::Cloud(CloudError::Setup(format!("`{path}` cannot be the path of a request")));
     let url = Url::parse(&text).map_err(|_| bad())?;
     if url.path() == path { Ok(url) } else { Err(bad()) }
 }
 
 /// The address of a server in a variable: its origin, and the path before all others without its last slash.
 pub(crate) fn endpoint(variable: &'static str, text: &str) -> Result<(Url, String), ObjectError> {
-    let bad = |why: &str| ObjectError::Variable { variable, why: why.to_owned() };
+    let bad = |why: &str| ObjectError::Cloud(CloudError::Variable { variable, why: why.to_owned() });
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Err(bad("it does not begin with http:// or https://"));
     }

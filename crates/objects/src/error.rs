@@ -1,8 +1,6 @@
 //! What can fail between Kiln and a store. No variant ever holds a credential, a token or a signed address.
 
 use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use kiln_clouds::CloudError;
 pub use kiln_http::Answer;
@@ -16,63 +14,9 @@ pub enum ObjectError {
     /// The asynchronous machinery could not be started.
     #[error("cannot start the network threads: {0}")]
     Start(#[source] io::Error),
-    /// An authority's certificate that was configured cannot be used.
-    #[error("cannot use the certificate file {}: {why}", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// TLS or a connection pool cannot be set up.
-    #[error("cannot set up connections: {0}")]
-    Setup(String),
-    /// A variable holds what cannot be used. Its value is not shown: it may hold a password.
-    #[error("the value of {variable} cannot be used: {why}")]
-    Variable {
-        /// Its name.
-        variable: &'static str,
-        /// What is wrong.
-        why: String,
-    },
-    /// Credentials are configured and cannot be had.
-    #[error("cannot get credentials for {cloud} from {place}: {why}")]
-    Credentials {
-        /// `AWS`, `Google Cloud`, `Azure`.
-        cloud: &'static str,
-        /// The file, variable or service.
-        place: String,
-        /// Why, without quoting any.
-        why: String,
-    },
-    /// No connection, or it broke, after all retries.
-    #[error("cannot reach {host} for {what}: {why}")]
-    Connect {
-        /// The host that was called.
-        host: String,
-        /// What was wanted.
-        what: String,
-        /// The innermost reason.
-        why: String,
-    },
-    /// The host's certificate is not trusted.
-    #[error("{host} is not trusted: {why}")]
-    Untrusted {
-        /// The host that was called.
-        host: String,
-        /// What TLS said.
-        why: String,
-    },
-    /// Nothing came, or was accepted, for too long.
-    #[error("{host} did not answer for {} s ({what})", after.as_secs())]
-    Stalled {
-        /// The host that was called.
-        host: String,
-        /// What was wanted.
-        what: String,
-        /// How long was waited.
-        after: Duration,
-    },
+    /// The service behind the store could not be asked, or credentials could not be had.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
     /// The store wants other, or any, credentials, or does not allow it.
     #[error("{host} refuses access to {what}: {answer}{}", anonymous(looked))]
     Denied {
@@ -102,16 +46,6 @@ pub enum ObjectError {
         what: String,
         /// What it said.
         answer: Box<Answer>,
-    },
-    /// An answer that is not the protocol.
-    #[error("{host} answers {what} wrongly: {why}")]
-    Protocol {
-        /// The host.
-        host: String,
-        /// What was wanted.
-        what: String,
-        /// What is wrong.
-        why: String,
     },
     /// A redirect, which is never followed, because requests carry credentials.
     #[error("{host} redirects {what} to {target}, which is not followed")]
@@ -157,33 +91,9 @@ pub enum ObjectError {
         /// Why.
         source: io::Error,
     },
-    /// What was to be uploaded could not be read.
-    #[error("cannot read what is to become {what}: {source}")]
-    Source {
-        /// The object.
-        what: String,
-        /// Why.
-        source: io::Error,
-    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
-}
-
-impl From<CloudError> for ObjectError {
-    fn from(error: CloudError) -> ObjectError {
-        match error {
-            CloudError::Certificate { path, why } => ObjectError::Certificate { path, why },
-            CloudError::Setup(why) => ObjectError::Setup(why),
-            CloudError::Variable { variable, why } => ObjectError::Variable { variable, why },
-            CloudError::Credentials { cloud, place, why } => ObjectError::Credentials { cloud, place, why },
-            CloudError::Connect { host, what, why } => ObjectError::Connect { host, what, why },
-            CloudError::Untrusted { host, why } => ObjectError::Untrusted { host, why },
-            CloudError::Stalled { host, what, after } => ObjectError::Stalled { host, what, after },
-            CloudError::Protocol { host, what, why } => ObjectError::Protocol { host, what, why },
-            CloudError::Source { what, source } => ObjectError::Source { what, source },
-        }
-    }
 }
 
 /// A failure of an exchange, as one of a store.
@@ -241,14 +151,16 @@ impl ObjectError {
             ObjectError::NotFound { .. } => {
                 "check the bucket and the key: both are case-sensitive, and nothing is decoded in keys of s3:// and gs://"
             }
-            ObjectError::Untrusted { .. } => {
+            ObjectError::Cloud(CloudError::Untrusted { .. }) => {
                 "give the authority's certificate by SSL_CERT_FILE, together with those of the system"
             }
-            ObjectError::Connect { .. } => {
+            ObjectError::Cloud(CloudError::Connect { .. }) => {
                 "check the network, the proxy variables, and S3_ENDPOINT, STORAGE_EMULATOR_HOST or AZURE_STORAGE_ENDPOINT if one is set"
             }
-            ObjectError::Stalled { .. } => "the network or the store is very slow, or hangs: try again",
-            ObjectError::Protocol { .. } => {
+            ObjectError::Cloud(CloudError::Stalled { .. }) => {
+                "the network or the store is very slow, or hangs: try again"
+            }
+            ObjectError::Cloud(CloudError::Protocol { .. }) => {
                 "this may be no such store, or a proxy may answer for it: check the address"
             }
             ObjectError::Redirect { .. } => "name that host as the endpoint, if it is to be trusted with credentials",
@@ -256,7 +168,9 @@ impl ObjectError {
             ObjectError::Checksum { .. } => {
                 "a proxy on the way, or a disk of the store, may alter the content: try again"
             }
-            ObjectError::Credentials { .. } => "mend what is wrong there, or unset the variable that leads to it",
+            ObjectError::Cloud(CloudError::Credentials { .. }) => {
+                "mend what is wrong there, or unset the variable that leads to it"
+            }
             ObjectError::Refused { answer, .. } if answer.status >= 500 => "the store has a problem: try again later",
             _ => return None,
         };

@@ -10,6 +10,7 @@ use crate::checksum::Checksum;
 use crate::client::Head;
 use crate::error::{Failure, ObjectError, lift};
 use crate::location::Location;
+use kiln_clouds::CloudError;
 use kiln_clouds::percent;
 use kiln_http::Pace;
 use kiln_http::connection::authority;
@@ -99,7 +100,8 @@ impl Core {
         }
         if got.taken < head.size {
             let why = format!("the connection ended after {} of {} bytes", got.taken, head.size);
-            return Err(Failure::soon(ObjectError::Connect { host: authority(response.url()), what, why }));
+            let broken = CloudError::Connect { host: authority(response.url()), what, why };
+            return Err(Failure::soon(broken.into()));
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ mod shared_key;
 pub use client::{Client, Entry, Head};
 pub use config::Config;
 pub use error::{Answer, ObjectError};
-pub use kiln_clouds::Environment;
 pub use kiln_clouds::source::Source;
+pub use kiln_clouds::{CloudError, Environment};
 pub use kiln_http::Secret;
 pub use location::{Location, LocationError};

@@ -18,6 +18,7 @@ use crate::error::{Failure, ObjectError, lift};
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
 use crate::put::{Open, Upload};
+use kiln_clouds::CloudError;
 use kiln_clouds::credentials::Found;
 use kiln_clouds::credentials::aws::{Files, Finder, checked_region, domain};
 use kiln_clouds::date;
@@ -44,14 +45,15 @@ fn place(environment: &Environment, bucket: &str, region: &str) -> Result<(Url, 
         None | Some("false" | "0") => false,
         Some("true" | "1") => true,
         Some(_) => {
-            return Err(ObjectError::Variable { variable: STYLE, why: "it is neither true nor false".to_owned() });
+            let why = "it is neither true nor false".to_owned();
+            return Err(CloudError::Variable { variable: STYLE, why }.into());
         }
     };
     let (url, prefix) = match environment.first(&["S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]) {
         Some((variable, text)) => endpoint(variable, text)?,
         None => {
             let text = format!("https://s3.{region}.{}/", domain(region));
-            (Url::parse(&text).map_err(|e| ObjectError::Setup(e.to_string()))?, String::new())
+            (Url::parse(&text).map_err(|e| CloudError::Setup(e.to_string()))?, String::new())
         }
     };
     let label = bucket.len() <= 63 && bucket.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
@@ -60,7 +62,7 @@ fn place(environment: &Environment, bucket: &str, region: &str) -> Result<(Url, 
         _ => return Ok((url, format!("{prefix}/{bucket}"))),
     };
     let mut own = url;
-    own.set_host(Some(&format!("{bucket}.{name}"))).map_err(|e| ObjectError::Setup(e.to_string()))?;
+    own.set_host(Some(&format!("{bucket}.{name}"))).map_err(|e| CloudError::Setup(e.to_string()))?;
     Ok((own, prefix))
 }
 
@@ -73,7 +75,7 @@ fn payload_hash(payload: &Payload<'_>, what: &str) -> Result<String, ObjectError
             let mut context = digest::Context::new(&digest::SHA256);
             for done in (0..part.length).step_by(PIECE) {
                 let piece = part.piece(done);
-                context.update(&piece.map_err(|source| ObjectError::Source { what: what.to_owned(), source })?);
+                context.update(&piece.map_err(|source| CloudError::Source { what: what.to_owned(), source })?);
             }
             Ok(hex(context.finish().as_ref()))
         }

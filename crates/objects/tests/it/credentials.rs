@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use kiln_objects::{Client, Environment, ObjectError};
+use kiln_objects::{Client, CloudError, Environment, ObjectError};
 use kiln_testkit::server::{Say, Seen, Server};
 use tempfile::TempDir;
 
@@ -108,7 +108,7 @@ fn a_containers_agent() {
     assert!(who(with("none"), OBJECT).unwrap_err().to_string().contains("No such file"));
     for far in ["http://192.0.2.1/x", "http://localhost.example/x", "ftp://127.0.0.1/", "x"] {
         let error = who(to(&store).with("AWS_CONTAINER_CREDENTIALS_FULL_URI", far), OBJECT).unwrap_err();
-        assert!(matches!(error, ObjectError::Credentials { .. }), "{error}");
+        assert!(matches!(error, ObjectError::Cloud(CloudError::Credentials { .. })), "{error}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kiln_objects::{Client, Config, Environment, ObjectError};
+use kiln_objects::{Client, CloudError, Config, Environment, ObjectError};
 use kiln_testkit::server::{Say, Seen, Server};
 
 use crate::{at, bytes, client, config, get, put, s3};
@@ -50,7 +50,7 @@ fn what_never_gets_anywhere_is_given_up() {
     let content = bytes(300_000);
     let server = Server::start(move |seen, _| part(&content, start_of(seen), 10));
     let error = get(&ask(&server), &at(OBJECT)).unwrap_err();
-    assert!(matches!(error, ObjectError::Connect { .. }) && error.hint().is_some(), "{error}");
+    assert!(matches!(error, ObjectError::Cloud(CloudError::Connect { .. })) && error.hint().is_some(), "{error}");
     assert_eq!(server.seen().len(), 4);
 }
 
@@ -58,7 +58,7 @@ fn what_never_gets_anywhere_is_given_up() {
 fn without_a_tag_nothing_is_pieced_together() {
     let content = bytes(1000);
     let server = Server::start(move |_, _| Say::ok(&content[..500]).announcing(1000));
-    assert!(matches!(get(&ask(&server), &at(OBJECT)).unwrap_err(), ObjectError::Connect { .. }));
+    assert!(matches!(get(&ask(&server), &at(OBJECT)).unwrap_err(), ObjectError::Cloud(CloudError::Connect { .. })));
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -97,7 +97,7 @@ fn another_range_than_asked_for_is_a_lie() {
         _ => part(&content, 50_000, 150_000),
     });
     let error = get(&ask(&server), &at(OBJECT)).unwrap_err();
-    assert!(matches!(error, ObjectError::Protocol { .. }), "{error}");
+    assert!(matches!(error, ObjectError::Cloud(CloudError::Protocol { .. })), "{error}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn lengths_and_sums_are_checked() {
     let error = get(&ask(&server), &at(OBJECT)).unwrap_err();
     assert!(matches!(error, ObjectError::Checksum { algorithm: "CRC-32C", .. }), "{error}");
     let server = Server::start(|_, _| Say::status(206).body("x"));
-    assert!(matches!(get(&ask(&server), &at(OBJECT)).unwrap_err(), ObjectError::Protocol { .. }));
+    assert!(matches!(get(&ask(&server), &at(OBJECT)).unwrap_err(), ObjectError::Cloud(CloudError::Protocol { .. })));
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn slow_servers_are_given_up_and_callers_can_stop() {
     let environment = s3(&server.host, "AKIDTEST", "hunter2");
     let impatient = Config { idle_timeout: Duration::from_millis(60), retries: 1, ..config(environment.clone()) };
     let error = get(&Client::new(impatient).unwrap(), &at(OBJECT)).unwrap_err();
-    assert!(matches!(error, ObjectError::Stalled { .. }), "{error}");
+    assert!(matches!(error, ObjectError::Cloud(CloudError::Stalled { .. })), "{error}");
     let server = Server::start(|_, _| Say::silence());
     let waiting = config(s3(&server.host, "AKIDTEST", "hunter2"));
     let cancel = waiting.cancel.clone();

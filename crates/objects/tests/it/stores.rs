@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kiln_objects::{Client, Config, Environment, Location, ObjectError};
+use kiln_objects::{Client, CloudError, Config, Environment, Location, ObjectError};
 use kiln_testkit::emulator::BUCKET;
 use kiln_testkit::{Emulator, Store};
 
@@ -95,7 +95,7 @@ fn large(client: &Client, in_parts: &Client, location: &Location, part: u64) {
     in_parts.put(location, &File::open(file.path()).unwrap(), size, &|_| {}).unwrap();
     assert!(get(client, location).unwrap().0 == content, "from a file");
     let error = in_parts.put(location, &content[..100].to_vec(), size, &|_| {}).unwrap_err();
-    assert!(matches!(error, ObjectError::Source { .. }), "{error}");
+    assert!(matches!(error, ObjectError::Cloud(CloudError::Source { .. })), "{error}");
     assert!(get(client, location).unwrap().0 == content, "what failed has changed nothing");
 }
 
