@@ -125,8 +125,6 @@ impl Bundle {
 /// The artefact that holds a bundle about an image: its manifest, and its entry in a list of referrers.
 #[must_use]
 pub fn manifest(image: &Descriptor, bundle: &[u8], predicate_type: &str) -> (Manifest, Vec<u8>, Descriptor) {
-    let mut subject = Descriptor::new(&image.media_type, image.digest.clone(), image.size);
-    subject.artifact_type = None;
     let annotations = Annotations::from([
         (CONTENT.to_owned(), "dsse-envelope".to_owned()),
         (PREDICATE_TYPE.to_owned(), predicate_type.to_owned()),
@@ -135,17 +133,13 @@ pub fn manifest(image: &Descriptor, bundle: &[u8], predicate_type: &str) -> (Man
         schema_version: 2,
         media_type: Some(media::OCI_MANIFEST.to_owned()),
         artifact_type: Some(MEDIA_TYPE.to_owned()),
-        config: statement::empty(),
+        config: Descriptor::empty(),
         layers: vec![Descriptor::of(MEDIA_TYPE, bundle)],
-        subject: Some(subject),
-        annotations: annotations.clone(),
+        subject: Some(Descriptor::new(&image.media_type, image.digest.clone(), image.size)),
+        annotations,
     };
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
-    let entry = Descriptor {
-        annotations,
-        artifact_type: Some(MEDIA_TYPE.to_owned()),
-        ..Descriptor::of(media::OCI_MANIFEST, &bytes)
-    };
+    let entry = manifest.as_referrer(&Descriptor::of(media::OCI_MANIFEST, &bytes));
     (manifest, bytes, entry)
 }
 

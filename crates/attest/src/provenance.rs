@@ -159,7 +159,7 @@ impl Run {
             },
             "runDetails": {
                 "builder": { "id": self.builder, "version": { "kiln": self.kiln } },
-                "metadata": self.metadata("startedOn", "finishedOn", "buildkit_completeness"),
+                "metadata": self.metadata(Version::V1),
             },
         })
     }
@@ -178,7 +178,7 @@ impl Run {
         if self.mode == Mode::Max {
             made["buildConfig"] = self.build_config();
         }
-        made["metadata"] = self.metadata("buildStartedOn", "buildFinishedOn", "completeness");
+        made["metadata"] = self.metadata(Version::V0_2);
         made
     }
 
@@ -220,7 +220,16 @@ impl Run {
         json!({ "source": source, "steps": self.shown_in(&self.steps) })
     }
 
-    fn metadata(&self, started: &str, finished: &str, completeness: &str) -> Value {
+    fn metadata(&self, version: Version) -> Value {
+        let [started, finished, completeness, reproducible, hermetic] = match version {
+            Version::V1 => {
+                ["startedOn", "finishedOn", "buildkit_completeness", "buildkit_reproducible", "buildkit_hermetic"]
+            }
+            Version::V0_2 => {
+                let hermetic = "https://mobyproject.org/buildkit@v1#hermetic";
+                ["buildStartedOn", "buildFinishedOn", "completeness", "reproducible", hermetic]
+            }
+        };
         let mut made = Map::new();
         if let Some((from, to)) = &self.times {
             made.insert(started.to_owned(), json!(from));
@@ -229,10 +238,6 @@ impl Run {
         let parameters = self.mode == Mode::Max;
         let complete = json!({ "parameters": parameters, "environment": true, "materials": self.complete });
         made.insert(completeness.to_owned(), complete);
-        let (reproducible, hermetic) = match completeness {
-            "completeness" => ("reproducible", "https://mobyproject.org/buildkit@v1#hermetic"),
-            _ => ("buildkit_reproducible", "buildkit_hermetic"),
-        };
         made.insert(reproducible.to_owned(), json!(self.reproducible));
         made.insert(hermetic.to_owned(), json!(self.hermetic));
         Value::Object(made)

@@ -160,15 +160,13 @@ pub fn manifest(image: &Descriptor, statements: &[(Statement, Descriptor)]) -> (
         annotations: Annotations::from([(PREDICATE_TYPE.to_owned(), statement.predicate_type.clone())]),
         ..blob.clone()
     });
-    let mut subject = image.clone();
-    (subject.platform, subject.annotations) = (None, Annotations::new());
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(media::OCI_MANIFEST.to_owned()),
         artifact_type: Some(ARTIFACT_TYPE.to_owned()),
-        config: empty(),
+        config: Descriptor::empty(),
         layers: layers.collect(),
-        subject: Some(subject),
+        subject: Some(Descriptor::new(&image.media_type, image.digest.clone(), image.size)),
         annotations: Annotations::new(),
     };
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
@@ -182,15 +180,6 @@ pub fn manifest(image: &Descriptor, statements: &[(Statement, Descriptor)]) -> (
         ..Descriptor::of(media::OCI_MANIFEST, &bytes)
     };
     (manifest, bytes, descriptor)
-}
-
-/// The bytes of the configuration of what has none.
-pub const EMPTY: &[u8] = b"{}";
-
-/// The configuration of what has none.
-#[must_use]
-pub fn empty() -> Descriptor {
-    Descriptor::of(media::OCI_EMPTY, EMPTY)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use kiln_attest::provenance::{BUILDER, Material, Mode, Run, Version};
 use kiln_attest::statement::{self, Statement, digest_set, purl};
-use kiln_oci::{Descriptor, Digest, Manifest, Mtime, Platform, Reference, time};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Manifest, Mtime, Platform, Reference, media, time};
 use kiln_plan::facts::{ContextId, Facts, ImageName, ImageQuery};
 use kiln_plan::lint::names_a_secret;
 use kiln_plan::options::NamedContext;
@@ -126,7 +126,7 @@ impl Attached {
     /// The entry for a list of referrers.
     #[must_use]
     pub fn as_referrer(&self) -> Descriptor {
-        Descriptor { platform: None, annotations: self.manifest.annotations.clone(), ..self.entry.clone() }
+        self.manifest.as_referrer(&self.entry)
     }
 }
 
@@ -156,7 +156,7 @@ pub fn attach(
         for doubt in &inventory.doubts {
             session.warn(&format!("the SBOM may lack packages: {doubt}"));
         }
-        let (subject, created) = (subject(names, built), created(built, source));
+        let (subject, created) = (subject(names, built), created(&image.config, &source.kiln));
         let made = wanted.sboms.iter().map(|format| (*format, format.document(&inventory, &subject, &created)));
         statements.extend(made.map(|(format, text)| (format.file(), about(format.predicate_type(), text))));
     }
@@ -169,7 +169,7 @@ pub fn attach(
         session.store.put(&bytes)?;
         listed.push((statement.clone(), Descriptor::of(statement::MEDIA_TYPE, &bytes)));
     }
-    session.store.put(statement::EMPTY)?;
+    session.store.put(media::EMPTY)?;
     let (manifest, manifest_bytes, entry) = statement::manifest(&image.descriptor, &listed);
     session.store.put(&manifest_bytes)?;
     Ok(Some(Attached { image: image.descriptor.digest.clone(), entry, manifest, manifest_bytes, statements }))
@@ -184,10 +184,11 @@ fn subject(names: &[Reference], built: &Built) -> Subject {
     }
 }
 
-/// An SBOM is as old as its image: it says nothing that was not true then.
-fn created(built: &Built, source: &Source) -> Created {
-    let at = built.image.config.created.as_deref().and_then(|text| time::parse_rfc3339(text).ok());
-    Created { at: at.unwrap_or(Mtime::secs(0)), version: source.kiln.clone() }
+/// An SBOM is as old as its image: it says nothing that was not true then. `kiln` is the version of Kiln.
+#[must_use]
+pub fn created(image: &ImageConfig, kiln: &str) -> Created {
+    let at = image.created.as_deref().and_then(|text| time::parse_rfc3339(text).ok());
+    Created { at: at.unwrap_or(Mtime::secs(0)), version: kiln.to_owned() }
 }
 
 fn provenance_of(

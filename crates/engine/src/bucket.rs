@@ -123,11 +123,6 @@ impl Opened {
         self.read(&self.bucket.document(name)?, MAX_DOCUMENT)
     }
 
-    /// Whether a document of a listing is the one of this name.
-    pub fn is(&self, listed: &Listed, name: &str) -> bool {
-        self.bucket.document(name).is_ok_and(|at| at == listed.at)
-    }
-
     /// A document of a listing; `None` if it is gone.
     ///
     /// # Errors

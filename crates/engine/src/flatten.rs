@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kiln_oci::index::LayerIndex;
 use kiln_oci::layer::LayerWriter;
-use kiln_oci::tree::{ChangeKind, FileRef, Node, NodeKind, Tree};
+use kiln_oci::tree::{ChangeKind, FileRef, Node, Tree};
 use kiln_oci::{Digest, Entry, EntryKind, ImageConfig, LayerSink, Meta, name};
 use kiln_store::BlobWriter;
+use kiln_store::reader::entry_kind;
 
 use crate::error::{EngineError, Result};
 use crate::event::{Phase, Spending};
@@ -79,15 +80,7 @@ fn show(found: &mut Entries, path: Vec<u8>, node: &Node) {
     if path.is_empty() {
         return;
     }
-    let kind = match &node.kind {
-        NodeKind::Dir(_) => EntryKind::Dir,
-        NodeKind::File(file) => EntryKind::File { size: file.size },
-        NodeKind::Symlink { target } => EntryKind::Symlink { target: target.to_vec() },
-        NodeKind::Char { major, minor } => EntryKind::Char { major: *major, minor: *minor },
-        NodeKind::Block { major, minor } => EntryKind::Block { major: *major, minor: *minor },
-        NodeKind::Fifo => EntryKind::Fifo,
-    };
-    let entry = Entry { path: path.clone(), kind, meta: node.meta.clone() };
+    let entry = Entry { path: path.clone(), kind: entry_kind(node), meta: node.meta.clone() };
     found.insert(path, (entry, node.file().cloned()));
 }
 

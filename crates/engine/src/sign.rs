@@ -6,8 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_attest::statement::{EMPTY, Statement};
-use kiln_attest::{AttestError, Bundle, Payload, PrivateKey, PublicKey, bundle, signature};
+use kiln_attest::{AttestError, Bundle, Payload, PrivateKey, PublicKey, Statement, bundle, signature};
 use kiln_oci::{Descriptor, Digest, Manifest, Reference, media};
 use kiln_registry::Client;
 
@@ -20,10 +19,10 @@ use crate::transfer::push::check_target;
 const MAX_SIGNATURES: usize = 256;
 
 /// What was found that a key signed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verified {
     /// The image that the name stands for.
-    pub digest: Option<Digest>,
+    pub digest: Digest,
     /// Signatures, by what the signer called the image; empty where the format does not say.
     pub signatures: Vec<String>,
     /// Attestations.
@@ -49,10 +48,10 @@ pub fn artifact(name: &Reference, artifact: &Artifact, key: &PrivateKey, client:
             continue;
         };
         for (_, statement) in &attached.statements {
-            attest(name, &image.descriptor, statement, key, client)?;
+            attach(name, &image.descriptor, statement, key, client)?;
             // Who asks for the only image asks by the digest of the index.
             if artifact.images.len() == 1 {
-                attest(name, &artifact.root, statement, key, client)?;
+                attach(name, &artifact.root, statement, key, client)?;
             }
         }
     }
@@ -65,38 +64,30 @@ pub fn artifact(name: &Reference, artifact: &Artifact, key: &PrivateKey, client:
 /// When the registry refuses.
 pub fn image(name: &Reference, image: &Descriptor, key: &PrivateKey, client: &Client) -> Result<()> {
     check_target(name)?;
-    let failed = |source| EngineError::Attest { what: format!("cannot sign {name}"), source };
     let payload = Payload::of(name, &image.digest).bytes();
-    let layer = signature::layer(&payload, key).map_err(failed)?;
     let tagged = Reference { tag: Some(signature::tag(&image.digest)), digest: None, ..name.clone() };
     let mut layers = signatures(&tagged, client)?;
     // Signatures of one key that say the same are one.
-    let known = verified_layers(&layers, &tagged, &image.digest, &key.public(), client);
-    if !known.iter().any(|(_, bytes)| *bytes == payload) {
+    let (said, public) = (Digest::of(&payload), key.public());
+    let says = |layer: &Descriptor| {
+        layer.digest == said && Payload::verified(&payload, &layer.annotations, &image.digest, &public).is_ok()
+    };
+    if !layers.iter().any(says) {
+        let layer = signature::layer(&payload, key).map_err(cannot_sign(name))?;
         layers.push(layer.clone());
         let (manifest, config) = signature::manifest(layers);
         push(client, name, &[(&layer, &payload), (&manifest.config, &config)])?;
         client.push_manifest(&tagged, media::OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap_or_default())?;
     }
     let statement = Statement::signed(&image.digest, bundle::SIGNED);
-    let told = Found { name, image, key: &key.public(), client };
-    if !told.bundles()?.0.contains(&statement) {
+    let found = Found { name, image, key: &public, client };
+    if !found.bundles()?.0.contains(&statement) {
         attach(name, image, &statement, key, client)?;
     }
     Ok(())
 }
 
 /// Signs a statement about an image, and puts it beside it.
-fn attest(
-    name: &Reference,
-    image: &Descriptor,
-    statement: &Statement,
-    key: &PrivateKey,
-    client: &Client,
-) -> Result<()> {
-    attach(name, image, &statement.also_about(&image.digest), key, client)
-}
-
 fn attach(
     name: &Reference,
     image: &Descriptor,
@@ -104,11 +95,15 @@ fn attach(
     key: &PrivateKey,
     client: &Client,
 ) -> Result<()> {
-    let failed = |source| EngineError::Attest { what: format!("cannot sign {name}"), source };
-    let signed = Bundle::sign(statement, key).map_err(failed)?.bytes();
+    let statement = statement.also_about(&image.digest);
+    let signed = Bundle::sign(&statement, key).map_err(cannot_sign(name))?.bytes();
     let (manifest, bytes, entry) = bundle::manifest(image, &signed, &statement.predicate_type);
-    push(client, name, &[(&manifest.layers[0], &signed), (&manifest.config, EMPTY)])?;
+    push(client, name, &[(&manifest.layers[0], &signed), (&manifest.config, media::EMPTY)])?;
     Ok(client.push_referrer(name, &image.digest, &entry, bytes)?)
+}
+
+fn cannot_sign(name: &Reference) -> impl Fn(AttestError) -> EngineError {
+    move |source| EngineError::Attest { what: format!("cannot sign {name}"), source }
 }
 
 fn push(client: &Client, name: &Reference, blobs: &[(&Descriptor, &[u8])]) -> Result<()> {
@@ -126,23 +121,6 @@ fn signatures(tagged: &Reference, client: &Client) -> Result<Vec<Descriptor>> {
         Err(e) if e.is_not_found() => Ok(Vec::new()),
         Err(e) => Err(e.into()),
     }
-}
-
-/// The layers that hold for an image and a key, with what they say.
-fn verified_layers<'a>(
-    layers: &'a [Descriptor],
-    at: &Reference,
-    image: &Digest,
-    key: &PublicKey,
-    client: &Client,
-) -> Vec<(&'a Descriptor, Vec<u8>)> {
-    let layers = layers.iter().filter(|l| l.media_type == signature::MEDIA_TYPE).take(MAX_SIGNATURES);
-    let read = |layer: &'a Descriptor| {
-        let bytes = blob(client, at, layer, signature::MAX_PAYLOAD).ok()?;
-        Payload::verified(&bytes, &layer.annotations, image, key).ok()?;
-        Some((layer, bytes))
-    };
-    layers.filter_map(read).collect()
 }
 
 /// A small blob of a repository.
@@ -164,7 +142,8 @@ pub fn verify(name: &Reference, key: &PublicKey, client: &Client) -> Result<Veri
     let image = client.resolve(name)?;
     let tagged = Reference { tag: Some(signature::tag(&image.digest)), digest: None, ..name.clone() };
     let layers = signatures(&tagged, client)?;
-    let mut verified = Verified { digest: Some(image.digest.clone()), ..Verified::default() };
+    let (digest, signatures, statements, others) = (image.digest.clone(), Vec::new(), Vec::new(), Vec::new());
+    let mut verified = Verified { digest, signatures, statements, others };
     for layer in layers.iter().take(MAX_SIGNATURES) {
         let read = blob(client, &tagged, layer, signature::MAX_PAYLOAD)?;
         match Payload::verified(&read, &layer.annotations, &image.digest, key) {

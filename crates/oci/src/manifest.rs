@@ -52,6 +52,11 @@ impl Descriptor {
             artifact_type: None,
         }
     }
+
+    /// What stands in a manifest where there is nothing to say, as the configuration of what is no image.
+    pub fn empty() -> Descriptor {
+        Descriptor::of(media::OCI_EMPTY, media::EMPTY)
+    }
 }
 
 /// One image's manifest, OCI or Docker schema 2.
@@ -77,6 +82,14 @@ pub struct Manifest {
     /// Annotations on the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: Annotations,
+}
+
+impl Manifest {
+    /// The entry of this manifest, which `descriptor` names, in a list of referrers: with its own annotations.
+    pub fn as_referrer(&self, descriptor: &Descriptor) -> Descriptor {
+        let (artifact_type, annotations) = (self.artifact_type.clone(), self.annotations.clone());
+        Descriptor { artifact_type, annotations, platform: None, ..descriptor.clone() }
+    }
 }
 
 /// A list of manifests: an OCI index or a Docker manifest list.

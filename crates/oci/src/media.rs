@@ -8,6 +8,8 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// What stands where nothing has to be: `{}`.
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Its bytes.
+pub const EMPTY: &[u8] = b"{}";
 /// OCI layer, uncompressed tar.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// OCI layer, gzip.

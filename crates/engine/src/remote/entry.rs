@@ -18,9 +18,6 @@ pub(super) const RAN: &str = "build.kiln.step.created";
 pub(super) const PUSHED: &str = "org.opencontainers.image.created";
 pub(super) const TITLE: &str = "org.opencontainers.image.title";
 
-/// The configuration of an entry that no tool for images will look at.
-const NO_CONFIG: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
-
 /// A layer that a step made, and when.
 pub(super) type Entry = (Layer, String);
 
@@ -94,9 +91,9 @@ impl Offer {
         serde_json::to_vec(&manifest).unwrap_or_default()
     }
 
-    /// The manifest of an entry that is not an image.
+    /// The manifest of an entry that no tool for images will look at.
     pub(super) fn bare(&self) -> Vec<u8> {
-        self.manifest(&Descriptor::of(NO_CONFIG.0, NO_CONFIG.1))
+        self.manifest(&Descriptor::empty())
     }
 
     /// The configuration of an entry, with which any tool can look at it as an image.

@@ -156,10 +156,11 @@ pub fn remove(mover: &Mover<'_>, repository: &Reference, entries: &[Entry]) -> R
 pub fn remove_from_bucket(mover: &Mover<'_>, bucket: &Opened, entries: &[Entry]) -> Result<()> {
     let gone: HashSet<&Digest> = entries.iter().flat_map(|entry| &entry.layers).collect();
     // What others name is known before anything goes: if it cannot be, nothing does.
+    let going: HashSet<&str> = entries.iter().map(|entry| &*entry.tag).collect();
     let named = Mutex::new(HashSet::new());
     let others = if gone.is_empty() { Vec::new() } else { bucket.documents()? };
     mover.parallel(&others, |document| {
-        if entries.iter().any(|entry| bucket.is(document, &entry.tag)) {
+        if document.name_in(bucket.bucket()).is_some_and(|name| going.contains(name)) {
             return Ok(());
         }
         let Some(bytes) = bucket.listed(document)? else { return Ok(()) };

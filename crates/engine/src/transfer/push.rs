@@ -38,10 +38,8 @@ impl Mover<'_> {
             let client = self.images.client();
             match selection.manifests.iter().find(|(d, _)| d.digest == descriptor.digest) {
                 // Attestations are to be found among the referrers of their image there too.
-                Some((_, Manifest { subject: Some(subject), artifact_type, annotations, .. })) if !last => {
-                    let (artifact_type, annotations) = (artifact_type.clone(), annotations.clone());
-                    let entry = Descriptor { artifact_type, annotations, platform: None, ..descriptor.clone() };
-                    client.push_referrer(to, &subject.digest, &entry, bytes.clone())?;
+                Some((_, manifest @ Manifest { subject: Some(subject), .. })) if !last => {
+                    client.push_referrer(to, &subject.digest, &manifest.as_referrer(descriptor), bytes.clone())?;
                 }
                 _ => drop(client.push_manifest(&at, &descriptor.media_type, bytes.clone())?),
             }
