@@ -1,6 +1,7 @@
 //! Keys that sign and verify, as options name them: a file, or `env://NAME` for the value of a variable.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
 
 use kiln_attest::{AttestError, PrivateKey, PublicKey};
 
@@ -57,8 +58,7 @@ fn read(flag: &str, place: &str) -> Result<Vec<u8>, CliError> {
         return Err(error.with_hint("name a file, or env://NAME for a variable that holds the key"));
     }
     let failed = |e: std::io::Error| CliError::input(format!("{flag}: cannot read the key {place}: {e}"));
-    let file = std::fs::File::open(Path::new(place)).map_err(failed)?;
     let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_KEY), &mut text).map_err(failed)?;
+    File::open(place).map_err(failed)?.take(MAX_KEY).read_to_end(&mut text).map_err(failed)?;
     Ok(text)
 }

@@ -126,12 +126,9 @@ pub fn select(around: &Surroundings, found: &Found, platform: Option<&Platform>)
         None => match one(&Platform::host()) {
             Err(e @ EngineError::NoPlatform { .. }) => {
                 let all = mover(around).select(&Origin::Store, &title, found.descriptor.clone(), &Platforms::All);
-                match all {
-                    Ok(all) if only_image(&all).is_some() => {
-                        let root = only_image(&all).cloned().unwrap_or(all.root);
-                        Ok(mover(around).select(&Origin::Store, &title, root, &Platforms::All)?)
-                    }
-                    _ => Err(e.into()),
+                match all.ok().as_ref().and_then(only_image) {
+                    Some(root) => Ok(mover(around).select(&Origin::Store, &title, root.clone(), &Platforms::All)?),
+                    None => Err(e.into()),
                 }
             }
             other => Ok(other?),

@@ -65,6 +65,15 @@ pub fn size(flag: &str, text: Option<&str>) -> Result<Option<u64>, CliError> {
     text.map(parse).transpose()
 }
 
+/// Whether a text says yes; `what` is what it belongs to.
+pub fn flag(what: &str, text: &str) -> Result<bool, CliError> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(CliError::usage(format!("{what}: `{other}` is neither true nor false"))),
+    }
+}
+
 /// A time such as `24h`, if one was given to `flag`.
 pub fn time(flag: &str, text: Option<&str>) -> Result<Option<Duration>, CliError> {
     let parse = |text| {

@@ -1,6 +1,6 @@
 //! `kiln context`: a build context goes to where a build elsewhere finds it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use kiln_engine::context::{DirSource, pack};
 use kiln_engine::fetch::object;
@@ -9,7 +9,7 @@ use kiln_oci::compress::Compression;
 use kiln_sandbox::{Confinement, Standing};
 
 use crate::cli::Global;
-use crate::cmd::build::inputs::{ignore_of, session_for_fetch};
+use crate::cmd::build::inputs::{ignore_of, name_in_archive, session_for_fetch};
 use crate::error::CliError;
 use crate::named;
 use crate::options::RegistryOptions;
@@ -99,15 +99,7 @@ impl Push {
 impl Push {
     /// The Dockerfile's name in the context, as the archive has it.
     fn dockerfile(&self) -> Result<String, CliError> {
-        let parts: Option<Vec<&str>> = Path::new(&self.file)
-            .components()
-            .filter(|part| *part != Component::CurDir)
-            .map(|part| match part {
-                Component::Normal(name) => name.to_str(),
-                _ => None,
-            })
-            .collect();
-        match parts.map(|parts| parts.join("/")) {
+        match name_in_archive(Path::new(&self.file)) {
             Some(name) if self.dir.join(&name).is_file() => Ok(name),
             _ => Err(CliError::input(format!("there is no {} in {}", self.file, self.dir.display()))
                 .with_hint("name the Dockerfile with -f, as a path in the context")),

@@ -1,9 +1,8 @@
 //! `kiln sbom`: what is installed in an image.
 
-use kiln_engine::attest::{self, Format};
+use kiln_engine::attest;
 use kiln_engine::rootfs::Roots;
-use kiln_oci::{Mtime, time};
-use kiln_sbom::{Created, Inventory, Package, Subject};
+use kiln_sbom::{Inventory, Package, Subject};
 
 use crate::cli::Global;
 use crate::cmd::build::attest as options;
@@ -49,15 +48,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     for doubt in &inventory.doubts {
         eprintln!("warning: {doubt}");
     }
-    let made = image.config.created.as_deref().and_then(|text| time::parse_rfc3339(text).ok());
-    let created = Created { at: made.unwrap_or(Mtime::secs(0)), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let created = attest::created(&image.config, env!("CARGO_PKG_VERSION"));
     let subject = Subject {
         name: image.title.clone(),
         digest: Some(image.descriptor.digest.clone()),
         platform: Some(image.config.platform()),
     };
     match format {
-        Some(format) => named::print_json(&Format::document(format, &inventory, &subject, &created)),
+        Some(format) => named::print_json(&format.document(&inventory, &subject, &created)),
         None => named::print(&table(&inventory)),
     }
 }

@@ -55,7 +55,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             progress.finish();
             return Err(unsigned(&name, args, &verified));
         }
-        let Some(digest) = &verified.digest else { continue };
+        let digest = &verified.digest;
         text += &format!("{}@{digest}\n", named::repository(&name));
         match kind {
             Some(_) => signed.extend(statements.iter().map(|s| json!(s))),
@@ -91,8 +91,8 @@ fn unsigned(name: &Reference, args: &Args, verified: &Verified) -> CliError {
         [] => String::new(),
         others => format!("; what is there does not count: {}", others.join(", ")),
     };
-    let digest = verified.digest.as_ref().map(|digest| format!(" ({digest})")).unwrap_or_default();
-    CliError::input(format!("{name}{digest} {what} by the key {}{others}", args.key))
+    let digest = &verified.digest;
+    CliError::input(format!("{name} ({digest}) {what} by the key {}{others}", args.key))
 }
 
 /// The predicate types that cosign's names of types stand for.

@@ -1,27 +1,22 @@
 //! Kubeconfigs of no use, clusters that cannot be reached, and rights that are missing.
 
+use kiln_testkit::Output;
 use kiln_testkit::cluster::NOBODY;
 
 use crate::Bench;
 
+/// Builds with a kubeconfig, and more flags.
+fn build(b: &Bench, kubeconfig: &str, flags: &[&str]) -> Output {
+    b.dockerfile("COPY a /\n");
+    let name = b.registry.reference("app:1");
+    let line = ["build", "--progress=plain", "--on=kubernetes", "--kiln-image=i", "--push", "-t", &name];
+    b.t.kiln(&[&line, flags, &["--kubeconfig", kubeconfig, "."]].concat())
+}
+
 /// Builds with a kubeconfig, which fails; what is said.
 #[track_caller]
 fn said(b: &Bench, kubeconfig: &str, code: i32) -> String {
-    b.dockerfile("COPY a /\n");
-    let name = b.registry.reference("app:1");
-    let line = [
-        "build",
-        "--progress=plain",
-        "--on=kubernetes",
-        "--kiln-image=i",
-        "--push",
-        "-t",
-        &name,
-        "--kubeconfig",
-        kubeconfig,
-        ".",
-    ];
-    b.t.kiln(&line).exits(code).stderr
+    build(b, kubeconfig, &[]).exits(code).stderr
 }
 
 #[test]
@@ -93,22 +88,7 @@ fn each_right_that_is_missing_is_named() {
         let b = Bench { double: Some(double), ..Bench::double() };
         let kubeconfig = b.cluster().kubeconfig(kiln_testkit::cluster::BUILDER).display().to_string();
         b.t.write("secret", 0o600, "s");
-        b.dockerfile("COPY a /\n");
-        let name = b.registry.reference("app:1");
-        let line = [
-            "build",
-            "--progress=plain",
-            "--on=kubernetes",
-            "--kiln-image=i",
-            "--secret=id=s,src=secret",
-            "--push",
-            "-t",
-            &name,
-            "--kubeconfig",
-            &kubeconfig,
-            ".",
-        ];
-        let out = b.t.kiln(&line).exits(3);
+        let out = build(&b, &kubeconfig, &["--secret=id=s,src=secret"]).exits(3);
         assert!(out.stderr.contains(&format!("{resource} in the namespace builds")), "{verb} {resource}: {out}");
         b.is_clean();
     }

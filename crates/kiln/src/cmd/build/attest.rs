@@ -4,6 +4,7 @@ use kiln_attest::provenance::{Mode, Version};
 use kiln_engine::attest::{Format, Provenance, Wanted};
 
 use crate::error::CliError;
+use crate::options::flag;
 
 /// What the three options together ask for. The short ones win over `--attest`.
 pub fn wanted(provenance: Option<&str>, sbom: Option<&str>, attest: &[String]) -> Result<Wanted, CliError> {
@@ -79,14 +80,6 @@ fn kind_of(spec: &str) -> Result<(&str, Fields<'_>), CliError> {
 
 fn fields(text: &str) -> Fields<'_> {
     text.split(',').map(|field| field.split_once('=').unwrap_or((field, ""))).collect()
-}
-
-fn flag(what: &str, text: &str) -> Result<bool, CliError> {
-    match text {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        other => Err(CliError::usage(format!("{what}: `{other}` is neither true nor false"))),
-    }
 }
 
 /// The attestation that fields ask for; `None` if they switch it off.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_attest::statement::digest_set;
@@ -88,11 +88,8 @@ impl Located {
     /// A Dockerfile without a context, which no `--file` can name another one beside.
     fn alone(dockerfile: Source, args: &Args) -> Result<Located, CliError> {
         match &args.file {
-            Some(file) => Err(CliError::usage(format!(
-                "ambiguous Dockerfile source: the context `{}` is a Dockerfile, and --file {file} names another",
-                args.context
-            ))
-            .with_hint("leave out --file, or give a directory or archive as the context")),
+            Some(file) => Err(two_dockerfiles(&args.context, file)
+                .with_hint("leave out --file, or give a directory or archive as the context")),
             None => Ok(Located { origin: None, dir: None, dockerfile: Some(dockerfile), foreign: true }),
         }
     }
@@ -260,27 +257,76 @@ fn read_lock(path: &Path) -> Result<Lock, CliError> {
     Lock::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a lock file: {why}")))
 }
 
-/// The policy that is named, by the option or the variable; one without rules if none is.
+/// The policy that is named, one without rules if none is.
 fn read_policy(named: Option<&Path>) -> Result<Policy, CliError> {
-    let Some(path) = policy_file(named) else { return Ok(Policy::default()) };
-    let shown = path.display();
-    let file = File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
-    let bytes = read_to_end(file, &shown.to_string(), policy::MAX_SIZE)?;
+    let Some((shown, bytes)) = policy_file(named)? else { return Ok(Policy::default()) };
     Policy::parse(&bytes).map_err(|why| CliError::input(format!("{shown} is not a source policy: {why}")))
 }
 
-/// The policy that is named, by the option or the variable.
-pub fn policy_file(named: Option<&Path>) -> Option<PathBuf> {
+/// The policy that is named, by the option or the variable: its path and bytes.
+pub fn policy_file(named: Option<&Path>) -> Result<Option<(String, Vec<u8>)>, CliError> {
     let from_env = || std::env::var_os(SOURCE_POLICY).filter(|path| !path.is_empty()).map(PathBuf::from);
-    named.map(Path::to_path_buf).or_else(from_env)
+    let Some(path) = named.map(Path::to_path_buf).or_else(from_env) else { return Ok(None) };
+    let shown = path.display().to_string();
+    let file = File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
+    let bytes = read_to_end(file, &shown, policy::MAX_SIZE)?;
+    Ok(Some((shown, bytes)))
 }
 
 /// What a Dockerfile of the user's is called in a context, or outside of it.
 fn name_in(dir: Option<&Path>, own: &Path) -> String {
-    let real = |path: &Path| path.canonicalize().ok();
-    let inside = || Some(real(own)?.strip_prefix(real(dir?)?).ok()?.display().to_string());
+    let inside = dir.and_then(|dir| beneath(dir, own)).map(|path| path.display().to_string());
     let name = || own.file_name().map(|name| name.to_string_lossy().into_owned());
-    inside().or_else(name).unwrap_or_default()
+    inside.or_else(name).unwrap_or_default()
+}
+
+/// The way from a directory to a path in it, links followed; `None` if it is not in there.
+pub fn beneath(dir: &Path, path: &Path) -> Option<PathBuf> {
+    let (dir, path) = (dir.canonicalize().ok()?, path.canonicalize().ok()?);
+    path.strip_prefix(dir).ok().map(Path::to_path_buf)
+}
+
+/// A path as archives name it; `None` if it leads out, or is no text.
+pub fn name_in_archive(path: &Path) -> Option<String> {
+    let parts: Option<Vec<&str>> = path
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    parts.map(|parts| parts.join("/")).filter(|name| !name.is_empty())
+}
+
+/// Standard input cannot be both.
+pub fn all_from_stdin() -> CliError {
+    CliError::usage("invalid argument: can't use stdin for both build context and dockerfile")
+}
+
+/// A context that is a Dockerfile, and another one.
+pub fn two_dockerfiles(context: &str, file: &str) -> CliError {
+    CliError::usage(format!(
+        "ambiguous Dockerfile source: the context `{context}` is a Dockerfile, and --file {file} names another"
+    ))
+}
+
+/// A context that is not there.
+pub fn no_context(context: &str) -> CliError {
+    CliError::input(format!("unable to prepare context: path `{context}` not found"))
+        .with_hint("the last argument is the build context: `.` for the directory you are in")
+}
+
+/// A Dockerfile that is not there.
+pub fn no_dockerfile(shown: &str) -> CliError {
+    CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
+        .with_hint("name it with -f, or run kiln where it is")
+}
+
+/// The bytes of a Dockerfile of the user's.
+pub fn own_dockerfile(path: &str) -> Result<Vec<u8>, CliError> {
+    let failed = |e| CliError::input(format!("failed to read dockerfile: {path}: {e}"));
+    read_to_end(File::open(path).map_err(failed)?, path, MAX_DOCKERFILE)
 }
 
 pub fn read_to_end(mut from: impl Read, name: &str, max: u64) -> Result<Vec<u8>, CliError> {
@@ -308,7 +354,7 @@ fn locate(
     let context = &*args.context;
     if context == "-" {
         if args.file.as_deref() == Some("-") {
-            return Err(CliError::usage("invalid argument: can't use stdin for both build context and dockerfile"));
+            return Err(all_from_stdin());
         }
         return from_stdin(args, around, scratch);
     }
@@ -333,8 +379,7 @@ fn locate(
         return Ok(Located::foreign(unpacked(context, file, around, scratch)?));
     }
     if !path.is_dir() {
-        return Err(CliError::input(format!("unable to prepare context: path `{context}` not found"))
-            .with_hint("the last argument is the build context: `.` for the directory you are in"));
+        return Err(no_context(context));
     }
     Ok(Located { origin: None, dir: Some(path.to_path_buf()), dockerfile: None, foreign: false })
 }
@@ -470,8 +515,7 @@ fn read_dockerfile(
             return Ok((text(&name, bytes), None));
         }
         Some(file) if Path::new(file).exists() && (!foreign || Path::new(file).is_absolute()) => {
-            let failed = |e| CliError::input(format!("failed to read dockerfile: {file}: {e}"));
-            let bytes = read_to_end(File::open(file).map_err(failed)?, file, MAX_DOCKERFILE)?;
+            let bytes = own_dockerfile(file)?;
             return Ok((text(file.strip_prefix("./").unwrap_or(file), bytes), Some(Place::Own(PathBuf::from(file)))));
         }
         Some(file) => file,
@@ -484,8 +528,7 @@ fn read_dockerfile(
     let shown = shown.display().to_string();
     match read_inside(dir, name.as_bytes(), MAX_DOCKERFILE)? {
         Some(bytes) => Ok((text(&shown, bytes), Some(Place::Inside(name.to_owned())))),
-        None => Err(CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
-            .with_hint("name it with -f, or run kiln where it is")),
+        None => Err(no_dockerfile(&shown)),
     }
 }
 

@@ -46,9 +46,8 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
     }
     let (mut kind, mut dest, mut name, mut push, mut as_tar, mut by_digest) = (None, None, None, false, true, false);
     let flag = |value: &str| match value {
-        "" | "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        other => Err(CliError::usage(format!("--output {spec}: `{other}` is neither true nor false"))),
+        "" => Ok(true),
+        value => crate::options::flag(&format!("--output {spec}"), value),
     };
     for field in spec.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, ""));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use kiln_engine::EngineError;
 use kiln_engine::context::{DirSource, archive, pack};
@@ -58,7 +58,7 @@ pub fn gather(args: &Args, sent: &mut Sent) -> Result<Context, CliError> {
     let given = args.file.as_deref();
     if context == "-" {
         if given == Some("-") {
-            return Err(CliError::usage("invalid argument: can't use stdin for both build context and dockerfile"));
+            return Err(inputs::all_from_stdin());
         }
         return from_stdin(args, sent);
     }
@@ -81,8 +81,7 @@ pub fn gather(args: &Args, sent: &mut Sent) -> Result<Context, CliError> {
         return Ok(Context::streamed(file, dockerfile));
     }
     if !path.is_dir() {
-        return Err(CliError::input(format!("unable to prepare context: path `{context}` not found"))
-            .with_hint("the last argument is the build context: `.` for the directory you are in"));
+        return Err(inputs::no_context(context));
     }
     from_dir(path, given, sent)
 }
@@ -101,10 +100,7 @@ fn dockerfile_from_elsewhere(given: Option<&str>, sent: &mut Sent) -> Result<Opt
 fn own_dockerfile(name: &str, sent: &mut Sent) -> Result<Source, CliError> {
     let bytes = match name {
         "-" => inputs::read_to_end(std::io::stdin(), "standard input", inputs::MAX_DOCKERFILE)?,
-        path => {
-            let failed = |e| CliError::input(format!("failed to read dockerfile: {path}: {e}"));
-            inputs::read_to_end(File::open(path).map_err(failed)?, path, inputs::MAX_DOCKERFILE)?
-        }
+        path => inputs::own_dockerfile(path)?,
     };
     let place = sent.file(OWN, bytes.clone());
     sent.arguments.push(format!("--file={place}"));
@@ -128,9 +124,7 @@ fn from_stdin(args: &Args, sent: &mut Sent) -> Result<Context, CliError> {
         return Ok(Context::streamed(file, dockerfile));
     }
     if let Some(name) = &args.file {
-        return Err(CliError::usage(format!(
-            "ambiguous Dockerfile source: the context `-` is a Dockerfile, and --file {name} names another"
-        )));
+        return Err(inputs::two_dockerfiles("-", name));
     }
     let mut again = file.try_clone().map_err(failed)?;
     let dockerfile = inputs::text("-", inputs::read_to_end(&mut again, "standard input", inputs::MAX_DOCKERFILE)?);
@@ -177,9 +171,7 @@ fn from_dir(dir: &Path, given: Option<&str>, sent: &mut Sent) -> Result<Context,
 
 fn missing(dir: &Path, name: &str) -> CliError {
     let path = dir.join(name);
-    let shown = path.strip_prefix("./").unwrap_or(&path).display().to_string();
-    CliError::input(format!("failed to read dockerfile: {shown}: no such file"))
-        .with_hint("name it with -f, or run kiln where it is")
+    inputs::no_dockerfile(&path.strip_prefix("./").unwrap_or(&path).display().to_string())
 }
 
 enum Where {
@@ -201,29 +193,12 @@ fn place(dir: &Path, given: Option<&str>) -> Result<Where, CliError> {
         Some("-") => Ok(Where::Own("-".to_owned())),
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => Ok(Where::Url(url.to_owned())),
         Some(path) if Path::new(path).exists() => {
-            Ok(inside(dir, Path::new(path)).map_or_else(|| Where::Own(path.to_owned()), Where::Inside))
+            let inside = inputs::beneath(dir, Path::new(path)).and_then(|name| inputs::name_in_archive(&name));
+            Ok(inside.map_or_else(|| Where::Own(path.to_owned()), Where::Inside))
         }
-        Some(name) => match plain(Path::new(name.trim_start_matches('/'))) {
+        Some(name) => match inputs::name_in_archive(Path::new(name.trim_start_matches('/'))) {
             Some(name) => Ok(Where::Inside(name)),
             None => Err(missing(dir, name)),
         },
     }
-}
-
-/// The name in the context of a path from here, if it is in there.
-fn inside(dir: &Path, path: &Path) -> Option<String> {
-    let (dir, path): (PathBuf, PathBuf) = (dir.canonicalize().ok()?, path.canonicalize().ok()?);
-    plain(path.strip_prefix(&dir).ok()?)
-}
-
-fn plain(path: &Path) -> Option<String> {
-    let parts: Option<Vec<&str>> = path
-        .components()
-        .filter(|part| *part != Component::CurDir)
-        .map(|part| match part {
-            Component::Normal(name) => name.to_str(),
-            _ => None,
-        })
-        .collect();
-    parts.map(|parts| parts.join("/")).filter(|name| !name.is_empty())
 }

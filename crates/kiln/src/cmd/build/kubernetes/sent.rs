@@ -12,7 +12,6 @@ use kiln_engine::remote::Place;
 use kiln_engine::session::Secret;
 use kiln_kube::plan::{FILES, RESULT};
 use kiln_oci::{Platform, Reference};
-use kiln_plan::policy;
 
 use super::super::{Args, cache, inputs};
 use crate::error::CliError;
@@ -173,11 +172,8 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         let place = sent.file("lock", inputs::read_to_end(opened, &path.display().to_string(), inputs::MAX_LOCK)?);
         sent.option("locked", place);
     }
-    if let Some(path) = inputs::policy_file(source_policy.as_deref()) {
-        let shown = path.display().to_string();
-        let opened =
-            File::open(&path).map_err(|e| CliError::input(format!("cannot read the source policy {shown}: {e}")))?;
-        let place = sent.file("policy", inputs::read_to_end(opened, &shown, policy::MAX_SIZE)?);
+    if let Some((_, bytes)) = inputs::policy_file(source_policy.as_deref())? {
+        let place = sent.file("policy", bytes);
         sent.option("source-policy", place);
     }
     sent.some("provenance", provenance.as_ref());
