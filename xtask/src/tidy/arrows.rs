@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -16,9 +16,17 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-gotmpl", &[]),
+    ("kiln-hcl", &["kiln-spec"]),
+    ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec"]),
+    ("kiln-disk", &["kiln-oci"]),
+    ("kiln-host", &[]),
+    ("kiln-vm", &[]),
+    ("kiln-checks", &["kiln-oci"]),
     (
         "kiln-engine",
         &[
+            "kiln-disk",
             "kiln-plan",
             "kiln-spec",
             "kiln-store",
@@ -31,8 +39,31 @@ const ARROWS: [(&str, &[&str]); 17] = [
         ],
     ),
     (
+        "kiln-node",
+        &[
+            "kiln-engine",
+            "kiln-plan",
+            "kiln-spec",
+            "kiln-store",
+            "kiln-sandbox",
+            "kiln-gotmpl",
+            "kiln-packer",
+            "kiln-disk",
+            "kiln-host",
+            "kiln-vm",
+            "kiln-checks",
+            "kiln-oci",
+        ],
+    ),
+    (
         "kiln",
         &[
+            "kiln-node",
+            "kiln-packer",
+            "kiln-disk",
+            "kiln-host",
+            "kiln-vm",
+            "kiln-checks",
             "kiln-engine",
             "kiln-kube",
             "kiln-plan",
@@ -47,12 +78,27 @@ const ARROWS: [(&str, &[&str]); 17] = [
         ],
     ),
     ("kiln-testkit", &["kiln-oci"]),
-    ("kiln-fuzz", &["kiln-plan", "kiln-spec", "kiln-registry", "kiln-sbom", "kiln-oci"]),
+    (
+        "kiln-fuzz",
+        &[
+            "kiln-plan",
+            "kiln-spec",
+            "kiln-registry",
+            "kiln-sbom",
+            "kiln-gotmpl",
+            "kiln-hcl",
+            "kiln-packer",
+            "kiln-disk",
+            "kiln-checks",
+            "kiln-oci",
+        ],
+    ),
     ("xtask", &["kiln-testkit", "kiln-oci"]),
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 5] = ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest", "kiln-sbom"];
+const PURE: [&str; 8] =
+    ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest", "kiln-sbom", "kiln-gotmpl", "kiln-hcl", "kiln-packer"];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 
 /// Dependencies that point the wrong way.

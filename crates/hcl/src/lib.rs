@@ -1,0 +1,2 @@
+//! The HCL2 language: syntax with places, expressions, functions, formatting.
+#![forbid(unsafe_code)]
