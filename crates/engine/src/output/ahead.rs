@@ -17,8 +17,8 @@ use crate::event::Silent;
 use crate::images::Images;
 use crate::transfer::{Mover, Origin};
 
-/// Layers that move at once.
-const AT_ONCE: usize = 2;
+/// Layers that move at once. Of a cached build most are mounted from another repository: a request, and no bytes.
+const AT_ONCE: usize = 4;
 
 /// Layers on their way to where the image will be pushed.
 pub struct Ahead {

@@ -55,8 +55,11 @@ use outgoing::{Outgoing, Target};
 pub use place::Place;
 use source::Source;
 
-/// Lookups, and entries on their way out, that move at once.
+/// Entries on their way out that move at once.
 const AT_ONCE: usize = 4;
+
+/// Lookups at once: each is one small answer, so that what they cost is the way there and back.
+const ASKED_AT_ONCE: usize = 16;
 
 /// What is cached where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +131,7 @@ impl Remote {
         let open: Vec<&Key> = keys.iter().filter(asked).collect();
         let queue = Mutex::new(open.iter());
         thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(open.len()) {
+            for _ in 0..ASKED_AT_ONCE.min(open.len()) {
                 scope.spawn(|| {
                     loop {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
