@@ -30,7 +30,11 @@ pub(crate) enum Node {
     If(Branch),
     With(Branch),
     Range(Branch),
-    Template { name: String, pipe: Option<Pipe>, span: Span },
+    Template {
+        name: String,
+        pipe: Option<Pipe>,
+        span: Span,
+    },
     Break,
     Continue,
 }

@@ -131,9 +131,9 @@ fn index(arguments: &[Value]) -> Result<Value, Failure> {
             (Value::Map(_), key) => {
                 return Err(Failure::new(format!("a key of a map must be a text, not {}", key.noun())));
             }
-            (Value::Object(object), Value::String(name)) => object
-                .field(name)
-                .ok_or_else(|| Failure::new(format!("there is no `{name}` in an object")))?,
+            (Value::Object(object), Value::String(name)) => {
+                object.field(name).ok_or_else(|| Failure::new(format!("there is no `{name}` in an object")))?
+            }
             (other, _) => return Err(Failure::new(format!("{} has no parts", other.noun()))),
         };
     }

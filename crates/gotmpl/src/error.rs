@@ -51,7 +51,10 @@ pub enum Reason {
 
 /// A failure in a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Details>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Details {
     reason: Reason,
     template: String,
     hint: Option<String>,
@@ -75,60 +78,61 @@ impl Error {
             expression.truncate(expression.floor_char_boundary(QUOTED));
             expression.push('…');
         }
-        Error { reason, template: template.to_owned(), hint: None, span: (start, end), position, expression }
+        let (template, span) = (template.to_owned(), (start, end));
+        Error(Box::new(Details { reason, template, hint: None, span, position, expression }))
     }
 
     pub(crate) fn with_hint(mut self, hint: Option<String>) -> Error {
-        self.hint = hint;
+        self.0.hint = hint;
         self
     }
 
     /// Why.
     pub fn reason(&self) -> &Reason {
-        &self.reason
+        &self.0.reason
     }
 
     /// What to do, if the function that failed knows.
     pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// The name of the template.
     pub fn template(&self) -> &str {
-        &self.template
+        &self.0.template
     }
 
     /// The first byte of the place in the template's text.
     pub fn start(&self) -> usize {
-        self.span.0
+        self.0.span.0
     }
 
     /// One past its last byte.
     pub fn end(&self) -> usize {
-        self.span.1
+        self.0.span.1
     }
 
     /// Line and column, both from 1; columns count characters.
     pub fn position(&self) -> (usize, usize) {
-        self.position
+        self.0.position
     }
 
     /// The expression that failed, shortened when long.
     pub fn expression(&self) -> &str {
-        &self.expression
+        &self.0.expression
     }
 
     /// Whether it is about what the data holds, and not about the template alone: other data may have no such error.
     pub fn is_about_data(&self) -> bool {
-        matches!(self.reason, Reason::NoField { .. } | Reason::MissingKey(_) | Reason::WrongType(_))
+        matches!(self.0.reason, Reason::NoField { .. } | Reason::MissingKey(_) | Reason::WrongType(_))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, column) = self.position;
-        write!(f, "{}:{line}:{column}: {}", self.template, self.reason)?;
-        if self.expression.is_empty() { Ok(()) } else { write!(f, " in `{}`", self.expression) }
+        let (line, column) = self.0.position;
+        write!(f, "{}:{line}:{column}: {}", self.0.template, self.0.reason)?;
+        if self.0.expression.is_empty() { Ok(()) } else { write!(f, " in `{}`", self.0.expression) }
     }
 }
 
@@ -140,7 +144,7 @@ pub struct Failure {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     /// An error of a template executed by the function: kept as it is.
-    pub(crate) inner: Option<Box<Error>>,
+    pub(crate) inner: Option<Error>,
 }
 
 impl Failure {
@@ -171,6 +175,6 @@ impl From<&str> for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { message: error.to_string(), hint: error.hint.clone(), inner: Some(Box::new(error)) }
+        Failure { message: error.to_string(), hint: error.0.hint.clone(), inner: Some(error) }
     }
 }

@@ -361,7 +361,8 @@ impl Engine<'_, '_> {
 
     fn variable(&self, name: &str, span: Span) -> Result<Value, Error> {
         let held = self.variables.iter().rev().find(|(variable, _)| variable == name);
-        held.map(|(_, value)| value.clone()).ok_or_else(|| self.error(Reason::UndeclaredVariable(name.to_owned()), span))
+        held.map(|(_, value)| value.clone())
+            .ok_or_else(|| self.error(Reason::UndeclaredVariable(name.to_owned()), span))
     }
 
     /// Follows `names` from `value`; the last may be a method that is given arguments.
@@ -449,7 +450,7 @@ impl Engine<'_, '_> {
 
     fn failed(&self, function: &str, failure: Failure, span: Span) -> Error {
         match failure.inner {
-            Some(error) => *error,
+            Some(error) => error,
             None => {
                 let reason = Reason::Failed { function: function.to_owned(), message: failure.message };
                 self.error(reason, span).with_hint(failure.hint)

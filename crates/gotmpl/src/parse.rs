@@ -25,8 +25,7 @@ pub(crate) fn parse(
     marks: Delimiters<'_>,
     known: &dyn Fn(&str) -> bool,
 ) -> Result<Parsed, Error> {
-    let tokens =
-        lex(text, marks).map_err(|(message, span)| Error::new(Reason::Syntax(message), name, text, span))?;
+    let tokens = lex(text, marks).map_err(|(message, span)| Error::new(Reason::Syntax(message), name, text, span))?;
     let variables = vec!["$".to_owned()];
     let mut parser = Parser {
         name,

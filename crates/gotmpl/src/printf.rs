@@ -181,6 +181,7 @@ impl<'a> Printer<'a> {
 fn write(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
     match verb {
         'T' => pad(out, value.type_name(), flags),
+        'v' if matches!(value, Value::Nil) => pad(out, "<nil>", flags),
         'v' if flags.sharp => pad(out, &go_syntax(value), flags),
         _ if matches!(value, Value::Nil) && verb != 'v' => out.push(&format!("%!{verb}(<nil>)")),
         _ => each(out, value, 0, &mut |out, value| leaf(out, value, verb, flags)),
@@ -196,6 +197,8 @@ fn leaf(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
         Value::Object(object) if matches!(verb, 's' | 'q' | 'x' | 'X') => {
             return string(out, &object.print(), verb, flags);
         }
+        // Only at the top is nothing a mistake.
+        Value::Nil => return out.push("<nil>"),
         other if verb == 'v' => plain(other),
         other => return wrong(out, other, verb),
     };
@@ -227,7 +230,8 @@ fn string(out: &mut Bounded, text: &str, verb: char, flags: Flags) {
         's' | 'v' => pad(out, cut(), flags),
         'q' => {
             let text = cut();
-            let raw = flags.sharp && text.chars().all(|c| c != '`' && (c == '\t' || !c.is_control()) && c != '\u{feff}');
+            let raw =
+                flags.sharp && text.chars().all(|c| c != '`' && (c == '\t' || !c.is_control()) && c != '\u{feff}');
             let quoted = if raw { format!("`{text}`") } else { quote(text, '"', flags.plus) };
             pad(out, &quoted, flags);
         }
@@ -272,7 +276,7 @@ fn integer(out: &mut Bounded, number: i64, verb: char, flags: Flags) {
             let c = character(number);
             let shown = if flags.sharp && printable(c) { format!(" '{c}'") } else { String::new() };
             let width = flags.precision.unwrap_or(4).max(4);
-            return pad(out, &format!("U+{size:0>width$X}{shown}"), Flags { zero: false, ..flags });
+            return pad(out, &format!("U+{:0>width$X}{shown}", number.cast_unsigned()), Flags { zero: false, ..flags });
         }
         _ => return wrong(out, &Value::Int(number), verb),
     };
@@ -313,12 +317,10 @@ fn fraction(out: &mut Bounded, number: f64, verb: char, flags: Flags) {
     if flags.space && !flags.plus && text.starts_with('+') {
         text.replace_range(..1, " ");
     }
-    let signed = flags.plus || !text.starts_with('+') || number.is_infinite() && flags.plus;
     let flags = Flags { zero: flags.zero && number.is_finite(), ..flags };
-    let infinite = number.is_infinite() && !flags.plus && number > 0.0;
-    if !signed || infinite {
-        // Infinity keeps its sign in Go.
-        return pad(out, if infinite { &text } else { &text[1..] }, flags);
+    // Without `+` only infinity keeps its sign.
+    if text.starts_with('+') && !flags.plus && number.is_finite() {
+        return pad(out, &text[1..], flags);
     }
     match flags.width {
         Some(width) if flags.zero && width > text.len() => {

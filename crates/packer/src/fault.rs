@@ -23,12 +23,12 @@ impl Place {
 
     /// An error at this place.
     pub fn error(&self, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { source: Arc::clone(&self.source), diagnostic: Diagnostic::error(code, self.span, message) }
+        Fault::new(&self.source, Diagnostic::error(code, self.span, message))
     }
 
     /// A warning at this place.
     pub fn warning(&self, code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { source: Arc::clone(&self.source), diagnostic: Diagnostic::warning(code, self.span, message) }
+        Fault::new(&self.source, Diagnostic::warning(code, self.span, message))
     }
 }
 
@@ -45,36 +45,37 @@ pub struct Fault {
     /// The file.
     pub source: Arc<Source>,
     /// What is wrong in it.
-    pub diagnostic: Diagnostic,
+    pub diagnostic: Box<Diagnostic>,
 }
 
 impl Fault {
+    /// What is wrong in `source`.
+    pub fn new(source: &Arc<Source>, diagnostic: Diagnostic) -> Fault {
+        Fault { source: Arc::clone(source), diagnostic: Box::new(diagnostic) }
+    }
+
     /// The same with a label behind the caret.
     #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Fault {
-        self.diagnostic = self.diagnostic.label(label);
-        self
+    pub fn label(self, label: impl Into<String>) -> Fault {
+        Fault::new(&self.source, self.diagnostic.label(label))
     }
 
     /// The same with one more note.
     #[must_use]
-    pub fn note(mut self, note: impl Into<String>) -> Fault {
-        self.diagnostic = self.diagnostic.note(note);
-        self
+    pub fn note(self, note: impl Into<String>) -> Fault {
+        Fault::new(&self.source, self.diagnostic.note(note))
     }
 
     /// The same with a hint.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
-        self.diagnostic = self.diagnostic.hint(hint);
-        self
+    pub fn hint(self, hint: impl Into<String>) -> Fault {
+        Fault::new(&self.source, self.diagnostic.hint(hint))
     }
 
     /// The same, asking whether the closest of `candidates` was meant instead of `word`.
     #[must_use]
-    pub fn suggest<'a>(mut self, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Fault {
-        self.diagnostic = self.diagnostic.suggest(word, candidates);
-        self
+    pub fn suggest<'a>(self, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Fault {
+        Fault::new(&self.source, self.diagnostic.suggest(word, candidates))
     }
 
     /// Whether it is an error, and no warning.

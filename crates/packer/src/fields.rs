@@ -118,7 +118,9 @@ impl<'a> Fields<'a> {
     pub fn verbatims(&self, key: &str) -> Result<Option<Vec<Text>>, Fault> {
         let Some(node) = self.node(key) else { return Ok(None) };
         match &node.value {
-            Value::List(items) => items.iter().map(|item| self.unrendered(key, item)).collect::<Result<_, _>>().map(Some),
+            Value::List(items) => {
+                items.iter().map(|item| self.unrendered(key, item)).collect::<Result<_, _>>().map(Some)
+            }
             _ => self.unrendered(key, node).map(|text| Some(vec![text])),
         }
     }
@@ -228,7 +230,8 @@ impl<'a> Fields<'a> {
             Value::Number(number) => whole(number).ok_or_else(|| self.wrong(key, node, "a duration such as `10s`"))?,
             Value::String(text) => {
                 let text = self.render(text, node)?;
-                let wrong = |error: duration::DurationError| self.fault(key, "BadDuration", format!("`{key}`: {error}"));
+                let wrong =
+                    |error: duration::DurationError| self.fault(key, "BadDuration", format!("`{key}`: {error}"));
                 duration::parse(&text).map_err(wrong)?
             }
             _ => return Err(self.wrong(key, node, "a duration such as `10s`")),

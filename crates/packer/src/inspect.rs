@@ -94,7 +94,11 @@ impl Inspected {
         let width = builders.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, kind) in builders {
             out.push(Output::Record(Record::new("template-builder", [name.as_str(), kind])));
-            let shown = if name == kind { String::new() } else { format!("{:1$}", "", width - name.len()) + &format!(" ({kind})") };
+            let shown = if name == kind {
+                String::new()
+            } else {
+                format!("{:1$}", "", width - name.len()) + &format!(" ({kind})")
+            };
             out.push(Output::Say(format!("  {name}{shown}")));
         }
         out.push(Output::Say(String::new()));

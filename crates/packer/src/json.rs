@@ -114,7 +114,8 @@ fn version(raw: &raw::Raw, source: &Arc<Source>, given: &Given, faults: &mut Vec
     match (numbers(wanted), numbers(&given.packer_version)) {
         (None, _) => faults.push(place.error("BadVersion", format!("`{wanted}` is no version: write `1.6.6`"))),
         (Some(wanted_numbers), Some(have)) if wanted_numbers > have => {
-            let message = format!("the template wants Packer {wanted}, and Kiln does what {} does", given.packer_version);
+            let message =
+                format!("the template wants Packer {wanted}, and Kiln does what {} does", given.packer_version);
             faults.push(place.error("VersionTooOld", message));
         }
         _ => {}

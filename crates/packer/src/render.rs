@@ -133,7 +133,9 @@ impl Scope {
         match &node.value {
             Value::String(text) if text.contains("{{") => {
                 let executed = execute(text, &Data::object(Anything), &self.functions);
-                if let Err(error) = executed.map(drop).or_else(|error| if error.is_about_data() { Ok(()) } else { Err(error) }) {
+                if let Err(error) =
+                    executed.map(drop).or_else(|error| if error.is_about_data() { Ok(()) } else { Err(error) })
+                {
                     faults.push(failed(text, &error, &Place::new(source, node.span)));
                 }
             }

@@ -60,11 +60,15 @@ impl Selection {
 impl Glob {
     fn new(pattern: &str) -> Result<Glob, String> {
         if pattern.len() > MAX_PATTERN {
-            return Err(format!("the pattern `{}…` is longer than {MAX_PATTERN} bytes", &pattern[..pattern.floor_char_boundary(40)]));
+            return Err(format!(
+                "the pattern `{}…` is longer than {MAX_PATTERN} bytes",
+                &pattern[..pattern.floor_char_boundary(40)]
+            ));
         }
         let wrong = |why: &str| format!("the pattern `{pattern}` is malformed: {why}");
         let expanded = expanded(pattern).map_err(|why| wrong(&why))?;
-        let alternatives = expanded.iter().map(|text| tokens(text)).collect::<Result<_, _>>().map_err(|why| wrong(&why))?;
+        let alternatives =
+            expanded.iter().map(|text| tokens(text)).collect::<Result<_, _>>().map_err(|why| wrong(&why))?;
         Ok(Glob { pattern: pattern.to_owned(), alternatives })
     }
 

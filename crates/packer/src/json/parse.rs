@@ -183,7 +183,8 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<Value, Fault> {
         let start = self.at;
         let rest = &self.text[start..];
-        let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))).unwrap_or(rest.len());
+        let length =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))).unwrap_or(rest.len());
         let number = &rest[..length];
         self.at += length;
         let digits = number.strip_prefix('-').unwrap_or(number);

@@ -92,7 +92,11 @@ pub(super) fn read(source: &Arc<Source>) -> Result<Raw, Vec<Fault>> {
     }
     if roots.raw.builders.is_empty() && roots.faults.is_empty() {
         let fault = roots.place(Span::new(node.span.start, node.span.start + 1));
-        roots.faults.push(fault.error("NoBuilders", "a template needs at least one builder").hint("add \"builders\": [{\"type\": \"qemu\", …}]"));
+        roots.faults.push(
+            fault
+                .error("NoBuilders", "a template needs at least one builder")
+                .hint("add \"builders\": [{\"type\": \"qemu\", …}]"),
+        );
     }
     roots.names();
     if roots.faults.is_empty() { Ok(roots.raw) } else { Err(roots.faults) }
@@ -161,7 +165,8 @@ impl Roots<'_> {
                 self.wrong(&Node { value, span: value_span }, &format!("`{key}`"), "a list");
             }
             ("push", _) => {
-                let warning = self.place(span).warning("Obsolete", "`push` does nothing: the service it was for is gone");
+                let warning =
+                    self.place(span).warning("Obsolete", "`push` does nothing: the service it was for is gone");
                 self.raw.warnings.push(warning.hint("remove it"));
             }
             (unknown, _) => {
@@ -239,7 +244,8 @@ impl Roots<'_> {
         let (name, name_span) = name.unwrap_or_else(|| (kind.clone(), kind_span));
         if let Some(before) = self.raw.builders.iter().find(|builder| builder.name == name) {
             let first = self.place(before.name_span);
-            let fault = self.place(name_span).error("DuplicateBuilder", format!("there are two builders named `{name}`"));
+            let fault =
+                self.place(name_span).error("DuplicateBuilder", format!("there are two builders named `{name}`"));
             self.faults.push(fault.note(format!("the first is at {first}")).hint("give one of them another `name`"));
             return;
         }
@@ -384,7 +390,8 @@ impl Roots<'_> {
                 }
             }
             if let (Some((_, span)), false) = (block.only.first(), block.except.is_empty()) {
-                let fault = Place::new(self.source, *span).error("OnlyAndExcept", "`only` and `except` exclude each other");
+                let fault =
+                    Place::new(self.source, *span).error("OnlyAndExcept", "`only` and `except` exclude each other");
                 faults.push(fault.hint("keep one of them"));
             }
         }

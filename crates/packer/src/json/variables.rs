@@ -60,7 +60,9 @@ pub(super) fn resolve(
     }
     for (name, one) in given_values(given, &mut faults) {
         if !raw.variables.iter().any(|variable| variable.name == name) {
-            let warning = one.place.warning("UndeclaredVariable", format!("the variable `{name}` is not declared by the template"));
+            let warning = one
+                .place
+                .warning("UndeclaredVariable", format!("the variable `{name}` is not declared by the template"));
             warnings.push(match did_you_mean(&name, raw.variables.iter().map(|variable| variable.name.as_str())) {
                 Some(meant) => warning.hint(format!("did you mean `{meant}`?")),
                 None => warning.hint("it has no effect"),
@@ -112,7 +114,8 @@ fn given_values(given: &Given, faults: &mut Vec<Fault>) -> BTreeMap<String, Writ
             Ok(node) => match node.value {
                 Value::Object(entries) => entries,
                 other => {
-                    let fault = Place::new(file, node.span).error("WrongType", "a file of variables must hold an object");
+                    let fault =
+                        Place::new(file, node.span).error("WrongType", "a file of variables must hold an object");
                     faults.push(fault.label(format!("this is {}", other.noun())));
                     continue;
                 }
@@ -193,7 +196,8 @@ impl Resolver<'_> {
         if active.len() >= MAX_CHAIN {
             return Err(Failure::new(format!("more than {MAX_CHAIN} variables are followed from one to the next")));
         }
-        let failed = |fault: Fault| Failure::new(format!("the variable `{name}` has no value: {}", fault.diagnostic.message));
+        let failed =
+            |fault: Fault| Failure::new(format!("the variable `{name}` has no value: {}", fault.diagnostic.message));
         self.value(name).map(Data::from).map_err(failed)
     }
 }

@@ -21,7 +21,9 @@ const LONGEST: usize = 16 << 20;
 fn text<'v>(name: &str, arguments: &'v [Value], index: usize) -> Result<&'v str, Failure> {
     match arguments.get(index) {
         Some(Value::String(text)) => Ok(text.as_ref()),
-        Some(other) => Err(Failure::new(format!("`{name}` wants a text as argument {}, not {}", index + 1, other.noun()))),
+        Some(other) => {
+            Err(Failure::new(format!("`{name}` wants a text as argument {}, not {}", index + 1, other.noun())))
+        }
         None => Err(Failure::new(format!("`{name}` lacks argument {}", index + 1))),
     }
 }
@@ -109,7 +111,9 @@ pub(crate) fn undeclared<'a>(name: &str, declared: impl IntoIterator<Item = &'a 
     let failure = Failure::new(format!("the variable `{name}` is not declared"));
     match did_you_mean(name, declared) {
         Some(meant) => failure.hint(format!("did you mean `{meant}`?")),
-        None => failure.hint(format!("add it to `variables`: \"{name}\": \"a default\", or null when it must be given")),
+        None => {
+            failure.hint(format!("add it to `variables`: \"{name}\": \"a default\", or null when it must be given"))
+        }
     }
 }
 
