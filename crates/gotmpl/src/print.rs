@@ -4,7 +4,7 @@ use crate::error::Failure;
 use crate::value::Value;
 
 /// The longest text a function may make, in bytes.
-pub(crate) const MAX_TEXT: usize = 64 << 20;
+pub(crate) const MAX_TEXT: usize = 16 << 20;
 /// How deep printed lists and maps may be: they may contain themselves.
 const MAX_DEPTH: usize = 100;
 

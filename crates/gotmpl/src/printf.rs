@@ -179,6 +179,8 @@ impl<'a> Printer<'a> {
 }
 
 fn write(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
+    // `%+v` asks for names of fields, not for signs.
+    let flags = Flags { plus: flags.plus && verb != 'v', ..flags };
     match verb {
         'T' => pad(out, value.type_name(), flags),
         'v' if matches!(value, Value::Nil) => pad(out, "<nil>", flags),

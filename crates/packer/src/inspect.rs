@@ -72,7 +72,7 @@ impl Inspected {
             }
             say(out, "");
         }
-        if !optional.is_empty() {
+        if !self.variables.is_empty() {
             say(out, "Optional variables and their defaults:\n");
             let width = self.variables.iter().map(|variable| variable.name.len()).max().unwrap_or(0);
             for variable in &optional {

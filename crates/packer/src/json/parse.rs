@@ -29,7 +29,7 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<Node, Fault> {
     let node = reader.value()?;
     reader.blank();
     if reader.at < reader.text.len() {
-        return Err(reader.unexpected("nothing more"));
+        return Err(reader.wrong(reader.at, reader.text.len(), "the template has ended before this").hint("remove it"));
     }
     Ok(node)
 }

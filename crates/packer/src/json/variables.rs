@@ -36,6 +36,8 @@ struct Resolver<'a> {
     written: BTreeMap<String, Written>,
     setting: Arc<Setting>,
     world: &'a dyn World,
+    template: &'a Arc<Source>,
+    sensitive: &'a [(String, Span)],
     done: Mutex<BTreeMap<String, String>>,
     /// The variables being worked out, the outermost first.
     active: Mutex<Vec<String>>,
@@ -82,7 +84,16 @@ pub(super) fn resolve(
         return Err(faults);
     }
     let setting = Arc::clone(setting);
-    let resolver = Resolver { written, setting, world, done: Mutex::default(), active: Mutex::default() };
+    let sensitive = raw.sensitive.as_slice();
+    let resolver = Resolver {
+        written,
+        setting,
+        world,
+        template: source,
+        sensitive,
+        done: Mutex::default(),
+        active: Mutex::default(),
+    };
     for variable in &raw.variables {
         if let Err(fault) = resolver.value(&variable.name) {
             faults.push(fault);
@@ -153,7 +164,7 @@ impl Resolver<'_> {
         let known = self.done.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let (None, Some(written)) = (&known, self.written.get(name)) else { return Ok(known.unwrap_or_default()) };
         self.active.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
-        let value = self.rendered(written);
+        let value = self.rendered(written).map_err(|fault| self.hidden(name, fault));
         self.active.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let value = value?;
         self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.clone());
@@ -167,6 +178,17 @@ impl Resolver<'_> {
         let mut functions: Functions<'_> = library(&self.setting, &Arc::default());
         self.add(&mut functions);
         execute(&written.text, &Data::Nil, &functions).map_err(|error| failed(&written.text, &error, &written.place))
+    }
+
+    /// A fault that does not show the value of a sensitive variable.
+    fn hidden(&self, name: &str, fault: Fault) -> Fault {
+        if !self.sensitive.iter().any(|(sensitive, _)| sensitive == name) || Arc::ptr_eq(&fault.source, self.template) {
+            return fault;
+        }
+        let source = Arc::new(Source { name: fault.source.name.clone(), text: String::new() });
+        Place { source, span: Span::default() }
+            .error("BadAction", format!("the value of the sensitive variable `{name}` cannot be rendered"))
+            .hint("`{{` starts an action: write {{`{{`}} for itself")
     }
 
     /// Adds what only variables may use: `env`, and other variables.

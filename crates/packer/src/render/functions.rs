@@ -17,6 +17,9 @@ const STORES: [&str; 4] = ["consul_key", "vault", "aws_secretsmanager", "aws_sec
 /// The longest text a text function makes.
 const LONGEST: usize = 16 << 20;
 
+/// What a function without arguments answers.
+type Answer = fn(&Setting) -> &str;
+
 /// The argument `index` as text.
 fn text<'v>(name: &str, arguments: &'v [Value], index: usize) -> Result<&'v str, Failure> {
     match arguments.get(index) {
@@ -51,7 +54,7 @@ pub(crate) fn library(setting: &Arc<Setting>, made: &Arc<AtomicU64>) -> Function
     let mut functions = Functions::new();
     texts(&mut functions);
     times(&mut functions, setting.now);
-    let constants: [(&'static str, fn(&Setting) -> &str); 5] = [
+    let constants: [(&'static str, Answer); 5] = [
         ("build_name", |setting| &setting.build_name),
         ("build_type", |setting| &setting.build_type),
         ("template_dir", |setting| &setting.template_dir),
@@ -150,7 +153,7 @@ fn texts(functions: &mut Functions<'static>) {
             whole.split(by).map(str::to_owned).collect()
         };
         let part = usize::try_from(index).ok().and_then(|index| parts.get(index));
-        let none = || Failure::new(format!("`split` makes {} parts: there is no part {index}", parts.len()));
+        let none = || Failure::new(format!("`split` has no part {index}: it counts from 0 and makes {}", parts.len()));
         part.map(|part| Value::from(part.as_str())).ok_or_else(none)
     });
     functions.add("replace", |arguments| {

@@ -92,6 +92,13 @@ fn secrets_are_collected_and_the_undeclared_is_told() {
     assert!(p.sensitive && p.value.as_deref() == Some("pass-w"));
 }
 
+#[test]
+fn a_secret_that_is_no_template_is_not_shown() {
+    let text = r#"{"variables": {"p": ""}, "sensitive-variables": ["p"], "builders": [{"type": "null"}]}"#;
+    let shown = crate::wrong(text, &with_vars(&[("p", "hush{{hush}}")]));
+    assert!(shown.contains("`p` cannot be rendered") && !shown.contains("hush"), "{shown}");
+}
+
 const MANY: &str = r#"{
   "builders": [{"type": "file", "name": "one", "target": "a"}, {"type": "null", "name": "two"}, {"type": "qemu"}],
   "provisioners": [

@@ -18,6 +18,7 @@ use kiln_spec::source::Source;
 /// A world whose answers never change.
 #[derive(Debug, Default, Clone)]
 pub struct Fixed {
+    /// The environment.
     pub env: BTreeMap<String, String>,
 }
 
@@ -43,6 +44,7 @@ impl World for Fixed {
     }
 }
 
+/// A text with a name.
 pub fn source(name: &str, text: &str) -> Arc<Source> {
     Arc::new(Source { name: name.to_owned(), text: text.to_owned() })
 }
@@ -57,6 +59,7 @@ pub fn with_vars(vars: &[(&str, &str)]) -> Given {
     Given { vars: vars.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(), ..plain() }
 }
 
+/// What becomes of a template.
 pub fn loaded(text: &str, given: &Given) -> Result<Template, Vec<Fault>> {
     load(&source("dir/t.json", text), given, &Fixed::default())
 }
@@ -66,6 +69,7 @@ pub fn good(text: &str, given: &Given) -> Template {
     loaded(text, given).unwrap_or_else(|faults| panic!("{}", rendered(&faults)))
 }
 
+/// Faults as they are shown.
 pub fn rendered(faults: &[Fault]) -> String {
     faults.iter().map(|fault| fault.render(false)).collect()
 }
