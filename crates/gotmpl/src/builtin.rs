@@ -119,6 +119,9 @@ fn position(value: &Value, length: usize, end: bool) -> Result<usize, Failure> {
 
 fn index(arguments: &[Value]) -> Result<Value, Failure> {
     let (value, keys) = first("index", arguments)?;
+    if matches!(value, Value::Nil) {
+        return Err(Failure::new("nothing has no parts"));
+    }
     let mut value = value.clone();
     for key in keys {
         value = match (&value, key) {
@@ -171,7 +174,9 @@ fn slice(arguments: &[Value]) -> Result<Value, Failure> {
 
 /// What the arguments print as, with `escape` applied to each character.
 fn escaped(arguments: &[Value], escape: fn(&mut Bounded, char)) -> Result<Value, Failure> {
-    let text = print(arguments)?;
+    // Here, unlike in `print`, nothing looks as it does outside of functions.
+    let shown = |value: &Value| if *value == Value::Nil { Value::from("<no value>") } else { value.clone() };
+    let text = print(&arguments.iter().map(shown).collect::<Vec<_>>())?;
     let mut out = Bounded::new();
     text.chars().for_each(|c| escape(&mut out, c));
     out.finish().map(Value::from)

@@ -182,11 +182,21 @@ fn write(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
     // `%+v` asks for names of fields, not for signs.
     let flags = Flags { plus: flags.plus && verb != 'v', ..flags };
     match verb {
-        'T' => pad(out, value.type_name(), flags),
-        'v' if matches!(value, Value::Nil) => pad(out, "<nil>", flags),
-        'v' if flags.sharp => pad(out, &go_syntax(value), flags),
+        'T' | 'v' if matches!(value, Value::Nil) => pad(out, "<nil>", flags),
+        'T' => string(out, value.type_name(), 's', flags),
+        'v' if flags.sharp => syntax(out, value, Flags { sharp: false, ..flags }),
         _ if matches!(value, Value::Nil) && verb != 'v' => out.push(&format!("%!{verb}(<nil>)")),
         _ => each(out, value, 0, &mut |out, value| leaf(out, value, verb, flags)),
+    }
+}
+
+/// `%#v`.
+fn syntax(out: &mut Bounded, value: &Value, flags: Flags) {
+    match value {
+        Value::Int(number) => integer(out, *number, 'd', flags),
+        Value::Float(number) => fraction(out, *number, 'g', flags),
+        Value::String(text) => string(out, text, 'q', flags),
+        other => pad(out, &go_syntax(other), flags),
     }
 }
 
@@ -202,13 +212,16 @@ fn leaf(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
         // Only at the top is nothing a mistake.
         Value::Nil => return out.push("<nil>"),
         other if verb == 'v' => plain(other),
-        other => return wrong(out, other, verb),
+        other => return wrong(out, other, verb, flags),
     };
     pad(out, &text, flags);
 }
 
-fn wrong(out: &mut Bounded, value: &Value, verb: char) {
-    out.push(&format!("%!{verb}({})", typed(value)));
+/// A verb that does not fit: the value is shown as `%v` would, flags included.
+fn wrong(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
+    out.push(&format!("%!{verb}({}=", value.type_name()));
+    leaf(out, value, 'v', flags);
+    out.push(")");
 }
 
 /// `text`, and blanks or zeros up to the width.
@@ -239,9 +252,9 @@ fn string(out: &mut Bounded, text: &str, verb: char, flags: Flags) {
         }
         'x' | 'X' => {
             let bytes = &text.as_bytes()[..flags.precision.map_or(text.len(), |most| most.min(text.len()))];
-            pad(out, &hex(bytes, verb == 'X', flags), Flags { zero: false, ..flags });
+            pad(out, &hex(bytes, verb == 'X', flags), flags);
         }
-        _ => wrong(out, &Value::from(text), verb),
+        _ => wrong(out, &Value::from(text), verb, flags),
     }
 }
 
@@ -280,7 +293,7 @@ fn integer(out: &mut Bounded, number: i64, verb: char, flags: Flags) {
             let width = flags.precision.unwrap_or(4).max(4);
             return pad(out, &format!("U+{:0>width$X}{shown}", number.cast_unsigned()), Flags { zero: false, ..flags });
         }
-        _ => return wrong(out, &Value::Int(number), verb),
+        _ => return wrong(out, &Value::Int(number), verb, flags),
     };
     let sign = match (number < 0, flags.plus, flags.space) {
         (true, ..) => "-",
@@ -307,7 +320,7 @@ fn fraction(out: &mut Bounded, number: f64, verb: char, flags: Flags) {
         'g' | 'G' => (verb, flags.precision),
         'e' | 'E' | 'f' => (verb, Some(flags.precision.unwrap_or(6))),
         'F' => ('f', Some(flags.precision.unwrap_or(6))),
-        _ => return wrong(out, &Value::Float(number), verb),
+        _ => return wrong(out, &Value::Float(number), verb, flags),
     };
     let mut text = float(number, format, precision);
     if flags.sharp && number.is_finite() {
