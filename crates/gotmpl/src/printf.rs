@@ -1,6 +1,7 @@
 //! `printf`: Go's verbs, flags, widths and argument numbers. What does not fit shows up in the text, as `%!d(string=x)`.
 //!
-//! Numbers with a fraction have no `%b` and `%x`; they show up as wrong verbs.
+//! Numbers with a fraction have no `%b`, `%x` and `%X`; they show up as wrong verbs. Widths of `%#v` are those of the
+//! whole value, where Go pads each element.
 
 use crate::error::Failure;
 use crate::print::{Bounded, each, float, go_syntax, plain, printable, quote};
@@ -288,8 +289,8 @@ fn integer(out: &mut Bounded, number: i64, verb: char, flags: Flags) {
         'c' => return pad(out, &character(number).to_string(), flags),
         'q' => return pad(out, &quote(&character(number).to_string(), '\'', flags.plus), flags),
         'U' => {
-            let c = character(number);
-            let shown = if flags.sharp && printable(c) { format!(" '{c}'") } else { String::new() };
+            let c = u32::try_from(number).ok().and_then(char::from_u32).filter(|&c| flags.sharp && printable(c));
+            let shown = c.map_or_else(String::new, |c| format!(" '{c}'"));
             let width = flags.precision.unwrap_or(4).max(4);
             return pad(out, &format!("U+{:0>width$X}{shown}", number.cast_unsigned()), Flags { zero: false, ..flags });
         }
