@@ -23,6 +23,22 @@ pub trait World: Sync {
 
     /// The working directory, absolute.
     fn working_directory(&self) -> String;
+
+    /// Whether `path` is a file.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be told.
+    fn is_file(&self, path: &str) -> Result<bool, String> {
+        Ok(self.read(path).is_ok())
+    }
+
+    /// Every file below the directory `path`, relative to it, at most `limit` of them.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    fn files(&self, path: &str, limit: usize) -> Result<Vec<String>, String> {
+        Err(format!("`{path}` cannot be listed: at most {limit} files could be, and directories cannot be read here"))
+    }
 }
 
 /// What the command line said about a template.
