@@ -430,13 +430,12 @@ fn count(config: &Config) -> Result<u64, Fault> {
 /// Whether `only` and `except` let a block be part of a build.
 fn applies(config: &Config, used: &Used) -> Result<bool, Fault> {
     let fields = config.fields();
-    let names =
-        [format!("{}.{}", used.kind, used.name), format!("{}.{}", used.kind, used.source_name), used.name.clone()];
+    let name = format!("{}.{}", used.kind, used.name);
     let (only, except) = (fields.strings("only")?, fields.strings("except")?);
     if only.is_some() && except.is_some() {
         return Err(fields.place("except").error("Conflict", "`only` and `except` exclude each other"));
     }
-    let listed = |list: &Vec<String>| list.iter().any(|name| names.contains(name));
+    let listed = |list: &Vec<String>| list.contains(&name);
     Ok(only.as_ref().is_none_or(listed) && !except.as_ref().is_some_and(listed))
 }
 

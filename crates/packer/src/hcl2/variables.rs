@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kiln_hcl::ast::ExprKind;
+use kiln_hcl::ast::{Expr, ExprKind};
 use kiln_hcl::convert::convert;
 use kiln_hcl::json_syntax::ATTRIBUTES;
 use kiln_hcl::parser;
@@ -88,14 +88,29 @@ pub(super) fn read(
     variables
 }
 
+/// The value of an expression that refers to nothing: texts of JSON are no templates there.
+fn constant_value(expr: &Expr, world: &SharedWorld, source: &Arc<Source>) -> Result<Value, Fault> {
+    literal(expr).map_or_else(|| evaluate(world, expr, &Scope::default(), source), Ok)
+}
+
+/// What was written in JSON, as it is; none for what was not.
+fn literal(expr: &Expr) -> Option<Value> {
+    match &expr.kind {
+        ExprKind::Literal(value) => Some(value.clone()),
+        ExprKind::Json(text, _) => Some(text.as_str().into()),
+        ExprKind::Tuple(items) => Some(Value::tuple(items.iter().map(literal).collect::<Option<_>>()?)),
+        ExprKind::Object(items) => {
+            let pair = |(key, value): &(Expr, Expr)| Some((literal(key)?.as_str()?.to_owned(), literal(value)?));
+            Some(Value::object(items.iter().map(pair).collect::<Option<_>>()?))
+        }
+        _ => None,
+    }
+}
+
 /// The value of an attribute that refers to nothing, as `ty`.
 fn constant(found: &Found, world: &SharedWorld, name: &str, ty: &Type, faults: &mut Vec<Fault>) -> Option<Value> {
     let expr = &found.attribute(name)?.expr;
-    let value = match &expr.kind {
-        // A constant is no template.
-        ExprKind::Json(text, _) => Ok(text.as_str().into()),
-        _ => evaluate(world, expr, &Scope::default(), &found.source),
-    };
+    let value = constant_value(expr, world, &found.source);
     let value = value.and_then(|value| {
         convert(&value, ty).map_err(|error| {
             let fault =
@@ -142,7 +157,7 @@ fn shorthand(found: &Found, world: &SharedWorld, faults: &mut Vec<Fault>) -> Vec
     found.only(&names, &[], faults);
     let mut all = Vec::new();
     for attribute in &found.block.body.attributes {
-        match evaluate(world, &attribute.expr, &Scope::default(), &found.source) {
+        match constant_value(&attribute.expr, world, &found.source) {
             Ok(value) => all.push(Declared {
                 name: attribute.name.clone(),
                 description: None,
@@ -181,10 +196,7 @@ fn assign(variables: &mut [Declared], from: &Files, given: &Given, world: &Share
                 warnings.push(fault.suggest(&attribute.name, variables.iter().map(|one| one.name.as_str())));
                 continue;
             };
-            let value = match &attribute.expr.kind {
-                ExprKind::Json(text, _) => Ok(text.as_str().into()),
-                _ => evaluate(world, &attribute.expr, &Scope::default(), file),
-            };
+            let value = constant_value(&attribute.expr, world, file);
             match value {
                 Ok(value) => set(one, value, &Place::new(file, attribute.expr.span), faults),
                 Err(fault) => faults.push(fault),
