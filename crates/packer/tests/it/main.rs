@@ -3,6 +3,7 @@
 
 mod config;
 mod errors;
+mod hcl2;
 mod json;
 mod peer;
 

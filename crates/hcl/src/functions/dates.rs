@@ -1,0 +1,388 @@
+//! Dates and times: RFC 3339, and the ways to format them.
+
+use kiln_spec::duration;
+
+use super::{FunctionError, Outcome, Row, argument_error, call_error, number, text};
+use crate::value::Value;
+
+pub(super) const TABLE: &[Row] = &[
+    ("formatdate", 2, 2, |args, _| formatdate(&text(args, 0)?, &Time::parse(&text(args, 1)?, 1)?)),
+    ("legacy_isotime", 0, 1, |args, world| {
+        let now = Time::at(world.now());
+        if args.is_empty() { Ok(now.rfc3339().into()) } else { Ok(golayout(&text(args, 0)?, &now).into()) }
+    }),
+    ("legacy_strftime", 0, 1, |args, world| {
+        let now = Time::at(world.now());
+        if args.is_empty() { Ok(now.rfc3339().into()) } else { strftime(&text(args, 0)?, &now) }
+    }),
+    ("rfc3339_parse", 1, 1, |args, _| Ok(parts(&Time::parse(&text(args, 0)?, 0)?))),
+    ("timeadd", 2, 2, |args, _| {
+        let time = Time::parse(&text(args, 0)?, 0)?;
+        let more = duration::parse(&text(args, 1)?).or_else(|error| argument_error(1, error.to_string()))?;
+        let nanos = i128::from(time.unix) * 1_000_000_000 + i128::from(time.nanos) + i128::from(more);
+        let unix = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX);
+        let sum = Time { unix, nanos: u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0), ..time };
+        if (FIRST..=LAST).contains(&unix) {
+            Ok(sum.rfc3339().into())
+        } else {
+            call_error("the year is beyond 0 to 9999")
+        }
+    }),
+    ("timestamp", 0, 0, |_, world| Ok(Time::at(world.now()).rfc3339().into())),
+    ("unix_timestamp_parse", 1, 1, |args, _| match number(args, 0)?.to_i64() {
+        Some(unix) if (FIRST..=LAST).contains(&unix) => Ok(parts(&Time::at(unix))),
+        _ => argument_error(0, "a whole number of seconds since 1970 is required"),
+    }),
+];
+
+/// The first second of the year 0, and the last of 9999.
+const FIRST: i64 = -62_167_219_200;
+const LAST: i64 = 253_402_300_799;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// An instant, as seen at an offset from UTC.
+#[derive(Clone, Copy)]
+struct Time {
+    unix: i64,
+    nanos: u32,
+    /// Seconds east of Greenwich.
+    offset: i64,
+}
+
+/// The fields of a date.
+struct Civil {
+    year: i64,
+    month: i64,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    /// 0 is Sunday.
+    weekday: usize,
+    /// From 1.
+    yearday: i64,
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+fn leap(year: i64) -> bool {
+    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
+}
+
+fn month_length(year: i64, month: i64) -> i64 {
+    match month {
+        2 => 28 + i64::from(leap(year)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+impl Time {
+    fn at(unix: i64) -> Time {
+        Time { unix: unix.clamp(FIRST, LAST), nanos: 0, offset: 0 }
+    }
+
+    /// Reads `2020-01-02T03:04:05.6+07:00`; argument `index` holds it.
+    fn parse(written: &str, index: usize) -> Result<Time, FunctionError> {
+        match Time::read(written) {
+            Some(time) => Ok(time),
+            None => argument_error(index, format!("`{written}` is no time such as `2020-01-31T23:59:59Z`")),
+        }
+    }
+
+    fn read(written: &str) -> Option<Time> {
+        let bytes = written.as_bytes();
+        let digits = |from: usize, count: usize| -> Option<i64> {
+            let part = written.get(from..from + count)?;
+            part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())?
+        };
+        let (year, month, day) = (digits(0, 4)?, digits(5, 2)?, digits(8, 2)?);
+        let (hour, minute, second) = (digits(11, 2)?, digits(14, 2)?, digits(17, 2)?);
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        let valid = separators.iter().all(|&(at, byte)| bytes.get(at) == Some(&byte))
+            && (1..=12).contains(&month)
+            && (1..=month_length(year, month)).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        let mut rest = written.get(19..).filter(|_| valid)?;
+        let mut nanos = 0;
+        if let Some(fraction) = rest.strip_prefix('.') {
+            let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
+            nanos = format!("{:0<9}", &fraction[..length.min(9)]).parse().ok().filter(|_| length > 0)?;
+            rest = &fraction[length..];
+        }
+        let offset = match rest.as_bytes() {
+            [b'Z'] => 0,
+            [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+                let at = written.len() - 5;
+                let (hours, minutes) = (digits(at, 2)?, digits(at + 3, 2)?);
+                let offset = (hours * 60 + minutes) * 60;
+                if hours > 23 || minutes > 59 {
+                    return None;
+                } else if *sign == b'-' {
+                    -offset
+                } else {
+                    offset
+                }
+            }
+            _ => return None,
+        };
+        let unix = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+        Some(Time { unix, nanos, offset })
+    }
+
+    fn civil(&self) -> Civil {
+        let seen = self.unix + self.offset;
+        let (day_number, second) = (seen.div_euclid(86_400), seen.rem_euclid(86_400));
+        let mut year = 1970 + day_number.div_euclid(366);
+        while days(year + 1, 1, 1) <= day_number {
+            year += 1;
+        }
+        while days(year, 1, 1) > day_number {
+            year -= 1;
+        }
+        let yearday = day_number - days(year, 1, 1) + 1;
+        let (mut month, mut day) = (1, yearday);
+        while day > month_length(year, month) {
+            day -= month_length(year, month);
+            month += 1;
+        }
+        let weekday = usize::try_from((day_number + 4).rem_euclid(7)).unwrap_or(0);
+        Civil { year, month, day, hour: second / 3600, minute: second / 60 % 60, second: second % 60, weekday, yearday }
+    }
+
+    /// `+07:00`, `Z`, with or without a colon.
+    fn zone(&self, zulu: bool, colon: &str) -> String {
+        if self.offset == 0 && zulu {
+            return "Z".to_owned();
+        }
+        let sign = if self.offset < 0 { '-' } else { '+' };
+        let minutes = self.offset.abs() / 60;
+        format!("{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60)
+    }
+
+    fn rfc3339(&self) -> String {
+        let c = self.civil();
+        let zone = self.zone(true, ":");
+        format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{zone}", c.year, c.month, c.day, c.hour, c.minute, c.second)
+    }
+}
+
+fn month_name(civil: &Civil) -> &'static str {
+    usize::try_from(civil.month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&"")
+}
+
+fn twelve(hour: i64) -> i64 {
+    (hour + 11) % 12 + 1
+}
+
+/// The letters of `formatdate`.
+fn formatdate(format: &str, time: &Time) -> Outcome {
+    let c = time.civil();
+    let mut result = String::new();
+    let mut rest = format;
+    while let Some(first) = rest.chars().next() {
+        if first == '\'' {
+            rest = quoted(rest, &mut result)?;
+            continue;
+        }
+        let length = rest.chars().take_while(|&other| other == first).count() * first.len_utf8();
+        let (verb, after) = rest.split_at(length);
+        rest = after;
+        let piece = match verb {
+            "YYYY" => format!("{:04}", c.year),
+            "YY" => format!("{:02}", c.year % 100),
+            "MMMM" => month_name(&c).to_owned(),
+            "MMM" => month_name(&c)[..3].to_owned(),
+            "MM" => format!("{:02}", c.month),
+            "M" => c.month.to_string(),
+            "DD" => format!("{:02}", c.day),
+            "D" => c.day.to_string(),
+            "EEEE" => DAYS[c.weekday].to_owned(),
+            "EEE" => DAYS[c.weekday][..3].to_owned(),
+            "hh" => format!("{:02}", c.hour),
+            "h" => c.hour.to_string(),
+            "HH" => format!("{:02}", twelve(c.hour)),
+            "H" => twelve(c.hour).to_string(),
+            "AA" => if c.hour < 12 { "AM" } else { "PM" }.to_owned(),
+            "aa" => if c.hour < 12 { "am" } else { "pm" }.to_owned(),
+            "mm" => format!("{:02}", c.minute),
+            "m" => c.minute.to_string(),
+            "ss" => format!("{:02}", c.second),
+            "s" => c.second.to_string(),
+            "ZZZZZ" => time.zone(false, ":"),
+            "ZZZZ" => time.zone(false, ""),
+            "ZZZ" if time.offset == 0 => "UTC".to_owned(),
+            "ZZZ" => time.zone(false, ""),
+            "Z" => time.zone(true, ":"),
+            verb if first.is_ascii_alphabetic() => {
+                return argument_error(0, format!("`{verb}` means nothing in a format; put text between '…'"));
+            }
+            verb => verb.to_owned(),
+        };
+        result.push_str(&piece);
+    }
+    Ok(result.into())
+}
+
+/// Text between single quotes; two of them are one.
+fn quoted<'t>(rest: &'t str, to: &mut String) -> Result<&'t str, FunctionError> {
+    let mut rest = &rest[1..];
+    loop {
+        let Some(at) = rest.find('\'') else { return argument_error(0, "a quote is not closed") };
+        to.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        match rest.strip_prefix('\'') {
+            Some(after) => {
+                to.push('\'');
+                rest = after;
+            }
+            None => return Ok(rest),
+        }
+    }
+}
+
+/// Layouts of Go: the time `Mon Jan 2 15:04:05 MST 2006`, written as wanted.
+fn golayout(layout: &str, time: &Time) -> String {
+    let c = time.civil();
+    let mut result = String::new();
+    let mut rest = layout;
+    while !rest.is_empty() {
+        let pieces: [(&str, String); 27] = [
+            ("January", month_name(&c).to_owned()),
+            ("Jan", month_name(&c)[..3].to_owned()),
+            ("Monday", DAYS[c.weekday].to_owned()),
+            ("Mon", DAYS[c.weekday][..3].to_owned()),
+            ("MST", "UTC".to_owned()),
+            ("2006", format!("{:04}", c.year)),
+            ("002", format!("{:03}", c.yearday)),
+            ("01", format!("{:02}", c.month)),
+            ("02", format!("{:02}", c.day)),
+            ("03", format!("{:02}", twelve(c.hour))),
+            ("04", format!("{:02}", c.minute)),
+            ("05", format!("{:02}", c.second)),
+            ("06", format!("{:02}", c.year % 100)),
+            ("15", format!("{:02}", c.hour)),
+            ("PM", if c.hour < 12 { "AM" } else { "PM" }.to_owned()),
+            ("pm", if c.hour < 12 { "am" } else { "pm" }.to_owned()),
+            ("-07:00", time.zone(false, ":")),
+            ("-0700", time.zone(false, "")),
+            ("-07", time.zone(false, "")[..3].to_owned()),
+            ("Z07:00", time.zone(true, ":")),
+            ("Z0700", time.zone(true, "")),
+            ("_2", format!("{:2}", c.day)),
+            ("1", c.month.to_string()),
+            ("2", c.day.to_string()),
+            ("3", twelve(c.hour).to_string()),
+            ("4", c.minute.to_string()),
+            ("5", c.second.to_string()),
+        ];
+        let found = pieces.iter().find(|(piece, _)| rest.starts_with(piece));
+        let (length, piece) = match found {
+            Some((piece, value)) => (piece.len(), value.as_str()),
+            None => {
+                let length = rest.chars().next().map_or(1, char::len_utf8);
+                (length, &rest[..length])
+            }
+        };
+        result.push_str(piece);
+        rest = &rest[length..];
+    }
+    result
+}
+
+/// The `%` letters of C.
+fn strftime(format: &str, time: &Time) -> Outcome {
+    let c = time.civil();
+    let mut result = String::new();
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            result.push(letter);
+            continue;
+        }
+        let piece = match letters.next() {
+            Some('Y') => format!("{:04}", c.year),
+            Some('y') => format!("{:02}", c.year % 100),
+            Some('m') => format!("{:02}", c.month),
+            Some('d') => format!("{:02}", c.day),
+            Some('e') => format!("{:2}", c.day),
+            Some('H') => format!("{:02}", c.hour),
+            Some('I') => format!("{:02}", twelve(c.hour)),
+            Some('M') => format!("{:02}", c.minute),
+            Some('S') => format!("{:02}", c.second),
+            Some('p') => if c.hour < 12 { "AM" } else { "PM" }.to_owned(),
+            Some('A') => DAYS[c.weekday].to_owned(),
+            Some('a') => DAYS[c.weekday][..3].to_owned(),
+            Some('B') => month_name(&c).to_owned(),
+            Some('b' | 'h') => month_name(&c)[..3].to_owned(),
+            Some('j') => format!("{:03}", c.yearday),
+            Some('F') => format!("{:04}-{:02}-{:02}", c.year, c.month, c.day),
+            Some('T') => format!("{:02}:{:02}:{:02}", c.hour, c.minute, c.second),
+            Some('R') => format!("{:02}:{:02}", c.hour, c.minute),
+            Some('s') => time.unix.to_string(),
+            Some('u') => (if c.weekday == 0 { 7 } else { c.weekday }).to_string(),
+            Some('w') => c.weekday.to_string(),
+            Some('Z') => "UTC".to_owned(),
+            Some('z') => time.zone(false, ""),
+            Some('n') => "\n".to_owned(),
+            Some('t') => "\t".to_owned(),
+            Some('%') => "%".to_owned(),
+            Some(other) => return argument_error(0, format!("`%{other}` means nothing in a format")),
+            None => return argument_error(0, "`%` at the end means nothing; a percent sign is `%%`"),
+        };
+        result.push_str(&piece);
+    }
+    Ok(result.into())
+}
+
+/// A time as an object of its parts.
+fn parts(time: &Time) -> Value {
+    let c = time.civil();
+    // A week belongs to the year its Thursday is in.
+    let today = days(c.year, c.month, c.day);
+    let thursday = today - (today + 3).rem_euclid(7) + 3;
+    let iso = Time { unix: thursday * 86_400, nanos: 0, offset: 0 }.civil();
+    let fields = [
+        ("iso_year", iso.year),
+        ("iso_week", (iso.yearday - 1) / 7 + 1),
+        ("day", c.day),
+        ("hour", c.hour),
+        ("minute", c.minute),
+        ("month", c.month),
+        ("second", c.second),
+        ("unix", time.unix),
+        ("weekday", i64::try_from(c.weekday).unwrap_or(0)),
+        ("year", c.year),
+        ("year_day", c.yearday),
+    ];
+    let mut fields: std::collections::BTreeMap<String, Value> =
+        fields.into_iter().map(|(name, number)| (name.to_owned(), number.into())).collect();
+    fields.insert("month_name".to_owned(), month_name(&c).into());
+    fields.insert("weekday_name".to_owned(), DAYS[c.weekday].into());
+    fields.insert("rfc3339".to_owned(), time.rfc3339().into());
+    Value::object(fields)
+}
