@@ -3,6 +3,7 @@
 //! [`accel`] which accelerator really runs a guest     [`machine`] a machine, and its command line
 //! [`process`] one that runs     [`qmp`] its control socket     [`console`] what it says, and what that means
 //! [`boot`] keys typed into it     [`vnc`] its screen's keyboard
+//! [`serve`] files for the guest by HTTP     [`source`] disk images fetched and checked     [`seed`] discs made of files
 //! [`ports`] ports that no other build takes     [`image`] qemu-img     [`tpm`] swtpm
 //!
 //! Nothing here knows templates or SSH: callers give plain values and get plain errors. Everything is threads that
@@ -23,6 +24,9 @@ pub mod ports;
 pub mod process;
 mod qemu;
 pub mod qmp;
+pub mod seed;
+pub mod serve;
+pub mod source;
 pub mod tpm;
 pub mod vnc;
 

@@ -187,7 +187,9 @@ mod tests {
         a ^z 0 spc ret ret backspace
         (1s) (5s) (90s) (1.5s) (250ms) (0ns)
         +shift -ctrl_r +f12 +a -b +comma -spc
-        c a t spc ^comma ^comma ^e ^o ^f spc ^dot x spc ^7 ^7 spc boot command, character 17: `<b>` is no key and no wait; to type these letters, write `<<wait0s>b>`
+        boot command, character 17: `<b>` is no key and no wait; to type these letters, write `<<wait0s>b>`
+        1 spc ^comma spc 2 spc ^dot spc 0 spc ^comma
+        ^comma ^dot ^comma spc ^dot
         ");
     }
 
