@@ -294,7 +294,7 @@ mod tests {
             Heard::Text { index: 1, after: 18 }
         );
         assert_eq!(console.wait_for(&["Kernel panic"], 18, Duration::ZERO), Heard::Late);
-        assert_eq!(console.wait_for(&["login:"], 18, Duration::ZERO), Heard::Text { index: 0, after: 32 });
+        assert_eq!(console.wait_for(&["login:"], 18, Duration::ZERO), Heard::Text { index: 0, after: 30 });
         lock(&console.shared.output).closed = true;
         assert_eq!(console.wait_for(&["more"], 0, Duration::from_secs(60)), Heard::Closed);
         assert_eq!(console.wait_for(&["more", ""], u64::MAX, Duration::from_secs(60)), Heard::Closed);

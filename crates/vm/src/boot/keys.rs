@@ -26,6 +26,12 @@ impl Key {
         Some(Key { keysym, qcode, shift: *shift })
     }
 
+    /// The same key with shift held. VNC sends symbols, and a server that is told `a` while shift is held takes that
+    /// for caps lock.
+    pub(super) fn shifted(self) -> Key {
+        (' '..='~').filter_map(Key::of).find(|k| k.shift && k.qcode == self.qcode).unwrap_or(self)
+    }
+
     /// The special key of that name; case does not count.
     pub fn named(name: &str) -> Option<Key> {
         let (_, keysym, qcode) = SPECIAL.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name))?;
@@ -128,5 +134,8 @@ mod tests {
         assert_eq!(Key::of('\n').or(Key::of('é')).or(Key::of('\u{7f}')), None);
         assert_eq!(Key::named("LEFTSHIFT"), Some(Key::SHIFT));
         assert_eq!(Key::names().count(), 37);
+        assert_eq!(Key::of('a').map(Key::shifted), Key::of('A'));
+        assert_eq!(Key::of('-').map(Key::shifted), Key::of('_'));
+        assert_eq!(Key::SHIFT.shifted(), Key::SHIFT);
     }
 }

@@ -107,7 +107,9 @@ impl Command {
                     continue;
                 }
                 Action::Press(key) => {
-                    let shifted = key.shift && !held.contains(&Key::SHIFT);
+                    let shift_is_held = held.iter().any(|k| k.qcode.starts_with("shift"));
+                    let key = if shift_is_held { key.shifted() } else { key };
+                    let shifted = key.shift && !shift_is_held;
                     if shifted {
                         keyboard.key(Key::SHIFT, true)?;
                     }

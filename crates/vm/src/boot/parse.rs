@@ -85,17 +85,19 @@ fn meaning(inside: &str, offset: usize) -> Result<Action, VmError> {
 
 fn unknown(inside: &str) -> String {
     let lower = inside.to_ascii_lowercase();
-    let bare = lower.strip_suffix("off").or_else(|| lower.strip_suffix("on")).unwrap_or(&lower);
+    let (bare, toggle) = match (lower.strip_suffix("off"), lower.strip_suffix("on")) {
+        (Some(bare), _) => (bare, "Off"),
+        (None, Some(bare)) => (bare, "On"),
+        (None, None) => (lower.as_str(), ""),
+    };
     let near = |name: &&str| {
         let name = name.to_ascii_lowercase();
-        let alias = matches!(
-            (bare, name.as_str()),
-            ("backspace", "bs") | ("delete", "del") | ("escape", "esc") | ("space", "spacebar")
-        );
-        alias || distance(&name, bare) <= usize::from(name.len() > 3) + 1 && name.len() > 2
+        let aliases =
+            [("backspace", "bs"), ("delete", "del"), ("escape", "esc"), ("space", "spacebar"), ("ctrl", "leftctrl")];
+        aliases.contains(&(bare, name.as_str())) || name.len() > 2 && distance(&name, bare) <= name.len() / 4
     };
     let hint = match Key::names().find(near) {
-        Some(name) => format!("; did you mean `<{name}>`?"),
+        Some(name) => format!("; did you mean `<{name}{toggle}>`?"),
         None => format!("; to type these letters, write `<<wait0s>{inside}>`"),
     };
     format!("`<{inside}>` is no key and no wait{hint}")
@@ -211,7 +213,22 @@ mod tests {
             "<html>",
             &"x".repeat(100_001),
         ];
-        insta::assert_snapshot!(cases.map(read).join("\n"), @"");
+        insta::assert_snapshot!(cases.map(read).join("\n"), @"
+        boot command, character 2: `<entr>` is no key and no wait; did you mean `<enter>`?
+        boot command, character 0: 'é' is not on a US keyboard, which is the one that the machine has
+        boot command, character 1: a line break cannot be typed: write `<enter>`
+        boot command, character 0: a tabulator cannot be typed: write `<tab>`
+        boot command, character 0: `<backspace>` is no key and no wait; did you mean `<bs>`?
+        boot command, character 0: `<leftshftOn>` is no key and no wait; did you mean `<leftShiftOn>`?
+        boot command, character 0: `<waitfor>`: a time is written as `10`, `1.5s` or `1m30s`
+        boot command, character 0: `<wait5x>`: `x` is no unit of time (ns, us, ms, s, m, h)
+        boot command, character 0: `<wait1m5>`: a unit is missing at the end (ns, us, ms, s, m, h)
+        boot command, character 0: `<wait25h>`: that is more than a day
+        boot command, character 0: `<wait1e9>`: `e` is no unit of time (ns, us, ms, s, m, h)
+        boot command, character 0: `<wait...>`: a time is written as `10`, `1.5s` or `1m30s`
+        boot command, character 0: `<html>` is no key and no wait; to type these letters, write `<<wait0s>html>`
+        boot command, character 100000: it has 100001 characters; more than 100000 are not typed
+        ");
         assert_eq!(parse("<<wait0s>html>").unwrap().actions.len(), 7);
     }
 }

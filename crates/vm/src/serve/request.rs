@@ -242,6 +242,26 @@ mod tests {
             &endless,
             &many,
         ];
-        insta::assert_snapshot!(cases.map(read).join("\n"), @"");
+        insta::assert_snapshot!(cases.map(read).join("\n"), @"
+        400 not a request line
+        400 not a request line
+        505 HTTP/1.1 is spoken here
+        405 only GET and HEAD
+        400 a path begins with a slash
+        400 a broken % escape
+        400 a zero byte
+        400 a path that is not UTF-8
+        400 not one Host header
+        400 not one Host header
+        400 requests have no body here
+        400 requests have no body here
+        400 a header with a bad name
+        400 a header without a colon
+        400 a control character
+        400 the headers do not end
+        414 a name is too long
+        431 the head is too long, or broken off
+        431 too many headers
+        ");
     }
 }

@@ -9,7 +9,7 @@ use kiln_vm::{Accelerator, Machine, Overrides, Qemu, Vm, VmError};
 use tempfile::TempDir;
 
 /// For anything that a guest does; it is only waited out when something is broken.
-pub const LIMIT: Duration = Duration::from_secs(300);
+pub const LIMIT: Duration = Duration::from_secs(150);
 
 /// The qemu of this machine.
 pub fn qemu() -> Qemu {

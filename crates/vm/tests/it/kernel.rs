@@ -32,7 +32,7 @@ fn it_speaks_and_powers_itself_off() {
 fn the_power_button_is_heeded() {
     let script = "insmod /button.ko; insmod /evdev.ko\nuntil grep -q 'Power Button' /proc/bus/input/devices; do :; done\n\
                   handler=$(grep -A4 'Power Button' /proc/bus/input/devices | grep -o 'event[0-9]*' | head -n 1)\n\
-                  say READY; head -c 1 /dev/input/$handler >/dev/null; say PRESSED; poweroff -f";
+                  exec 3</dev/input/$handler; say READY; head -c 1 <&3 >/dev/null; say PRESSED; poweroff -f";
     let guest = Guest::new(script, &["acpi/button", "input/evdev"]);
     let vm = guest.start(&[]);
     vm.wait_for(&["READY"], 0, LIMIT).unwrap();
