@@ -194,6 +194,14 @@ pub enum VmError {
 }
 
 impl VmError {
+    /// Whether qemu found a port taken that it was to forward or to show a screen on. Somebody who knows nothing of
+    /// [`crate::ports`] was faster: another port may work.
+    pub fn is_taken_port(&self) -> bool {
+        let taken =
+            |l: &String| l.contains("Could not set up host forwarding rule") || l.contains("Address already in use");
+        matches!(self, VmError::Failed { said, .. } if said.iter().any(taken))
+    }
+
     pub(crate) fn file(intent: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> VmError {
         let path = path.into();
         move |source| VmError::File { intent, path, source }

@@ -5,6 +5,7 @@
 //! [`boot`] keys typed into it     [`vnc`] its screen's keyboard
 //! [`serve`] files for the guest by HTTP     [`source`] disk images fetched and checked     [`seed`] discs made of files
 //! [`ports`] ports that no other build takes     [`image`] qemu-img     [`tpm`] swtpm
+//! [`neighbours`] addresses of guests on a bridge
 //!
 //! Nothing here knows templates or SSH: callers give plain values and get plain errors. Everything is threads that
 //! block; no child outlives Kiln (see `guard`).
@@ -20,6 +21,7 @@ mod error;
 mod guard;
 pub mod image;
 pub mod machine;
+pub mod neighbours;
 pub mod ports;
 pub mod process;
 mod qemu;

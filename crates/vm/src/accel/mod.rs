@@ -9,7 +9,7 @@ mod guest;
 
 use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,6 +21,9 @@ use crate::{Qemu, VmError};
 
 /// CPU time a guest may use, with qemu's own start.
 const CPU_LIMIT: Duration = Duration::from_millis(1000);
+/// Machines for the guest, the one with the least firmware first, for firmware is most of the time. Some distributions
+/// build qemu without it.
+const MACHINES: [&str; 3] = ["microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on", "q35", "pc"];
 /// On a machine that is very busy.
 const WALL_LIMIT: Duration = Duration::from_secs(20);
 
@@ -98,8 +101,9 @@ pub enum Verdict {
 /// # Errors
 /// None runs a guest.
 pub fn choose(qemu: &Qemu, wanted: Option<Accelerator>, force: bool) -> Result<Choice, VmError> {
+    let foreign = foreign(qemu);
     if let Some(accelerator) = wanted {
-        let probed = matches!(accelerator, Accelerator::Kvm | Accelerator::Tcg);
+        let probed = matches!(accelerator, Accelerator::Kvm | Accelerator::Tcg) && foreign.is_none();
         if !probed || force {
             return Ok(Choice { accelerator, why: "asked for by `accelerator`, and not probed".to_owned() });
         }
@@ -109,6 +113,9 @@ pub fn choose(qemu: &Qemu, wanted: Option<Accelerator>, force: bool) -> Result<C
             }
             Verdict::Refused(why) => Err(VmError::Accelerator { wanted: accelerator.name().to_owned(), why }),
         };
+    }
+    if let Some(architecture) = foreign {
+        return Ok(unprobed(&architecture));
     }
     let kvm = match probe(qemu, Accelerator::Kvm) {
         Verdict::Runs(time) => {
@@ -126,6 +133,23 @@ pub fn choose(qemu: &Qemu, wanted: Option<Accelerator>, force: bool) -> Result<C
     }
 }
 
+/// The architecture of a qemu whose guests the probe's is none of.
+fn foreign(qemu: &Qemu) -> Option<String> {
+    let name = qemu.program.file_name()?.to_str()?;
+    let architecture = name.strip_prefix("qemu-system-")?;
+    (!matches!(architecture, "x86_64" | "i386")).then(|| architecture.to_owned())
+}
+
+fn unprobed(architecture: &str) -> Choice {
+    let opens = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    if architecture == std::env::consts::ARCH && opens {
+        let why = format!("/dev/kvm opens; Kiln has no guest for {architecture} to try it with");
+        return Choice { accelerator: Accelerator::Kvm, why };
+    }
+    let why = format!("this machine cannot run {architecture} by KVM");
+    Choice { accelerator: Accelerator::Tcg, why }
+}
+
 /// Runs the guest under this accelerator. The answer is kept as long as the process lives: the machine does not change
 /// under it.
 pub fn probe(qemu: &Qemu, accelerator: Accelerator) -> Verdict {
@@ -136,12 +160,18 @@ pub fn probe(qemu: &Qemu, accelerator: Accelerator) -> Verdict {
     if let Some(verdict) = known.get(&key) {
         return verdict.clone();
     }
-    let verdict = run(qemu, accelerator).unwrap_or_else(|e| Verdict::Refused(e.to_string()));
+    let mut verdict = Verdict::Refused("no machine was tried".to_owned());
+    for machine in MACHINES {
+        verdict = run(qemu, accelerator, machine).unwrap_or_else(|e| Verdict::Refused(e.to_string()));
+        if !matches!(&verdict, Verdict::Refused(why) if why.contains("unsupported machine type")) {
+            break;
+        }
+    }
     known.insert(key, verdict.clone());
     verdict
 }
 
-fn run(qemu: &Qemu, accelerator: Accelerator) -> Result<Verdict, VmError> {
+fn run(qemu: &Qemu, accelerator: Accelerator, machine: &str) -> Result<Verdict, VmError> {
     if accelerator == Accelerator::Kvm
         && let Err(e) = std::fs::File::options().read(true).write(true).open("/dev/kvm")
     {
@@ -156,7 +186,7 @@ fn run(qemu: &Qemu, accelerator: Accelerator) -> Result<Verdict, VmError> {
     let socket = dir.path().join("serial");
     let listener = UnixListener::bind(&socket).map_err(VmError::file("listen on", &socket))?;
     let started = Instant::now();
-    let child = Guarded::spawn(&qemu.program, &arguments(accelerator, &kernel, &socket))?;
+    let child = Guarded::spawn(&qemu.program, &arguments(accelerator, machine, &kernel, &socket))?;
     let Some(stream) = accept(&listener, &child, WALL_LIMIT)? else {
         return Ok(Verdict::Refused(last_words(&child).unwrap_or_else(|| "qemu did not start in time".to_owned())));
     };
@@ -209,15 +239,10 @@ fn last_words(child: &Guarded) -> Option<String> {
     (!said.is_empty()).then(|| said.join(" ").chars().take(300).collect())
 }
 
-fn arguments(accelerator: Accelerator, kernel: &std::path::Path, serial: &std::path::Path) -> Vec<String> {
+fn arguments(accelerator: Accelerator, machine: &str, kernel: &Path, serial: &Path) -> Vec<String> {
     let mut args: Vec<String> =
         ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "32M"].map(str::to_owned).into();
-    let name = accelerator.name();
-    // The machine with the least firmware, for firmware is most of the time.
-    args.extend([
-        "-machine".to_owned(),
-        format!("microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,accel={name}"),
-    ]);
+    args.extend(["-machine".to_owned(), format!("{machine},accel={}", accelerator.name())]);
     // A register that some qemus insist on setting, and some hosts refuse, says nothing about running guests.
     args.extend(["-cpu".to_owned(), "max,-arch-capabilities".to_owned()]);
     args.extend(["-device".to_owned(), "isa-debug-exit,iobase=0xf4,iosize=0x01".to_owned()]);
@@ -228,7 +253,7 @@ fn arguments(accelerator: Accelerator, kernel: &std::path::Path, serial: &std::p
 }
 
 /// A path as part of an option's value, where commas separate.
-pub(crate) fn escape(path: &std::path::Path) -> String {
+pub(crate) fn escape(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
@@ -262,6 +287,17 @@ mod tests {
         it computes wrongly when asked to run `lock cmpxchg16b`, which kernels use for their memory allocator
         its guest does not end
         ");
+    }
+
+    #[test]
+    fn other_architectures_are_not_probed() {
+        let qemu = |name: &str| Qemu { program: PathBuf::from("/absent").join(name), version: (9, 0) };
+        assert_eq!(foreign(&qemu("qemu-system-x86_64")).or(foreign(&qemu("qemu-kvm"))), None);
+        let choice = choose(&qemu("qemu-system-s390x"), None, false).unwrap();
+        assert_eq!(choice.accelerator, Accelerator::Tcg);
+        assert_eq!(choice.why, "this machine cannot run s390x by KVM");
+        let asked = choose(&qemu("qemu-system-s390x"), Some(Accelerator::Kvm), false).unwrap();
+        assert_eq!(asked.accelerator, Accelerator::Kvm);
     }
 
     #[test]

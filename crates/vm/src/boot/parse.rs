@@ -231,4 +231,38 @@ mod tests {
         ");
         assert_eq!(parse("<<wait0s>html>").unwrap().actions.len(), 7);
     }
+
+    /// Pieces of the language in any order: never more than an error, and one whose place is in the text.
+    #[test]
+    fn nonsense_is_never_worse_than_an_error() {
+        let pieces = [
+            "<",
+            ">",
+            "wait",
+            "On",
+            "off",
+            "1",
+            "m",
+            ".",
+            "é",
+            "leftShift",
+            "a",
+            "<f1>",
+            "<wait",
+            "9999h",
+            "\u{0}",
+            "<<",
+        ];
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(pieces[(state >> 60) as usize]);
+            }
+            if let Err(VmError::BootCommand { offset, .. }) = parse(&text) {
+                assert!(offset < text.chars().count(), "{text}");
+            }
+        }
+    }
 }

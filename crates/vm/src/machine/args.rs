@@ -80,7 +80,7 @@ impl Machine {
         for seed in &self.seeds {
             out.push(("-drive", format!("file={},if=virtio,format=raw,readonly=on", escape(seed))));
         }
-        out.extend(self.floppy.iter().map(|f| ("-drive", format!("file={},if=floppy,format=raw", escape(f)))));
+        out.extend(self.floppy.iter().map(|f| ("-fda", f.display().to_string())));
     }
 
     fn drive(&self, index: usize, disk: &Disk) -> String {

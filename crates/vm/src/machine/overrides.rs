@@ -37,14 +37,22 @@ impl Overrides {
                 let why = format!("{key:?} is not an option of qemu: they begin with `-`");
                 return Err(VmError::option("qemuargs", why).into());
             }
+            if same(&key, "-daemonize") {
+                let why = "`-daemonize` would leave a machine behind that nobody ends";
+                return Err(VmError::option("qemuargs", why).into());
+            }
             given.push((key, value));
         }
         if let Some(device) = missing_card(machine, &given) {
             given.push(("-device".to_owned(), device));
         }
-        let replaced = |key: &str| given.iter().any(|(g, _)| same(g, key));
+        let has = |key: &str| given.iter().any(|(g, _)| same(g, key));
         let mut out = Vec::new();
-        for (key, value) in defaults.into_iter().filter(|(key, _)| !replaced(key)) {
+        for (key, mut value) in defaults.into_iter().filter(|(key, _)| !has(key)) {
+            // qemu takes the accelerator in one place only.
+            if key == "-machine" && (has("-accel") || has("-enable-kvm")) {
+                value = format!("type={}", machine.machine_type);
+            }
             out.extend([key.to_owned(), value]);
         }
         for (key, value) in given {
@@ -53,6 +61,14 @@ impl Overrides {
             out.extend(Some(value).filter(|v| !v.is_empty()));
         }
         Ok(out)
+    }
+}
+
+impl Machine {
+    /// Defaults that these arguments take away, as key and value: for a warning when a disk or a seed is among them.
+    pub fn replaced(&self, overrides: &Overrides) -> Vec<(&'static str, String)> {
+        let given = |key: &str| overrides.0.iter().filter_map(|list| list.first()).any(|g| same(g, key));
+        self.defaults().into_iter().filter(|(key, _)| given(key)).collect()
     }
 }
 
@@ -145,7 +161,7 @@ mod tests {
         -cdrom a.iso
         -drive file=b.iso,index=3,media=cdrom
         -drive file=seed.iso,if=virtio,format=raw,readonly=on
-        -drive file=floppy.img,if=floppy,format=raw
+        -fda floppy.img
         -netdev bridge,id=user.0,br=br0
         -device virtio-net,netdev=user.0,mac=52:54:00:12:34:56
         -chardev socket,id=vtpm,path=/run/tpm
@@ -183,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn the_accelerator_is_said_once_and_what_goes_away_is_told() {
+        let mut machine = node();
+        machine.seeds = vec!["seed.iso".into()];
+        let given: &[&[&str]] = &[&["-accel", "tcg,thread=multi"], &["-drive", "file=mine"]];
+        let text = line(&machine, given);
+        assert!(text.contains("-machine type=pc\n") && !text.contains("kvm"), "{text}");
+        let lists = given.iter().map(|l| l.iter().map(|s| (*s).to_owned()).collect()).collect();
+        let replaced = machine.replaced(&Overrides(lists));
+        assert_eq!(replaced.len(), 2);
+        assert_eq!(replaced[1], ("-drive", "file=seed.iso,if=virtio,format=raw,readonly=on".to_owned()));
+        assert!(machine.replaced(&Overrides::default()).is_empty());
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         let bad = |change: &dyn Fn(&mut Machine)| {
             let mut machine = node();
@@ -200,6 +230,7 @@ mod tests {
             line(&node(), &[&[]]),
             line(&node(), &[&["m", "1"]]),
             line(&node(), &[&["--"]]),
+            line(&node(), &[&["--daemonize"]]),
         ].join("\n"), @r#"
         `machine_type`: "pc,accel=x": a comma would start another option of qemu
         `disk_cache`: "fast" is none of writethrough, writeback, none, unsafe, directsync
@@ -211,6 +242,7 @@ mod tests {
         `qemuargs`: an empty list: write ["-key", "value"]
         `qemuargs`: "m" is not an option of qemu: they begin with `-`
         `qemuargs`: "--" is not an option of qemu: they begin with `-`
+        `qemuargs`: `-daemonize` would leave a machine behind that nobody ends
         "#);
     }
 }

@@ -264,4 +264,25 @@ mod tests {
         431 too many headers
         ");
     }
+
+    /// Whatever comes, a path that is found is one that cannot lead out.
+    #[test]
+    fn no_request_leads_out() {
+        let pieces =
+            ["/", "..", ".", "%2e", "%2F", "a", "%00", "%", "?", "#", "http://", "\\", " ", "//", "%c0%ae", "%5c"];
+        let mut state = 7_u64;
+        for _ in 0..20_000 {
+            let mut target = "/".to_owned();
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                target.push_str(pieces[(state >> 60) as usize]);
+            }
+            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            if let Ok(Some(request)) = Request::read(&mut text.as_bytes()) {
+                let path = request.path;
+                assert!(path.starts_with('/') && !path.contains("//") && !path.contains('\0'), "{target}");
+                assert!(path.split('/').all(|part| part != ".." && part != "."), "{target}");
+            }
+        }
+    }
 }

@@ -41,8 +41,9 @@ fn a_port_that_is_taken_is_an_error_with_its_number() {
     let port = taken.local_addr().unwrap().port();
     let mut machine = empty();
     machine.network = Network::User(vec![Forward { address: "127.0.0.1".to_owned(), port, guest: 22 }]);
-    let error = Vm::start(&qemu(), &arguments(&machine, &[])).unwrap_err().to_string();
-    assert!(error.contains(&format!("tcp:127.0.0.1:{port}-:22")), "{error}");
+    let error = Vm::start(&qemu(), &arguments(&machine, &[])).unwrap_err();
+    assert!(error.is_taken_port());
+    assert!(error.to_string().contains(&format!("tcp:127.0.0.1:{port}-:22")), "{error}");
 }
 
 #[test]
