@@ -129,6 +129,30 @@ impl QemuImg {
     }
 }
 
+/// Bytes of a `disk_size`: a number of MiB, or one with a unit of 1024 (b, k, m, g, t, p, e, in any case).
+///
+/// # Errors
+/// It is neither, or too large for a disk.
+pub fn disk_size(option: &str, text: &str) -> Result<u64, VmError> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let power = match text[digits..].to_ascii_lowercase().as_str() {
+        "b" => Some(0),
+        "k" => Some(1),
+        "" | "m" => Some(2),
+        "g" => Some(3),
+        "t" => Some(4),
+        "p" => Some(5),
+        "e" => Some(6),
+        _ => None,
+    };
+    let bytes = power.and_then(|power| text[..digits].parse::<u64>().ok()?.checked_mul(1 << (10 * power)));
+    match bytes {
+        Some(bytes) if bytes > 0 && i64::try_from(bytes).is_ok() => Ok(bytes),
+        _ => Err(VmError::option(option, format!("{text:?} is no size of a disk: write `40960M` or `40G`"))),
+    }
+}
+
 /// A path that qemu-img takes as one: names with a colon can be protocols, and those with a dash options.
 fn text(path: &Path) -> Result<String, VmError> {
     let name = path
@@ -139,4 +163,29 @@ fn text(path: &Path) -> Result<String, VmError> {
 
 fn locked(said: &[String]) -> bool {
     said.iter().any(|l| l.contains("Failed to get shared \"write\" lock") || l.contains("Failed to get \"write\" lock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_disks() {
+        let size = |text: &str| disk_size("disk_size", text).ok();
+        assert_eq!(size("40960"), Some(40 << 30));
+        assert_eq!((size("40960M"), size("40g"), size("1T")), (Some(40 << 30), Some(40 << 30), Some(1 << 40)));
+        assert_eq!((size("512b"), size(" 8k ")), (Some(512), Some(8192)));
+        for bad in ["", "0", "-1", "1.5G", "G", "10GB", "8E", "99999999999999999999", "1 G"] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_never_options_or_protocols() {
+        assert_eq!(text(Path::new("-b")).unwrap(), "./-b");
+        assert_eq!(text(Path::new("nbd:localhost:1")).unwrap(), "./nbd:localhost:1");
+        assert_eq!(text(Path::new("/a/b")).unwrap(), "/a/b");
+        use std::os::unix::ffi::OsStrExt;
+        assert!(text(Path::new(std::ffi::OsStr::from_bytes(b"\xff"))).is_err());
+    }
 }

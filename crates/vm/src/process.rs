@@ -15,6 +15,8 @@ use crate::{Qemu, VmError};
 
 /// For qemu to connect to its sockets; it does so before it starts the guest.
 const CONNECT: Duration = Duration::from_secs(60);
+/// Between two looks at whether the machine can still say something.
+const SLICE: Duration = Duration::from_millis(500);
 /// The longest path of a socket.
 const LONGEST_SOCKET: usize = 107;
 
@@ -121,9 +123,19 @@ impl Vm {
     /// It has ended; the error says how, what qemu and the console said last, and that `during` was going on.
     pub fn check(&self, during: &str) -> Result<(), VmError> {
         match self.ended() {
-            None => Ok(()),
+            None => self.broken(during).map_or(Ok(()), Err),
             Some(ended) => Err(self.died(ended, during)),
         }
+    }
+
+    /// The error of a machine that still runs, but whose accelerator has given up on its guest.
+    fn broken(&self, during: &str) -> Option<VmError> {
+        let said = self.said();
+        said.iter().any(|l| l.contains("internal error")).then(|| VmError::Died {
+            status: "its accelerator cannot go on: set `accelerator` to tcg".to_owned(),
+            during: during.to_owned(),
+            said,
+        })
     }
 
     /// Waits until the console shows one of the texts, and returns its index and the position behind it.
@@ -138,7 +150,16 @@ impl Vm {
         })?;
         let mut all = texts.to_vec();
         all.push(PANIC);
-        match console.wait_for(&all, from, limit) {
+        let until = Instant::now() + limit;
+        let heard = loop {
+            // In slices: an accelerator that gives up leaves a machine that stands still and says nothing.
+            let left = until.saturating_duration_since(Instant::now());
+            match console.wait_for(&all, from, left.min(SLICE)) {
+                Heard::Late if left > SLICE => self.broken(&format!("Kiln waited for {what}")).map_or(Ok(()), Err)?,
+                heard => break heard,
+            }
+        };
+        match heard {
             Heard::Text { index, after } if index < texts.len() => Ok((index, after)),
             Heard::Text { .. } => {
                 // The line with the reason ends after the words.

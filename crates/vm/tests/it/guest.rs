@@ -55,16 +55,18 @@ impl Guest {
 fn module(name: &str) -> PathBuf {
     let kernel = std::fs::read_link("/vmlinuz").unwrap();
     let version = kernel.file_name().unwrap().to_str().unwrap().strip_prefix("vmlinuz-").unwrap().to_owned();
-    PathBuf::from(format!("/lib/modules/{version}/kernel/drivers/{name}.ko"))
+    PathBuf::from(format!("/lib/modules/{version}/kernel/{name}.ko"))
 }
 
 /// An initramfs in the kernel's format ("newc"), by hand.
 fn initramfs(init: &str, modules: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
-    for dir in ["bin", "dev", "proc", "sys"] {
+    for dir in ["bin", "dev", "etc", "proc", "sys"] {
         entry(&mut out, dir, 0o040_755, &[]);
     }
     entry(&mut out, "busybox", 0o100_755, &std::fs::read(tool("busybox")).unwrap());
+    // The C library in busybox looks names up, and breaks when it does not know how.
+    entry(&mut out, "etc/nsswitch.conf", 0o100_644, b"hosts: files\n");
     entry(&mut out, "init", 0o100_755, init.as_bytes());
     for name in modules {
         let file = format!("{}.ko", name.rsplit('/').next().unwrap());

@@ -1,13 +1,17 @@
 //! A Linux guest from its start to every kind of end.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use kiln_testkit::tools::tool;
 use kiln_vm::boot::{Command, Pace};
 use kiln_vm::image::{ImageArgs, QemuImg};
-use kiln_vm::machine::{Disk, Screen};
-use kiln_vm::ports::{Ports, VNC};
+use kiln_vm::machine::{Disk, Forward, Network, Screen};
+use kiln_vm::ports::{HTTP, Ports, SSH, VNC};
+use kiln_vm::seed::Seed;
+use kiln_vm::serve::{Server, Source};
 use kiln_vm::{Ended, Shutdown, Sight, Vm, VmError, Vnc};
 
 use crate::guest::{Guest, LIMIT};
@@ -33,7 +37,7 @@ fn the_power_button_is_heeded() {
     let script = "insmod /button.ko; insmod /evdev.ko\nuntil grep -q 'Power Button' /proc/bus/input/devices; do :; done\n\
                   handler=$(grep -A4 'Power Button' /proc/bus/input/devices | grep -o 'event[0-9]*' | head -n 1)\n\
                   exec 3</dev/input/$handler; say READY; head -c 1 <&3 >/dev/null; say PRESSED; poweroff -f";
-    let guest = Guest::new(script, &["acpi/button", "input/evdev"]);
+    let guest = Guest::new(script, &["drivers/acpi/button", "drivers/input/evdev"]);
     let vm = guest.start(&[]);
     vm.wait_for(&["READY"], 0, LIMIT).unwrap();
     assert_eq!(vm.qmp().status().unwrap(), "running");
@@ -67,6 +71,58 @@ fn a_panic_ends_the_wait() {
     let error = vm.wait_for(&["NEVER"], 0, LIMIT).unwrap_err().to_string();
     assert!(error.contains("its kernel panicked") && error.contains("Attempted to kill init"), "{error}");
     assert!(vm.saw(Sight::Panic));
+}
+
+/// Modules for virtio devices, in an order in which they can be loaded.
+const VIRTIO: [&str; 9] = [
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+    "drivers/block/virtio_blk",
+];
+
+#[test]
+fn it_sees_its_seed_fetches_files_and_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let ports = Ports::at(dir.path().join("ports")).unwrap();
+    let files = BTreeMap::from([("/user-data".to_owned(), b"#cloud-config".to_vec())]);
+    let server = Server::start(Source::Content(files.clone()), &ports, HTTP, here, None).unwrap();
+    let seed = Seed { label: "cidata".to_owned(), content: files, ..Seed::default() };
+    let image = dir.path().join("seed.iso");
+    seed.disc(&image, tool("xorriso").parent().map(AsRef::as_ref), None).unwrap();
+    let names = VIRTIO.map(|m| m.rsplit('/').next().unwrap()).join(" ");
+    let script = format!(
+        "for m in {names}; do insmod /$m.ko; done\nuntil [ -e /sys/class/net/eth0 ] && [ -e /dev/vda ]; do :; done\n\
+         say \"label $(dd if=/dev/vda bs=1 skip=32808 count=6 2>/dev/null)\"\n\
+         ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up\n\
+         while [ -z \"$text\" ]; do text=$(echo 'GET /user-data HTTP/1.0\n' | nc 10.0.2.2 {} | tail -n 1); done\n\
+         say \"fetched $text\"\n\
+         echo hello | nc -l -p 22; poweroff -f",
+        server.address().port()
+    );
+    let mut guest = Guest::new(&script, &VIRTIO);
+    let port = ports.lease("SSH", SSH, here).unwrap();
+    let forward = Forward { address: here.to_string(), port: port.port(), guest: 22 };
+    guest.machine.network = Network::User(vec![forward]);
+    guest.machine.seeds = vec![image];
+    let vm = guest.start(&[]);
+    let (_, at) = vm.wait_for(&["label cidata\r"], 0, LIMIT).unwrap();
+    vm.wait_for(&["fetched #cloud-config\r"], at, LIMIT).unwrap();
+    // Until the guest listens, qemu takes the connection and lets it go again.
+    let mut text = String::new();
+    while text.is_empty() {
+        vm.check("the test connected").unwrap();
+        let stream = TcpStream::connect((here, port.port()));
+        let _ = stream.and_then(|mut s| s.read_to_string(&mut text));
+    }
+    assert_eq!(text, "hello\n");
+    assert_eq!(vm.finish(LIMIT), Shutdown::Clean);
 }
 
 /// Reads a line from the keyboard and says it.

@@ -57,6 +57,22 @@ fn something_that_is_not_qemu_is_not_waited_for() {
 }
 
 #[test]
+fn an_accelerator_that_gives_up_ends_the_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("qemu");
+    // What qemu says then, before a machine that stands still.
+    let script =
+        format!("#!/bin/sh\necho 'KVM internal error. Suberror: 1' >&2\nexec {} \"$@\"\n", qemu().program.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let vm = Vm::start(&Qemu { program, version: (9, 0) }, &arguments(&empty(), &[&["-S", ""]])).unwrap();
+    assert_eq!(vm.ended(), None);
+    let error = vm.wait_for(&["NEVER"], 0, LIMIT).unwrap_err().to_string();
+    assert!(error.contains("its accelerator cannot go on") && error.contains("Suberror: 1"), "{error}");
+    assert!(vm.check("Kiln waited for SSH").is_err());
+}
+
+#[test]
 fn uefi_firmware_speaks_and_has_a_tpm() {
     let path = tool("swtpm");
     let dir = tempfile::tempdir().unwrap();
