@@ -44,7 +44,7 @@ impl QemuImg {
     /// # Errors
     /// There is none, or it is too old.
     pub fn find(path: Option<&std::ffi::OsStr>, args: ImageArgs) -> Result<QemuImg, VmError> {
-        Ok(QemuImg { program: Qemu::find("qemu-img", path)?.program, args })
+        Ok(QemuImg { program: Qemu::find("qemu-img", path, Path::new(""))?.program, args })
     }
 
     /// Makes an empty disk, or one that is seen as `backing` (file and format) until it is written to. Without a size

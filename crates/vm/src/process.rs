@@ -61,7 +61,7 @@ impl Vm {
     /// # Errors
     /// qemu does not start, or ends at once; then the error holds its last words.
     pub fn start(qemu: &Qemu, args: &[String]) -> Result<Vm, VmError> {
-        let dir = private_dir()?;
+        let dir = private_dir(&qemu.temporary)?;
         let mut args = args.to_vec();
         let control = socket(dir.path(), "qmp")?;
         args.extend(["-chardev".to_owned(), format!("socket,id=kiln-qmp,path={}", escape(&control.1))]);
@@ -257,16 +257,16 @@ fn quoted(texts: &[&str]) -> String {
 }
 
 /// A directory that only this user can look into.
-pub(crate) fn private_dir() -> Result<TempDir, VmError> {
-    let made = tempfile::Builder::new().prefix("kiln-vm-").tempdir();
-    made.map_err(VmError::file("create a directory below", std::env::temp_dir()))
+pub(crate) fn private_dir(below: &Path) -> Result<TempDir, VmError> {
+    let made = tempfile::Builder::new().prefix("kiln-vm-").tempdir_in(below);
+    made.map_err(VmError::file("create a directory below", below))
 }
 
 fn socket(dir: &Path, name: &str) -> Result<(UnixListener, PathBuf), VmError> {
     let path = dir.join(name);
     if path.as_os_str().len() > LONGEST_SOCKET {
         let why = format!("{} is too long for a socket: choose a shorter directory", path.display());
-        return Err(VmError::option("TMPDIR", why));
+        return Err(VmError::option("temporary directory", why));
     }
     let listener = UnixListener::bind(&path).map_err(VmError::file("listen on", &path))?;
     Ok((listener, path))

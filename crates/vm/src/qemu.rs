@@ -15,15 +15,17 @@ pub struct Qemu {
     pub program: PathBuf,
     /// Major and minor version.
     pub version: (u32, u32),
+    /// Where sockets and other short-lived files go: the path is short, for those of sockets have a limit.
+    pub temporary: PathBuf,
 }
 
 impl Qemu {
     /// The qemu called `name`, as `qemu-system-x86_64`, in the directories of `path` (the environment's `PATH`), or at
-    /// `name` if that is a path.
+    /// `name` if that is a path. Short-lived files go below `temporary`.
     ///
     /// # Errors
     /// It is missing, too old, or something else.
-    pub fn find(name: &str, path: Option<&std::ffi::OsStr>) -> Result<Qemu, VmError> {
+    pub fn find(name: &str, path: Option<&std::ffi::OsStr>, temporary: &Path) -> Result<Qemu, VmError> {
         let package = match name {
             "qemu-img" => "qemu-utils",
             n if n.starts_with("qemu-system-aarch64") || n.starts_with("qemu-system-arm") => "qemu-system-arm",
@@ -36,7 +38,7 @@ impl Qemu {
             let found = format!("{}.{}", version.0, version.1);
             return Err(VmError::TooOld { program, found, needed: "5.2" });
         }
-        Ok(Qemu { program, version })
+        Ok(Qemu { program, version, temporary: temporary.to_owned() })
     }
 }
 
@@ -115,14 +117,14 @@ mod tests {
         script(dir.path(), "qemu-system-x86_64", "echo 'QEMU emulator version 4.1.0'");
         script(dir.path(), "other", "echo hello");
         std::fs::write(dir.path().join("plain"), "x").unwrap();
-        let find = |name: &str| Qemu::find(name, Some(dir.path().as_os_str())).unwrap_err().to_string();
+        let find = |name: &str| Qemu::find(name, Some(dir.path().as_os_str()), dir.path()).unwrap_err().to_string();
         assert!(find("qemu-system-x86_64").ends_with("is version 4.1, and Kiln needs 5.2 or newer"));
         assert!(find("other").contains("does not say which version it is: \"hello\""));
         for missing in ["plain", "absent", "/absent"] {
             assert!(find(missing).contains("is not installed: install the package `qemu-system-x86`"), "{missing}");
         }
         assert!(
-            matches!(Qemu::find("qemu-img", None), Err(VmError::Missing { hint, .. }) if hint.contains("qemu-utils"))
+            matches!(Qemu::find("qemu-img", None, dir.path()), Err(VmError::Missing { hint, .. }) if hint.contains("qemu-utils"))
         );
     }
 }

@@ -53,13 +53,19 @@ pub enum Format {
 }
 
 impl Seed {
-    /// Makes the image. `path` is the environment's `PATH`.
+    /// Makes the image; files are gathered below `temporary`, and `path` is the environment's `PATH`.
     ///
     /// # Errors
     /// A file cannot be read, there is too much, or nothing that makes images is there.
-    pub fn disc(&self, image: &Path, path: Option<&OsStr>, fat: Option<&dyn FatImage>) -> Result<Format, VmError> {
+    pub fn disc(
+        &self,
+        image: &Path,
+        temporary: &Path,
+        path: Option<&OsStr>,
+        fat: Option<&dyn FatImage>,
+    ) -> Result<Format, VmError> {
         self.check(32)?;
-        let stage = self.stage(LARGEST)?;
+        let stage = self.stage(temporary, LARGEST)?;
         let iso = ["xorriso", "genisoimage", "mkisofs"].iter().find_map(|name| Some((*name, find(name, path)?)));
         if let Some((name, program)) = iso {
             let mut args: Vec<String> = Vec::new();
@@ -83,13 +89,13 @@ impl Seed {
         }
     }
 
-    /// Makes a floppy of 1.44 MB.
+    /// Makes a floppy of 1.44 MB; files are gathered below `temporary`.
     ///
     /// # Errors
     /// A file cannot be read, or they do not fit.
-    pub fn floppy(&self, image: &Path, fat: &dyn FatImage) -> Result<(), VmError> {
+    pub fn floppy(&self, image: &Path, temporary: &Path, fat: &dyn FatImage) -> Result<(), VmError> {
         self.check(11)?;
-        let stage = self.stage(FLOPPY)?;
+        let stage = self.stage(temporary, FLOPPY)?;
         fat.write(image, &self.label, stage.path(), Some(FLOPPY)).map_err(|why| self.failed(why))
     }
 
@@ -110,8 +116,8 @@ impl Seed {
     }
 
     /// All files in one directory, as they will be on the disc.
-    fn stage(&self, largest: u64) -> Result<tempfile::TempDir, VmError> {
-        let dir = crate::process::private_dir()?;
+    fn stage(&self, temporary: &Path, largest: u64) -> Result<tempfile::TempDir, VmError> {
+        let dir = crate::process::private_dir(temporary)?;
         let mut budget = Budget { seed: self, files: MOST_FILES, bytes: largest };
         for file in &self.files {
             let contents_only = file.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -230,11 +236,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let seed = seed(dir.path());
         let image = dir.path().join("image");
-        assert_eq!(seed.disc(&image, None, Some(&List)).unwrap(), Format::Fat);
+        assert_eq!(seed.disc(&image, &std::env::temp_dir(), None, Some(&List)).unwrap(), Format::Fat);
         assert_eq!(std::fs::read_to_string(&image).unwrap(), "cidata None a/b d/sub/x meta-data sub/x user-data");
-        seed.floppy(&image, &List).unwrap();
+        seed.floppy(&image, &std::env::temp_dir(), &List).unwrap();
         assert!(std::fs::read_to_string(&image).unwrap().starts_with("cidata Some(1474560)"));
-        let error = seed.disc(&image, None, None).unwrap_err().to_string();
+        let error = seed.disc(&image, &std::env::temp_dir(), None, None).unwrap_err().to_string();
         assert!(error.contains("install the package `xorriso`"), "{error}");
     }
 
@@ -244,13 +250,13 @@ mod tests {
         let refused = |change: &dyn Fn(&mut Seed)| {
             let mut seed = seed(dir.path());
             change(&mut seed);
-            seed.floppy(&dir.path().join("image"), &List)
+            seed.floppy(&dir.path().join("image"), &std::env::temp_dir(), &List)
                 .unwrap_err()
                 .to_string()
                 .replace(&*dir.path().to_string_lossy(), "DIR")
         };
         let bad_path = |path: &str| refused(&|s| drop(s.content.insert(path.to_owned(), Vec::new())));
-        std::os::unix::fs::symlink("..", dir.path().join("loop")).unwrap();
+        std::os::unix::fs::symlink(".", dir.path().join("loop")).unwrap();
         std::fs::write(dir.path().join("large"), vec![0; 1_500_000]).unwrap();
         insta::assert_snapshot!([
             bad_path("../x"),

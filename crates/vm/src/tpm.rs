@@ -20,11 +20,17 @@ pub struct SoftTpm {
 }
 
 impl SoftTpm {
-    /// Starts one whose state is in `state`, a directory that is made if it is not there. `old` makes it a TPM 1.2.
+    /// Starts one whose state is in `state`, a directory that is made if it is not there. Its socket is below
+    /// `temporary`. `old` makes it a TPM 1.2.
     ///
     /// # Errors
     /// swtpm is not installed, or ends at once.
-    pub fn start(path: Option<&std::ffi::OsStr>, state: &Path, old: bool) -> Result<SoftTpm, VmError> {
+    pub fn start(
+        path: Option<&std::ffi::OsStr>,
+        state: &Path,
+        temporary: &Path,
+        old: bool,
+    ) -> Result<SoftTpm, VmError> {
         let program = find("swtpm", path).ok_or_else(|| VmError::Missing {
             program: "swtpm".to_owned(),
             hint: "install the package `swtpm`, or leave `vtpm` out".to_owned(),
@@ -33,7 +39,7 @@ impl SoftTpm {
             return Err(VmError::option("output_directory", "swtpm takes no comma in it"));
         }
         std::fs::create_dir_all(state).map_err(VmError::file("create", state))?;
-        let dir = crate::process::private_dir()?;
+        let dir = crate::process::private_dir(temporary)?;
         let socket = dir.path().join("tpm");
         let mut args = vec!["socket".to_owned(), "--tpmstate".to_owned(), format!("dir={}", state.display())];
         args.extend(["--ctrl".to_owned(), format!("type=unixio,path={}", socket.display()), "--terminate".to_owned()]);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::Console;
 use crate::guard::{Ended, Guarded, lock};
-use crate::process::accept;
+use crate::process::{accept, private_dir};
 use crate::{Qemu, VmError};
 
 /// CPU time a guest may use, with qemu's own start.
@@ -177,10 +177,7 @@ fn run(qemu: &Qemu, accelerator: Accelerator, machine: &str) -> Result<Verdict, 
     {
         return Ok(Verdict::Refused(format!("/dev/kvm cannot be opened: {e}")));
     }
-    let dir = tempfile::Builder::new()
-        .prefix("kiln-probe-")
-        .tempdir()
-        .map_err(VmError::file("create a directory below", std::env::temp_dir()))?;
+    let dir = private_dir(&qemu.temporary)?;
     let kernel = dir.path().join("guest");
     std::fs::write(&kernel, guest::elf()).map_err(VmError::file("write", &kernel))?;
     let socket = dir.path().join("serial");
@@ -291,7 +288,11 @@ mod tests {
 
     #[test]
     fn other_architectures_are_not_probed() {
-        let qemu = |name: &str| Qemu { program: PathBuf::from("/absent").join(name), version: (9, 0) };
+        let qemu = |name: &str| Qemu {
+            program: PathBuf::from("/absent").join(name),
+            version: (9, 0),
+            temporary: PathBuf::new(),
+        };
         assert_eq!(foreign(&qemu("qemu-system-x86_64")).or(foreign(&qemu("qemu-kvm"))), None);
         let choice = choose(&qemu("qemu-system-s390x"), None, false).unwrap();
         assert_eq!(choice.accelerator, Accelerator::Tcg);

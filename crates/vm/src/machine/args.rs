@@ -6,7 +6,7 @@ use super::{BootFrom, Disk, Firmware, Machine, Network};
 use crate::Accelerator;
 use crate::accel::escape;
 
-/// Keys and values, in the order of the command line; a key may come several times.
+/// Keys and values, in the order of the command line; a key may come several times, and have an empty value.
 pub(super) type Defaults = Vec<(&'static str, String)>;
 
 impl Machine {
@@ -26,6 +26,7 @@ impl Machine {
         self.net(&mut out);
         self.tpm(&mut out);
         self.screen(&mut out);
+        out.extend(self.run_once.then(|| ("-no-reboot", String::new())));
         out
     }
 

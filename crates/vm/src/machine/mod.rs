@@ -169,6 +169,8 @@ pub struct Machine {
     pub display: Option<String>,
     /// Graphics card.
     pub vga: Option<String>,
+    /// Ends when the guest restarts: `run_once`.
+    pub run_once: bool,
 }
 
 impl Machine {
@@ -200,6 +202,7 @@ impl Machine {
             screen: None,
             display: Some("none".to_owned()),
             vga: None,
+            run_once: false,
         }
     }
 

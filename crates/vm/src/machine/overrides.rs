@@ -53,15 +53,20 @@ impl Overrides {
             if key == "-machine" && (has("-accel") || has("-enable-kvm")) {
                 value = format!("type={}", machine.machine_type);
             }
-            out.extend([key.to_owned(), value]);
+            add(&mut out, key.to_owned(), value);
         }
         for (key, value) in given {
-            out.push(key);
-            // Options without a value are written with an empty one.
-            out.extend(Some(value).filter(|v| !v.is_empty()));
+            add(&mut out, key, value);
         }
         Ok(out)
     }
+}
+
+/// Options without a value are written with an empty one. A kernel's command line may be empty and is an argument.
+fn add(out: &mut Vec<String>, key: String, value: String) {
+    let counts = !value.is_empty() || same(&key, "-append");
+    out.push(key);
+    out.extend(Some(value).filter(|_| counts));
 }
 
 impl Machine {
@@ -144,6 +149,7 @@ mod tests {
         machine.screen = Some(Screen { address: "127.0.0.1".into(), port: 5900, password: true });
         machine.display = None;
         machine.vga = Some("std".into());
+        machine.run_once = true;
         insta::assert_snapshot!(line(&machine, &[]), @"
         -name node
         -machine type=q35
@@ -169,6 +175,7 @@ mod tests {
         -device tpm-tis,tpmdev=tpm0
         -vnc 127.0.0.1:0,password=on
         -vga std
+        -no-reboot
         ");
     }
 

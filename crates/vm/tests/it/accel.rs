@@ -42,7 +42,7 @@ fn fake(dir: &tempfile::TempDir, script: &str) -> Qemu {
     let program = dir.path().join("qemu-fake");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    Qemu { program, version: (9, 0) }
+    Qemu { program, version: (9, 0), temporary: std::env::temp_dir() }
 }
 
 #[test]
@@ -56,6 +56,6 @@ fn programs_that_run_no_guest_are_told_from_those_that_do() {
     let dir = tempfile::tempdir().unwrap();
     let error = choose(&fake(&dir, "echo no >&2; exit 1"), None, false).unwrap_err();
     assert!(matches!(&error, VmError::NoAccelerator { tried, .. } if tried.len() == 2), "{error}");
-    let absent = Qemu { program: PathBuf::from("/absent/qemu"), version: (9, 0) };
+    let absent = Qemu { program: PathBuf::from("/absent/qemu"), version: (9, 0), temporary: std::env::temp_dir() };
     assert!(matches!(probe(&absent, Accelerator::Tcg), Verdict::Refused(why) if why.contains("not found")));
 }

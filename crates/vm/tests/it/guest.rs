@@ -14,7 +14,7 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 /// The qemu of this machine.
 pub fn qemu() -> Qemu {
     let program = tool("qemu-system-x86_64");
-    Qemu::find(program.to_str().unwrap(), None).unwrap()
+    Qemu::find(program.to_str().unwrap(), None, &std::env::temp_dir()).unwrap()
 }
 
 /// What every script starts with.

@@ -66,8 +66,9 @@ fn a_guest_that_hangs_is_killed_and_its_console_told() {
 
 #[test]
 fn a_panic_ends_the_wait() {
-    let guest = Guest::new("say READY; exit 3", &[]);
-    let vm = guest.start(&[&["-no-reboot"]]);
+    let mut guest = Guest::new("say READY; exit 3", &[]);
+    guest.machine.run_once = true;
+    let vm = guest.start(&[]);
     let error = vm.wait_for(&["NEVER"], 0, LIMIT).unwrap_err().to_string();
     assert!(error.contains("its kernel panicked") && error.contains("Attempted to kill init"), "{error}");
     assert!(vm.saw(Sight::Panic));
@@ -95,7 +96,7 @@ fn it_sees_its_seed_fetches_files_and_is_reached() {
     let server = Server::start(Source::Content(files.clone()), &ports, HTTP, here, None).unwrap();
     let seed = Seed { label: "cidata".to_owned(), content: files, ..Seed::default() };
     let image = dir.path().join("seed.iso");
-    seed.disc(&image, tool("xorriso").parent().map(AsRef::as_ref), None).unwrap();
+    seed.disc(&image, dir.path(), tool("xorriso").parent().map(AsRef::as_ref), None).unwrap();
     let names = VIRTIO.map(|m| m.rsplit('/').next().unwrap()).join(" ");
     let script = format!(
         "for m in {names}; do insmod /$m.ko; done\nuntil [ -e /sys/class/net/eth0 ] && [ -e /dev/vda ]; do :; done\n\

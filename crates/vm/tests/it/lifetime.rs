@@ -31,7 +31,7 @@ fn qemus_last_words_are_in_the_error() {
     assert!(error.contains("exit status 1") && error.contains("invalid option"), "{error}");
     let error = Vm::start(&qemu(), &arguments(&empty(), &[&["-device", "flux-capacitor"]])).unwrap_err().to_string();
     assert!(error.contains("flux-capacitor"), "{error}");
-    let absent = Qemu { program: "/absent/qemu".into(), version: (9, 0) };
+    let absent = Qemu { program: "/absent/qemu".into(), version: (9, 0), temporary: std::env::temp_dir() };
     assert!(Vm::start(&absent, &[]).unwrap_err().to_string().contains("not found"));
 }
 
@@ -52,7 +52,8 @@ fn something_that_is_not_qemu_is_not_waited_for() {
     let program = dir.path().join("qemu");
     std::fs::write(&program, "#!/bin/sh\necho 'cannot do that' >&2\nexit 3\n").unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let error = Vm::start(&Qemu { program, version: (9, 0) }, &[]).unwrap_err().to_string();
+    let error =
+        Vm::start(&Qemu { program, version: (9, 0), temporary: std::env::temp_dir() }, &[]).unwrap_err().to_string();
     assert!(error.contains("exit status 3") && error.contains("cannot do that"), "{error}");
 }
 
@@ -65,7 +66,11 @@ fn an_accelerator_that_gives_up_ends_the_wait() {
         format!("#!/bin/sh\necho 'KVM internal error. Suberror: 1' >&2\nexec {} \"$@\"\n", qemu().program.display());
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let vm = Vm::start(&Qemu { program, version: (9, 0) }, &arguments(&empty(), &[&["-S", ""]])).unwrap();
+    let vm = Vm::start(
+        &Qemu { program, version: (9, 0), temporary: std::env::temp_dir() },
+        &arguments(&empty(), &[&["-S", ""]]),
+    )
+    .unwrap();
     assert_eq!(vm.ended(), None);
     let error = vm.wait_for(&["NEVER"], 0, LIMIT).unwrap_err().to_string();
     assert!(error.contains("its accelerator cannot go on") && error.contains("Suberror: 1"), "{error}");
@@ -76,7 +81,7 @@ fn an_accelerator_that_gives_up_ends_the_wait() {
 fn uefi_firmware_speaks_and_has_a_tpm() {
     let path = tool("swtpm");
     let dir = tempfile::tempdir().unwrap();
-    let tpm = SoftTpm::start(path.parent().map(AsRef::as_ref), &dir.path().join("tpm"), false).unwrap();
+    let tpm = SoftTpm::start(path.parent().map(AsRef::as_ref), &dir.path().join("tpm"), dir.path(), false).unwrap();
     let mut machine = empty();
     machine.machine_type = "q35".to_owned();
     machine.memory = 256;
@@ -88,7 +93,7 @@ fn uefi_firmware_speaks_and_has_a_tpm() {
     assert_eq!(model[0]["model"], "tpm-tis");
     assert!(tpm.runs());
     vm.kill();
-    assert!(SoftTpm::start(None, dir.path(), false).unwrap_err().to_string().contains("package `swtpm`"));
+    assert!(SoftTpm::start(None, dir.path(), dir.path(), false).unwrap_err().to_string().contains("package `swtpm`"));
 }
 
 /// Not a test of its own: what [`nothing_outlives_a_killed_process`] starts and kills.

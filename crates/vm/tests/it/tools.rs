@@ -58,7 +58,7 @@ fn discs_have_their_label_and_long_names() {
         ..Seed::default()
     };
     let xorriso = tool("xorriso");
-    assert_eq!(seed.disc(&image, xorriso.parent().map(AsRef::as_ref), None).unwrap(), Format::Iso);
+    assert_eq!(seed.disc(&image, dir.path(), xorriso.parent().map(AsRef::as_ref), None).unwrap(), Format::Iso);
     let bytes = std::fs::read(&image).unwrap();
     // The primary volume descriptor is in sector 16.
     assert_eq!(&bytes[32769..32774], b"CD001");
