@@ -202,7 +202,9 @@ pub fn parse(source: Source) -> Result<Profile, ProfileError> {
         Err(e) => {
             let span = e.location().map_or(Span::default(), |location| span(&source, location, 1));
             let text = e.without_snippet().to_string();
-            let message = text.lines().next().unwrap_or("it is not YAML").to_owned();
+            let first = text.lines().next().unwrap_or("it is not YAML");
+            // The place is shown below.
+            let message = first.rsplit_once(" at line ").map_or(first, |(message, _)| message).to_owned();
             let found = vec![Diagnostic::error("Profile", span, message).hint(HINT)];
             return Err(ProfileError { source, found });
         }
@@ -621,10 +623,83 @@ checks:
 
     #[test]
     fn mistakes_have_places_and_hints() {
-        insta::assert_snapshot!(read("include: [kubeadmin]\nskip: [x]\nchecks:\n  - id: os.swop\n  - id: os.modules-load.x\n  - id: a\n    file: {path: etc/motd, exists: true}\n  - id: b\n    file: {path: /etc/motd, contains: \"(\"}\n  - id: b\n    module: x\n  - id: c\n    file: {path: /x, mode: \"9\"}\n").unwrap_err(), @"");
-        insta::assert_snapshot!(read("checks:\n  - id: a\n    modul: x\n").unwrap_err(), @"");
-        insta::assert_snapshot!(read("checks: [\n").unwrap_err(), @"");
-        insta::assert_snapshot!(read("checks:\n  - id: a\n    severity: fatal\n    module: x\n").unwrap_err(), @"");
+        insta::assert_snapshot!(read("include: [kubeadmin]\nskip: [x]\nchecks:\n  - id: os.swop\n  - id: os.modules-load.x\n  - id: a\n    file: {path: etc/motd, exists: true}\n  - id: b\n    file: {path: /etc/motd, contains: \"(\"}\n  - id: b\n    module: x\n  - id: c\n    file: {path: /x, mode: \"9\"}\n").unwrap_err(), @r#"
+error: there is no built-in profile `kubeadmin`
+ --> own.yaml:1:11
+  |
+1 | include: [kubeadmin]
+  |           ^^^^^^^^^
+hint: did you mean `kubeadm`?
+
+error: no included profile has a check `x`
+ --> own.yaml:2:8
+  |
+2 | skip: [x]
+  |        ^
+
+error: `os.swop` asks nothing, and is no check of Kiln's
+ --> own.yaml:4:9
+  |
+4 |   - id: os.swop
+  |         ^^^^^^^
+hint: did you mean `os.swap`?
+
+error: `os.modules-load.x` needs to say what it asks
+ --> own.yaml:5:9
+  |
+5 |   - id: os.modules-load.x
+  |         ^^^^^^^^^^^^^^^^^
+hint: say one of file, directory, package, command, sysctl, service, run, port, module, user, group, kernel, systemd, images
+
+error: `etc/motd` does not begin with a slash
+ --> own.yaml:7:18
+  |
+7 |     file: {path: etc/motd, exists: true}
+  |                  ^^^^^^^^
+
+error: `(` is no pattern: unclosed group
+ --> own.yaml:9:39
+  |
+9 |     file: {path: /etc/motd, contains: "("}
+  |                                       ^
+
+error: there are two checks `b`
+  --> own.yaml:10:9
+   |
+10 |   - id: b
+   |         ^
+
+error: `9` is no mode
+  --> own.yaml:13:28
+   |
+13 |     file: {path: /x, mode: "9"}
+   |                            ^
+hint: write it in octal: "0644"
+"#);
+        insta::assert_snapshot!(read("checks:\n  - id: a\n    modul: x\n").unwrap_err(), @r"
+error: unknown field `modul`, expected one of id, title, severity, hint, file, directory, package, command, sysctl, service, run, port, module, user, group, kernel, systemd, images
+ --> own.yaml:3:5
+  |
+3 |     modul: x
+  |     ^
+hint: the form of such files: kiln node verify --help
+");
+        insta::assert_snapshot!(read("checks: [\n").unwrap_err(), @r"
+error: unclosed bracket '['
+ --> own.yaml:1:9
+  |
+1 | checks: [
+  |         ^
+hint: the form of such files: kiln node verify --help
+");
+        insta::assert_snapshot!(read("checks:\n  - id: a\n    severity: fatal\n    module: x\n").unwrap_err(), @r"
+error: unknown variant `fatal`, expected one of error, warning
+ --> own.yaml:3:15
+  |
+3 |     severity: fatal
+  |               ^
+hint: the form of such files: kiln node verify --help
+");
     }
 
     #[test]

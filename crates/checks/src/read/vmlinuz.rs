@@ -30,6 +30,9 @@ pub enum ImageError {
     /// The kernel is no ELF file of 64 bits.
     #[error("its kernel is not an ELF file of 64 bits")]
     Elf,
+    /// The kernel was stripped of the table of its sections.
+    #[error("its kernel has no table of sections")]
+    Sections,
 }
 
 /// The kernel inside of an image, as an ELF file.
@@ -172,20 +175,23 @@ pub fn has_section(elf: &[u8], name: &str) -> Result<bool, ImageError> {
         let value = bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         usize::try_from(value).ok()
     };
-    let find = || -> Option<bool> {
+    let find = || -> Option<Result<bool, ImageError>> {
         let (table, size, count, names) = (number(0x28, 8)?, number(0x3a, 2)?, number(0x3c, 2)?, number(0x3e, 2)?);
+        if table == 0 || count == 0 {
+            return Some(Err(ImageError::Sections));
+        }
         let strings = number(table.checked_add(names.checked_mul(size)?)?.checked_add(24)?, 8)?;
         for at in 0..count {
             let header = table.checked_add(at.checked_mul(size)?)?;
             let start = strings.checked_add(number(header, 4)?)?;
             let found = elf.get(start..)?;
             if found.starts_with(name.as_bytes()) && found.get(name.len()) == Some(&0) {
-                return Some(true);
+                return Some(Ok(true));
             }
         }
-        Some(false)
+        Some(Ok(false))
     };
-    find().ok_or(ImageError::Elf)
+    find().unwrap_or(Err(ImageError::Elf))
 }
 
 /// Which of some names a kernel does not hold as strings of their own.

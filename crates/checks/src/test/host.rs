@@ -61,6 +61,7 @@ pub fn cpus(look: &Look<'_>) -> Result<Finding> {
     let text = lines::text(look.system, "/proc/cpuinfo")?.unwrap_or_default();
     Ok(match text.lines().filter(|line| line.starts_with("processor")).count() {
         0 => Finding::unknown("/proc/cpuinfo does not say how many processors there are"),
+        1 => Finding::fail("1 processor, and a control plane needs 2"),
         n => Finding::when(n >= 2, format!("{n} processors, and a control plane needs 2")),
     })
 }
