@@ -11,6 +11,7 @@
 //! [`system`] what is looked at             [`read`] files of a system → facts      [`test`] the closed list of questions
 //! [`family`] what kinds of checks there are, for people                            [`profile`] tables of checks, built-in and from YAML
 //! [`guard`] sysctl parameters that the platform owns                               [`report`] results, written down
+//! [`script`] what scripts that make images had better not do
 //!
 //! Adding a check: its family in [`family`], a variant of [`Test`] with its effect in `test/` if no existing one will
 //! do, and a row in a table in `profile/`.
@@ -23,6 +24,7 @@ mod look;
 pub mod profile;
 pub mod read;
 pub mod report;
+pub mod script;
 pub mod system;
 pub mod test;
 

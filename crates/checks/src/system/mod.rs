@@ -22,6 +22,10 @@ pub use tree::ImageTree;
 
 /// The most names a directory may have.
 pub const MAX_NAMES: usize = 100_000;
+/// The most entries of a walk.
+pub const MAX_WALK: usize = 200_000;
+/// How deep a walk goes.
+pub const MAX_DEPTH: usize = 32;
 /// The largest file of configuration that is read.
 pub const MAX_CONFIG: u64 = 4 << 20;
 
@@ -54,10 +58,52 @@ pub trait System {
     /// It cannot be found out.
     fn immutable(&self, path: &str) -> Result<Option<bool>, LookError>;
 
+    /// Everything below a directory, links not followed, down to some depth and up to some number.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    fn walk(&self, dir: &str) -> Result<Walk> {
+        by_listing(self, dir)
+    }
+
     /// The commands of a system that runs.
     fn live(&self) -> Option<&dyn Live> {
         None
     }
+}
+
+/// What is below a directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Walk {
+    /// Paths, and what is there.
+    pub found: Vec<(String, Stat)>,
+    /// Whether that is all: a walk ends at [`MAX_WALK`] entries, and at a depth of [`MAX_DEPTH`].
+    pub whole: bool,
+}
+
+fn by_listing<S: System + ?Sized>(system: &S, dir: &str) -> Result<Walk> {
+    let mut walk = Walk { found: Vec::new(), whole: true };
+    let mut todo = vec![(dir.to_owned(), 0)];
+    while let Some((dir, depth)) = todo.pop() {
+        if system.stat(&dir, false)?.is_none_or(|stat| stat.kind != Kind::Dir) {
+            continue;
+        }
+        for name in system.list(&dir)?.unwrap_or_default() {
+            if walk.found.len() == MAX_WALK {
+                return Ok(Walk { whole: false, ..walk });
+            }
+            let path = format!("{dir}/{name}");
+            let Some(stat) = system.stat(&path, false)? else { continue };
+            if stat.kind == Kind::Dir {
+                match depth < MAX_DEPTH {
+                    true => todo.push((path.clone(), depth + 1)),
+                    false => walk.whole = false,
+                }
+            }
+            walk.found.push((path, stat));
+        }
+    }
+    Ok(walk)
 }
 
 /// A system that runs.

@@ -3,7 +3,7 @@
 //! The scripts need a POSIX shell, `head`, `ls`, `stat -c` and `readlink`: coreutils and busybox have them. Whatever
 //! the machine answers is taken for what it is, bytes of a stranger.
 
-use super::{Kind, Live, LookError, MAX_NAMES, Ran, Result, Stat, System};
+use super::{Kind, Live, LookError, MAX_DEPTH, MAX_NAMES, MAX_WALK, Ran, Result, Stat, System, Walk};
 
 /// What runs a command line of the shell on a machine.
 pub trait Machine {
@@ -108,6 +108,40 @@ impl<M: Machine> System for Remote<M> {
         let Some(bytes) = self.ask(path, &script, MAX_OUTPUT)? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         Ok(text.split_whitespace().next().map(|flags| flags.contains('i')))
+    }
+
+    fn walk(&self, dir: &str) -> Result<Walk> {
+        // One command for all of it: thousands of questions would take minutes.
+        let script = format!(
+            "{{ [ -d \"$p\" ] && [ ! -L \"$p\" ]; }} || exit {MISSING}; find \"$p\" -xdev -mindepth 1 -maxdepth {} \
+             -exec stat -c '%f %u %g %s %n' -- {{}} + || :",
+            MAX_DEPTH + 1
+        );
+        let Some(bytes) = self.ask(dir, &script, MAX_LISTING)? else {
+            return Ok(Walk { whole: true, ..Walk::default() });
+        };
+        // What was cut, or has line breaks in its name, is not all.
+        let mut walk = Walk { found: Vec::new(), whole: (bytes.len() as u64) < MAX_LISTING };
+        let prefix = format!("{}/", dir.trim_end_matches('/'));
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let words: Vec<&str> = line.splitn(5, ' ').collect();
+            let parsed = match &words[..] {
+                [head @ .., path] if head.len() == 4 && path.starts_with(&prefix) => {
+                    // Where a link points is not told, and nobody asks.
+                    parse(head, Some("")).map(|stat| ((*path).to_owned(), stat))
+                }
+                _ => None,
+            };
+            match parsed {
+                Some((path, stat)) if walk.found.len() < MAX_WALK => {
+                    let depth = path[prefix.len()..].matches('/').count();
+                    walk.whole &= depth < MAX_DEPTH || stat.kind != Kind::Dir;
+                    walk.found.push((path, stat));
+                }
+                _ => walk.whole = false,
+            }
+        }
+        Ok(walk)
     }
 
     fn live(&self) -> Option<&dyn Live> {

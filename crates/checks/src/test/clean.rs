@@ -2,13 +2,8 @@
 
 use crate::read::unit::{self, Enablement};
 use crate::read::{cloud, lines};
-use crate::system::{Kind, Result, System};
+use crate::system::{Kind, Result, Stat, System};
 use crate::{Finding, Look, Verdict};
-
-/// The most entries that a search looks at.
-const MAX_SEEN: usize = 200_000;
-/// How deep a search goes.
-const MAX_DEPTH: usize = 32;
 
 /// Pass, unless something is found; then fail for `why`, with every place.
 fn none_of(found: Vec<(String, String)>, good: &str, why: &str) -> Finding {
@@ -127,20 +122,19 @@ pub fn logs(look: &Look<'_>) -> Result<Finding> {
     const MAX: u64 = 200 << 20;
     let mut size = 0_u64;
     let mut largest: Option<(u64, String)> = None;
-    let whole = walk(look.system, "/var/log", &mut |path, stat| {
-        if stat.kind == Kind::File {
-            size = size.saturating_add(stat.size);
-            if largest.as_ref().is_none_or(|(most, _)| stat.size > *most) {
-                largest = Some((stat.size, path.to_owned()));
-            }
+    let walk = look.system.walk("/var/log")?;
+    for (path, stat) in walk.found.into_iter().filter(|(_, stat)| stat.kind == Kind::File) {
+        size = size.saturating_add(stat.size);
+        if largest.as_ref().is_none_or(|(most, _)| stat.size > *most) {
+            largest = Some((stat.size, path));
         }
-    })?;
+    }
     let finding = Finding::when(size <= MAX, format!("/var/log has {} MiB, and 200 are enough", size >> 20));
     let finding = match largest {
         Some((size, path)) if finding.verdict == Verdict::Fail => finding.at(path, format!("{} MiB", size >> 20)),
         _ => finding,
     };
-    Ok(if whole || finding.verdict == Verdict::Fail { finding } else { Finding::unknown(TOO_MANY) })
+    Ok(if walk.whole || finding.verdict == Verdict::Fail { finding } else { Finding::unknown(TOO_MANY) })
 }
 
 const TOO_MANY: &str = "there are more files than are looked at";
@@ -249,7 +243,7 @@ pub fn kubelet(look: &Look<'_>) -> Result<Finding> {
                 false => Finding::pass("kubelet starts at boot").at(link, "pulls it in"),
             }
         }
-        Enablement::Missing => Finding::fail("there is no kubelet.service"),
+        Enablement::Missing => Finding::fail("there is no kubelet.service").hint("install kubelet"),
         _ => Finding::fail("kubelet does not start at boot").hint("systemctl enable kubelet"),
     })
 }
@@ -290,11 +284,12 @@ pub fn secrets(look: &Look<'_>) -> Result<Finding> {
     let mut candidates = Vec::new();
     let mut whole = true;
     for dir in SECRET_DIRS {
-        whole &= walk(look.system, dir, &mut |path, stat| {
-            if stat.kind == Kind::File && stat.size > 0 && stat.size <= MAX_SECRET && is_suspect(path) {
-                candidates.push(path.to_owned());
-            }
-        })?;
+        let walk = look.system.walk(dir)?;
+        whole &= walk.whole;
+        let small = |stat: &Stat| stat.kind == Kind::File && stat.size > 0 && stat.size <= MAX_SECRET;
+        candidates.extend(
+            walk.found.into_iter().filter(|(path, stat)| small(stat) && is_suspect(path)).map(|(path, _)| path),
+        );
     }
     for path in candidates {
         let bytes = look.system.read(&path, MAX_SECRET)?.unwrap_or_default();
@@ -348,31 +343,4 @@ fn secret_in(bytes: &[u8]) -> Option<&'static str> {
         ("\"auths\"", "credentials of a registry"),
     ];
     MARKS.iter().find(|(mark, _)| text.contains(mark)).map(|(_, what)| *what)
-}
-
-/// Shows everything below a directory, links not followed. Says whether that was all: there is a limit.
-fn walk(system: &dyn System, dir: &str, show: &mut dyn FnMut(&str, &crate::system::Stat)) -> Result<bool> {
-    let mut todo = vec![(dir.to_owned(), 0)];
-    let mut seen = 0;
-    while let Some((dir, depth)) = todo.pop() {
-        if system.stat(&dir, false)?.is_none_or(|stat| stat.kind != Kind::Dir) {
-            continue;
-        }
-        for name in system.list(&dir)?.unwrap_or_default() {
-            seen += 1;
-            if seen > MAX_SEEN {
-                return Ok(false);
-            }
-            let path = format!("{dir}/{name}");
-            let Some(stat) = system.stat(&path, false)? else { continue };
-            show(&path, &stat);
-            if stat.kind == Kind::Dir {
-                if depth == MAX_DEPTH {
-                    return Ok(false);
-                }
-                todo.push((path, depth + 1));
-            }
-        }
-    }
-    Ok(true)
 }

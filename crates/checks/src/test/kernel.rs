@@ -60,7 +60,8 @@ pub(super) fn option(look: &Look<'_>, options: &[String]) -> Result<Finding> {
             options.iter().find_map(|option| config.get(option).map(|value| format!("CONFIG_{option}={value}")));
         Ok(match found {
             Some(line) => Finding::pass(line.clone()).at(place, line),
-            None => Finding::fail(format!("{names} is not set")).at(place, format!("{} options are", config.len())),
+            None => Finding::fail(format!("{names} is not set"))
+                .at(place, format!("not among its {} options", config.len())),
         })
     })
 }

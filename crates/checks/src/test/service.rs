@@ -15,6 +15,9 @@ pub(super) fn service(look: &Look<'_>, name: &str, enabled: Option<bool>, runnin
     if finding.verdict != crate::Verdict::Pass {
         return Ok(finding);
     }
+    if unit::enablement(look.system, &full)? == Enablement::Missing {
+        return Ok(Finding::when(!wanted, format!("there is no {full}")));
+    }
     let ran = live.run(&["systemctl", "is-active", &full])?;
     let state = ran.text().trim().to_owned();
     if ran.code == 127 || state.is_empty() {
@@ -30,7 +33,7 @@ fn enablement(look: &Look<'_>, full: &str, wanted: bool) -> Result<Finding> {
     let state = unit::enablement(look.system, full)?;
     Ok(match state {
         Enablement::Enabled(link) => Finding::when(wanted, format!("{full} starts at boot")).at(link, "pulls it in"),
-        Enablement::Missing => Finding::when(!wanted, format!("there is no {full}")),
+        Enablement::Missing => Finding::when(!wanted, format!("there is no {full}")).hint("install its package"),
         Enablement::Masked(path) => Finding::when(!wanted, format!("{full} is masked")).at(path, "masks it"),
         Enablement::Disabled => {
             Finding::when(!wanted, format!("{full} does not start at boot")).hint(format!("systemctl enable {full}"))

@@ -33,6 +33,14 @@ fn contract(system: &dyn System, base: &str) {
     assert_eq!(system.stat(&at("l"), false).unwrap().unwrap().kind, Kind::Link("a".to_owned()));
     assert_eq!(system.stat(&at("gone"), false).unwrap().unwrap().kind, Kind::Link("nowhere".to_owned()));
     assert_eq!(system.stat(&at("d"), true).unwrap().unwrap().kind, Kind::Dir);
+    let walk = system.walk(&at("d")).unwrap();
+    let mut paths: Vec<String> = walk.found.into_iter().map(|(path, _)| path).collect();
+    paths.sort();
+    assert_eq!((paths, walk.whole), (vec![at("d/b"), at("d/c")], true));
+    for nothing in ["a", "none", "l", "loop"] {
+        let walk = system.walk(&at(nothing)).unwrap();
+        assert!(walk.found.is_empty() && walk.whole, "{nothing}");
+    }
 }
 
 fn on_disk() -> tempfile::TempDir {

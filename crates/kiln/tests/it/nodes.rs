@@ -55,7 +55,14 @@ fn a_directory_an_image_and_its_archive_are_judged_alike() {
 fn the_verdict_is_first_and_hints_follow() {
     let t = with_node();
     let found = t.kiln(&["node", "verify", "node:1", "-p", "cis-basics"]).exits(1);
-    insta::assert_snapshot!(found.stdout, @"");
+    insta::assert_snapshot!(found.stdout, @"
+    FAIL: image node:1 is not as it must be (1 error, 12 passed)
+
+    cis-basics: 12 of 13 passed
+      error    os.ssh.authorized-keys-absent  keys of whoever made the image let them in
+                 /root/.ssh/authorized_keys:1: a key (me@laptop)
+                 hint: rm ~/.ssh/authorized_keys
+    ");
     assert_eq!(found.stderr, "");
     let ack = t.kiln(&["node", "verify", "node:1", "-p", "ack", "-f", "ack"]).exits(1);
     assert!(ack.stdout.starts_with("[19700101 00:00:00]: Check if kernel version >= 3.10.  Verify Failed!\n"), "{ack}");
