@@ -7,6 +7,7 @@
 mod ack;
 mod cis;
 mod cluster_api;
+mod form;
 mod kubeadm;
 pub mod own;
 mod sysdig;

@@ -17,13 +17,16 @@
 use kiln_spec::diag::{self, Diagnostic, did_you_mean};
 use kiln_spec::source::{Source, Span};
 use regex::Regex;
-use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::form::{
+    Check, File, FileTest, KernelTest, NamedTest, PackageTest, PortTest, RunTest, Scalar, ServiceTest, SysctlTest,
+    SystemdTest,
+};
 use super::{BUILT_IN, Profile, Rule};
 use crate::family::FAMILIES;
 use crate::test::VersionReq;
-use crate::{Family, Severity, Test};
+use crate::{Family, Test};
 
 /// The largest file.
 pub const MAX: u64 = 1 << 20;
@@ -53,144 +56,6 @@ impl std::fmt::Display for ProfileError {
 }
 
 impl std::error::Error for ProfileError {}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: Option<String>,
-    line: Option<String>,
-    #[serde(default)]
-    include: Vec<Spanned<String>>,
-    #[serde(default)]
-    skip: Vec<Spanned<String>>,
-    #[serde(default)]
-    checks: Vec<Check>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Check {
-    id: Spanned<String>,
-    title: Option<String>,
-    severity: Option<Severity>,
-    hint: Option<String>,
-    file: Option<FileTest>,
-    directory: Option<DirectoryTest>,
-    package: Option<PackageTest>,
-    command: Option<NamedTest>,
-    sysctl: Option<SysctlTest>,
-    service: Option<ServiceTest>,
-    run: Option<RunTest>,
-    port: Option<PortTest>,
-    module: Option<String>,
-    user: Option<NamedTest>,
-    group: Option<NamedTest>,
-    kernel: Option<KernelTest>,
-    systemd: Option<SystemdTest>,
-    images: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTest {
-    path: Spanned<String>,
-    exists: Option<bool>,
-    contains: Option<Spanned<String>>,
-    lacks: Option<Spanned<String>>,
-    mode: Option<Spanned<Scalar>>,
-    owner: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DirectoryTest {
-    path: Spanned<String>,
-    empty: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PackageTest {
-    name: String,
-    #[serde(default)]
-    absent: bool,
-    version: Option<Spanned<Scalar>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NamedTest {
-    name: String,
-    #[serde(default)]
-    absent: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SysctlTest {
-    key: String,
-    equals: Scalar,
-    /// What it is where nothing sets it.
-    default: Option<Scalar>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServiceTest {
-    name: String,
-    enabled: Option<bool>,
-    running: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RunTest {
-    command: Vec<String>,
-    #[serde(default)]
-    exit: i32,
-    stdout: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PortTest {
-    number: u16,
-    #[serde(default)]
-    listening: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KernelTest {
-    min: Option<Scalar>,
-    config: Option<String>,
-    matches: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SystemdTest {
-    min: u32,
-}
-
-/// A text, or a number that is meant as one.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Number(i64),
-    Real(f64),
-    Text(String),
-}
-
-impl Scalar {
-    fn text(&self) -> String {
-        match self {
-            Scalar::Number(number) => number.to_string(),
-            Scalar::Real(number) => number.to_string(),
-            Scalar::Text(text) => text.clone(),
-        }
-    }
-}
 
 /// Reads a profile.
 ///
@@ -574,6 +439,7 @@ fn below(id: &str, of: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Severity;
 
     fn read(text: &str) -> Result<Profile, String> {
         parse(Source { name: "own.yaml".to_owned(), text: text.to_owned() }).map_err(|e| e.to_string())
