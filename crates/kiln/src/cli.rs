@@ -135,6 +135,8 @@ pub enum Verb {
     Prune(cmd::prune::Args),
     /// Check everything in the store
     Fsck(cmd::fsck::Args),
+    /// Check images that machines boot from
+    Node(cmd::node::Args),
     /// Build as kaniko's executor does, with its flags
     Executor(Box<cmd::executor::Args>),
     /// Fetch bases for executors, as kaniko's warmer does

@@ -2,6 +2,9 @@
 //!
 //! Pages are rows: a [`Shelf`] has those of one kind of checks. Adding a kind: its row in [`SHELVES`].
 
+use std::borrow::Cow;
+
+use kiln_checks::family::{FAMILIES, Family};
 use kiln_plan::lint;
 use kiln_spec::diag::did_you_mean;
 
@@ -12,9 +15,10 @@ use crate::named;
 const EXAMPLES: &str = "\
 Examples:
   kiln explain                        what there are pages about
-  kiln explain JSONArgsRecommended    what the rule finds, why, a bad and a good example";
+  kiln explain JSONArgsRecommended    what the rule finds, why, a bad and a good example
+  kiln explain os.sysctl.protected    what a check of nodes looks at, and why";
 
-/// Explain a rule: what it finds and why, with a bad and a good example.
+/// Explain a rule or check: what it finds and why.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -30,7 +34,7 @@ struct Page {
     /// What it is about, in one line.
     line: String,
     /// Its text.
-    text: &'static str,
+    text: Cow<'static, str>,
 }
 
 /// Pages about one kind of things.
@@ -39,14 +43,23 @@ struct Shelf {
     pages: fn() -> Vec<Page>,
 }
 
-const SHELVES: &[Shelf] = &[Shelf { title: "Rules for Dockerfiles (kiln build --check)", pages: rules }];
+const SHELVES: &[Shelf] = &[
+    Shelf { title: "Rules for Dockerfiles (kiln build --check)", pages: rules },
+    Shelf { title: "Checks of nodes (kiln node verify)", pages: checks },
+];
+
+fn checks() -> Vec<Page> {
+    let page =
+        |family: &'static Family| Page { id: family.id, line: family.line.to_owned(), text: family.page().into() };
+    FAMILIES.iter().map(page).collect()
+}
 
 fn rules() -> Vec<Page> {
     let line = |rule: &lint::Rule| match rule.experimental {
         true => format!("{} (experimental)", rule.line),
         false => rule.line.to_owned(),
     };
-    lint::RULES.iter().map(|rule| Page { id: rule.id, line: line(rule), text: rule.page }).collect()
+    lint::RULES.iter().map(|rule| Page { id: rule.id, line: line(rule), text: Cow::Borrowed(rule.page) }).collect()
 }
 
 /// Runs the verb.
@@ -54,7 +67,9 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     let Some(id) = &args.id else { return named::print(&contents()) };
     let pages: Vec<Page> = SHELVES.iter().flat_map(|shelf| (shelf.pages)()).collect();
     match pages.iter().find(|page| page.id.eq_ignore_ascii_case(id)) {
-        Some(page) => named::print(page.text),
+        Some(page) => named::print(&page.text),
+        // A check of a family has the family's page.
+        None if Family::of(id).is_some() => named::print(&Family::of(id).map(Family::page).unwrap_or_default()),
         None => {
             let error = CliError::usage(format!("there is no page about `{id}`"));
             Err(match did_you_mean(id, pages.iter().map(|page| page.id)) {

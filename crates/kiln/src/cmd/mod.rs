@@ -22,6 +22,7 @@ pub mod login;
 pub mod logout;
 pub mod ls;
 pub mod man;
+pub mod node;
 pub mod prune;
 pub mod pull;
 pub mod push;
@@ -75,6 +76,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Fsck(args) => fsck::run(&args, global),
         Verb::Executor(args) => executor::run(&args, global),
         Verb::Warmer(args) => executor::warmer::run(&args, global),
+        Verb::Node(args) => node::run(&args, global),
         Verb::Version(args) => version::run(&args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -2,4 +2,5 @@
 
 mod archives;
 mod images;
+mod nodes;
 mod registries;

@@ -1,0 +1,8 @@
+//! Systems of every kind, whole nodes, and what strangers may send.
+
+mod debian;
+mod hostile;
+mod node;
+mod profiles;
+mod reports;
+mod systems;

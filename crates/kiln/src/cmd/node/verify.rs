@@ -1,0 +1,198 @@
+//! `kiln node verify`: whether a system will work as a node.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_checks::profile::{BUILT_IN, own};
+use kiln_checks::report::{document, html, log, text};
+use kiln_checks::{Profile, Report, System};
+use kiln_spec::diag::did_you_mean;
+use kiln_spec::source::Source;
+
+use super::target;
+use crate::cli::Global;
+use crate::error::{CliError, in_color};
+use crate::named::{self, PlatformOption};
+
+/// The command line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A root directory, an image of the store, an OCI layout or archive of an image, or `local` for this host
+    #[arg(value_name = "TARGET", required_unless_present = "list")]
+    target: Option<String>,
+    /// A profile of Kiln's or a file with one; may be repeated
+    #[arg(short, long = "profile", value_name = "NAME|FILE", required_unless_present = "list")]
+    profiles: Vec<String>,
+    /// List the profiles; with --profile, their checks
+    #[arg(long)]
+    list: bool,
+    /// How the report is printed: text, json, junit, html, ack (as its verify.sh logs), kubeadm (as its preflight prints)
+    #[arg(short, long, value_name = "FORMAT", default_value = "text", value_parser = FORMATS)]
+    format: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Write the report to this file, too: .json, .xml (JUnit), .html or .txt; may be repeated
+    #[arg(short, long = "report", value_name = "FILE")]
+    reports: Vec<PathBuf>,
+    /// Checks that only warn, by name or id, with commas between; `all` for all
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    ignore_preflight_errors: Vec<String>,
+    /// Show what passes, too
+    #[arg(short, long)]
+    all: bool,
+    /// Which platform of an index.
+    #[command(flatten)]
+    platform: PlatformOption,
+}
+
+const FORMATS: [&str; 6] = ["text", "json", "junit", "html", "ack", "kubeadm"];
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln node verify ./rootfs --profile ack          a directory that is a root file system
+  kiln node verify node:1 --profile cluster-api    an image of the store
+  kiln node verify node.tar --profile sysdig       an archive of an image, or an OCI layout
+  kiln node verify local --profile kubeadm         this host, running
+  kiln node verify node:1 -p kubeadm -p ours.yaml -r report.html -r junit.xml
+  kiln node verify --list                          the profiles
+  kiln explain os.sysctl.protected                 what a check looks at, and why
+
+An existing path comes before an image of that name. Exit codes: 0 when all is as it must be, 1 when a check of
+severity `error` failed, 2 when none failed and one could not be checked, 3 when the target cannot be read. Warnings,
+and checks that only have a meaning on a running host, change nothing.
+
+A profile of one's own is a file of YAML:
+  name: ours
+  include: [kubeadm, cis-basics]         # profiles of Kiln's
+  skip: [os.history]                     # checks of these that are left out
+  checks:
+    - id: os.kernel.btf                  # a check of Kiln's, or one that is included, with another severity
+      severity: error
+    - id: ours.motd
+      title: the message of the day is ours
+      file: {path: /etc/motd, contains: \"^Welcome\"}
+      hint: cp motd /etc/motd
+A check asks one of
+  file: {path, exists | contains | lacks | mode, owner}     directory: {path, empty}
+  package: {name, absent, version: \">= 1.2\"}                command, user, group: {name, absent}
+  sysctl: {key, equals, default}                            service: {name, enabled, running}
+  run: {command: [crictl, ps], exit, stdout}                port: {number, listening}
+  kernel: {min | config | matches}    systemd: {min}        module: NAME    images: [NAME]";
+
+/// Runs the verb.
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    let profiles = args.profiles.iter().map(|name| profile(name)).collect::<Result<Vec<_>, _>>()?;
+    let Some(target) = args.target.as_ref().filter(|_| !args.list) else { return list(&profiles) };
+    let known = |name: &&String| {
+        let of = |profile: &Profile| {
+            let same = |rule: &kiln_checks::Rule| {
+                rule.id.eq_ignore_ascii_case(name)
+                    || rule.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+            };
+            profile.rules.iter().any(same)
+        };
+        name.eq_ignore_ascii_case("all") || profiles.iter().any(of)
+    };
+    if let Some(unknown) = args.ignore_preflight_errors.iter().find(|name| !known(name)) {
+        return Err(CliError::usage(format!("--ignore-preflight-errors: no check is called `{unknown}`"))
+            .with_hint("names and ids: kiln node verify --list --profile kubeadm"));
+    }
+    for path in &args.reports {
+        report_format(path)?;
+    }
+    let judge = |system: &dyn System| kiln_checks::verify(system, &profiles, &args.ignore_preflight_errors);
+    let report = target::with(target, &args.platform, global, &judge)?;
+    for path in &args.reports {
+        let text = render(&report, report_format(path)?, args, false);
+        std::fs::write(path, text)
+            .map_err(|e| CliError::environment(format!("cannot write the report to {}: {e}", path.display())))?;
+    }
+    let format = if args.json { "json" } else { &*args.format };
+    named::print(&render(&report, format, args, std::io::stdout().is_terminal() && in_color()))?;
+    match report.code() {
+        0 => Ok(()),
+        code => Err(CliError::Told { code }),
+    }
+}
+
+/// A profile by its name, or in a file.
+fn profile(name: &str) -> Result<Profile, CliError> {
+    if let Some(profile) = Profile::built_in(name) {
+        return Ok(profile);
+    }
+    let path = Path::new(name);
+    let is_file = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") || path.is_file();
+    if !is_file {
+        let names = || BUILT_IN.iter().map(|profile| profile.name);
+        let error = CliError::usage(format!("there is no profile `{name}`"));
+        return Err(match did_you_mean(name, names()) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error
+                .with_hint(format!("there are {}, and files ending in .yaml", names().collect::<Vec<_>>().join(", "))),
+        });
+    }
+    let failed = |e: std::io::Error| CliError::input(format!("cannot read the profile {name}: {e}"));
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > own::MAX {
+        return Err(CliError::input(format!("the profile {name} has {size} bytes, and {} are the limit", own::MAX)));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| CliError::input(format!("the profile {name} is not text (UTF-8)")))?;
+    own::parse(Source { name: name.to_owned(), text }).map_err(|e| {
+        eprint!("{}", e.render(in_color()));
+        CliError::Found
+    })
+}
+
+/// The profiles there are; with some given, their checks.
+fn list(profiles: &[Profile]) -> Result<(), CliError> {
+    if profiles.is_empty() {
+        let rows: Vec<Vec<String>> = BUILT_IN
+            .iter()
+            .map(|profile| vec![profile.name.to_owned(), profile.rules().len().to_string(), profile.line.to_owned()])
+            .collect();
+        return named::print(&crate::table::table(&["PROFILE", "CHECKS", "FOR"], &rows));
+    }
+    let mut rows = Vec::new();
+    for profile in profiles {
+        for rule in &profile.rules {
+            let name = rule.name.clone().unwrap_or_default();
+            rows.push(vec![rule.id.clone(), rule.severity.name().to_owned(), name, rule.title.clone()]);
+        }
+    }
+    named::print(&crate::table::table(&["ID", "SEVERITY", "NAME", "WHAT MUST BE TRUE"], &rows))
+}
+
+/// The format of a report, by the ending of its file.
+fn report_format(path: &Path) -> Result<&'static str, CliError> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => Ok("json"),
+        Some("xml") => Ok("junit"),
+        Some("html" | "htm") => Ok("html"),
+        Some("txt" | "log") => Ok("text"),
+        _ => Err(CliError::usage(format!("--report {}: the ending says in which format", path.display()))
+            .with_hint("use .json, .xml (JUnit), .html or .txt")),
+    }
+}
+
+fn render(report: &Report, format: &str, args: &Args, color: bool) -> String {
+    match format {
+        "json" => serde_json::to_string_pretty(&document::json(report)).unwrap_or_default() + "\n",
+        "junit" => document::junit(report),
+        "html" => html::render(report),
+        "ack" => log::ack(report, now(), color),
+        "kubeadm" => log::kubeadm(report),
+        _ => text::render(report, text::Options { color, all: args.all }),
+    }
+}
+
+/// The time of the report: that of the clock, or SOURCE_DATE_EPOCH.
+fn now() -> i64 {
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
+    fixed.unwrap_or_else(clock)
+}
