@@ -329,7 +329,7 @@ mod tests {
         file.zero_at(8192, 100).unwrap();
         assert_eq!(ReadAt::len(&file).unwrap(), 1 << 20);
         let mut buf = [9; 102];
-        file.read_exact_at(&mut buf, 8191).unwrap();
+        ReadAt::read_exact_at(&file, &mut buf, 8191).unwrap();
         assert_eq!((buf[0], buf[1], buf[100], buf[101]), (7, 0, 0, 7));
     }
 }
