@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use kiln_oci::name::escape;
 use kiln_oci::{Meta, Mtime};
 
 use super::dir::{self, Dirent, Seeds};
@@ -11,9 +10,9 @@ use super::geometry::{BLOCK, BLOCK64, GROUP, INODE, has_super};
 use super::inode::{Inode, MAX_LINKS};
 use super::superblock::{self, BLOCK_UNINIT, Group, INODE_UNINIT, INODE_ZEROED, Totals};
 use super::{Summary, Writer, refuse};
-use crate::error::{DiskError, Result};
+use crate::error::Result;
 use crate::ext4::crc::crc32c;
-use crate::ext4::raw::{FORMAT, JOURNAL_INO, LOST_FOUND_INO, RESIZE_INO, ROOT_INO};
+use crate::ext4::raw::{JOURNAL_INO, LOST_FOUND_INO, RESIZE_INO};
 use crate::ext4::raw::{SUPER_OFFSET, get32, iflags, mode, put32};
 use crate::io::WriteAt;
 
@@ -25,7 +24,8 @@ impl<W: WriteAt> Writer<W> {
     /// Writes all that is still missing, the superblocks last.
     ///
     /// # Errors
-    /// [`DiskError::Full`], [`DiskError::Write`], and [`DiskError::Entry`] for marks of a path that never came.
+    /// [`DiskError::Full`](crate::DiskError::Full), [`DiskError::Write`](crate::DiskError::Write), and
+    /// [`DiskError::Entry`](crate::DiskError::Entry) for marks of a path that never came.
     pub fn finish(mut self) -> Result<Summary> {
         if let Some(path) = self.options.flags.keys().next() {
             return Err(refuse(path, "it is to be marked, but was not among the files"));
@@ -231,21 +231,6 @@ impl<W: WriteAt> Writer<W> {
             self.sink.write(group * GROUP, &block)?;
         }
         self.sink.flush()
-    }
-}
-
-impl super::names::Names {
-    /// A path of a directory, for errors.
-    fn path(&self, mut ino: u32) -> Vec<u8> {
-        let mut parts: Vec<&[u8]> = Vec::new();
-        while ino != ROOT_INO {
-            let Some(parent) = self.dirs.get(&ino).map(|dir| dir.parent) else { break };
-            let siblings = self.dirs.get(&parent).into_iter().flat_map(|dir| &dir.children);
-            parts.extend(siblings.filter(|(_, child)| child.ino == ino).map(|(name, _)| &**name).take(1));
-            ino = parent;
-        }
-        parts.reverse();
-        parts.join(&b'/')
     }
 }
 

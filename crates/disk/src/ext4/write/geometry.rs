@@ -108,7 +108,7 @@ impl Geometry {
             tables: Vec::new(),
             used: Vec::new(),
         };
-        let last = blocks % GROUP;
+        let last = if blocks == 0 { 1 } else { blocks % GROUP };
         let least = geometry.super_len(groups - 1) + 2 + geometry.inode_table_blocks() + WORTH_A_GROUP;
         if last > 0 && last < least {
             if groups == 1 {

@@ -11,6 +11,8 @@ use super::dir::kind;
 pub(crate) struct Dir {
     /// The directory it is in.
     pub parent: u32,
+    /// Its name there.
+    pub name: Box<[u8]>,
     /// It came as an entry; otherwise only things below it did.
     pub came: bool,
     pub children: BTreeMap<Box<[u8]>, Child>,
@@ -47,7 +49,7 @@ impl Names {
     /// Adds a name to a directory.
     pub fn add(&mut self, dir: u32, base: &[u8], child: Child) {
         if child.kind == kind::DIR {
-            self.dirs.insert(child.ino, Dir { parent: dir, ..Dir::default() });
+            self.dirs.insert(child.ino, Dir { parent: dir, name: base.into(), ..Dir::default() });
         }
         if let Some(dir) = self.dirs.get_mut(&dir) {
             dir.children.insert(base.into(), child);
@@ -58,5 +60,17 @@ impl Names {
     pub fn subdirs(&self, dir: u32) -> u32 {
         let children = self.dirs.get(&dir).into_iter().flat_map(|dir| dir.children.values());
         children.filter(|child| child.kind == kind::DIR).count() as u32
+    }
+
+    /// The path of a directory.
+    pub fn path(&self, mut ino: u32) -> Vec<u8> {
+        let mut parts: Vec<&[u8]> = Vec::new();
+        while ino != self.root {
+            let Some(dir) = self.dirs.get(&ino) else { break };
+            parts.push(&dir.name);
+            ino = dir.parent;
+        }
+        parts.reverse();
+        parts.join(&b'/')
     }
 }

@@ -1,0 +1,4 @@
+//! The ext4 writer and reader against e2fsprogs and the kernel.
+
+mod tree;
+mod written;
