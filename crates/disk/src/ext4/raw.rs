@@ -49,7 +49,6 @@ pub(crate) mod ro_compat {
 /// What `i_flags` says.
 pub(crate) mod iflags {
     pub const INDEX: u32 = 0x1000;
-    pub const HUGE_FILE: u32 = 0x4_0000;
     pub const EXTENTS: u32 = 0x8_0000;
     pub const ENCRYPT: u32 = 0x800;
     pub const EA_INODE: u32 = 0x20_0000;

@@ -29,6 +29,7 @@ use kiln_oci::{Entry, EntryKind, Meta, Mtime};
 
 use self::dir::kind;
 use self::extents::Extent;
+pub(crate) use self::geometry::has_super;
 use self::geometry::{Allocator, BLOCK, BLOCK64, Geometry, journal_blocks};
 use self::inode::{Inode, MAX_LINKS};
 use self::names::{Child, Names};

@@ -100,7 +100,7 @@ fn big_directories_are_hashed() {
             assert!(mounted.path().join(name).is_file(), "{n} of {count}");
         }
         assert!(!mounted.path().join("d/other").exists());
-        for n in 0..count {
+        for n in 0..count.min(3000) {
             fs::write(mounted.path().join(format!("d/more-{n}")), "").unwrap();
         }
         drop(mounted);
@@ -115,7 +115,9 @@ fn many_directories_and_many_names() {
     for n in 0..64_999 {
         tree.add(&format!("names/n{n}"), EntryKind::Hardlink { target: b"one".to_vec() }, Meta::default(), b"");
     }
-    (0..65_100).for_each(|n| drop(tree.dir(&format!("dirs/d{n}"))));
+    for n in 0..65_100 {
+        tree.dir(&format!("dirs/d{n}"));
+    }
     let image = tree.image(600 * MIB);
     assert!(e2fs("debugfs", &["-R", "stat /dirs", image.path().to_str().unwrap()]).contains("Links: 1 "));
     tree.add("names/over", EntryKind::Hardlink { target: b"one".to_vec() }, Meta::default(), b"");
@@ -194,7 +196,9 @@ fn marks_are_set_and_must_be_used() {
 #[test]
 fn the_minimum_is_enough_and_not_much_too_much() {
     let mut big = Tree::sample();
-    (0..200).for_each(|n| drop(big.file(&format!("more/{n}"), &noise(n * 5000, n as u64))));
+    for n in 0..200 {
+        big.file(&format!("more/{n}"), &noise(n * 5000, n as u64));
+    }
     for tree in [Tree::default(), Tree::sample(), big] {
         let size = tree.plan().minimum(&options(0), 0).unwrap();
         let image = blank(size);
