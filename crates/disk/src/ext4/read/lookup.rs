@@ -52,14 +52,14 @@ impl<R: ReadAt> Image<R> {
         let mut at: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut links = 0;
         while let Some(part) = left.pop_front() {
-            if part == b".." {
-                at.pop();
-                continue;
-            }
             let (here, here_path) = at.last().map_or((ROOT_INO, &b""[..]), |(ino, path)| (*ino, path));
             let dir = self.inode_at(here_path, here)?;
             if dir.kind() != mode::DIR {
                 return refuse(&format!("`/{}` is not a directory", escape(here_path)));
+            }
+            if part == b".." {
+                at.pop();
+                continue;
             }
             let Some(ino) = self.names(&dir)?.get(&part).copied() else { return Ok(None) };
             let full = kiln_oci::name::join(here_path, &part);

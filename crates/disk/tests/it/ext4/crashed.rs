@@ -26,7 +26,6 @@ fn crash(image: &Path) -> NamedTempFile {
     fs::remove_dir_all(at("new")).unwrap();
     fs::write(at("after"), noise(300_000, 7)).unwrap();
     sync();
-    // The journal's own magic number at the start of a block, in a block that is a directory's or a link's.
     fs::create_dir(at("later")).unwrap();
     for n in 0..50 {
         fs::write(at(&format!("later/{n}")), format!("{n}")).unwrap();
@@ -92,16 +91,17 @@ fn a_journal_that_is_damaged_is_an_error_or_ends_there() {
     let magic = [0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 4];
     let start = bytes.chunks(4096).position(|block| block.starts_with(&magic)).unwrap() * 4096;
     let (mut errors, mut opened) = (0, 0);
-    for n in 0..300u64 {
-        let mut bytes = bytes.clone();
+    let mut bytes = bytes;
+    for n in 0..100u64 {
         let noise = u64::from_le_bytes(noise(8, n * 77 + 1).try_into().unwrap());
         let at = start + (noise % (60 * 4096)) as usize;
         bytes[at] ^= 1 << (n % 8);
-        match Image::open(bytes) {
+        match Image::open(&bytes) {
             Err(DiskError::Damaged { .. } | DiskError::Unsupported { .. }) => errors += 1,
             Err(other) => panic!("{other}"),
             Ok(image) => opened += image.walk().take(100_000).count().min(1),
         }
+        bytes[at] ^= 1 << (n % 8);
     }
     assert!(errors > 0 && opened > 0, "{errors} errors, {opened} opened");
 }

@@ -84,7 +84,6 @@ fn source() -> TempDir {
     fs::write(at("a/medium"), noise(70_000, 2)).unwrap();
     fs::write(at("a/b/large"), noise(6_000_000, 3)).unwrap();
     let holes = File::create(at("a/holes")).unwrap();
-    holes.set_len(300 * MIB).unwrap();
     for (offset, n) in [(0, 4), (5 * MIB, 5), (100 * MIB + 77, 6), (290 * MIB, 7)] {
         std::os::unix::fs::FileExt::write_all_at(&holes, &noise(5000, n), offset).unwrap();
     }

@@ -90,7 +90,11 @@ fn big_directories_are_hashed() {
             // Two levels of hashes need long names.
             tree.file(&format!("d/{}-{n}", "name".repeat(if count > 1000 { 45 } else { 3 })), b"");
         }
-        let image = tree.image(600 * MIB);
+        let mut with = options(300 * MIB);
+        with.inodes = Some(50_000);
+        let image = blank(300 * MIB);
+        tree.write_to(image.reopen().unwrap(), with).unwrap();
+        check(image.path());
         let stat = e2fs("debugfs", &["-R", "htree_dump /d", image.path().to_str().unwrap()]);
         assert!(count == 60 || stat.contains("Root node dump"), "{stat}");
         assert!(count < 1000 || stat.contains("Indirect levels: 1"), "{}", &stat[..300.min(stat.len())]);
