@@ -58,7 +58,7 @@ mod tests {
         let disk = to_disk(&list).unwrap();
         assert_eq!(disk.len(), 4 + 4 * 4 + 8);
         assert_eq!(from_disk(&disk).unwrap(), list);
-        for bad in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\0123"] {
+        for bad in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\x00123"] {
             assert_eq!(to_disk(bad), None);
         }
         for bad in [&b""[..], b"\x02\0\0\0", b"\x01\0\0\0\x02\0\0\0", b"\x01\0\0\x001"] {

@@ -48,3 +48,23 @@ fn transform(state: &mut [u32; 4], input: [u32; 8]) {
         *part = part.wrapping_add(new);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hash_as_debugfs_says() {
+        let long = "a-much-longer-name-than-thirty-two-bytes-has";
+        for (name, hash, minor) in [
+            ("a", 0xD5FA_7D7A, 0xACB4_8187),
+            ("hello", 0x1746_DA32, 0x4200_13B5),
+            (long, 0x861B_5FAC, 0x74E4_FFBF),
+            ("\u{e9}", 0x89D4_704E, 0x75D5_2D82),
+        ] {
+            assert_eq!(half_md4(name.as_bytes(), [0; 4]), (hash, minor), "{name}");
+        }
+        let seed = [0x61EF_7A07, 0x1D4B_273B, 0x33D1_96B5, 0x328A_1FF8];
+        assert_ne!(half_md4(b"a", seed), half_md4(b"a", [0; 4]));
+    }
+}

@@ -19,6 +19,9 @@ pub(crate) struct Journaled {
     pub escaped: bool,
 }
 
+/// A block in memory.
+type Held = (u64, Arc<Vec<u8>>);
+
 /// The blocks of a file system.
 pub(crate) struct Blocks<R> {
     source: R,
@@ -26,7 +29,7 @@ pub(crate) struct Blocks<R> {
     pub count: u64,
     /// What the journal has newer, by block.
     newer: BTreeMap<u64, Journaled>,
-    cache: Mutex<Vec<Option<(u64, Arc<Vec<u8>>)>>>,
+    cache: Mutex<Vec<Option<Held>>>,
 }
 
 impl<R: ReadAt> Blocks<R> {
@@ -43,10 +46,9 @@ impl<R: ReadAt> Blocks<R> {
     /// A block of metadata.
     pub fn get(&self, block: u64) -> Result<Arc<Vec<u8>>> {
         let slot = (block % CACHED as u64) as usize;
-        if let Some((at, bytes)) = &self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot] {
-            if *at == block {
-                return Ok(Arc::clone(bytes));
-            }
+        let held = self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot].clone();
+        if let Some((_, bytes)) = held.filter(|(at, _)| *at == block) {
+            return Ok(bytes);
         }
         let mut bytes = vec![0; self.size as usize];
         self.read(block, 0, &mut bytes)?;

@@ -29,6 +29,8 @@ pub struct Walk<'a, R> {
     started: bool,
     found: usize,
     dirs: HashSet<u32>,
+    /// Bytes of all directories so far.
+    dir_bytes: u64,
     first_names: HashMap<u32, Vec<u8>>,
     sockets: Vec<Vec<u8>>,
 }
@@ -41,6 +43,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
             started: false,
             found: 0,
             dirs: HashSet::new(),
+            dir_bytes: 0,
             first_names: HashMap::new(),
             sockets: Vec::new(),
         }
@@ -96,6 +99,11 @@ impl<'a, R: ReadAt> Walk<'a, R> {
             if !self.dirs.insert(ino) {
                 let why = "the directory is in two places, perhaps in itself".to_owned();
                 return Err(damaged(&format!("`/{}`", escape(&found.entry.path)), why));
+            }
+            // No block is in two directories: together they are no bigger than the disk.
+            self.dir_bytes = self.dir_bytes.saturating_add(inode.size);
+            if self.dir_bytes > self.image.superblock.blocks * self.image.superblock.block_size {
+                return Err(damaged("its directories", "together they are bigger than the disk".to_owned()));
             }
             let names = self.image.names(&inode)?.into_iter();
             self.levels.push(Level { path: found.entry.path.clone(), names });

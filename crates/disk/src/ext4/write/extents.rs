@@ -36,12 +36,11 @@ pub(crate) fn push(extents: &mut Vec<Extent>, mut logical: u32, mut physical: u6
     }
 }
 
+/// What is in an inode, and the blocks below it with their places.
+pub(crate) type Stored = ([u8; 60], Vec<(u64, Vec<u8>)>);
+
 /// The tree of extents: what is in the inode, and the blocks below it. `block` gives a new block.
-pub(crate) fn tree<E>(
-    extents: &[Extent],
-    seed: u32,
-    mut block: impl FnMut() -> Result<u64, E>,
-) -> Result<([u8; 60], Vec<(u64, Vec<u8>)>), E> {
+pub(crate) fn tree<E>(extents: &[Extent], seed: u32, mut block: impl FnMut() -> Result<u64, E>) -> Result<Stored, E> {
     let mut level: Vec<[u8; 12]> = extents.iter().map(leaf).collect();
     let mut blocks = Vec::new();
     let mut depth = 0;

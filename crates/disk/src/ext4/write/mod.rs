@@ -94,10 +94,9 @@ impl<W: WriteAt> Writer<W> {
         }
         let geometry = Geometry::new(options.size / BLOCK64, &options)?;
         let mut sink = Sink::new(target);
-        if !options.blank {
-            sink.clear(geometry.blocks * BLOCK64)?;
-        } else if sink.len()? < geometry.blocks * BLOCK64 {
-            sink.clear(geometry.blocks * BLOCK64)?;
+        let size = geometry.blocks * BLOCK64;
+        if !options.blank || sink.len()? < size {
+            sink.clear(size)?;
         }
         let planned = plan.and_then(|plan| plan.minimum(&options, 0).ok());
         let mut writer = Writer {

@@ -19,7 +19,7 @@ const OWN_INODES: u32 = 11;
 const TOGETHER: u64 = 30_000;
 
 /// Counts what a tree needs, without the bodies of its files: holes in them make it less.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     blocks: u64,
     inodes: u32,
@@ -27,10 +27,17 @@ pub struct Plan {
     dirs: HashMap<Vec<u8>, u64>,
 }
 
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan::new()
+    }
+}
+
 impl Plan {
     /// For an empty tree.
     pub fn new() -> Plan {
-        Plan { dirs: HashMap::from([(Vec::new(), dir::entry_len(b"lost+found") as u64)]), ..Plan::default() }
+        let own = dir::entry_len(b"lost+found") as u64;
+        Plan { blocks: 0, inodes: 0, dirs: HashMap::from([(Vec::new(), own)]) }
     }
 
     /// Adds an entry that will come. One that [`Writer::append`](super::Writer::append) refuses counts for little.

@@ -115,17 +115,20 @@ fn big_directories_are_hashed() {
 #[test]
 fn many_directories_and_many_names() {
     let mut tree = Tree::default();
-    tree.file("one", b"1");
-    for n in 0..64_999 {
-        tree.add(&format!("names/n{n}"), EntryKind::Hardlink { target: b"one".to_vec() }, Meta::default(), b"");
-    }
     for n in 0..65_100 {
         tree.dir(&format!("dirs/d{n}"));
     }
     let image = tree.image(600 * MIB);
     assert!(e2fs("debugfs", &["-R", "stat /dirs", image.path().to_str().unwrap()]).contains("Links: 1 "));
+
+    let mut tree = Tree::default();
+    tree.file("one", b"1");
+    for n in 0..64_999 {
+        tree.add(&format!("names/n{n}"), EntryKind::Hardlink { target: b"one".to_vec() }, Meta::default(), b"");
+    }
+    tree.image(16 * MIB);
     tree.add("names/over", EntryKind::Hardlink { target: b"one".to_vec() }, Meta::default(), b"");
-    let error = tree.write_to(Vec::new(), options(600 * MIB)).unwrap_err().to_string();
+    let error = tree.write_to(Vec::new(), options(16 * MIB)).unwrap_err().to_string();
     assert_eq!(
         error,
         "`/names/over` cannot be on the ext4 file system: `/one` has 65000 names already, no more can be"
