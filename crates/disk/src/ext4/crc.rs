@@ -1,6 +1,6 @@
 //! CRC-32C (Castagnoli) as ext4 uses it: neither the start nor the end is inverted, so sums can be continued.
 
-const TABLES: [[u32; 256]; 8] = tables();
+static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];

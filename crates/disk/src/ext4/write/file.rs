@@ -100,7 +100,7 @@ fn run(bytes: &[u8], wanted: impl Fn(&[u8]) -> bool) -> usize {
 }
 
 fn is_zero(block: &[u8]) -> bool {
-    const ZERO: [u8; BLOCK] = [0; BLOCK];
+    static ZERO: [u8; BLOCK] = [0; BLOCK];
     block == &ZERO[..block.len()]
 }
 
