@@ -1,0 +1,218 @@
+//! Reads ext2, ext3 and ext4, from whatever has their bytes.
+//!
+//! Nothing that is read is believed: numbers of blocks and inodes are in bounds before they are followed, checksums are
+//! right where there are any, trees only go down, a directory is in one place. What a crash left in the journal takes
+//! the place of what is older; nothing is written.
+//!
+//! [`superblock`] what it is      [`blocks`] its bytes      [`journal`] newer ones      [`inode`] [`map`] [`body`] files
+//! [`dir`] [`xattr`] what they have                         [`walk`] all of them        [`lookup`] one of them
+//!
+//! Reading a feature more: its row in [`superblock`]'s list, and what it changes in one of the others.
+
+mod blocks;
+mod body;
+mod dir;
+mod inode;
+mod journal;
+mod lookup;
+mod map;
+mod superblock;
+mod walk;
+mod xattr;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use kiln_oci::Entry;
+use kiln_oci::name::{MAX_PATH, escape};
+
+use self::blocks::Blocks;
+pub use self::body::Body;
+use self::inode::Inode;
+pub use self::superblock::Superblock;
+pub use self::walk::Walk;
+use super::crc::crc32c;
+use super::raw::{FORMAT, SUPER_OFFSET, SUPER_SIZE, get16, get32, iflags, mode};
+use super::write::InodeFlags;
+use crate::error::{DiskError, Result};
+use crate::io::ReadAt;
+
+/// A file system that is read.
+pub struct Image<R> {
+    blocks: Blocks<R>,
+    superblock: Superblock,
+}
+
+/// Something in a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its path and what is there. The other names of a file are [`Hardlink`](kiln_oci::EntryKind::Hardlink)s in a [`Walk`] only.
+    pub entry: Entry,
+    /// Its inode: equal for all names of a file.
+    pub ino: u32,
+    /// Its marks, such as [`InodeFlags::IMMUTABLE`].
+    pub flags: InodeFlags,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// Opens the file system that starts at the first byte of `source`.
+    ///
+    /// # Errors
+    /// [`DiskError::Read`], [`DiskError::Damaged`] if there is none or it makes no sense, and
+    /// [`DiskError::Unsupported`] with the names of the features it has that cannot be read.
+    pub fn open(source: R) -> Result<Image<R>> {
+        let failed = |source| DiskError::Read { what: "ext4 superblock", offset: SUPER_OFFSET, source };
+        let len = source.len().map_err(failed)?;
+        if len < SUPER_OFFSET + SUPER_SIZE as u64 {
+            return Err(damaged("its superblock", "there is none".to_owned()));
+        }
+        let mut bytes = vec![0; SUPER_SIZE];
+        source.read_exact_at(&mut bytes, SUPER_OFFSET).map_err(failed)?;
+        let superblock = Superblock::parse(&bytes, len)?;
+        let blocks = Blocks::new(source, superblock.block_size, superblock.blocks);
+        let mut image = Image { blocks, superblock };
+        if image.superblock.needs_recovery {
+            let newer = journal::replay(&image)?;
+            image.recover(newer, len)?;
+        }
+        Ok(image)
+    }
+
+    /// Goes on with what the journal has; the superblock may be in it.
+    fn recover(&mut self, newer: BTreeMap<u64, blocks::Journaled>, len: u64) -> Result<()> {
+        let mut bytes = vec![0; SUPER_SIZE];
+        self.blocks.set_newer(newer);
+        let size = self.superblock.block_size;
+        self.blocks.read(SUPER_OFFSET / size, SUPER_OFFSET % size, &mut bytes)?;
+        let superblock = Superblock::parse(&bytes, len)?;
+        if superblock.block_size != size || superblock.blocks != self.superblock.blocks {
+            return Err(damaged("its journal", "it changes the size of the file system".to_owned()));
+        }
+        self.superblock = superblock;
+        Ok(())
+    }
+
+    /// What it says about itself.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// All that it holds.
+    pub fn walk(&self) -> Walk<'_, R> {
+        Walk::new(self)
+    }
+
+    /// The bytes of a regular file that was found.
+    ///
+    /// # Errors
+    /// [`DiskError::Path`] for what is none, and what reading may say.
+    pub fn open_file(&self, file: &Found) -> Result<Body<'_, R>> {
+        let inode = self.inode_at(&file.entry.path, file.ino)?;
+        if inode.kind() != mode::FILE {
+            let path = escape(&file.entry.path);
+            return Err(DiskError::Path { format: FORMAT, path, why: "it is not a regular file".to_owned() });
+        }
+        self.body(inode)
+    }
+
+    /// All bytes of the file at a path, links followed; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// [`DiskError::Path`] for what is no regular file or longer than `limit`, and what reading may say.
+    pub fn read(&self, path: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(found) = self.lookup(path)? else { return Ok(None) };
+        let body = self.open_file(&found)?;
+        if body.size() > limit {
+            let why = format!("it has {} bytes, {limit} are the most that is read of it", body.size());
+            return Err(DiskError::Path { format: FORMAT, path: escape(path), why });
+        }
+        let inode = self.inode(found.ino)?;
+        self.bytes(inode, limit).map(Some)
+    }
+
+    fn body(&self, inode: Inode) -> Result<Body<'_, R>> {
+        self.checked_size(&inode)?;
+        if inode.has(iflags::ENCRYPT) {
+            return Err(DiskError::Unsupported { format: FORMAT, what: "encrypted files".to_owned() });
+        }
+        let inline = self.inline(&inode)?;
+        Ok(Body::new(self, inode, inline))
+    }
+
+    /// All bytes of an inode, at most `limit`.
+    fn bytes(&self, inode: Inode, limit: u64) -> Result<Vec<u8>> {
+        let ino = inode.ino;
+        let mut bytes = Vec::new();
+        let read = self.body(inode)?.take(limit).read_to_end(&mut bytes);
+        match read {
+            Ok(_) => Ok(bytes),
+            // What went wrong below came through an interface that has only this kind of error.
+            Err(e) => Err(match e.downcast::<DiskError>() {
+                Ok(error) => error,
+                Err(source) => DiskError::Read { what: "ext4 inode", offset: u64::from(ino), source },
+            }),
+        }
+    }
+
+    /// A file's size, if blocks with 32-bit numbers can be that much.
+    fn checked_size(&self, inode: &Inode) -> Result<u64> {
+        if inode.size > self.superblock.block_size << 32 {
+            return Err(damaged(&format!("inode {}", inode.ino), format!("it has {} bytes", inode.size)));
+        }
+        Ok(inode.size)
+    }
+
+    /// Where a link points.
+    fn target(&self, inode: &Inode) -> Result<Vec<u8>> {
+        let wrong = |why: &str| damaged(&format!("link {}", inode.ino), why.to_owned());
+        if inode.size == 0 || inode.size > MAX_PATH as u64 {
+            return Err(wrong("the length of its target makes no sense"));
+        }
+        let target = match inode.is_fast_link() {
+            true => inode.map[..inode.size as usize].to_vec(),
+            false => self.bytes(inode.clone(), MAX_PATH as u64)?,
+        };
+        if target.contains(&0) { Err(wrong("its target has a NUL byte")) } else { Ok(target) }
+    }
+
+    fn inode(&self, ino: u32) -> Result<Inode> {
+        let wrong = |why: &str| damaged(&format!("inode {ino}"), why.to_owned());
+        let superblock = &self.superblock;
+        if ino == 0 || ino > superblock.inodes {
+            return Err(wrong("there is none with this number"));
+        }
+        let (group, within) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
+        let table = self.inode_table(u64::from(group))?;
+        let at = u64::from(within) * superblock.inode_size as u64;
+        let block = table + at / superblock.block_size;
+        if table <= superblock.first_block || block >= superblock.blocks {
+            return Err(wrong("its table is beyond the end of the disk"));
+        }
+        let bytes = self.blocks.get(block)?;
+        let from = (at % superblock.block_size) as usize;
+        Inode::parse(ino, &bytes[from..from + superblock.inode_size], superblock).map_err(wrong)
+    }
+
+    /// The block at which a group's inodes start.
+    fn inode_table(&self, group: u64) -> Result<u64> {
+        let superblock = &self.superblock;
+        let (at, size) = (superblock.desc_at(group), superblock.block_size);
+        let len = superblock.desc_size as usize;
+        let bytes = self.blocks.get(at / size)?;
+        let from = (at % size) as usize;
+        let desc = &bytes[from..from + len];
+        if superblock.sums() {
+            let start = crc32c(crc32c(superblock.seed, &(group as u32).to_le_bytes()), &desc[..0x1E]);
+            let sum = crc32c(crc32c(start, &[0; 2]), &desc[0x20..]);
+            if (sum & 0xFFFF) as u16 != get16(desc, 0x1E) {
+                return Err(damaged(&format!("the descriptor of group {group}"), "its checksum is wrong".to_owned()));
+            }
+        }
+        let high = if len >= 64 { u64::from(get32(desc, 0x28)) << 32 } else { 0 };
+        Ok(u64::from(get32(desc, 8)) | high)
+    }
+}
+
+fn damaged(what: &str, why: String) -> DiskError {
+    DiskError::Damaged { format: FORMAT, what: what.to_owned(), why }
+}

@@ -1,0 +1,7 @@
+//! The ext4 writer and reader against e2fsprogs and the kernel.
+
+mod crashed;
+mod hostile;
+mod read;
+mod tree;
+mod written;

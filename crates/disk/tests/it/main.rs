@@ -1,0 +1,3 @@
+//! Disks against the tools that are their second opinion.
+
+mod ext4;
