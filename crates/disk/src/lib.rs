@@ -1,2 +1,16 @@
 //! Disks: partition tables, file systems, boot loaders and image formats, written and read without mounts.
+//!
+//! Nothing here needs root, a loop device or a tool: a disk is something that is read and written at offsets, and the
+//! same input gives the same bytes. What is read is hostile: every number from a disk is checked before it is used.
+//!
+//! [`io`] what a disk is to the rest         [`error`] what can go wrong        [`ext4`] its writer and its reader
+//!
+//! Adding a file system: a directory beside `ext4/` that takes and gives [`kiln_oci::Entry`]s.
 #![forbid(unsafe_code)]
+
+pub mod error;
+pub mod ext4;
+pub mod io;
+
+pub use error::{DiskError, Result};
+pub use io::{ReadAt, Window, WriteAt};
