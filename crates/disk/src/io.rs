@@ -250,6 +250,11 @@ impl<T> Window<T> {
     }
 
     /// What it is a part of.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// What it was a part of.
     pub fn into_inner(self) -> T {
         self.inner
     }
@@ -329,7 +334,7 @@ mod tests {
         file.zero_at(8192, 100).unwrap();
         assert_eq!(ReadAt::len(&file).unwrap(), 1 << 20);
         let mut buf = [9; 102];
-        file.read_exact_at(&mut buf, 8191).unwrap();
+        ReadAt::read_exact_at(&file, &mut buf, 8191).unwrap();
         assert_eq!((buf[0], buf[1], buf[100], buf[101]), (7, 0, 0, 7));
     }
 }

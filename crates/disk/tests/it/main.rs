@@ -1,0 +1,5 @@
+//! Disks that Kiln writes are read by the tools everybody has, and the other way round.
+
+mod formats;
+mod tables;
+mod tools;
