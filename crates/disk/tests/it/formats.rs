@@ -157,7 +157,7 @@ fn hostile_images_are_errors() {
         let bad = File::options().read(true).write(true).open(&path).unwrap();
         for at in places {
             for value in [0x00, 0x7f, 0xff] {
-                (&mut bad.try_clone().unwrap()).write_at(&[value], at as u64).unwrap();
+                bad.try_clone().unwrap().write_at(&[value], at as u64).unwrap();
                 // Nothing may panic or take long; an error or other bytes are both right.
                 let Ok(image) = image::open(bad.try_clone().unwrap(), Some(format), &Backing::Refuse) else { continue };
                 let mut buf = vec![0; 4096];
@@ -166,7 +166,7 @@ fn hostile_images_are_errors() {
                     let _ = image.disk.data(offset);
                 }
             }
-            (&mut bad.try_clone().unwrap()).write_at(&good[at..=at], at as u64).unwrap();
+            bad.try_clone().unwrap().write_at(&good[at..=at], at as u64).unwrap();
         }
         for len in [0, 3, 100, 511, 513, 70_000] {
             let mut cut = tempfile::tempfile().unwrap();

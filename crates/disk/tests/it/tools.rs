@@ -1,9 +1,9 @@
 //! Programs that know disks as well, for their opinion. One that is missing is an error that names its package.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sgdisk", "gdisk"),
@@ -12,6 +12,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("mcopy", "mtools"),
     ("mdir", "mtools"),
     ("tar", "tar"),
+    ("e2fsck", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
     ("mke2fs", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),
     ("mkfs.btrfs", "btrfs-progs"),
@@ -32,6 +34,18 @@ pub fn run(program: &str, args: &[&str]) -> String {
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {args:?}: {text}");
     text
+}
+
+/// A file that a package brings.
+pub fn file(pattern: &str, package: &str) -> PathBuf {
+    let (dir, name) = pattern.rsplit_once('/').unwrap();
+    let (start, end) = name.split_once('*').unwrap_or((name, ""));
+    let entries = std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path());
+    let mut found: Vec<PathBuf> = entries
+        .filter(|p| p.file_name().is_some_and(|n| n.to_str().is_some_and(|n| n.starts_with(start) && n.ends_with(end))))
+        .collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| panic!("`{pattern}` is missing; the Debian package `{package}` has it"))
 }
 
 /// A path as the arguments of programs are.
