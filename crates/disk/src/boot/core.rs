@@ -119,7 +119,8 @@ fn order(dependencies: &[u8], wanted: &[&str]) -> Vec<String> {
         } else if seen.insert(name.clone()) {
             let below = needs(&name);
             stack.push((name, true));
-            stack.extend(below.into_iter().rev().map(|n| (n, false)));
+            // The last of the list first, as grub-mkimage does.
+            stack.extend(below.into_iter().map(|n| (n, false)));
         }
     }
     done
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_needed_comes_first_and_once() {
         let list = b"a: b c\nb: d\nc: d\nd:\nloop: loop2\nloop2: loop\n";
-        assert_eq!(order(list, &["a", "c", "x"]), ["d", "b", "c", "a", "x"]);
+        assert_eq!(order(list, &["a", "c", "x"]), ["d", "c", "b", "a", "x"]);
         assert_eq!(order(list, &["loop"]), ["loop2", "loop"]);
     }
 

@@ -177,7 +177,9 @@ fn bios(facts: &Facts, wish: &Wish) -> Result<(String, Vec<&'static str>, String
         own,
         "normal",
         "linux",
+        "search",
         "search_fs_uuid",
+        "search_label",
         "configfile",
         "serial",
         "terminal",
@@ -296,7 +298,7 @@ fn grub_cfg(facts: &Facts, wish: &Wish, kernel: &Kernel) -> String {
     if wish.arch == Arch::X86_64 {
         text += "if serial --unit=0 --speed=115200; then\n  terminal_input console serial\n  terminal_output console serial\nfi\n";
     }
-    text += &format!("search --no-floppy --fs-uuid --set=root {}\n", wish.root);
+    text += &format!("search.fs_uuid {} root\n", wish.root);
     let mut entry = format!("menuentry '{} ({})' {{\n", title(facts), kernel.version);
     entry += &format!("  linux {} {}\n", kernel.image, cmdline(wish));
     if let Some(initrd) = kernel.initrd.as_ref().filter(|_| !wish.without_initramfs) {

@@ -30,12 +30,13 @@ fn member(out: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
     out.resize(Vec::len(out).next_multiple_of(4), 0);
 }
 
-/// An initramfs that says that it is up, shows how it was started, and powers the machine off.
+/// An initramfs that says that it is up, shows how it was started, and powers the machine off. It speaks by the
+/// kernel's log: what is written to a console may not have left it when the power goes.
 fn initramfs() -> Vec<u8> {
     let busybox = fs::read(file("/bin/busybox", "busybox-static")).unwrap();
     let init = format!(
         "#!/bin/busybox sh\n/bin/busybox mkdir -p /proc\n/bin/busybox mount -t proc proc /proc\n\
-         echo {MARK} $(/bin/busybox cat /proc/cmdline)\n/bin/busybox poweroff -f\n"
+         echo \"<0>{MARK} $(/bin/busybox cat /proc/cmdline)\" > /dev/kmsg\n/bin/busybox poweroff -f\n"
     );
     let mut out = Vec::new();
     for dir in ["bin", "dev"] {
@@ -43,10 +44,12 @@ fn initramfs() -> Vec<u8> {
     }
     member(&mut out, "bin/busybox", 0o100_755, &busybox);
     member(&mut out, "init", 0o100_755, init.as_bytes());
-    // /dev/console: the kernel opens it for init.
-    let at = Vec::len(&out);
-    member(&mut out, "dev/console", 0o20600, b"");
-    out[at + 6 + 8 * 9..at + 6 + 8 * 11].copy_from_slice(b"0000000500000001");
+    // /dev/console, which the kernel opens for init, and /dev/kmsg.
+    for (name, numbers) in [("dev/console", b"0000000500000001"), ("dev/kmsg", b"000000010000000b")] {
+        let at = Vec::len(&out);
+        member(&mut out, name, 0o20600, b"");
+        out[at + 6 + 8 * 9..at + 6 + 8 * 11].copy_from_slice(numbers);
+    }
     member(&mut out, "TRAILER!!!", 0, b"");
     out
 }
@@ -125,7 +128,18 @@ fn boot(dir: &Path, image: &str, format: &str, uefi: bool) -> String {
     let mut command = Command::new("timeout");
     // Who hangs is ended; nothing waits for this time otherwise.
     command.args(["400", "qemu-system-x86_64", "-accel", "tcg", "-machine", "q35", "-cpu", "max", "-m", "512"]);
-    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-drive", &drive]);
+    command.args([
+        "-nodefaults",
+        "-vga",
+        "std",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+        "-drive",
+        &drive,
+    ]);
     if uefi {
         let code = file("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf");
         let vars = dir.join("vars.fd");

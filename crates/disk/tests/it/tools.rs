@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sgdisk", "gdisk"),
@@ -12,6 +12,7 @@ const PACKAGES: [(&str, &str); 13] = [
     ("mcopy", "mtools"),
     ("mdir", "mtools"),
     ("tar", "tar"),
+    ("btrfs", "btrfs-progs"),
     ("e2fsck", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
     ("mke2fs", "e2fsprogs"),
