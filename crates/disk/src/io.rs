@@ -250,6 +250,11 @@ impl<T> Window<T> {
     }
 
     /// What it is a part of.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+
+    /// What it was a part of.
     pub fn into_inner(self) -> T {
         self.inner
     }

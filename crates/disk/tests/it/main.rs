@@ -1,3 +1,7 @@
-//! Disks against the tools that are their second opinion.
+//! Disks that Kiln writes are read by the tools everybody has, and the other way round.
 
+mod boots;
 mod ext4;
+mod formats;
+mod tables;
+mod tools;
