@@ -206,6 +206,15 @@ pub enum EngineError {
         /// What is wrong.
         message: String,
     },
+    /// A disk cannot be written, or the image cannot be one.
+    #[error("cannot make the disk {}", path.display())]
+    Disk {
+        /// Where to.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        cause: Box<kiln_disk::DiskError>,
+    },
     /// Something asked for is not supported.
     #[error("{0}")]
     Unsupported(String),
@@ -227,6 +236,14 @@ impl From<RegistryError> for EngineError {
 }
 
 impl EngineError {
+    /// Why the disk `path` could not be made; one that fills up the file system it is on is that file system's.
+    pub fn disk(path: &std::path::Path, cause: kiln_disk::DiskError) -> EngineError {
+        match EngineError::of_disk(&cause, path) {
+            Some(EngineError::File { path, source, .. }) => EngineError::File { action: "write", path, source },
+            _ => EngineError::Disk { path: path.to_owned(), cause: Box::new(cause) },
+        }
+    }
+
     /// The error of a disk that is full or cannot be written, wherever in the chain of `e` it hides: it is no mistake of
     /// the input. `path` is on that disk.
     pub fn of_disk(e: &(dyn std::error::Error + 'static), path: &std::path::Path) -> Option<EngineError> {

@@ -22,23 +22,33 @@ const MODE: u32 = 0o666;
 /// # Errors
 /// When the directory is not there, the file cannot be written, or what `f` says; then nothing has changed.
 pub fn write(path: &Path, action: &'static str, f: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let failed = |e| EngineError::file(action, path)(e);
-    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
-        let file = File::options().write(true).open(path).map_err(failed)?;
+    file(path, action, |file| {
         let mut out = BufWriter::with_capacity(BUFFER, file);
         f(&mut out)?;
-        return out.flush().map_err(failed);
+        out.flush().map_err(EngineError::file(action, path))
+    })
+}
+
+/// The same for what is not written from front to back.
+///
+/// # Errors
+/// As [`write`].
+pub fn file(path: &Path, action: &'static str, f: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let failed = |e| EngineError::file(action, path)(e);
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        let mut file = File::options().write(true).open(path).map_err(failed)?;
+        return f(&mut file);
     }
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = parent(path);
     let unnamed = unnamed(dir).map_err(failed)?;
     match unnamed {
-        Some(file) => {
-            let mut file = filled(file, f, failed)?;
+        Some(mut file) => {
+            f(&mut file)?;
             file.sync_all().and_then(|()| name(&mut file, dir, path)).map_err(failed)?;
         }
         None => {
-            let draft = builder().tempfile_in(dir).map_err(failed)?;
-            let draft = filled(draft, f, failed)?;
+            let mut draft = builder().tempfile_in(dir).map_err(failed)?;
+            f(draft.as_file_mut())?;
             draft.as_file().sync_all().map_err(failed)?;
             draft.persist(path).map_err(|e| failed(e.error))?;
         }
@@ -46,14 +56,16 @@ pub fn write(path: &Path, action: &'static str, f: impl FnOnce(&mut dyn Write) -
     sync_dir(dir).map_err(failed)
 }
 
-fn filled<F: Write>(
-    file: F,
-    f: impl FnOnce(&mut dyn Write) -> Result<()>,
-    failed: impl Fn(io::Error) -> EngineError,
-) -> Result<F> {
-    let mut out = BufWriter::with_capacity(BUFFER, file);
-    f(&mut out)?;
-    out.into_inner().map_err(|e| failed(e.into_error()))
+/// A file that goes when it is closed, on the file system where `path` will be.
+///
+/// # Errors
+/// When the directory is not there or cannot be written.
+pub fn scratch(path: &Path) -> Result<File> {
+    tempfile::tempfile_in(parent(path)).map_err(EngineError::file("write beside", path))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn builder() -> tempfile::Builder<'static, 'static> {

@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 
+use kiln_disk::DiskError;
 use kiln_engine::EngineError;
 use kiln_registry::RegistryError;
 use kiln_spec::diag::{self, Diagnostic};
@@ -255,6 +256,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Locked(_)
         | EngineError::Refused(_)
         | EngineError::Sbom(_)
+        | EngineError::Disk { .. }
         | EngineError::Attest { .. }
         | EngineError::Unsupported(_) => INPUT,
     }
@@ -300,6 +302,11 @@ pub fn hint(error: &EngineError) -> Option<String> {
         EngineError::File { action: "write", path, source } if source.kind() == std::io::ErrorKind::NotFound => {
             path.parent().map(|dir| format!("make the directory first: mkdir -p {}", dir.display()))
         }
+        EngineError::Disk { cause, .. } => match &**cause {
+            DiskError::Boot { hint, .. } => Some(hint.clone()),
+            DiskError::Full { .. } => Some("give it more: size=".to_owned()),
+            _ => None,
+        },
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
         EngineError::Object { hint, .. } => hint.clone(),
         EngineError::Locked(_) => Some("if that is meant, write the lock file anew: kiln build --lock".to_owned()),

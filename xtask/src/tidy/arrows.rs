@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("kiln-disk", &["kiln-oci"]),
     ("kiln-host", &[]),
     ("kiln-vm", &[]),
-    ("kiln-checks", &["kiln-oci"]),
+    ("kiln-checks", &["kiln-sbom", "kiln-spec", "kiln-oci"]),
     (
         "kiln-engine",
         &[

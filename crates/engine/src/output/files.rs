@@ -120,10 +120,15 @@ fn open(root: &Root, files: &HashMap<Vec<u8>, FileRef>, entry: &Entry) -> io::Re
 
 /// Everything in a tree but its root, parents first; later names of a file as hard links.
 pub fn entries(tree: &Tree) -> (Vec<Entry>, HashMap<Vec<u8>, FileRef>) {
+    entries_but(tree, |_| false)
+}
+
+/// The same without some paths; a file whose first name is among them keeps its others.
+pub fn entries_but(tree: &Tree, without: impl Fn(&[u8]) -> bool) -> (Vec<Entry>, HashMap<Vec<u8>, FileRef>) {
     let mut first: HashMap<(Arc<Digest>, u64), Vec<u8>> = HashMap::new();
     let (mut entries, mut files) = (Vec::new(), HashMap::new());
     for (path, node) in tree.walk(b"") {
-        if path.is_empty() {
+        if path.is_empty() || without(&path) {
             continue;
         }
         let mut kind = entry_kind(node);

@@ -1,18 +1,20 @@
 //! Where an image goes: several places at once, each from the same layers.
 //!
 //! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
-//! [`files`] the file system itself, as a directory or a tar
+//! [`files`] the file system itself, as a directory or a tar     [`disk`] a bootable disk
 //!
 //! [`ahead`] layers pushed before the image is whole
 
 pub mod ahead;
 pub mod archive;
+pub mod disk;
 pub mod files;
 pub mod image;
 pub mod registry;
 
 use std::path::PathBuf;
 
+use kiln_disk::layout::Spec;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Descriptor, Index, Manifest, Reference, media};
 
@@ -76,6 +78,13 @@ pub enum Output {
     Tar {
         /// Where to.
         dest: Dest,
+    },
+    /// The files of the image as a disk that boots.
+    Disk {
+        /// Where to.
+        dest: PathBuf,
+        /// What it is to be like.
+        spec: Box<Spec>,
     },
 }
 
@@ -184,5 +193,6 @@ pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Resul
         Output::OciLayout { names, dest } => archive::layout(names, dest, artifact, session),
         Output::Local { dest } => files::local(dest, artifact, session),
         Output::Tar { dest } => files::tar(dest, artifact, session),
+        Output::Disk { dest, spec } => disk::publish(dest, spec, artifact, session),
     }
 }

@@ -51,6 +51,8 @@ Examples:
   kiln build -t registry.example/app:1 --push .        build and push; nothing is kept under a name
   kiln build -o type=local,dest=out .                  the files of the result in a directory
   kiln build -o type=oci,dest=app.tar -t app .         an OCI archive
+  kiln build -o type=disk,format=qcow2,size=8G,boot=bios+uefi,dest=node.qcow2 .
+                                                       a disk that boots, of an operating system's Dockerfile
   kiln build --secret id=npm,src=$HOME/.npmrc .        for RUN --mount=type=secret,id=npm
   kiln build --build-context lib=../lib .              for COPY --from=lib
   kiln build s3://builds/app.tar.gz                    a context from an object store
@@ -108,7 +110,8 @@ pub struct Args {
     /// SSH agent for RUN --mount=type=ssh (repeat): default, or ID=SOCKET
     #[arg(long = "ssh", value_name = "ID[=SOCKET]")]
     pub ssh: Vec<String>,
-    /// Where the result goes (repeat): type=image|registry|oci|docker|local|tar[,dest=PATH][,name=NAME], or a directory
+    /// Where the result goes (repeat): type=image|registry|oci|docker|local|tar|disk[,dest=PATH][,name=NAME], or a directory;
+    /// disks also take format=, size=, boot= and others (docs/disks.md)
     #[arg(short = 'o', long = "output", value_name = "SPEC")]
     pub outputs: Vec<String>,
     /// Short for --output=type=registry

@@ -8,6 +8,7 @@ mod check;
 mod contexts;
 mod copy;
 mod diagnostics;
+mod disk;
 mod examples;
 mod hostile;
 mod outputs;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kiln_disk::layout::Spec;
 use kiln_engine::output::{Artifact, Dest, Output};
 use kiln_engine::{Built, EngineError, whole};
 use kiln_oci::{Descriptor, Digest, Reference};
@@ -34,6 +35,10 @@ fn registry(names: Vec<Reference>, by_digest: bool, what: &str) -> Result<Output
     Ok(Output::Registry { names, by_digest })
 }
 
+/// What only `type=disk` has.
+const DISK_KEYS: [&str; 11] =
+    ["format", "compression", "size", "boot", "arch", "fs", "esp", "label", "kernel_cmdline", "hostname", "initramfs"];
+
 /// One `--output`.
 fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
     let bad = |why: String| CliError::usage(format!("--output {spec}: {why}"));
@@ -45,6 +50,7 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         });
     }
     let (mut kind, mut dest, mut name, mut push, mut as_tar, mut by_digest) = (None, None, None, false, true, false);
+    let mut disk = Vec::new();
     let flag = |value: &str| match value {
         "" => Ok(true),
         value => crate::options::flag(&format!("--output {spec}"), value),
@@ -59,9 +65,11 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             "push-by-digest" => by_digest = flag(value)?,
             "tar" => as_tar = flag(value)?,
             "oci-mediatypes" if flag(value)? => {}
+            key if DISK_KEYS.contains(&key) => disk.push((key.to_owned(), value.to_owned())),
             other => {
                 return Err(bad(format!(
-                    "`{other}` is not supported: expected type, dest, name, push, push-by-digest or tar"
+                    "`{other}` is not supported: expected type, dest, name, push, push-by-digest or tar, or for disks {}",
+                    DISK_KEYS.join(", ")
                 )));
             }
         }
@@ -80,6 +88,16 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         None if default_stdout => Ok(Dest::Stdout),
         None => Err(bad("it needs dest=".to_owned())),
     };
+    let mut spec = Spec::default();
+    match (kind.as_deref(), disk.first()) {
+        (Some("disk"), _) => {
+            for (key, value) in &disk {
+                spec.set(key, value).map_err(|e| bad(e.to_string()))?;
+            }
+        }
+        (_, Some((key, _))) => return Err(bad(format!("{key}= is of type=disk"))),
+        _ => {}
+    }
     match kind.as_deref() {
         Some("image") if push => registry(names, by_digest, "push=true"),
         Some("image") if by_digest => Err(bad("push-by-digest needs push=true".to_owned())),
@@ -97,8 +115,12 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             Dest::Stdout => Err(bad("a directory cannot be written to standard output; use type=tar".to_owned())),
         },
         Some("tar") => Ok(Output::Tar { dest: file(true)? }),
+        Some("disk") => match file(false)? {
+            Dest::Path(dest) => Ok(Output::Disk { dest, spec: Box::new(spec) }),
+            Dest::Stdout => Err(bad("a disk is written to a file".to_owned())),
+        },
         Some(other) => {
-            Err(bad(format!("`{other}` is not a type: expected image, registry, oci, docker, local or tar")))
+            Err(bad(format!("`{other}` is not a type: expected image, registry, oci, docker, local, tar or disk")))
         }
         None => Err(bad("type= is missing".to_owned())),
     }
@@ -179,7 +201,9 @@ pub fn summary(names: &[Reference], outputs: &[Output], artifact: &Artifact, bui
             Output::Registry { names, by_digest: true } => {
                 names.iter().for_each(|n| eprintln!("pushed {}", n.at(artifact.root.digest.clone())));
             }
-            Output::OciLayout { dest, .. } | Output::Local { dest } => eprintln!("wrote {}", dest.display()),
+            Output::OciLayout { dest, .. } | Output::Local { dest } | Output::Disk { dest, .. } => {
+                eprintln!("wrote {}", dest.display())
+            }
             Output::OciArchive { dest, .. } | Output::DockerArchive { dest, .. } | Output::Tar { dest } => {
                 if let Dest::Path(path) = dest {
                     eprintln!("wrote {}", path.display());
