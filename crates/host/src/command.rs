@@ -151,7 +151,7 @@ impl Command {
         self
     }
 
-    /// Runs on a terminal.
+    /// Runs on a terminal. Together with a password for sudo it then reads nothing.
     #[must_use]
     pub fn terminal(mut self, terminal: Terminal) -> Command {
         self.terminal = Some(terminal);
@@ -173,9 +173,20 @@ impl Command {
         self
     }
 
+    /// The line as it was given.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
     /// The terminal it wants.
     pub(crate) fn wants_terminal(&self) -> Option<&Terminal> {
         self.terminal.as_ref()
+    }
+
+    /// Whether its input is used up: sudo throws away what is typed on a terminal before it asks, so that its password
+    /// comes through a pipe, and nothing behind it.
+    pub(crate) fn takes_no_input(&self) -> bool {
+        self.terminal.is_some() && self.sudo.as_ref().is_some_and(|sudo| sudo.password.is_some())
     }
 
     /// What goes over the wire. `token` marks the processes of this run.
@@ -200,6 +211,11 @@ impl Command {
         }
         script.push_str(&self.line);
         match &self.sudo {
+            Some(sudo) if self.takes_no_input() => {
+                wire.line = sudo.line_on_terminal(&script, token, self.secret_env.len());
+                wire.preface.extend_from_slice(sudo.password.as_ref().map_or("", Secret::expose).as_bytes());
+                wire.preface.push(b'\n');
+            }
             Some(sudo) => {
                 wire.line = sudo.line(&script);
                 sudo.preface(token, &mut wire.preface);
@@ -218,9 +234,13 @@ impl Command {
         if !self.tracked {
             return None;
         }
+        // A shell that exports has the mark in its line only, what it starts in the environment. `[=]` keeps this line
+        // from finding itself. Again until there is none: one that was not killed yet may have started others.
         let script = format!(
-            "for f in $(grep -ls 'KILN_RUN={token}' /proc/[0-9]*/environ 2>/dev/null); do p=${{f#/proc/}}; \
-             kill -KILL \"${{p%/environ}}\" 2>/dev/null; done"
+            "n=0; while [ $n -lt 20 ]; do \
+             l=$(grep -ls 'KILN_RUN[=]{token}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); \
+             [ -n \"$l\" ] || break; for f in $l; do p=${{f#/proc/}}; kill -KILL \"${{p%/*}}\" 2>/dev/null; done; \
+             n=$((n + 1)); done"
         );
         let mut wire = Wire { line: script, preface: Vec::new() };
         if let Some(sudo) = &self.sudo {
@@ -273,6 +293,15 @@ impl Sudo {
         let ask = if self.password.is_some() { "-S -p ''" } else { "-n" };
         let user = self.user.as_ref().map(|user| format!(" -u {}", quote(user))).unwrap_or_default();
         format!("sudo {ask}{user} -- sh -c {}", quote(script))
+    }
+
+    /// Reads the secrets from the terminal, and hands them on through a pipe.
+    fn line_on_terminal(&self, script: &str, token: &str, more: usize) -> String {
+        let names: Vec<String> = (0..more).map(|n| format!("kiln_{n}")).collect();
+        let read: String = names.iter().map(|name| format!("IFS= read -r {name}; ")).collect();
+        let give: String = names.iter().map(|name| format!(" \"${name}\"")).collect();
+        let sudo = self.line(script);
+        format!("IFS= read -r kiln_p; {read}printf '%s\\n' \"$kiln_p\" kiln-{token}{give} | {sudo}")
     }
 
     /// The password and a mark behind it. When sudo does not ask, the password stays in the input: what is run skips to

@@ -56,7 +56,11 @@ impl PrivateKey {
         {
             return Ok(PrivateKey(Arc::new(key)));
         }
+        let encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
         let Some(passphrase) = passphrase else {
+            if encrypted.iter().any(|mark| text.expose().contains(mark)) {
+                return Err(fail("it is encrypted: a passphrase is needed".to_owned()));
+            }
             return Err(match russh::keys::decode_secret_key(text.expose(), None) {
                 Ok(_) | Err(russh::keys::Error::KeyIsEncrypted) => {
                     fail("it is encrypted: a passphrase is needed".into())

@@ -7,6 +7,7 @@
 //! [`command`] what is run, and how it ended   [`local`] this machine        [`cancel`] how a caller stops a call
 //! [`ssh`] connections: options, dialling, host keys, authentication, waiting, tunnels
 //! [`copy`] files and directories, by SFTP and by the protocol of scp        [`facts`] what a machine is
+//! [`recording`] a machine for tests of those who command machines
 //! [`keys`] private keys, read and made        [`known_hosts`] which keys machines have
 //! [`ssh_config`] the user's own settings      [`secret`] texts that are never shown
 //!
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod known_hosts;
 pub mod local;
 pub mod network;
+pub mod recording;
 pub mod secret;
 pub mod ssh;
 pub mod ssh_config;
@@ -35,5 +37,6 @@ pub use facts::Facts;
 pub use host::Host;
 pub use local::Local;
 pub use network::Network;
+pub use recording::Recording;
 pub use secret::Secret;
 pub use ssh::{Ssh, SshOptions};

@@ -272,14 +272,34 @@ async fn kill(child: &mut Child, group: Option<Pid>, mark: &str) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     let mark = format!("KILN_RUN={mark}");
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes()) {
+    // Again until there is none: one that was not killed yet may have started others.
+    for _ in 0..20 {
+        let marked = marked(&mark);
+        if marked.is_empty() {
+            break;
+        }
+        for pid in marked {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
     let _ = timeout(GRACE, child.wait()).await;
+}
+
+/// Processes with this variable.
+fn marked(mark: &str) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        // A shell that exports has the mark in its line only, what it starts in the environment.
+        let has = |file: &str| {
+            let bytes = fs::read(entry.path().join(file)).unwrap_or_default();
+            bytes.windows(mark.len()).any(|window| window == mark.as_bytes())
+        };
+        if has("environ") || has("cmdline") {
+            found.push(pid);
+        }
+    }
+    found
 }

@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(web.identity_files, [Path::new("/home/u/.ssh/a"), Path::new("/keys/with space")]);
         assert_eq!(web.jumps.unwrap(), ["me@bastion:2200", "second"]);
         assert_eq!(web.known_hosts.unwrap(), [Path::new("/home/u/.ssh/kh"), Path::new("/etc/kh")]);
-        assert_eq!(web.warnings, ["config:13: `proxycommand` is left out"]);
+        assert_eq!(web.warnings, ["config:14: `proxycommand` is left out"]);
         let old = of(CONFIG, "db-old");
         assert_eq!((old.port, old.host_name), (Some(22), None));
     }

@@ -97,11 +97,27 @@ impl Scp {
         })
     }
 
+    /// Sends, and takes what comes meanwhile: after the end of the channel nothing would make room for more.
     async fn send(&mut self, bytes: impl Into<bytes::Bytes>) -> Result<(), HostError> {
-        match self.write.data_bytes(bytes).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                Err(HostError::Disconnected { host: self.host.clone(), why: crate::ssh::session::explain(&error) })
+        let write = Arc::clone(&self.write);
+        let mut sending = std::pin::pin!(write.data_bytes(bytes.into()));
+        loop {
+            let open = tokio::select! {
+                biased;
+                sent = &mut sending => return sent.map_err(|error| HostError::Disconnected {
+                    host: self.host.clone(),
+                    why: crate::ssh::session::explain(&error),
+                }),
+                more = self.more() => more?,
+            };
+            if self.buffer.len() > LINE_LIMIT.max(CHUNK * 2) {
+                return Err(self.broken("much that nobody asked for"));
+            }
+            if !open {
+                if !self.buffer.is_empty() {
+                    self.accepted().await?;
+                }
+                return Err(self.refused(Vec::new()));
             }
         }
     }

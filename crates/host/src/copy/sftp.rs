@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::RemotePath;
 use crate::HostError;
@@ -65,6 +65,8 @@ pub(crate) struct Sftp {
     host: String,
     write: Arc<ChannelWriteHalf<Msg>>,
     replies: mpsc::Receiver<Result<Reply, String>>,
+    /// Its other half is dropped with what receives.
+    ended: watch::Receiver<()>,
     next: u32,
     extensions: HashSet<String>,
     _permit: OwnedSemaphorePermit,
@@ -143,10 +145,14 @@ impl Sftp {
         }
         let (read, write) = channel.split();
         let (send, replies) = mpsc::channel(WINDOW * 2);
-        tokio::spawn(receive(read, send));
+        let (running, ended) = watch::channel(());
+        tokio::spawn(async move {
+            receive(read, send).await;
+            drop(running);
+        });
         let host = connection.name().to_owned();
         let mut sftp =
-            Sftp { host, write: Arc::new(write), replies, next: 0, extensions: HashSet::new(), _permit: permit };
+            Sftp { host, write: Arc::new(write), replies, ended, next: 0, extensions: HashSet::new(), _permit: permit };
         sftp.send(INIT, Packet::default().number(3)).await?;
         let version = sftp.reply().await?;
         if version.kind != VERSION || version.id < 3 {
@@ -172,7 +178,11 @@ impl Sftp {
     }
 
     async fn send(&mut self, kind: u8, packet: Packet) -> Result<(), HostError> {
-        let sent = self.write.data_bytes(packet.framed(kind)).await;
+        // After the end of the channel nothing would ever make room for more.
+        let sent = tokio::select! {
+            sent = self.write.data_bytes(packet.framed(kind)) => sent,
+            _ = self.ended.changed() => Err(russh::Error::Disconnect),
+        };
         sent.map_err(|error| HostError::Disconnected {
             host: self.host.clone(),
             why: crate::ssh::session::explain(&error),

@@ -6,6 +6,9 @@ use russh::MethodKind;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg};
 
 use super::options::{Auth, SshOptions};
@@ -82,9 +85,13 @@ impl Login<'_> {
                 return Err(Unreachable::Options("the certificate is for another key than the one given".to_owned()));
             }
             let what = format!("the certificate `{}`", crate::error::printable(certificate.0.key_id().as_bytes()));
-            let (key, certificate) = (key.0.clone(), (*certificate.0).clone());
-            let result = self.handle.authenticate_openssh_cert(self.user, key, certificate).await;
-            return self.outcome(result, Some(what));
+            let hash = self.hash(&key.public()).await?;
+            let (mut signer, certificate) = (KeySigner(key), (*certificate.0).clone());
+            let result = self.handle.authenticate_certificate_with(self.user, certificate, hash, &mut signer).await;
+            return match result {
+                Ok(result) => self.outcome(Ok(result), Some(what)),
+                Err(error) => Err(Unreachable::Handshake(error.to_string())),
+            };
         }
         let what = describe(&key.public());
         let hash = self.hash(&key.public()).await?;
@@ -211,6 +218,32 @@ impl Login<'_> {
             false if closed => Unreachable::Closed("at the login".to_owned()),
             false => Unreachable::Handshake(super::session::explain(error)),
         }
+    }
+}
+
+/// Signs for a certificate with a key that is at hand. The library's own way would sign RSA as nobody accepts any more.
+struct KeySigner<'a>(&'a PrivateKey);
+
+impl russh::Signer for KeySigner<'_> {
+    type Error = russh::AgentAuthError;
+
+    async fn auth_sign(
+        &mut self,
+        _key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, russh::AgentAuthError> {
+        let fail = |_| russh::AgentAuthError::Key(russh::keys::Error::InvalidSignature);
+        let signature: Signature = match self.0.0.key_data() {
+            KeypairData::Rsa(pair) => (pair, hash).try_sign(&to_sign).map_err(fail)?,
+            pair => pair.try_sign(&to_sign).map_err(fail)?,
+        };
+        let blob = Vec::<u8>::try_from(signature)
+            .map_err(|error| russh::AgentAuthError::Key(russh::keys::Error::SshKey(error)))?;
+        // Behind what was signed, as the protocol wants it.
+        to_sign.extend_from_slice(&(blob.len() as u32).to_be_bytes());
+        to_sign.extend_from_slice(&blob);
+        Ok(to_sign)
     }
 }
 

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::options::{Family, Proxy, ProxyKind, SshOptions};
@@ -187,10 +188,23 @@ async fn http_connect(mut stream: TcpStream, proxy: &Proxy, options: &SshOptions
     }
 }
 
-/// A stream that keeps the first bytes the other side sent.
+/// A stream that keeps the first bytes the other side sent, and that ends when its connection is given up before it is
+/// made: the task that reads it would otherwise stay until the other side closes.
 pub(crate) struct Watched {
     stream: Box<dyn Stream>,
     start: Arc<Mutex<Vec<u8>>>,
+    guard: Option<oneshot::Receiver<()>>,
+}
+
+/// Ends the stream when it is dropped.
+pub(crate) struct Guard(oneshot::Sender<()>);
+
+impl Guard {
+    /// The connection is made: the stream ends by itself.
+    pub(crate) fn keep(self) {
+        // If the stream has ended already there is nothing to keep.
+        let _ = self.0.send(());
+    }
 }
 
 /// The first bytes that came.
@@ -204,14 +218,23 @@ impl Start {
 }
 
 impl Watched {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> (Watched, Start) {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> (Watched, Start, Guard) {
         let start = Start::default();
-        (Watched { stream, start: Arc::clone(&start.0) }, start)
+        let (send, receive) = oneshot::channel();
+        (Watched { stream, start: Arc::clone(&start.0), guard: Some(receive) }, start, Guard(send))
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(guard) = &mut self.guard
+            && let Poll::Ready(kept) = Pin::new(guard).poll(cx)
+        {
+            match kept {
+                Ok(()) => self.guard = None,
+                Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            }
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         let mut start = self.start.lock().unwrap_or_else(PoisonError::into_inner);

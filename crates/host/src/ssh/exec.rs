@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a cancelled command gets to end by itself.
 const GRACE: Duration = Duration::from_millis(300);
 /// For the command that kills what is left.
-const KILL: Duration = Duration::from_millis(500);
+const KILL: Duration = Duration::from_millis(600);
 const CHUNK: usize = 32 << 10;
 /// Chunks of input that are read ahead.
 const AHEAD: usize = 4;
@@ -30,6 +30,12 @@ pub(crate) async fn exec(
     streams: Streams<'_>,
     cancel: &Cancel,
 ) -> Result<Exit, HostError> {
+    if command.takes_no_input() && !matches!(streams.stdin, Stdin::Empty) {
+        return Err(HostError::Unsupported {
+            what: "input for a command on a terminal with a password for sudo".to_owned(),
+            why: "sudo throws away what comes before it asks; without the terminal it works".to_owned(),
+        });
+    }
     let mark = token();
     let wire = command.wire(connection.name(), &mark)?;
     let opened = tokio::select! {
@@ -167,7 +173,7 @@ impl Run<'_> {
             }
         };
         let _ = timeout(GRACE, gentle).await;
-        let _ = timeout(GRACE, self.write.signal(Sig::KILL)).await;
+        let _ = timeout(GRACE / 3, self.write.signal(Sig::KILL)).await;
         let Some(wire) = command.killer(mark) else { return };
         let killer = async {
             // Beside the limit: the sessions in use may all be waiting for this.

@@ -1,7 +1,7 @@
 //! A machine over SSH.
 //!
 //! [`options`] how to reach it, and what Packer's keys are here     [`wait`] until it answers, and why it does not
-//! [`tunnel`] ports of one side that lead to the other
+//! [`tunnel`] ports of one side that lead to the other     [`target`] what a user writes for a machine
 //!
 //! Connections are made when they are needed, are kept, and are made anew after they broke: but never in the middle of a
 //! command, which then fails.
@@ -14,11 +14,13 @@ pub(crate) mod dial;
 pub(crate) mod exec;
 pub mod options;
 pub(crate) mod session;
+pub mod target;
 pub mod tunnel;
 pub(crate) mod verify;
 pub mod wait;
 
 pub use options::{Algorithms, Auth, Family, HostKeys, Proxy, ProxyKind, SshOptions};
+pub use target::{Target, User};
 pub use tunnel::Tunnel;
 pub use wait::{HostKeyProblem, Unreachable, WaitOptions};
 

@@ -123,11 +123,14 @@ fn connect<'a>(
         let banner = within.map_or(options.handshake_timeout, |(one, _)| one);
         let watcher = Watcher::new(policy, tunnels);
         let found = Arc::clone(&watcher.found);
-        let mut handle = handshake(config, stream, watcher, banner, options.handshake_timeout).await?;
+        let (stream, start, guard) = Watched::new(stream);
+        let limits = (banner, options.handshake_timeout);
+        let mut handle = handshake(config, stream, start, watcher, limits).await?;
         match timeout(options.login_timeout, super::auth::login(&mut handle, options)).await {
             Ok(result) => result?,
             Err(_) => return Err(Unreachable::Slow("the login", options.login_timeout)),
         }
+        guard.keep();
         Ok(Connection {
             handle,
             found,
@@ -165,12 +168,11 @@ async fn through(
 
 async fn handshake(
     config: Arc<client::Config>,
-    stream: Box<dyn Stream>,
+    stream: Watched,
+    start: Start,
     watcher: Watcher,
-    greeting: Duration,
-    limit: Duration,
+    (greeting, limit): (Duration, Duration),
 ) -> Result<Handle<Watcher>, Unreachable> {
-    let (stream, start) = Watched::new(stream);
     let found = Arc::clone(&watcher.found);
     let silent = async {
         tokio::time::sleep(greeting).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Ssh;
 use crate::keys::PublicKey;
-use crate::{Cancel, HostError};
+use crate::{Cancel, Facts, HostError};
 
 /// Between two attempts. An attempt costs next to nothing, and every second counts in a build.
 const STEP: Duration = Duration::from_millis(250);
@@ -21,15 +21,14 @@ pub struct WaitOptions {
     pub timeout: Duration,
     /// How often the login may be denied, with keys or a password that may only be about to be put there; 10.
     pub denials: u32,
-    /// The answer has to come from a boot after this one ([`Facts::booted`](crate::Facts)): set by
-    /// [`Ssh::wait_reboot`].
-    pub(crate) not_before: Option<u64>,
+    /// The answer has to come from another boot than this one: set by [`Ssh::wait_reboot`].
+    pub(crate) another_than: Option<String>,
 }
 
 impl WaitOptions {
     /// Waits this long.
     pub fn new(timeout: Duration) -> WaitOptions {
-        WaitOptions { timeout, denials: 10, not_before: None }
+        WaitOptions { timeout, denials: 10, another_than: None }
     }
 }
 
@@ -284,34 +283,30 @@ impl Ssh {
 
     fn attempt(&self, how: &WaitOptions, left: Duration, cancel: &Cancel) -> Result<(), HostError> {
         self.connect_within(Some((ATTEMPT.min(left), left)), cancel)?;
-        let Some(before) = how.not_before else { return Ok(()) };
-        let booted = self.boot_time(cancel)?;
-        if booted > before {
+        let Some(before) = &how.another_than else { return Ok(()) };
+        if Facts::of(self, cancel)?.boot != *before {
             return Ok(());
         }
         self.disconnect();
         Err(HostError::Connect { host: self.name_text().to_owned(), why: Unreachable::NotRebooted })
     }
 
-    /// Waits until a machine that was told to reboot has done so. `booted` is what [`Facts::booted`](crate::Facts) was
-    /// before.
+    /// Waits until a machine that was told to reboot has done so. `before` is what it was before.
     ///
     /// # Errors
-    /// As [`Ssh::wait`].
+    /// As [`Ssh::wait`], and when the machine has no name for its boot, so that a new one cannot be told from the old.
     pub fn wait_reboot(
         &self,
-        booted: u64,
+        before: &Facts,
         how: &WaitOptions,
         cancel: &Cancel,
         note: &mut dyn FnMut(&Unreachable, Duration),
     ) -> Result<(), HostError> {
+        if before.boot.is_empty() {
+            let what = format!("waiting for {} to reboot", self.name_text());
+            return Err(HostError::Unsupported { what, why: "its kernel has no boot_id".to_owned() });
+        }
         self.disconnect();
-        self.wait(&WaitOptions { not_before: Some(booted), ..how.clone() }, cancel, note)
-    }
-
-    fn boot_time(&self, cancel: &Cancel) -> Result<u64, HostError> {
-        // The boot time wanders by a second as the clock is adjusted.
-        let facts = crate::Facts::of(self, cancel)?;
-        Ok(facts.booted.saturating_sub(1))
+        self.wait(&WaitOptions { another_than: Some(before.boot.clone()), ..how.clone() }, cancel, note)
     }
 }

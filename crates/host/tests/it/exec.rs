@@ -41,7 +41,7 @@ fn contract(host: &dyn Host) {
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     let facts = Facts::of(host, &cancel).unwrap();
     assert_eq!((facts.uid, facts.system.as_str()), (0, "Linux"));
-    assert!(facts.booted > 0 && facts.os.contains_key("ID"), "{facts:?}");
+    assert!(facts.boot.len() == 36 && facts.os.contains_key("ID"), "{facts:?}");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn output_comes_as_it_is_written_and_there_may_be_much() {
             Ok(())
         }
     }
-    let mut run = |line: &str| {
+    let run = |line: &str| {
         let mut times = Times(Vec::new(), 0);
         let streams = Streams { stdin: Stdin::Empty, stdout: &mut times, stderr: &mut io::sink() };
         ssh.run(&Command::shell(line), streams, &Cancel::new()).unwrap();
@@ -99,8 +99,11 @@ fn dies(host: &dyn Host, command: Command, name: &str) {
     let error = host.output(&command, &cancel).unwrap_err();
     let took = watch.join().unwrap().elapsed();
     assert!(matches!(error, HostError::Cancelled), "{error}");
-    assert!(took < Duration::from_millis(1500), "{took:?}");
-    assert!(!running(name), "{name} lives on");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    // A killed process is gone when the kernel comes to it.
+    let killed = Instant::now();
+    eventually("the command is gone", || !running(name));
+    assert!(killed.elapsed() < Duration::from_secs(1), "{name} lived on");
 }
 
 fn running(name: &str) -> bool {
@@ -140,14 +143,17 @@ fn sudo_gets_its_password_and_the_command_does_not() {
     assert_eq!(stdout(&ssh, "id -u"), "12345\n");
     let sudo = |password: &str| Sudo { user: None, password: Some(Secret::new(password)) };
     let run = |ssh: &Ssh, command: Command| ssh.output(&command, &cancel).unwrap();
-    let input = Command::shell("id -u; cat; printf %s \"$T\"").secret_env("T", Secret::new("tok en")).sudo(sudo(PASSWORD));
+    let input =
+        Command::shell("id -u; cat; printf %s \"$T\"").secret_env("T", Secret::new("tok en")).sudo(sudo(PASSWORD));
     assert_eq!(run(&ssh, input.clone()).stdout, b"0\ntok en");
     // Root is not asked: the password has to be skipped.
     assert_eq!(run(&server.ssh(&network), input.clone()).stdout, b"0\ntok en");
     // On a terminal it is not echoed.
-    let shown = run(&ssh, Command::shell("id -u").sudo(sudo(PASSWORD)).terminal(Terminal::default()));
+    let terminal =
+        Command::shell("id -u; printf %s $T").secret_env("T", Secret::new("x")).terminal(Terminal::default());
+    let shown = run(&ssh, terminal.sudo(sudo(PASSWORD)));
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.contains('0') && !shown.contains(PASSWORD), "{shown:?}");
+    assert_eq!(shown, "0\r\nx");
     let wrong = run(&ssh, Command::shell("id -u").sudo(sudo("wrong")));
     assert_eq!(wrong.exit, Exit::Code(1));
     assert!(wrong.stdout.is_empty());

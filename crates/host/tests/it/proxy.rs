@@ -36,8 +36,7 @@ pub fn start(to: u16, weather: Weather) -> u16 {
 fn carry(mut from: TcpStream, mut to: TcpStream, weather: &Weather, counted: bool) {
     let mut buffer = vec![0; 16 << 10];
     let mut total = 0;
-    loop {
-        let Ok(n) = from.read(&mut buffer) else { break };
+    while let Ok(n) = from.read(&mut buffer) {
         if n == 0 {
             break;
         }

@@ -17,8 +17,7 @@ use tempfile::TempDir;
 pub const USER: &str = "kiln-test";
 pub const PASSWORD: &str = "correct horse";
 /// Its `crypt`, made by `openssl passwd -6`.
-const CRYPTED: &str =
-    "$6$kiln$";
+const CRYPTED: &str = "$6$kiln$";
 
 /// A running server.
 pub struct Sshd {
@@ -65,9 +64,7 @@ impl Sshd {
     pub fn up(&mut self) {
         let path = |name: &str| self.path(name).display().to_string();
         let mut mounts = String::new();
-        for (file, over) in
-            [("passwd", "/etc/passwd"), ("shadow", "/etc/shadow"), ("sudoers", "/etc/sudoers")]
-        {
+        for (file, over) in [("passwd", "/etc/passwd"), ("shadow", "/etc/shadow"), ("sudoers", "/etc/sudoers")] {
             mounts.push_str(&format!("mount --bind {} {over} && ", path(file)));
         }
         let script = format!(
@@ -110,7 +107,11 @@ impl Sshd {
         self.write(&format!("keys/{USER}"), &format!("{line}\n"), 0o644);
         self.write("passwd", &format!("root:x:0:0:root:/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/bin/false\n{USER}:x:12345:12345::{root}/home:/bin/sh\n"), 0o644);
         self.write("shadow", &format!("root:*:19000:0:99999:7:::\n{USER}:{}:19000:0:99999:7:::\n", crypted()), 0o600);
-        self.write("sudoers", &format!("Defaults !lecture, timestamp_timeout=0\nroot ALL=(ALL:ALL) ALL\n{USER} ALL=(ALL:ALL) ALL\n"), 0o440);
+        self.write(
+            "sudoers",
+            &format!("Defaults !lecture, timestamp_timeout=0\nroot ALL=(ALL:ALL) ALL\n{USER} ALL=(ALL:ALL) ALL\n"),
+            0o440,
+        );
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {root}/host_key\nAuthorizedKeysFile {root}/keys/%u\nStrictModes no\n\
              PidFile none\nPermitRootLogin yes\nUsePAM yes\nPrintMotd no\nPrintLastLog no\nLogLevel VERBOSE\n\
