@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, timeout};
 
 use crate::command::{Wire, token};
-use crate::copy::tree::{Sink, Step, Walk};
+use crate::copy::tree::{FOREIGN, Sink, Step, Walk};
 use crate::copy::{CHUNK, Put, RemotePath, Source};
 use crate::ssh::exec::{flush, read_ahead, stream};
 use crate::{Cancel, Command, Exit, Host, HostError, Network, Stdin, Streams};
@@ -92,13 +92,13 @@ impl Host for Local {
 
     fn put_directory(&self, from: &Path, to: &RemotePath, how: &Put, cancel: &Cancel) -> Result<(), HostError> {
         let root = path_of(&crate::copy::root_of(from, to)?);
-        copy_tree(from, &root, how, cancel)
+        copy_tree(from, &root, how, 0o7777, cancel)
     }
 
     fn get_directory(&self, from: &RemotePath, to: &Path, cancel: &Cancel) -> Result<(), HostError> {
         let from = path_of(from);
         let root = path_of(&crate::copy::root_of(&from, &RemotePath::from(to))?);
-        copy_tree(&from, &root, &Put::default(), cancel)
+        copy_tree(&from, &root, &Put::default(), FOREIGN, cancel)
     }
 }
 
@@ -141,8 +141,8 @@ fn fill(source: &mut Source<'_>, file: &mut File, to: &Path, cancel: &Cancel) ->
     Ok(())
 }
 
-fn copy_tree(from: &Path, to: &Path, how: &Put, cancel: &Cancel) -> Result<(), HostError> {
-    let mut sink = Sink::new(to, NAME)?;
+fn copy_tree(from: &Path, to: &Path, how: &Put, mask: u32, cancel: &Cancel) -> Result<(), HostError> {
+    let mut sink = Sink::new(to, NAME, mask)?;
     let mut walk = Walk::new(from, how.links);
     let mut root_mode = None;
     while let Some(step) = walk.next()? {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::copy::tree::{Sink, Step, Walk};
+use crate::copy::tree::{FOREIGN, Sink, Step, Walk};
 use crate::copy::{Put, RemotePath, Source};
 use crate::ssh::exec::stream;
 use crate::{Cancel, Command, Exit, Host, HostError, Stdin, Streams};
@@ -174,7 +174,7 @@ impl Host for Recording {
         let mut any = false;
         for (path, (mode, bytes)) in files.iter().filter(|(path, _)| path.starts_with(&root.0)) {
             any = true;
-            let mut sink = Sink::new(to, &self.name)?;
+            let mut sink = Sink::new(to, &self.name, FOREIGN)?;
             let name = if from.is_contents() { None } else { from.name() };
             let rest = path.get(root.0.len()..).unwrap_or_default().split(|&byte| byte == b'/');
             let parts: Vec<&[u8]> = name.into_iter().chain(rest).collect();

@@ -13,7 +13,7 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::tree::{Sink, Step, Walk};
+use super::tree::{FOREIGN, Sink, Step, Walk};
 use super::{CHUNK, Links, Put, RemotePath, Source};
 use crate::HostError;
 use crate::command::quote_bytes;
@@ -431,7 +431,7 @@ pub(crate) async fn put_directory(
 /// Reads a directory. That program follows links there.
 pub(crate) async fn get_directory(connection: &Connection, from: &RemotePath, to: &Path) -> Result<(), HostError> {
     let mut scp = Scp::start(connection, "prf", from, "read").await?;
-    let mut sink = Sink::new(to, connection.name())?;
+    let mut sink = Sink::new(to, connection.name(), FOREIGN)?;
     scp.send(vec![0]).await?;
     let contents = from.is_contents();
     let mut depth = 0_usize;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::sftp::{Answer, Attributes, FOR_READING, FOR_WRITING, NEW, OpenFile, Refusal, Reply, Sftp, WINDOW};
-use super::tree::{ENTRIES, Sink, Step, Walk};
+use super::tree::{ENTRIES, FOREIGN, Sink, Step, Walk};
 use super::{CHUNK, Put, RemotePath, Source};
 use crate::HostError;
 use crate::ssh::session::Connection;
@@ -341,7 +341,7 @@ async fn make_directories(sftp: &mut Sftp, path: &RemotePath) -> Result<(), Host
 /// Reads a directory.
 pub(crate) async fn get_directory(connection: &Connection, from: &RemotePath, to: &Path) -> Result<(), HostError> {
     let mut sftp = Sftp::start(connection).await?;
-    let mut sink = Sink::new(to, sftp.host())?;
+    let mut sink = Sink::new(to, sftp.host(), FOREIGN)?;
     let mut open: Vec<(RemotePath, std::vec::IntoIter<(bytes::Bytes, Attributes)>)> = Vec::new();
     let answer = sftp.stat(from).await;
     let root = granted(&mut sftp, "look at", from, answer).await?;

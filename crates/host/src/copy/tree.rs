@@ -122,7 +122,12 @@ pub(crate) struct Sink {
     open: Vec<Level>,
     count: u64,
     host: String,
+    /// Which bits of modes are taken: of another machine's, not those that make a program somebody else's.
+    mask: u32,
 }
+
+/// What another machine may say of a file's mode.
+pub(crate) const FOREIGN: u32 = 0o777;
 
 struct Level {
     fd: OwnedFd,
@@ -134,13 +139,13 @@ struct Level {
 
 impl Sink {
     /// Opens the directory, and makes it if it is not there.
-    pub(crate) fn new(root: &Path, host: &str) -> Result<Sink, HostError> {
+    pub(crate) fn new(root: &Path, host: &str, mask: u32) -> Result<Sink, HostError> {
         let fail = |source| HostError::File { what: "write", path: root.to_owned(), source };
         fs::create_dir_all(root).map_err(fail)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| fail(error.into()))?;
         let level = Level { fd, path: root.to_owned(), seen: HashSet::new(), mode: None };
-        Ok(Sink { open: vec![level], count: 0, host: host.to_owned() })
+        Ok(Sink { open: vec![level], count: 0, host: host.to_owned(), mask })
     }
 
     /// How deep it is; the root is 1.
@@ -163,7 +168,7 @@ impl Sink {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(fail)?;
-        self.open.push(Level { fd, path, seen: HashSet::new(), mode: Some(mode & 0o777) });
+        self.open.push(Level { fd, path, seen: HashSet::new(), mode: Some(mode & self.mask) });
         Ok(())
     }
 
@@ -187,7 +192,7 @@ impl Sink {
         self.remove(name, &path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(fail)?;
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o777)).map_err(fail)?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & self.mask)).map_err(fail)?;
         Ok((File::from(fd), path))
     }
 
@@ -253,7 +258,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         fs::create_dir(base.path().join("outside")).unwrap();
         let root = base.path().join("root");
-        let mut sink = Sink::new(&root, "h").unwrap();
+        let mut sink = Sink::new(&root, "h", FOREIGN).unwrap();
         for name in ["..", ".", "", "a/b", "/etc", "a\0b"] {
             assert!(sink.file(name.as_bytes(), 0o644).is_err(), "{name:?}");
             assert!(sink.enter(name.as_bytes(), 0o755).is_err(), "{name:?}");
@@ -262,9 +267,9 @@ mod tests {
         insta::assert_snapshot!(sink.enter(b"out", 0o755).unwrap_err(), @"h answers what a listing of files does not allow: the name `out` twice");
         drop(sink);
         // The link of an earlier copy is not followed either.
-        let mut sink = Sink::new(&root, "h").unwrap();
+        let mut sink = Sink::new(&root, "h", FOREIGN).unwrap();
         assert!(sink.enter(b"out", 0o755).is_err());
-        let mut sink = Sink::new(&root, "h").unwrap();
+        let mut sink = Sink::new(&root, "h", FOREIGN).unwrap();
         sink.file(b"out", 0o644).unwrap();
         assert!(root.join("out").symlink_metadata().unwrap().is_file());
         assert_eq!(fs::read_dir(base.path().join("outside")).unwrap().count(), 0);
