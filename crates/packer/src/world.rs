@@ -1,0 +1,41 @@
+//! Questions a template asks, and what the command line said.
+
+use std::sync::Arc;
+
+use kiln_spec::source::Source;
+
+/// The answers to a template's questions. One real implementation is in the binary, fixed ones are in tests.
+pub trait World: Sync {
+    /// The variable `name` of the environment.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// Seconds since 1970-01-01 UTC: when the command started. Always the same answer.
+    fn now(&self) -> i64;
+
+    /// 128 random bits, from which the identifiers of `uuid` are made.
+    fn random(&self) -> u128;
+
+    /// The content of a file; `path` is relative to the working directory or absolute.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be read.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// The working directory, absolute.
+    fn working_directory(&self) -> String;
+}
+
+/// What the command line said about a template.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `-var name=value`, in the order given.
+    pub vars: Vec<(String, String)>,
+    /// `-var-file`, in the order given, already read.
+    pub var_files: Vec<Arc<Source>>,
+    /// `-only`: globs on the names of builds, or names of post-processors.
+    pub only: Vec<String>,
+    /// `-except`: the same.
+    pub except: Vec<String>,
+    /// The version `packer_version` and `packer.version` give, and which version constraints are checked against.
+    pub packer_version: String,
+}
