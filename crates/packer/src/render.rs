@@ -186,7 +186,7 @@ pub(crate) fn execute(text: &str, data: &Data, functions: &Functions<'_>) -> Res
 /// What went wrong in a text that stands at `place`: where that can be told, the caret is below the action.
 pub(crate) fn failed(text: &str, error: &Error, place: &Place) -> Fault {
     let span = within(place, text, error.start(), error.end()).unwrap_or(place.span);
-    let fault = Place::new(&place.source, span).error("BadAction", error.reason());
+    let fault = Place::new(&place.source, span).error("BadAction", error.reason().to_string());
     match error.hint() {
         Some(hint) => fault.hint(hint),
         None => fault,

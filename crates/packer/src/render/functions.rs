@@ -20,7 +20,7 @@ const LONGEST: usize = 16 << 20;
 /// The argument `index` as text.
 fn text<'v>(name: &str, arguments: &'v [Value], index: usize) -> Result<&'v str, Failure> {
     match arguments.get(index) {
-        Some(Value::String(text)) => Ok(text),
+        Some(Value::String(text)) => Ok(text.as_ref()),
         Some(other) => Err(Failure::new(format!("`{name}` wants a text as argument {}, not {}", index + 1, other.noun()))),
         None => Err(Failure::new(format!("`{name}` lacks argument {}", index + 1))),
     }
