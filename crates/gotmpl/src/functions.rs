@@ -68,7 +68,9 @@ impl<'f> Functions<'f> {
     /// The names of all functions, Go's own included.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.named.keys().map(String::as_str).collect();
-        names.extend(builtin::names());
+        for name in builtin::names() {
+            names.push(name);
+        }
         names
     }
 }

@@ -8,7 +8,7 @@
 //! [`model`] what a template says     [`config`] values with places     [`fields`] the strict decoder of them
 //! [`render`] actions in texts: functions, variables, facts of a build  [`clock`] time as templates format it
 //! [`fault`] what is wrong, and in which file     [`world`] questions   [`select`] `-only`, `-except`, globs
-//! [`json`] the legacy dialect        [`inspect`] what `inspect` prints
+//! [`json`] the legacy dialect     [`inspect`] what `inspect` prints     [`machine`] records for programs
 //!
 //! Adding a function of the legacy dialect: its closure in [`render`], its row in the test beside it.
 #![forbid(unsafe_code)]
@@ -17,6 +17,10 @@ pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod fields;
+pub mod inspect;
+pub mod json;
+pub mod machine;
 pub mod model;
 pub mod render;
+pub mod select;
 pub mod world;

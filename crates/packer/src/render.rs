@@ -16,7 +16,7 @@ use crate::config::{Entry, Node, Value};
 use crate::fault::{Fault, Place};
 use crate::model::BuildFacts;
 
-pub(crate) use functions::{library, variables};
+pub(crate) use functions::{library, undeclared, variables};
 
 /// How much one text may grow to, in bytes.
 const MAX_OUTPUT: usize = 16 << 20;
