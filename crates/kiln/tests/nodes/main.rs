@@ -1,0 +1,115 @@
+//! `kiln node` as a user runs it: a template and a root of busybox in, images and messages out.
+
+#![expect(missing_docs, reason = "tests")]
+
+mod cache;
+mod failures;
+mod files;
+mod offline;
+mod own;
+mod post;
+mod secrets;
+mod templates;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use kiln_testkit::{Output, Rootfs, TestContext, busybox_rootfs};
+
+/// A directory with `base.tar` beside the template: busybox, a kernel's modules, and a `systemctl` that says what it was
+/// asked.
+pub struct Node {
+    pub t: TestContext,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node::new()
+    }
+}
+
+impl Node {
+    pub fn new() -> Node {
+        Node::over(base())
+    }
+
+    pub fn over(root: Rootfs) -> Node {
+        let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
+        t.write("base.tar", 0o644, root.tar());
+        Node { t }
+    }
+
+    pub fn file(self, path: &str, content: &str) -> Node {
+        self.write(path, content);
+        self
+    }
+
+    pub fn write(&self, path: &str, content: &str) {
+        let parent = self.t.context().join(path);
+        std::fs::create_dir_all(parent.parent().unwrap()).unwrap();
+        self.t.write(path, 0o644, content);
+    }
+
+    /// Builds `t.json` offline over the base.
+    pub fn build(&self, template: &str, more: &[&str]) -> Output {
+        self.write("t.json", template);
+        let mut args = vec!["node", "build", "-builder", "offline", "-base", "base.tar", "-color=false"];
+        args.extend(more);
+        args.push("t.json");
+        self.t.kiln(&args)
+    }
+
+    /// The same with these provisioners, as the build `node`.
+    pub fn provision(&self, provisioners: &str, more: &[&str]) -> Output {
+        self.build(&template(provisioners, ""), more)
+    }
+
+    pub fn image(&self) -> PathBuf {
+        self.t.context().join("output-node/packer-node.tar")
+    }
+
+    /// A file of the result.
+    #[track_caller]
+    pub fn content(&self, path: &str) -> String {
+        let out = Command::new("tar").arg("-xOf").arg(self.image()).arg(path).output().unwrap();
+        assert!(out.status.success(), "{path}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// What `tar -tv` says of the result.
+    #[track_caller]
+    pub fn listing(&self) -> String {
+        let out = Command::new("tar").arg("-tvf").arg(self.image()).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+}
+
+/// A template with one build `node` of a builder that needs nothing.
+pub fn template(provisioners: &str, more: &str) -> String {
+    format!(r#"{{"builders": [{{"type": "offline", "name": "node"}}], "provisioners": [{provisioners}]{more}}}"#)
+}
+
+/// The busybox root with what nodes have.
+pub fn base() -> Rootfs {
+    busybox_rootfs()
+        .dir("etc/systemd", 0o755)
+        .dir("usr/sbin", 0o755)
+        .dir("usr/share", 0o755)
+        .dir("usr/share/zoneinfo", 0o755)
+        .dir("usr/share/zoneinfo/Asia", 0o755)
+        .file("usr/share/zoneinfo/Asia/Shanghai", 0o644, "TZif-shanghai")
+        .dir("lib", 0o755)
+        .dir("lib/modules", 0o755)
+        .dir("lib/modules/6.1.0-9-node", 0o755)
+        .file("lib/modules/6.1.0-9-node/modules.dep", 0o644, "")
+        .dir("lib/modules/6.1.0-21-node", 0o755)
+        .file("lib/modules/6.1.0-21-node/modules.dep", 0o644, "")
+        .file("usr/bin/systemctl", 0o755, "#!/bin/sh\necho \"systemctl $*\" >>/etc/systemd/asked\n")
+        .file("usr/bin/timedatectl", 0o755, "#!/bin/sh\necho no bus >&2; exit 1\n")
+        .file("usr/bin/sudo", 0o755, "#!/bin/sh\necho real sudo >&2; exit 1\n")
+        .file("etc/resolv.conf", 0o644, "nameserver 9.9.9.9\n")
+        .file("etc/hosts", 0o644, "127.0.0.1 localhost\n")
+        .file("etc/hostname", 0o644, "localhost\n")
+        .file("etc/fstab", 0o644, "LABEL=root / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n")
+}
