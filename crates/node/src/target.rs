@@ -308,7 +308,117 @@ pub fn pause(time: Duration, cancel: &Cancel) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ui::{Kept, Look, Masks, Ui};
+
+    /// A machine in memory: files, what was run, and what happens next.
+    #[derive(Default)]
+    struct Double {
+        files: BTreeMap<String, (u32, Vec<u8>)>,
+        ran: Vec<String>,
+        /// What the next commands end with; `None` is a machine that does not answer.
+        next: Vec<Option<Ended>>,
+    }
+
+    impl Communicator for Double {
+        fn exec(&mut self, command: &str, output: &mut Output<'_>, _: &Cancel) -> Result<Ended> {
+            self.ran.push(command.to_owned());
+            output(Stream::Out, b"said\n");
+            let next = if self.next.is_empty() { Some(Ended::Code(0)) } else { self.next.remove(0) };
+            next.ok_or_else(|| NodeError::Machine { action: "connect".to_owned(), why: "refused".to_owned() })
+        }
+
+        fn upload(&mut self, content: &mut dyn Read, size: u64, mode: u32, path: &str) -> Result<()> {
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes.len() as u64, size);
+            self.files.insert(path.to_owned(), (mode, bytes));
+            Ok(())
+        }
+
+        fn upload_dir(&mut self, _: &Path, contents: bool, path: &str) -> Result<()> {
+            self.ran.push(format!("upload_dir {contents} {path}"));
+            Ok(())
+        }
+
+        fn download(&mut self, path: &str, to: &mut dyn std::io::Write) -> Result<()> {
+            to.write_all(&self.files[path].1).map_err(NodeError::file("write", path))
+        }
+
+        fn download_dir(&mut self, path: &str, to: &Path) -> Result<()> {
+            self.ran.push(format!("download_dir {path} {}", to.display()));
+            Ok(())
+        }
+    }
+
+    fn commanded(next: Vec<Option<Ended>>) -> (Commanded<Double>, Kept) {
+        let kept = Kept::default();
+        let ui = Arc::new(Ui::new(Look::default(), Masks::default(), Box::new(kept.clone())));
+        (Commanded::new(Double { next, ..Double::default() }, ui.build("n", 0), Cancel::new()), kept)
+    }
+
+    fn script(start_timeout: Duration) -> Script {
+        Script {
+            title: "a.sh".to_owned(),
+            content: b"echo".to_vec(),
+            path: "/tmp/script_1.sh".to_owned(),
+            command: "sh /tmp/script_1.sh".to_owned(),
+            variables: None,
+            remove: true,
+            valid: vec![0, 3],
+            may_disconnect: false,
+            start_timeout,
+        }
+    }
+
+    #[test]
+    fn a_script_is_uploaded_run_and_removed() {
+        let (mut target, kept) = commanded(vec![Some(Ended::Code(3))]);
+        target.run(&script(Duration::ZERO)).unwrap();
+        assert_eq!(target.machine().files["/tmp/script_1.sh"], (0o755, b"echo".to_vec()));
+        assert_eq!(target.machine().ran, ["sh /tmp/script_1.sh", "rm -f /tmp/script_1.sh"]);
+        assert!(kept.text().starts_with("    n: said\n"));
+    }
+
+    #[test]
+    fn codes_and_lost_connections_are_told_apart() {
+        let run = |next, change: fn(&mut Script)| {
+            let mut script = script(Duration::ZERO);
+            change(&mut script);
+            commanded(next).0.run(&script)
+        };
+        let lost = || vec![Some(Ended::Disconnected)];
+        assert!(matches!(run(vec![Some(Ended::Code(1))], |_| {}), Err(NodeError::Script { code: 1, .. })));
+        assert!(matches!(run(lost(), |_| {}), Err(NodeError::Disconnected)));
+        run(lost(), |s| s.may_disconnect = true).unwrap();
+        run(lost(), |s| s.valid.push(DISCONNECTED)).unwrap();
+    }
+
+    #[test]
+    fn a_machine_that_boots_is_waited_for_as_long_as_said() {
+        let (mut target, _) = commanded(vec![None, Some(Ended::Code(0))]);
+        target.run(&script(Duration::from_secs(60))).unwrap();
+        assert_eq!(target.machine().ran.len(), 3);
+        let (mut target, _) = commanded(vec![None]);
+        assert!(matches!(target.run(&script(Duration::ZERO)), Err(NodeError::Machine { .. })));
+    }
+
+    #[test]
+    fn files_go_both_ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("a"), "content").unwrap();
+        let (mut target, _) = commanded(Vec::new());
+        target.upload(&Upload::Path(at("a")), "/etc/").unwrap();
+        target.upload(&Upload::Path(format!("{}/", dir.path().display())), "/srv").unwrap();
+        target.download("/etc/a", &at("back/")).unwrap();
+        assert_eq!(std::fs::read_to_string(at("back/a")).unwrap(), "content");
+        assert_eq!(target.machine().ran, ["upload_dir true /srv"]);
+        assert_eq!(target.read("/etc/a").unwrap(), Some(b"said\n".to_vec()));
+    }
 
     #[test]
     fn words_survive_a_shell() {

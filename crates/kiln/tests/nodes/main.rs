@@ -14,7 +14,8 @@ mod templates;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kiln_testkit::{Output, Rootfs, TestContext, busybox_rootfs};
+use kiln_testkit::rootfs::busybox_rootfs;
+use kiln_testkit::{Output, Rootfs, TestContext};
 
 /// A directory with `base.tar` beside the template: busybox, a kernel's modules, and a `systemctl` that says what it was
 /// asked.
@@ -90,9 +91,16 @@ pub fn template(provisioners: &str, more: &str) -> String {
     format!(r#"{{"builders": [{{"type": "offline", "name": "node"}}], "provisioners": [{provisioners}]{more}}}"#)
 }
 
-/// The busybox root with what nodes have.
+/// The busybox root with what nodes have, and a shell that looks for programs in `PATH`: that of busybox does not.
 pub fn base() -> Rootfs {
+    let host = |path: &str| std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}"));
     busybox_rootfs()
+        .file("bin/dash", 0o755, host("/bin/dash"))
+        .dir("lib/x86_64-linux-gnu", 0o755)
+        .file("lib/x86_64-linux-gnu/libc.so.6", 0o755, host("/lib/x86_64-linux-gnu/libc.so.6"))
+        .dir("lib64", 0o755)
+        .file("lib64/ld-linux-x86-64.so.2", 0o755, host("/lib64/ld-linux-x86-64.so.2"))
+        .symlink("bin/sh", "dash")
         .dir("etc/systemd", 0o755)
         .dir("usr/sbin", 0o755)
         .dir("usr/share", 0o755)

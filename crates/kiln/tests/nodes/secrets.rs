@@ -31,7 +31,7 @@ fn secret(more: &str) -> String {
                 "inline": ["echo \"the password is $PW\"", "echo ${{#PW}} >/etc/length"]}},
               {{"type": "shell", "inline": ["echo '{{{{user `password`}}}}' >&2; echo ok"]}},
               {{"type": "shell", "environment_vars": ["PW={{{{user `password`}}}}"], "use_env_var_file": true,
-                "inline": ["test ${{#PW}} = 21"]}},
+                "inline": ["test ${{#PW}} = 21", "systemctl set-environment PW=$PW"]}},
               {{"type": "shell-local", "environment_vars": ["PW={{{{user `password`}}}}"],
                 "inline": ["echo \"local $PW\"", "tr '\\0' ' ' </proc/$PPID/cmdline"]}}{more}],
             "post-processors": [{{"type": "manifest", "custom_data": {{"pw": "{{{{user `password`}}}}"}}}}]}}"#

@@ -23,6 +23,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kiln_engine::build::{self, Built};
 use kiln_engine::event::{Done, Events};
@@ -48,6 +50,8 @@ use step::{Around, Step};
 
 /// The kind of the record that keeps what a step's script asked for.
 const NOTES: &str = "node-notes";
+/// How often the user's wish to stop is looked at.
+const GLANCE: Duration = Duration::from_millis(25);
 /// A build of more steps than this is taken for a mistake.
 const MAX_STEPS: usize = 10_000;
 
@@ -70,6 +74,8 @@ pub struct Workshop {
 /// A root that provisioners change.
 pub struct Offline {
     session: Session,
+    /// Set when the user stops it. The session has a token of its own for each step, which the engine sets when it fails.
+    cancel: Cancel,
     options: Options,
     ui: BuildUi,
     reader: Arc<Reader>,
@@ -99,7 +105,6 @@ impl Offline {
     pub fn open(workshop: &Workshop, base: &base::Base, guard: Guard, ui: BuildUi, cancel: Cancel) -> Result<Offline> {
         let reader = Reader::new(ui.clone());
         let mut session = (workshop.sessions)(reader.clone());
-        session.cancel = cancel;
         session.settings.network_files = NetworkFiles::Image;
         let resolv_conf = Secret::Value(workshop.resolv_conf.clone().into());
         session.settings.secrets.insert(step::RESOLV_CONF.to_owned(), resolv_conf);
@@ -111,9 +116,9 @@ impl Offline {
         let (steps, notes, layers) = Default::default();
         let salt = workshop.salt.clone();
         let mut offline =
-            Offline { session, options, ui, reader, steps, guard, notes, layers, salt, ran: 0, cached: 0 };
+            Offline { session, cancel, options, ui, reader, steps, guard, notes, layers, salt, ran: 0, cached: 0 };
         // A base that cannot be had is found now, not by the first script.
-        let (plan, _, reports) = offline.build()?;
+        let (plan, reports) = offline.build()?;
         offline.layers = layers_of(&plan, &reports);
         Ok(offline)
     }
@@ -134,10 +139,30 @@ impl Offline {
         Ok(world::plan(&file, &self.options, &self.session)?)
     }
 
-    fn build(&self) -> Result<(Plan, kiln_plan::Facts, Reports)> {
-        let (plan, facts) = self.plan()?;
-        let reports = schedule::run(&plan, &facts, &self.session)?;
-        Ok((plan, facts, reports))
+    fn build(&mut self) -> Result<(Plan, Reports)> {
+        if self.cancel.is_cancelled() {
+            return Err(NodeError::Cancelled);
+        }
+        self.session.cancel = Cancel::new();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (done, stop, session) = (&done, &self.cancel, &self.session);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    if stop.is_cancelled() {
+                        return session.cancel.cancel();
+                    }
+                    std::thread::sleep(GLANCE);
+                }
+            });
+            let built = self.plan().and_then(|(plan, facts)| {
+                let reports = schedule::run(&plan, &facts, &self.session)?;
+                Ok((plan, reports))
+            });
+            done.store(true, Ordering::Relaxed);
+            // Whatever failed first: it was stopped.
+            if self.cancel.is_cancelled() { built.map_err(|_| NodeError::Cancelled) } else { built }
+        })
     }
 
     /// Does one more step; one that fails is forgotten, so that it can be tried again.
@@ -153,7 +178,7 @@ impl Offline {
         self.session.settings.secrets.extend(step.secrets.clone());
         self.steps.push(step);
         match self.build() {
-            Ok((plan, _, reports)) => {
+            Ok((plan, reports)) => {
                 self.done(&plan, &reports);
                 Ok(())
             }
@@ -298,7 +323,7 @@ impl Target for Offline {
     }
 
     fn obey(&mut self, cancel: Cancel) {
-        self.session.cancel = cancel;
+        self.cancel = cancel;
     }
 }
 
@@ -314,7 +339,7 @@ impl Offline {
             remove: false,
             valid: vec![0],
             may_disconnect: false,
-            start_timeout: std::time::Duration::ZERO,
+            start_timeout: Duration::ZERO,
         };
         self.run(&script)
     }

@@ -104,7 +104,10 @@ impl Reader {
         let open = std::mem::take(&mut state.open);
         state.lines.add(Stream::Out, &open);
         state.lines.end();
-        (std::mem::take(&mut state.notes), state.code.take())
+        let mut notes = std::mem::take(&mut state.notes);
+        // They are kept in the store.
+        notes.iter_mut().for_each(|note| note.text = self.ui.whole().masks().apply(&note.text));
+        (notes, state.code.take())
     }
 }
 
