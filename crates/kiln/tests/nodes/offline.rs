@@ -36,7 +36,6 @@ const SEED: &str = r#"{
 
 fn seed() -> Node {
     Node::new()
-        .file("config/default.sh", "#!/bin/bash\n".replace("bash", "sh").as_str())
         .file("config/default.sh", "#!/bin/sh\ntimedatectl set-timezone Asia/Shanghai\nswapoff -a\n")
         .file(
             "scripts/updateDNS.sh",
@@ -155,7 +154,7 @@ fn a_root_directory_and_an_image_are_bases_too() {
     let _ = build("root", &[]);
     assert_eq!(node.content("etc/new"), "new\n");
     let listing = node.listing();
-    assert!(listing.contains("bin/sh -> busybox") && listing.contains("drwx------ 0/0"), "{listing}");
+    assert!(listing.contains("bin/sh -> dash") && listing.contains("drwx------ 0/0"), "{listing}");
     kiln_testkit::Layout::busybox(node.t.context().join("layout"));
     let _ = build("layout", &["-format", "directory"]);
     let dir = node.t.context().join("output-node/packer-node");

@@ -10,7 +10,7 @@ fn what_nodes_need_is_said_in_a_few_keys() {
         {"type": "kiln-swap"},
         {"type": "kiln-sysctl", "settings": {"vm.swappiness": "0", "net.ipv4.ip_forward": "1"}},
         {"type": "kiln-dns", "nameservers": ["100.100.2.136", "10.0.0.2"], "cloud": "alicloud", "search": ["a.b"]},
-        {"type": "kiln-repository", "kind": "apt", "name": "mine", "url": "http://mirror/debian", "suites": ["bookworm"]},
+        {"type": "kiln-repository", "kind": "apt", "id": "mine", "url": "http://mirror/debian", "suites": ["bookworm"]},
         {"type": "kiln-preload", "archives": ["image.tar"]},
         {"type": "kiln-kernel", "version": "6.1.0-9-node"}"#;
     let out = node.provision(provisioners, &[]).ok().stdout;
@@ -52,7 +52,7 @@ fn mistakes_are_found_before_anything_runs() {
         ),
         (r#"{"type": "kiln-dns", "nameservers": ["8.8.8.8"], "cloud": "alicoud"}"#, "did you mean `alicloud`?"),
         (r#"{"type": "kiln-timezone", "zone": "/etc/passwd"}"#, "is no time zone"),
-        (r#"{"type": "kiln-repository", "kind": "yum", "name": "m", "url": "http://m/"}"#, "none is given"),
+        (r#"{"type": "kiln-repository", "kind": "yum", "id": "m", "url": "http://m/"}"#, "none is given"),
         (r#"{"type": "kiln-preload"}"#, "give 1 to"),
         (r#"{"type": "kiln-kernel"}"#, "names neither packages nor a version"),
         (r#"{"type": "kiln-swapp"}"#, "did you mean `kiln-swap`?"),

@@ -119,7 +119,8 @@ impl Shell {
             stage.ui.message(&format!("warning: {advice}"));
         }
         // Packer takes a random number; a number of the content lets a step be found again.
-        let number = number_of(&content, stage.position);
+        // Without what is sensitive in it, which no name may follow from.
+        let number = number_of(&stage.ui.whole().masks().apply_bytes(&content), stage.position);
         let variables = environment::with_build(&self.variables, stage.build, stage.kind, stage.facts);
         let path = match (&self.path, &self.file) {
             (Some(path), _) => path.clone(),

@@ -1,4 +1,4 @@
-//! `kiln-repository`: `kind` (`apt` or `yum`), `name`, `url`, `suites`, `components`, `key`, `gpgcheck`, `replace`.
+//! `kiln-repository`: `kind` (`apt` or `yum`), `id`, `url`, `suites`, `components`, `key`, `gpgcheck`, `replace`.
 
 use kiln_packer::config::Config;
 use kiln_packer::fields::Fields;
@@ -16,11 +16,11 @@ const MAX_KEY: u64 = 1 << 20;
 /// When it has mistakes, or the key is not there.
 pub fn repository(config: &Config) -> Result<Own> {
     let f = config.fields();
-    let (kind, name, url) = (f.required("kind")?, f.required("name")?, f.required("url")?);
+    let (kind, name, url) = (f.required("kind")?, f.required("id")?, f.required("url")?);
     let replace = f.bool("replace")?.unwrap_or(false);
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     if !name.bytes().all(good) {
-        return Err(f.fault("name", "BadName", format!("`{name}` cannot be the name of a repository's file")).into());
+        return Err(f.fault("id", "BadName", format!("`{name}` cannot be the name of a repository's file")).into());
     }
     if url.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) || !url.contains("://") {
         return Err(f.fault("url", "BadUrl", format!("`{url}` is no URL")).into());
