@@ -216,7 +216,7 @@ mod tests {
     fn notes_are_taken_out_of_what_is_shown() {
         let (text, notes, code) =
             said(&[b"a\n\x1eKI", b"LN reboot\treboot -f\n", b"b", b"\x1eKILN", b"\n\x1eKILN-CODE 7\n"]);
-        assert_eq!(text, "    n: a\n    n: bKILN\n");
+        assert_eq!(text, "    n: a\n    n: b\n");
         assert_eq!(notes, [Note { kind: Kind::Reboot, text: "reboot -f".to_owned() }]);
         assert_eq!(code, Some(7));
     }
