@@ -10,8 +10,10 @@ note() {
 real() {
     kiln_name=$1
     kiln_ifs=$IFS
+    # Only what comes of a variable is split.
+    kiln_places=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     IFS=:
-    for kiln_place in $PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; do
+    for kiln_place in $kiln_places; do
         case $kiln_place in "$kiln_dir"/*) continue ;; esac
         if [ -x "$kiln_place/$kiln_name" ] && [ ! -d "$kiln_place/$kiln_name" ]; then
             IFS=$kiln_ifs
