@@ -57,6 +57,16 @@ impl Secret {
     }
 }
 
+/// Where a command has `/etc/resolv.conf` and `/etc/hosts` from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkFiles {
+    /// They are this machine's, and cannot be written: no image keeps them.
+    #[default]
+    Host,
+    /// They are the image's own, and what is written to them is kept: for the root of a machine, whose files they are.
+    Image,
+}
+
 /// How a build is to be done, as far as its result does not depend on it.
 pub struct Settings {
     /// How commands are isolated and started.
@@ -79,6 +89,9 @@ pub struct Settings {
     pub inline_cache: bool,
     /// Whether all that is made over the base is one layer.
     pub single_layer: bool,
+    /// Whose files about names and addresses commands see. It is in no key: who wants the image's own says so for the
+    /// whole session, and has steps that no other build has.
+    pub network_files: NetworkFiles,
 }
 
 /// A build's surroundings.
@@ -186,6 +199,7 @@ impl Session {
             source_date_epoch: None,
             inline_cache: false,
             single_layer: false,
+            network_files: NetworkFiles::Host,
         };
         Session {
             store,

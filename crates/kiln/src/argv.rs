@@ -53,7 +53,28 @@ fn secrets(bytes: &[u8]) -> Vec<Range<usize>> {
             found.push(from..length.map_or(bytes.len(), |length| from + length));
         }
     }
+    found.extend(variables(bytes));
     found.retain(|range| !range.is_empty());
+    found
+}
+
+/// Options that give a variable of a template its value. Which of them are secret only the template says.
+const VARIABLE: [&[u8]; 2] = [b"-var", b"--var"];
+
+/// Where the values of a template's variables are: `-var NAME=VALUE`, `-var=NAME=VALUE`.
+fn variables(bytes: &[u8]) -> Vec<Range<usize>> {
+    let (mut found, mut at, mut expected) = (Vec::new(), 0, false);
+    for word in bytes.split(|b| *b == 0) {
+        let joined = VARIABLE.iter().find(|o| word.starts_with(o) && word.get(o.len()) == Some(&b'='));
+        let start = if expected { Some(0) } else { joined.map(|o| o.len() + 1) };
+        if let Some(start) = start
+            && let Some(equals) = word[start..].iter().position(|b| *b == b'=')
+        {
+            found.push(at + start + equals + 1..at + word.len());
+        }
+        expected = VARIABLE.contains(&word);
+        at += word.len() + 1;
+    }
     found
 }
 
@@ -68,5 +89,12 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, [&b"hunter2"[..], b"tok", b"x"]);
         assert!(secrets(b"kiln\0build\0.").is_empty());
+    }
+
+    #[test]
+    fn values_of_variables_are_found() {
+        let text = b"kiln\0node\0build\0-var\0password=hunter2\0--var=key=a=b\0-var-file=x=y\0t.json\0";
+        let found: Vec<&[u8]> = secrets(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, [&b"hunter2"[..], b"a=b"]);
     }
 }

@@ -53,7 +53,29 @@ pub fn line(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     if let Some(verb) = name.filter(|name| KANIKO.contains(name)).map(OsString::from) {
         line.insert(1, verb);
     }
+    if verb_of(&line).is_some_and(|verb| verb == "node") {
+        line = line.into_iter().map(two_dashes).collect();
+    }
     line
+}
+
+/// The first word that is no option.
+fn verb_of(line: &[OsString]) -> Option<&OsString> {
+    line.iter().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-'))
+}
+
+/// Packer's options have one dash: `-var`, `-on-error=abort`.
+fn two_dashes(arg: OsString) -> OsString {
+    let text = arg.to_string_lossy();
+    let letters = text.strip_prefix('-').filter(|rest| rest.len() > 1 && rest.starts_with(|c: char| c.is_alphabetic()));
+    match letters {
+        Some(_) => {
+            let mut long = OsString::from("-");
+            long.push(&arg);
+            long
+        }
+        None => arg,
+    }
 }
 
 /// Whether a command line is one of kaniko's.
@@ -135,8 +157,8 @@ pub enum Verb {
     Prune(cmd::prune::Args),
     /// Check everything in the store
     Fsck(cmd::fsck::Args),
-    /// Check images that machines boot from
-    Node(cmd::node::Args),
+    /// Build and check images of machines
+    Node(Box<cmd::node::Args>),
     /// Build as kaniko's executor does, with its flags
     Executor(Box<cmd::executor::Args>),
     /// Fetch bases for executors, as kaniko's warmer does

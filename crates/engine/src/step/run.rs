@@ -29,6 +29,7 @@ use crate::copy::{Owner, emit, place};
 use crate::error::{EngineError, Result};
 use crate::event::{Event, Phase, Spending, Stream};
 use crate::rootfs::{self, Layer, diff_ids};
+use crate::session::NetworkFiles;
 use crate::users;
 
 /// How many of a failing command's last lines are shown with the error.
@@ -281,7 +282,10 @@ fn job(
     };
     job.security = if op.insecure { Security::Insecure } else { Security::Sandbox };
     job.hostname = HOSTNAME.to_owned();
-    job.injection = Some(injection(work, op)?);
+    job.injection = match work.session.settings.network_files {
+        NetworkFiles::Host => Some(injection(work, op)?),
+        NetworkFiles::Image => None,
+    };
     job.limits = work.session.settings.limits;
     job.shm_size = op.shm_size;
     for limit in &op.ulimits {

@@ -74,6 +74,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),
         Verb::Fsck(args) => fsck::run(&args, global),
+        Verb::Node(args) => node::run(*args, global),
         Verb::Executor(args) => executor::run(&args, global),
         Verb::Warmer(args) => executor::warmer::run(&args, global),
         Verb::Node(args) => node::run(&args, global),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kiln_engine::isolation::Isolation;
+use kiln_engine::session::NetworkFiles;
 use kiln_engine::{Session, Settings};
 use kiln_oci::compress::Compression;
 use kiln_oci::manifest::Annotations;
@@ -241,6 +242,7 @@ pub fn session(
         source_date_epoch: epoch,
         inline_cache: false,
         single_layer: false,
+        network_files: NetworkFiles::Host,
     };
     Ok(Session {
         store: around.store.clone(),

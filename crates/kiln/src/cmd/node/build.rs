@@ -1,0 +1,202 @@
+//! `kiln node build`: a template goes in, images of machines come out.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_engine::event::{Events, Silent};
+use kiln_engine::images::{Images, Pull};
+use kiln_engine::isolation::{self, Isolation};
+use kiln_engine::rootfs::Roots;
+use kiln_engine::session::NetworkFiles;
+use kiln_engine::{Session, Settings};
+use kiln_node::NodeError;
+use kiln_node::builder::Choice;
+use kiln_node::images::Known;
+use kiln_node::offline::Workshop;
+use kiln_node::run::ask::Lines;
+use kiln_node::run::trouble::OnError;
+use kiln_node::run::{self, Surroundings as Around};
+use kiln_node::ui::{Look, Masks, Ui};
+use kiln_oci::Platform;
+use kiln_oci::compress::Compression;
+use kiln_sandbox::{Confinement, Init, Limits, Rung, Standing};
+
+use super::template::{self, TemplateOptions};
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::options::RegistryOptions;
+use crate::surroundings::{self, Surroundings};
+
+/// The command line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The builder to use whatever the template says: offline
+    #[arg(long, value_name = "NAME")]
+    builder: Option<String>,
+    /// What the offline builder starts from: a root directory, a tar of one, oci-layout://DIR, docker-image://NAME
+    #[arg(long, value_name = "DIR|FILE|IMAGE")]
+    base: Option<String>,
+    /// What the offline builder writes: tar, directory, oci, image
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Whether lines are coloured
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    color: Option<bool>,
+    /// One build after the other, with a question before each step
+    #[arg(long)]
+    debug: bool,
+    /// Remove what is in the way of the results
+    #[arg(long)]
+    force: bool,
+    /// What to do after a failure: cleanup, abort, ask, run-cleanup-provisioner
+    #[arg(long, value_name = "WHAT", default_value = "cleanup")]
+    on_error: String,
+    /// As many builds at once; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    parallel_builds: usize,
+    /// Lines for programs: comma-separated values
+    #[arg(long)]
+    machine_readable: bool,
+    /// Lines begin with the time
+    #[arg(long)]
+    timestamp_ui: bool,
+    /// Run every script, whatever the cache has
+    #[arg(long)]
+    no_cache: bool,
+    /// How scripts of the offline builder are isolated: a rung, or auto
+    #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION")]
+    isolation: String,
+    /// How registries are reached.
+    #[command(flatten)]
+    registry: RegistryOptions,
+    /// What the template means.
+    #[command(flatten)]
+    template: TemplateOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
+  kiln node build -var region=eu -only 'qemu*' node.json
+  kiln node build -on-error=ask node.json                         ask what to do after a failure
+  kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";
+
+/// Runs the verb.
+pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
+    let Some(on_error) = OnError::by_name(&args.on_error) else {
+        let names = OnError::NAMES.map(|(name, _)| name).join(", ");
+        return Err(CliError::usage(format!("-on-error {}: expected one of {names}", args.on_error)));
+    };
+    let template = template::load(&args.template)?;
+    template::tell(&template.warnings);
+    let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: args.format.clone() };
+    match run::check(&template, &choice) {
+        Ok(()) => {}
+        Err(NodeError::Template(found)) => return Err(template::mistakes(found)),
+        Err(error) => return Err(failed(&error)),
+    }
+    let rung = match &*args.isolation {
+        "auto" => None,
+        name => Some(name.parse().map_err(|e: String| CliError::usage(format!("--isolation: {e}")))?),
+    };
+    let standing = surroundings::take_standing(global, rung)?;
+    let form = isolation::form(rung, &standing, &Confinement::here());
+    let around = surroundings::open(global, &args.registry, Pull::Missing, Arc::new(Silent), form)?;
+    let uuid = uuid()?;
+    let workshop = workshop(args, &around, rung, &standing, &uuid);
+    let look = Look {
+        color: args.color.unwrap_or_else(in_color) && !args.machine_readable,
+        timestamps: args.timestamp_ui,
+        machine: args.machine_readable,
+    };
+    let masks = Masks::new(template.sensitive.iter().map(|s| &**s));
+    let ui = Arc::new(Ui::new(look, masks, Box::new(std::io::stdout())));
+    let settings =
+        run::Settings { parallel: args.parallel_builds, on_error, force: args.force, debug: args.debug, choice, uuid };
+    let images = Known { session: (workshop.sessions)(Arc::new(Silent)), platform: workshop.platform.clone() };
+    let asker = Lines::stdin();
+    let with = Around { ui: &ui, workshop: &workshop, images: &images, asker: &asker, cancel: &around.cancel };
+    let outcome = run::run(&template, &settings, &with);
+    match outcome.failed.is_empty() {
+        true => Ok(()),
+        // Each has been told in its place.
+        false => Err(CliError::Told { code: 1 }),
+    }
+}
+
+/// An error of a node image that is told in no other way.
+pub fn failed(error: &NodeError) -> CliError {
+    let told = match error {
+        NodeError::File { .. } | NodeError::Program { .. } | NodeError::Engine(_) => {
+            CliError::environment(error.to_string())
+        }
+        _ => CliError::input(error.to_string()),
+    };
+    match error.hint() {
+        Some(hint) => told.with_hint(hint),
+        None => told,
+    }
+}
+
+fn in_color() -> bool {
+    std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none()
+        && std::env::var_os("PACKER_NO_COLOR").is_none()
+}
+
+/// An identifier of this run, random.
+fn uuid() -> Result<String, CliError> {
+    let mut bytes = template::random()?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// What the offline builder works with.
+fn workshop(args: &Args, around: &Surroundings, rung: Option<Rung>, standing: &Standing, uuid: &str) -> Workshop {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
+    let (store, lease, cancel) = (around.store.clone(), around.lease.clone(), around.cancel.clone());
+    let (client, standing) = (around.images.clone(), standing.clone());
+    let sessions = move |events: Arc<dyn Events>| {
+        let images: Arc<Images> = client.clone();
+        let roots = Arc::new(Roots::new(store.clone(), images.clone(), lease.clone(), events.clone()));
+        let settings = Settings {
+            isolation: Isolation::new(rung, standing.clone(), Init::default()),
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            compression: Compression::Zstd { level: 3 },
+            secrets: Default::default(),
+            ssh: Default::default(),
+            limits: Limits::default(),
+            now,
+            source_date_epoch: epoch,
+            inline_cache: false,
+            single_layer: false,
+            network_files: NetworkFiles::Image,
+        };
+        Session {
+            store: store.clone(),
+            images,
+            roots,
+            contexts: Default::default(),
+            settings,
+            events,
+            cancel: cancel.clone(),
+            ahead: None,
+            remote: None,
+            lock: None,
+            policy: Default::default(),
+            private_roots: Default::default(),
+        }
+    };
+    Workshop {
+        sessions: Arc::new(sessions),
+        platform: Platform::host(),
+        resolv_conf: kiln_sandbox::host_resolv_conf().0,
+        salt: args.no_cache.then(|| uuid.to_owned()),
+    }
+}

@@ -1,0 +1,155 @@
+//! A template with the options that all verbs share, and the world as it sees it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_packer::fault::Fault;
+use kiln_packer::model::Template;
+use kiln_packer::world::{Given, World};
+use kiln_spec::source::Source;
+
+use crate::error::{self, CliError};
+
+/// As large a template, or a file that it reads, may be.
+const MAX_FILE: u64 = 64 << 20;
+
+/// Options about what a template means.
+#[derive(Debug, clap::Args)]
+pub struct TemplateOptions {
+    /// A variable's value (repeat); the last one counts
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
+    /// A file of variables (repeat)
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
+    /// Only these builds, and post-processors of these names
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// All builds but these
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',', conflicts_with = "only")]
+    except: Vec<String>,
+    /// The template: a file, or a directory of *.pkr.hcl files
+    #[arg(value_name = "TEMPLATE")]
+    template: PathBuf,
+}
+
+/// The machine that a template is read on.
+struct Here {
+    now: i64,
+    random: u128,
+    directory: String,
+}
+
+impl Here {
+    fn new() -> Result<Here, CliError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let bytes = random()?;
+        let directory = std::env::current_dir()
+            .map_err(|e| CliError::environment(format!("the working directory cannot be found: {e}")))?;
+        Ok(Here {
+            now: i64::try_from(now).unwrap_or(i64::MAX),
+            random: u128::from_ne_bytes(bytes),
+            directory: directory.display().to_string(),
+        })
+    }
+}
+
+impl World for Here {
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn now(&self) -> i64 {
+        self.now
+    }
+
+    fn random(&self) -> u128 {
+        self.random
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        read(Path::new(path)).map_err(|e| e.to_string())
+    }
+
+    fn working_directory(&self) -> String {
+        self.directory.clone()
+    }
+}
+
+/// Random bytes of the system.
+pub fn random() -> Result<[u8; 16], CliError> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|e| CliError::environment(format!("the system gives no random numbers: {e}")))?;
+    Ok(bytes)
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(std::io::Error::other("it is larger than 64 MiB")),
+        false => Ok(bytes),
+    }
+}
+
+/// A template's file.
+pub fn source(path: &Path) -> Result<Arc<Source>, CliError> {
+    let failed = |e| CliError::input(format!("cannot read {}: {e}", path.display()));
+    let text = String::from_utf8(read(path).map_err(failed)?)
+        .map_err(|_| CliError::input(format!("{} is not UTF-8", path.display())))?;
+    Ok(Arc::new(Source { name: path.display().to_string(), text }))
+}
+
+/// Reads the template; its warnings go to standard error.
+pub fn load(options: &TemplateOptions) -> Result<Template, CliError> {
+    let mut given = Given {
+        only: options.only.clone(),
+        except: options.except.clone(),
+        packer_version: PACKER_VERSION.to_owned(),
+        ..Given::default()
+    };
+    for text in &options.var {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(CliError::usage("-var: expected NAME=VALUE"));
+        };
+        given.vars.push((name.to_owned(), value.to_owned()));
+    }
+    for path in &options.var_file {
+        given.var_files.push(source(path)?);
+    }
+    let here = Here::new()?;
+    let path = &options.template;
+    refuse_hcl(path)?;
+    kiln_packer::json::load(&source(path)?, &given, &here).map_err(mistakes)
+}
+
+/// HCL2 is told by its name, and by being a directory.
+pub fn refuse_hcl(path: &Path) -> Result<(), CliError> {
+    let name = path.to_string_lossy();
+    if path.is_dir() || name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json") || name.ends_with(".hcl") {
+        return Err(CliError::input(format!("{name}: templates in HCL2 cannot be read yet"))
+            .with_hint("legacy JSON templates can"));
+    }
+    Ok(())
+}
+
+/// The version of Packer that templates are told, and whose constraints they may set.
+const PACKER_VERSION: &str = "1.9.5";
+
+/// Shows what is wrong with a template, all of it.
+pub fn mistakes(found: Vec<Fault>) -> CliError {
+    tell(&found);
+    CliError::Told { code: 1 }
+}
+
+/// Shows faults on standard error.
+pub fn tell(found: &[Fault]) {
+    let color = error::in_color();
+    for fault in found {
+        eprintln!("{}", fault.render(color).trim_end());
+    }
+}

@@ -1,0 +1,46 @@
+//! `kiln node validate`: the mistakes of a template, all of them, and nothing is run.
+
+use kiln_node::builder::Choice;
+use kiln_node::{NodeError, run};
+
+use super::template::{self, TemplateOptions};
+use crate::error::CliError;
+
+/// The command line.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Look at the text only, not at what builders and provisioners make of it
+    #[arg(long)]
+    syntax_only: bool,
+    /// Check as if this builder built everything: offline
+    #[arg(long, value_name = "NAME")]
+    builder: Option<String>,
+    /// What the offline builder would start from
+    #[arg(long, value_name = "DIR|FILE|IMAGE")]
+    base: Option<String>,
+    /// What the template means.
+    #[command(flatten)]
+    template: TemplateOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln node validate node.json
+  kiln node validate -var region=eu node.json
+  kiln node validate -builder offline -base rootfs.tar node.json";
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let template = template::load(&args.template)?;
+    template::tell(&template.warnings);
+    if !args.syntax_only {
+        let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: None };
+        match run::check(&template, &choice) {
+            Ok(()) => {}
+            Err(NodeError::Template(found)) => return Err(template::mistakes(found)),
+            Err(error) => return Err(super::build::failed(&error)),
+        }
+    }
+    crate::named::print("The configuration is valid.\n")
+}

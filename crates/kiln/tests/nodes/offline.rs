@@ -1,0 +1,174 @@
+//! Scripts of a machine on files: the seed's template, and what stands in for a running system.
+
+use crate::Node;
+
+/// The template of the documentation of ACK's image builder, with its keys.
+const SEED: &str = r#"{
+  "variables": {
+    "region": "cn-hangzhou",
+    "image_name": "test_image{{timestamp}}",
+    "source_image": "centos_7_06_64_20G_alibase_20190711.vhd",
+    "instance_type": "ecs.n1.large",
+    "access_key": "{{env `ALICLOUD_ACCESS_KEY`}}",
+    "secret_key": "{{env `ALICLOUD_SECRET_KEY`}}"
+  },
+  "builders": [
+    {
+      "type": "alicloud-ecs",
+      "access_key": "{{user `access_key`}}",
+      "secret_key": "{{user `secret_key`}}",
+      "region": "{{user `region`}}",
+      "image_name": "node",
+      "source_image": "{{user `source_image`}}",
+      "ssh_username": "root",
+      "instance_type": "{{user `instance_type`}}",
+      "io_optimized": "true"
+    }
+  ],
+  "provisioners": [
+    {
+      "type": "shell",
+      "scripts": ["config/default.sh", "scripts/updateDNS.sh", "scripts/reboot.sh", "scripts/verify.sh"],
+      "expect_disconnect": true
+    }
+  ]
+}"#;
+
+fn seed() -> Node {
+    Node::new()
+        .file("config/default.sh", "#!/bin/sh\ntimedatectl set-timezone Asia/Shanghai\nswapoff -a\n")
+        .file(
+            "scripts/updateDNS.sh",
+            "#!/bin/sh\nchattr -i /etc/resolv.conf\nprintf 'nameserver 100.100.2.136\\n' > /etc/resolv.conf\n\
+             chattr +i /etc/resolv.conf\n",
+        )
+        .file("scripts/reboot.sh", "#!/bin/sh\necho going down\nreboot\nsleep 0\n")
+        .file("scripts/verify.sh", "#!/bin/sh\necho \"kernel $(uname -r)\"\nsystemctl restart sshd\n")
+}
+
+#[test]
+fn the_seeds_template_runs_as_it_is() {
+    let node = seed();
+    let out = node.build(SEED, &[]).ok();
+    let text = &out.stdout;
+    for wanted in [
+        "alicloud-ecs: output will be in this color.\n",
+        "==> alicloud-ecs: Provisioning with shell script: config/default.sh\n",
+        "    alicloud-ecs: offline: left out: swapoff -a\n",
+        "    alicloud-ecs: going down\n    alicloud-ecs: offline: restart left out: reboot\n",
+        "    alicloud-ecs: kernel 6.1.0-21-node\n",
+        "    alicloud-ecs: offline: left out: systemctl restart sshd\n",
+        "    alicloud-ecs: flags of files, set where a file system with such flags is written:\n",
+        "    alicloud-ecs: not needed offline: ",
+        "==> Builds finished. The artifacts of successful builds are:\n--> alicloud-ecs: Root of the node: ",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} in\n{text}");
+    }
+    let tar = node.t.context().join("output-alicloud-ecs/node.tar");
+    let out = std::process::Command::new("tar").arg("-xOf").arg(&tar).arg("etc/resolv.conf").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "nameserver 100.100.2.136\n");
+    let out = std::process::Command::new("tar").arg("-tvf").arg(&tar).output().unwrap();
+    let listing = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(listing.contains("etc/localtime -> ../usr/share/zoneinfo/Asia/Shanghai"), "{listing}");
+    for trace in ["kiln", "script_", "policy-rc.d"] {
+        assert!(!listing.contains(trace), "{trace} in\n{listing}");
+    }
+}
+
+#[test]
+fn what_needs_a_running_system_is_kept_or_told() {
+    let node = Node::new();
+    let script = "systemctl enable --now kubelet\nsystemctl daemon-reload\nsysctl -w net.ipv4.ip_forward=1 \
+                  vm.swappiness=10\nsysctl -w vm.swappiness=0\nmodprobe -a overlay br_netfilter\nmodprobe overlay\n\
+                  hostname node-1\necho host is $(hostname)\nsudo -E sysctl -q -w kernel.panic=10\n\
+                  if systemctl is-active --quiet sshd; then echo active; fi\nshutdown -r now\necho after";
+    let lines = script.lines().map(|l| format!("{l:?}")).collect::<Vec<_>>().join(", ");
+    let out = node.provision(&format!(r#"{{"type": "shell", "inline": [{lines}]}}"#), &[]).ok();
+    assert!(out.stdout.contains("    node: host is node-1\n"), "{}", out.stdout);
+    assert!(out.stdout.contains("    node: after\n"), "{}", out.stdout);
+    assert!(!out.stdout.contains("node: active"), "{}", out.stdout);
+    assert_eq!(node.content("etc/systemd/asked"), "systemctl --root=/ enable kubelet\n");
+    assert_eq!(
+        node.content("etc/sysctl.d/90-captured.conf"),
+        "net.ipv4.ip_forward = 1\nvm.swappiness = 0\nkernel.panic = 10\n"
+    );
+    assert_eq!(node.content("etc/modules-load.d/captured.conf"), "overlay\nbr_netfilter\n");
+    assert_eq!(node.content("etc/hostname"), "node-1\n");
+    assert_eq!(node.content("etc/resolv.conf"), "nameserver 9.9.9.9\n");
+}
+
+#[test]
+fn a_parameter_that_ack_owns_is_refused_where_the_image_is_for_ack() {
+    let node = Node::new();
+    let template = |builder: &str| {
+        format!(
+            r#"{{"builders": [{{"type": "{builder}", "name": "node"}}],
+                "provisioners": [{{"type": "shell", "inline": ["sysctl -w vm.max_map_count=65530"]}}]}}"#
+        )
+    };
+    let out = node.build(&template("alicloud-ecs"), &[]).exits(1);
+    assert!(out.stdout.contains("vm.max_map_count is set to `65530`, but ACK"), "{}", out.stdout);
+    let _ = node.build(&template("offline"), &[]).ok();
+}
+
+#[test]
+fn options_of_shell_mean_what_they_mean_for_packer() {
+    let node = Node::new()
+        .file("crlf.sh", "#!/bin/sh\r\necho \"A is $A\" # $PACKER_BUILD_NAME\r\nexit 3\r\n")
+        .file("kept.sh", "#!/bin/sh\necho \"at $0\"\n");
+    let provisioners = r#"
+        {"type": "shell", "script": "crlf.sh", "valid_exit_codes": [0, 3], "environment_vars": ["A=it's"]},
+        {"type": "shell", "script": "kept.sh", "remote_path": "/opt/kept.sh", "skip_clean": true,
+         "execute_command": "chmod +x {{ .Path }}; env {{ .Vars }} sh '{{.Path}}'"},
+        {"type": "shell", "inline": ["echo $B $PACKER_BUILDER_TYPE", "echo late >&2", "test -t 0 || echo no terminal"],
+         "env": {"B": "from a file"}, "use_env_var_file": true, "inline_shebang": "/bin/sh -e", "pause_before": "1h"},
+        {"type": "sleep", "duration": "1h"}"#;
+    let out = node.provision(provisioners, &[]).ok();
+    for wanted in [
+        "    node: A is it's\n",
+        "    node: at /opt/kept.sh\n",
+        "    node: from a file offline\n",
+        "==> node: late\n",
+        "    node: offline: no need to pause 1 hour before the next provisioner\n",
+        "    node: offline: no need to sleep 1 hour\n",
+    ] {
+        assert!(out.stdout.contains(wanted), "{wanted:?} in\n{}", out.stdout);
+    }
+    assert_eq!(node.content("opt/kept.sh"), "#!/bin/sh\necho \"at $0\"\n");
+}
+
+#[test]
+fn a_root_directory_and_an_image_are_bases_too() {
+    let node = Node::new();
+    let root = node.t.context().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let base = node.t.context().join("base.tar");
+    assert!(std::process::Command::new("tar").arg("-xf").arg(base).current_dir(&root).status().unwrap().success());
+    node.write("t.json", &crate::template(r#"{"type": "shell", "inline": ["echo new >/etc/new"]}"#, ""));
+    let build = |base: &str, more: &[&str]| {
+        let mut args = vec!["node", "build", "-builder", "offline", "-force", "-base", base];
+        args.extend(more);
+        args.push("t.json");
+        node.t.kiln(&args).ok()
+    };
+    let _ = build("root", &[]);
+    assert_eq!(node.content("etc/new"), "new\n");
+    let listing = node.listing();
+    assert!(listing.contains("bin/sh -> dash") && listing.contains("drwx------ 0/0"), "{listing}");
+    kiln_testkit::Layout::busybox(node.t.context().join("layout"));
+    let _ = build("layout", &["-format", "directory"]);
+    let dir = node.t.context().join("output-node/packer-node");
+    assert_eq!(std::fs::read_to_string(dir.join("etc/new")).unwrap(), "new\n");
+}
+
+#[test]
+fn scripts_may_replace_resolv_conf_by_a_link() {
+    let node = Node::new();
+    let script = r#"{"type": "shell", "inline": [
+        "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf", "echo 10.0.0.1 api >>/etc/hosts"]},
+        {"type": "shell", "inline": ["cat /etc/resolv.conf >/dev/null", "grep api /etc/hosts"]}"#;
+    let _ = node.provision(script, &[]).ok();
+    let listing = node.listing();
+    assert!(listing.contains("etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf"), "{listing}");
+    assert_eq!(node.content("etc/hosts"), "127.0.0.1 localhost\n10.0.0.1 api\n");
+}

@@ -1,0 +1,218 @@
+//! `offline`: Kiln's own builder, and how the configurations of other builders are read as its own.
+
+use kiln_packer::fields::Fields;
+use kiln_packer::model::{Build, BuildFacts};
+
+use super::{Builder, Choice, Job, NoMachine};
+use crate::artifact::Artifact;
+use crate::error::{NodeError, Result};
+use crate::guard::Guard;
+use crate::offline::base::Base;
+use crate::offline::output::{Format, Wanted};
+use crate::offline::{self, report};
+use crate::target::Target;
+
+/// The builder `offline`.
+pub struct Offline {
+    base: Base,
+    wanted: Wanted,
+    guard: Guard,
+    /// Keys of another builder that mean nothing here.
+    unused: Vec<String>,
+    root: Option<offline::Offline>,
+    none: NoMachine,
+    made: bool,
+}
+
+/// A foreign builder, and where its base and the name of its result are found.
+struct Foreign {
+    kind: &'static str,
+    bases: &'static [&'static str],
+    names: &'static [&'static str],
+    /// Whether its base is an image of a cloud, which is not here.
+    cloud: bool,
+}
+
+const FOREIGN: [Foreign; 3] = [
+    Foreign { kind: "qemu", bases: &["iso_url", "iso_urls"], names: &["vm_name"], cloud: false },
+    Foreign { kind: "alicloud-ecs", bases: &["source_image", "image_family"], names: &["image_name"], cloud: true },
+    Foreign {
+        kind: "googlecompute",
+        bases: &["source_image", "source_image_family"],
+        names: &["image_name"],
+        cloud: true,
+    },
+];
+
+/// Whether templates for this builder can be built offline without more than a base.
+pub fn known(kind: &str) -> bool {
+    FOREIGN.iter().any(|f| f.kind == kind)
+}
+
+/// Formats of disks, which templates for machines ask for.
+const DISKS: [&str; 7] = ["qcow2", "raw", "vhd", "vpc", "vmdk", "vdi", "vhdx"];
+
+impl Offline {
+    /// Reads the configuration of the build, whichever builder it was written for.
+    ///
+    /// # Errors
+    /// When it has mistakes, or says nothing that can be a base.
+    pub fn parse(build: &Build, choice: &Choice) -> Result<Offline> {
+        let f = build.config.fields();
+        let foreign = FOREIGN.iter().find(|foreign| foreign.kind == build.kind);
+        let base = base(build, &f, foreign, choice)?;
+        let name = names(build, &f, foreign)?;
+        let directory = f.string("output_directory")?.unwrap_or_else(|| format!("output-{}", file_name(&build.name)));
+        let own = build.kind == "offline";
+        let given = f.string("format")?;
+        let format = format(build, &f, choice.format.as_deref(), given.filter(|_| own || build.kind == "qemu"))?;
+        if format != Format::Image && name.contains('/') {
+            let message = format!("`{name}` cannot be the name of a file");
+            return Err(build.place.error("BadName", message).into());
+        }
+        let guard = guard(build, &f, own)?;
+        let mut unused = Vec::new();
+        if own {
+            f.finish()?;
+        } else {
+            // They say how a machine is made and reached. That nothing of it is read is told when the build begins.
+            unused = f.unknown().iter().filter_map(|fault| key_of(&fault.diagnostic.message)).collect();
+        }
+        let wanted = Wanted { format, directory: directory.into(), name };
+        let none = NoMachine { builder: "offline" };
+        Ok(Offline { base, wanted, guard, unused, root: None, none, made: false })
+    }
+}
+
+/// The key that a message about an unknown key names.
+fn key_of(message: &str) -> Option<String> {
+    message.split('`').nth(1).map(str::to_owned)
+}
+
+fn base(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>, choice: &Choice) -> Result<Base> {
+    let own = f.string("base")?;
+    let mut foreign_base = None;
+    for key in foreign.map_or(&[][..], |foreign| foreign.bases) {
+        let found = f.strings(key)?.unwrap_or_default().into_iter().next();
+        foreign_base = foreign_base.or(found.filter(|text| !text.is_empty()));
+    }
+    if let Some(text) = choice.base.as_deref().or(own.as_deref()) {
+        return Base::find(text);
+    }
+    let hint = "say what it starts from: -base DIR|FILE.tar|docker-image://NAME";
+    let Some(text) = foreign_base else {
+        return Err(build.place.error("NoBase", "the offline builder has no base to start from").hint(hint).into());
+    };
+    let local = std::path::Path::new(text.strip_prefix("file://").unwrap_or(&text)).exists();
+    let remote = text.contains("://") && !text.starts_with("file://") && !text.starts_with("docker-image://");
+    if !local && (remote || foreign.is_some_and(|foreign| foreign.cloud)) {
+        let message =
+            format!("the base `{text}` is not on this machine, and the offline builder starts from files here");
+        return Err(build.place.error("NoBase", message).hint(hint).into());
+    }
+    Base::find(&text)
+}
+
+fn names(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>) -> Result<String> {
+    let mut name = f.string("vm_name")?;
+    for key in foreign.map_or(&[][..], |foreign| foreign.names) {
+        let found = f.string(key)?;
+        name = name.or(found);
+    }
+    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| format!("packer-{}", file_name(&build.name)));
+    match name == "." || name == ".." || name.contains('\0') {
+        true => Err(build.place.error("BadName", format!("`{name}` cannot be the name of a file")).into()),
+        false => Ok(name),
+    }
+}
+
+/// A name of a build as part of a file's name.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect()
+}
+
+fn format(build: &Build, f: &Fields<'_>, flag: Option<&str>, key: Option<String>) -> Result<Format> {
+    let names = Format::NAMES.map(|(name, _)| name);
+    let wrong = |text: &str, fault: kiln_packer::fault::Fault| -> NodeError {
+        match DISKS.contains(&text) {
+            true => fault.hint(format!("the offline builder writes no disks yet; it writes {}", names.join(", "))),
+            false => fault.suggest(text, names),
+        }
+        .into()
+    };
+    if let Some(text) = flag {
+        let fault = build.place.error("BadFormat", format!("-format {text}: there is no such format here"));
+        return Format::by_name(text).ok_or_else(|| wrong(text, fault));
+    }
+    match key {
+        Some(text) => {
+            let fault = f.fault("format", "BadFormat", format!("the format `{text}` cannot be written here"));
+            Format::by_name(&text).ok_or_else(|| wrong(&text, fault))
+        }
+        None => Ok(Format::Tar),
+    }
+}
+
+fn guard(build: &Build, f: &Fields<'_>, own: bool) -> Result<Guard> {
+    let (name, allowed) = match own {
+        true => (f.string("sysctl_guard")?, f.strings("sysctl_allow")?.unwrap_or_default()),
+        false => (None, Vec::new()),
+    };
+    match name.as_deref() {
+        Some("ack") => Ok(Guard::ack(&allowed)),
+        Some("none") => Ok(Guard::none()),
+        None if build.kind == "alicloud-ecs" => Ok(Guard::ack(&allowed)),
+        None => Ok(Guard::none()),
+        Some(other) => {
+            let fault = f.fault("sysctl_guard", "BadGuard", format!("there is no guard `{other}`"));
+            Err(fault.suggest(other, ["ack", "none"]).into())
+        }
+    }
+}
+
+impl Builder for Offline {
+    fn begin(&mut self, job: &Job<'_>) -> Result<()> {
+        self.wanted.make_room(job.force, job.ui)?;
+        self.made = true;
+        job.ui.say("Building offline: scripts change files, and no machine runs...");
+        if !self.unused.is_empty() {
+            job.ui.message(&format!("not needed offline: {}", self.unused.join(", ")));
+        }
+        let root =
+            offline::Offline::open(job.workshop, &self.base, self.guard.clone(), job.ui.clone(), job.cancel.clone())?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    fn facts(&self) -> BuildFacts {
+        BuildFacts {
+            id: "offline".to_owned(),
+            user: "root".to_owned(),
+            conn_type: "none".to_owned(),
+            ..BuildFacts::default()
+        }
+    }
+
+    fn target(&mut self) -> &mut dyn Target {
+        match &mut self.root {
+            Some(root) => root,
+            None => &mut self.none,
+        }
+    }
+
+    fn finish(&mut self, job: &Job<'_>) -> Result<Option<Artifact>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let finished = root.finish()?;
+        let (ran, cached) = root.counts();
+        report::summary(&finished.notes, job.ui);
+        job.ui.say(&format!("Writing the result ({ran} steps ran, {cached} were in the cache)..."));
+        self.wanted.write(&finished, root.session()).map(Some)
+    }
+
+    fn clean_up(&mut self, job: &Job<'_>, failed: bool) {
+        if failed && self.made {
+            self.wanted.clean_up(job.ui);
+        }
+        self.root = None;
+    }
+}

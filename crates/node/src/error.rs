@@ -1,0 +1,148 @@
+//! What can fail while node images are made.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_engine::EngineError;
+use kiln_packer::fault::Fault;
+
+/// Why a build of a node image, or a part of one, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The template says something that has no meaning; each with its place.
+    #[error("{}", first_of(.0))]
+    Template(Vec<Fault>),
+    /// A script ended with a code that is not among those it may end with.
+    #[error("Script exited with non-zero exit status: {code}. Allowed exit codes are: {allowed:?}")]
+    Script {
+        /// Its exit code.
+        code: i32,
+        /// What it may be.
+        allowed: Vec<i32>,
+    },
+    /// The connection was lost while a script ran, which it may not do.
+    #[error(
+        "Script disconnected unexpectedly. If you expected your script to disconnect, e.g. from a restart, set \
+         `expect_disconnect` to true"
+    )]
+    Disconnected,
+    /// A file of this machine cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was intended.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A step of the offline builder failed.
+    #[error("{}", kiln_engine::rootfs::chain_text(.0))]
+    Engine(#[from] Box<EngineError>),
+    /// Something that a template may ask for cannot be done here.
+    #[error("{what}")]
+    Unsupported {
+        /// What, and why.
+        what: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The base of an image cannot be used.
+    #[error("base `{base}`: {why}")]
+    Base {
+        /// As it was given.
+        base: String,
+        /// Why.
+        why: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A machine could not be commanded.
+    #[error("{action}: {why}")]
+    Machine {
+        /// What was intended.
+        action: String,
+        /// Why.
+        why: String,
+    },
+    /// A provisioner took longer than its `timeout`.
+    #[error("timed out after {}", crate::ui::words(*.0))]
+    TimedOut(Duration),
+    /// A program of this machine could not be started.
+    #[error("cannot run `{program}`: {source}")]
+    Program {
+        /// Which.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A value of a protected kernel parameter would be changed.
+    #[error("`{name}` is set to `{value}`, but {owner} sets it to `{owned}`")]
+    Guarded {
+        /// The parameter.
+        name: String,
+        /// What it would be.
+        value: String,
+        /// Who owns it.
+        owner: String,
+        /// What the owner sets it to.
+        owned: String,
+    },
+    /// An artifact has no files, and a post-processor needs some.
+    #[error("{0}")]
+    Artifact(String),
+    /// The user stopped it.
+    #[error("build was cancelled")]
+    Cancelled,
+}
+
+/// A result of this crate.
+pub type Result<T, E = NodeError> = std::result::Result<T, E>;
+
+impl NodeError {
+    /// Makes an error of a file out of what the system said.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> NodeError {
+        let path = path.into();
+        move |source| NodeError::File { action, path, source }
+    }
+
+    /// What to do about it, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            NodeError::Template(found) => found.first().and_then(|f| f.diagnostic.hint.clone()),
+            NodeError::Unsupported { hint, .. } | NodeError::Base { hint, .. } => hint.clone(),
+            NodeError::Guarded { name, .. } => {
+                Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<EngineError> for NodeError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Cancelled => NodeError::Cancelled,
+            error => NodeError::Engine(Box::new(error)),
+        }
+    }
+}
+
+impl From<Fault> for NodeError {
+    fn from(found: Fault) -> Self {
+        NodeError::Template(vec![found])
+    }
+}
+
+impl From<Vec<Fault>> for NodeError {
+    fn from(found: Vec<Fault>) -> Self {
+        NodeError::Template(found)
+    }
+}
+
+fn first_of(found: &[Fault]) -> String {
+    found.first().map_or_else(|| "the template has mistakes".to_owned(), Fault::to_string)
+}

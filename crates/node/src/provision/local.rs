@@ -1,0 +1,223 @@
+//! `shell-local`, as provisioner and as post-processor: commands on this machine.
+//!
+//! Values of variables that are sensitive are given to the command in its environment, never in its arguments, which
+//! every user of the machine could read.
+
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kiln_packer::config::Config;
+use kiln_packer::model::BuildFacts;
+use kiln_packer::render::Text;
+use kiln_sandbox::Cancel;
+
+use super::environment::{self, Variables};
+use super::shell::exit_codes;
+use super::{Stage, finish, render};
+use crate::error::{NodeError, Result};
+use crate::ui::{BuildUi, Stream};
+
+/// A `shell-local` block.
+pub struct Local {
+    what: What,
+    shebang: String,
+    variables: Variables,
+    format: String,
+    command: Option<Vec<Text>>,
+    only_on: Vec<String>,
+    suffix: String,
+    valid: Vec<i32>,
+}
+
+enum What {
+    Inline(Vec<String>),
+    Files(Vec<PathBuf>),
+}
+
+/// Which build a command runs for.
+pub struct Place<'a> {
+    /// Where its output goes.
+    pub ui: &'a BuildUi,
+    /// The build's name.
+    pub build: &'a str,
+    /// Its builder's type.
+    pub kind: &'a str,
+    /// What is known of it.
+    pub facts: &'a BuildFacts,
+}
+
+impl<'a> Place<'a> {
+    /// That of a provisioner.
+    pub fn of(stage: &Stage<'a>) -> Place<'a> {
+        Place { ui: stage.ui, build: stage.build, kind: stage.kind, facts: stage.facts }
+    }
+}
+
+impl Local {
+    /// Reads a block.
+    ///
+    /// # Errors
+    /// When it has mistakes, or a script is not there.
+    pub fn parse(config: &Config) -> Result<Local> {
+        let f = config.fields();
+        let (command, inline) = (f.string("command")?, f.strings("inline")?);
+        let (script, scripts) = (f.string("script")?, f.strings("scripts")?);
+        let local = Local {
+            what: what(config, command, inline, script, scripts)?,
+            shebang: f.string("inline_shebang")?.unwrap_or_else(|| "/bin/sh -e".to_owned()),
+            variables: environment::given(config, &f)?,
+            format: f.string("env_var_format")?.unwrap_or_else(|| "%s='%s' ".to_owned()),
+            command: f.verbatims("execute_command")?,
+            only_on: f.strings("only_on")?.unwrap_or_default(),
+            suffix: f.string("tempfile_extension")?.unwrap_or_default(),
+            valid: exit_codes(config, f.ints("valid_exit_codes")?)?,
+        };
+        // It is about paths of Windows.
+        f.bool("use_linux_pathing")?;
+        finish(f)?;
+        if let What::Files(paths) = &local.what {
+            for path in paths.iter().filter(|p| !p.is_file()) {
+                let message = format!("Bad script '{}': there is no such file", path.display());
+                return Err(config.place().error("NoScript", message).into());
+            }
+        }
+        Ok(local)
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a command cannot be started, or ends with a code it may not.
+    pub fn run(&self, place: &Place<'_>, cancel: &Cancel) -> Result<()> {
+        if !self.only_on.is_empty() && !self.only_on.iter().any(|os| os == "linux") {
+            place.ui.say(&format!("Skipping shell-local due to runtime OS (only_on: {})", self.only_on.join(", ")));
+            return Ok(());
+        }
+        match &self.what {
+            What::Inline(lines) => {
+                let text = format!("#!{}\n{}\n", self.shebang, lines.join("\n"));
+                let file = temporary(&text, &self.suffix)?;
+                let path = file.path().to_owned();
+                // The file must not be open for writing when it is executed.
+                let kept = file.into_temp_path();
+                let result = self.one(&path.display().to_string(), place, cancel);
+                drop(kept);
+                result
+            }
+            What::Files(paths) => paths.iter().try_for_each(|path| {
+                let path = path.canonicalize().map_err(NodeError::file("read the script", path))?;
+                self.one(&path.display().to_string(), place, cancel)
+            }),
+        }
+    }
+
+    fn one(&self, path: &str, place: &Place<'_>, cancel: &Cancel) -> Result<()> {
+        place.ui.say(&format!("Running local shell script: {path}"));
+        let variables = environment::with_build(&self.variables, place.build, place.kind, place.facts);
+        let masks = place.ui.whole().masks();
+        let public = variables.iter().filter(|(_, value)| !masks.is_in(value.as_bytes()));
+        let public: Variables = public.map(|(n, v)| (n.clone(), v.clone())).collect();
+        let words = match &self.command {
+            None => vec!["/bin/sh".to_owned(), "-c".to_owned(), crate::target::quote(path)],
+            Some(texts) => {
+                let vars = environment::formatted(&public, &self.format);
+                let data = [("Vars", &*vars), ("Script", path), ("Command", path)];
+                texts.iter().map(|text| render(text, &data)).collect::<Result<_>>()?
+            }
+        };
+        let code = run(&words, &variables, place.ui, cancel)?;
+        match self.valid.contains(&code) {
+            true => Ok(()),
+            false => Err(NodeError::Script { code, allowed: self.valid.clone() }),
+        }
+    }
+}
+
+fn what(
+    config: &Config,
+    command: Option<String>,
+    inline: Option<Vec<String>>,
+    script: Option<String>,
+    scripts: Option<Vec<String>>,
+) -> Result<What> {
+    let inline = inline.filter(|l| !l.is_empty());
+    let scripts = scripts.filter(|l| !l.is_empty());
+    let count = [command.is_some(), inline.is_some(), script.is_some(), scripts.is_some()];
+    if count.iter().filter(|there| **there).count() != 1 {
+        let message = "Exactly one of command, inline, script and scripts must be specified.";
+        return Err(config.place().error("BadScripts", message).into());
+    }
+    let files = script.into_iter().chain(scripts.into_iter().flatten()).map(PathBuf::from).collect();
+    Ok(match command.map(|c| vec![c]).or(inline) {
+        Some(lines) => What::Inline(lines),
+        None => What::Files(files),
+    })
+}
+
+/// A script that only its owner can read.
+fn temporary(text: &str, suffix: &str) -> Result<tempfile::NamedTempFile> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |e: std::io::Error| NodeError::file("write", std::env::temp_dir())(e);
+    let mode = std::fs::Permissions::from_mode(0o700);
+    let mut builder = tempfile::Builder::new();
+    let mut file = builder.prefix("kiln-shell").suffix(suffix).permissions(mode).tempfile().map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(file)
+}
+
+/// Runs a command to its end, or until the user stops it; then its whole group is killed.
+fn run(words: &[String], variables: &Variables, ui: &BuildUi, cancel: &Cancel) -> Result<i32> {
+    let Some((program, args)) = words.split_first() else {
+        return Err(NodeError::Unsupported { what: "execute_command is empty".to_owned(), hint: None });
+    };
+    let failed = |source| NodeError::Program { program: program.clone(), source };
+    let mut command = Command::new(program);
+    command.args(args).envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let status = std::thread::scope(|scope| {
+        let show = |stream: Stream, from: Option<Box<dyn Read + Send>>| {
+            scope.spawn(move || {
+                let (mut lines, mut buffer) = (ui.lines(), [0; 8192]);
+                let Some(mut from) = from else { return };
+                while let Ok(n) = from.read(&mut buffer) {
+                    if n == 0 {
+                        break;
+                    }
+                    lines.add(stream, &buffer[..n]);
+                }
+                lines.end();
+            })
+        };
+        show(Stream::Out, out.map(|o| Box::new(o) as Box<dyn Read + Send>));
+        show(Stream::Err, err.map(|e| Box::new(e) as Box<dyn Read + Send>));
+        let mut stopped = false;
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                // What it left running keeps its output open.
+                if stopped {
+                    kill(child.id(), rustix::process::Signal::KILL);
+                    return Err(NodeError::Cancelled);
+                }
+                return Ok(status);
+            }
+            if cancel.is_cancelled() && !stopped {
+                stopped = true;
+                kill(child.id(), rustix::process::Signal::TERM);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    })?;
+    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+}
+
+fn kill(id: u32, signal: rustix::process::Signal) {
+    if let Some(group) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended meanwhile.
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
+}

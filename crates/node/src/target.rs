@@ -1,0 +1,435 @@
+//! What a provisioner works on: a machine that runs, or the files of one that does not.
+//!
+//! A [`Target`] takes whole scripts, so that the offline builder can make one cached step of each, and a [`Machine`]
+//! can be asked to upload, run and remove. [`Commanded`] is the one over the other.
+//!
+//! Adding a builder with a machine: implement [`Communicator`] and hand [`Commanded`] to the provisioners.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kiln_sandbox::Cancel;
+
+use crate::error::{NodeError, Result};
+use crate::ui::{BuildUi, Stream};
+
+/// The code that stands for a lost connection, as Packer has it in `valid_exit_codes`.
+pub const DISCONNECTED: i32 = 2_300_218;
+
+/// A script, and how it is to be run.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// What it is, for messages and titles: a path, or `inline`.
+    pub title: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Where it is put.
+    pub path: String,
+    /// The command that runs it.
+    pub command: String,
+    /// A file of variables that the command reads, and where it is put.
+    pub variables: Option<(String, Vec<u8>)>,
+    /// Whether it is removed afterwards.
+    pub remove: bool,
+    /// Codes that mean success.
+    pub valid: Vec<i32>,
+    /// Whether the machine may go away while it runs.
+    pub may_disconnect: bool,
+    /// How long a machine that does not answer is waited for.
+    pub start_timeout: Duration,
+}
+
+/// What is uploaded.
+#[derive(Debug, Clone)]
+pub enum Upload {
+    /// A file, or a directory: with a trailing `/`, what is in it.
+    Path(String),
+    /// Bytes.
+    Content(Vec<u8>),
+}
+
+/// Something that provisioners change.
+pub trait Target: Send {
+    /// Puts a script there, runs it, and removes it.
+    ///
+    /// # Errors
+    /// When it ends with a code it may not, or cannot be run.
+    fn run(&mut self, script: &Script) -> Result<()>;
+
+    /// Puts a file or directory there.
+    ///
+    /// # Errors
+    /// When it cannot be read here or written there.
+    fn upload(&mut self, what: &Upload, destination: &str) -> Result<()>;
+
+    /// Fetches a file, or with a trailing `/` what is in a directory.
+    ///
+    /// # Errors
+    /// When it cannot be read there or written here.
+    fn download(&mut self, source: &str, destination: &str) -> Result<()>;
+
+    /// The content of a small file there; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Whether nothing runs there: only files are changed.
+    fn is_offline(&self) -> bool;
+
+    /// From now on this token stops what runs.
+    fn obey(&mut self, cancel: Cancel);
+}
+
+/// The machine's answers while a command runs.
+pub type Output<'a> = dyn FnMut(Stream, &[u8]) + 'a;
+
+/// How a command of a machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(i32),
+    /// The connection was lost.
+    Disconnected,
+}
+
+/// A machine that runs commands and takes files.
+pub trait Communicator: Send {
+    /// Runs a command line with the login's shell.
+    ///
+    /// # Errors
+    /// When the machine cannot be asked.
+    fn exec(&mut self, command: &str, output: &mut Output<'_>, cancel: &Cancel) -> Result<Ended>;
+
+    /// Writes a file of `size` bytes.
+    ///
+    /// # Errors
+    /// When the machine does not take it.
+    fn upload(&mut self, content: &mut dyn Read, size: u64, mode: u32, path: &str) -> Result<()>;
+
+    /// Copies a directory to `path`; `contents` says whether only what is in it goes there.
+    ///
+    /// # Errors
+    /// When it cannot be read here, or the machine does not take it.
+    fn upload_dir(&mut self, dir: &Path, contents: bool, path: &str) -> Result<()>;
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When the machine does not give it.
+    fn download(&mut self, path: &str, to: &mut dyn std::io::Write) -> Result<()>;
+
+    /// Copies a directory from `path`.
+    ///
+    /// # Errors
+    /// When the machine does not give it, or it cannot be written here.
+    fn download_dir(&mut self, path: &str, to: &Path) -> Result<()>;
+}
+
+/// A machine as a target.
+pub struct Commanded<C> {
+    machine: C,
+    ui: BuildUi,
+    cancel: Cancel,
+}
+
+/// How long a machine is left alone between two tries to reach it.
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+
+impl<C: Communicator> Commanded<C> {
+    /// This machine, whose commands are shown by `ui`.
+    pub fn new(machine: C, ui: BuildUi, cancel: Cancel) -> Commanded<C> {
+        Commanded { machine, ui, cancel }
+    }
+
+    /// The machine itself.
+    pub fn machine(&mut self) -> &mut C {
+        &mut self.machine
+    }
+
+    fn exec(&mut self, command: &str) -> Result<Ended> {
+        let mut lines = self.ui.lines();
+        let ended = self.machine.exec(command, &mut |stream, bytes| lines.add(stream, bytes), &self.cancel);
+        lines.end();
+        ended
+    }
+
+    /// Uploads and starts it, again and again while the machine does not answer: it may be booting.
+    fn start(&mut self, script: &Script) -> Result<Ended> {
+        let deadline = Instant::now() + script.start_timeout;
+        loop {
+            let tried = self.try_start(script);
+            match tried {
+                Err(NodeError::Machine { .. }) if Instant::now() < deadline => {
+                    pause(BETWEEN_TRIES.min(deadline - Instant::now()), &self.cancel)?;
+                }
+                tried => return tried,
+            }
+        }
+    }
+
+    fn try_start(&mut self, script: &Script) -> Result<Ended> {
+        if let Some((path, content)) = &script.variables {
+            self.machine.upload(&mut &content[..], content.len() as u64, 0o600, path)?;
+        }
+        self.machine.upload(&mut &script.content[..], script.content.len() as u64, 0o755, &script.path)?;
+        self.exec(&script.command)
+    }
+}
+
+impl<C: Communicator> Target for Commanded<C> {
+    fn run(&mut self, script: &Script) -> Result<()> {
+        let ended = self.start(script)?;
+        let code = match ended {
+            Ended::Code(code) => code,
+            Ended::Disconnected if script.may_disconnect || script.valid.contains(&DISCONNECTED) => return Ok(()),
+            Ended::Disconnected => return Err(NodeError::Disconnected),
+        };
+        if !script.valid.contains(&code) {
+            return Err(NodeError::Script { code, allowed: script.valid.clone() });
+        }
+        if script.remove {
+            let mut paths = quote(&script.path);
+            if let Some((path, _)) = &script.variables {
+                paths += &format!(" {}", quote(path));
+            }
+            // It may have restarted the machine at its end.
+            let deadline = Instant::now() + script.start_timeout;
+            while let Err(e) = self.exec(&format!("rm -f {paths}")) {
+                if Instant::now() >= deadline {
+                    return Err(e);
+                }
+                pause(BETWEEN_TRIES, &self.cancel)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, what: &Upload, destination: &str) -> Result<()> {
+        match what {
+            Upload::Content(bytes) => self.machine.upload(&mut &bytes[..], bytes.len() as u64, 0o644, destination),
+            Upload::Path(source) => {
+                let path = Path::new(source);
+                let meta = std::fs::metadata(path).map_err(NodeError::file("read", path))?;
+                if meta.is_dir() {
+                    return self.machine.upload_dir(path, source.ends_with('/'), destination);
+                }
+                let mut file = File::open(path).map_err(NodeError::file("read", path))?;
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                let to =
+                    if destination.ends_with('/') { format!("{destination}{name}") } else { destination.to_owned() };
+                self.machine.upload(&mut file, meta.len(), mode_of(&meta), &to)
+            }
+        }
+    }
+
+    fn download(&mut self, source: &str, destination: &str) -> Result<()> {
+        if source.ends_with('/') {
+            return self.machine.download_dir(source, Path::new(destination));
+        }
+        let path = download_path(source, destination);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(NodeError::file("make", parent))?;
+        }
+        let mut file = File::create(&path).map_err(NodeError::file("write", &path))?;
+        self.machine.download(source, &mut file)
+    }
+
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>> {
+        let mut text = Vec::new();
+        let command = format!("test -f {0} && cat {0}", quote(path));
+        let mut keep = |stream, bytes: &[u8]| {
+            if stream == Stream::Out && text.len() < MAX_READ {
+                text.extend_from_slice(bytes);
+            }
+        };
+        match self.machine.exec(&command, &mut keep, &self.cancel)? {
+            Ended::Code(0) => Ok(Some(text)),
+            Ended::Code(_) => Ok(None),
+            Ended::Disconnected => Err(NodeError::Disconnected),
+        }
+    }
+
+    fn is_offline(&self) -> bool {
+        false
+    }
+
+    fn obey(&mut self, cancel: Cancel) {
+        self.cancel = cancel;
+    }
+}
+
+/// The most that [`Target::read`] gives.
+pub const MAX_READ: usize = 1 << 20;
+
+/// Permission bits of a file of this machine.
+pub fn mode_of(meta: &std::fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    meta.permissions().mode() & 0o7777
+}
+
+/// Where a downloaded file goes: into `destination` if that ends with `/`.
+pub fn download_path(source: &str, destination: &str) -> std::path::PathBuf {
+    let path = Path::new(destination);
+    match (destination.ends_with('/'), Path::new(source).file_name()) {
+        (true, Some(name)) => path.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// A word for a POSIX shell.
+pub fn quote(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&b);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Waits, unless the user stops it.
+///
+/// # Errors
+/// [`NodeError::Cancelled`].
+pub fn pause(time: Duration, cancel: &Cancel) -> Result<()> {
+    let end = Instant::now().checked_add(time);
+    loop {
+        if cancel.is_cancelled() {
+            return Err(NodeError::Cancelled);
+        }
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ui::{Kept, Look, Masks, Ui};
+
+    /// A machine in memory: files, what was run, and what happens next.
+    #[derive(Default)]
+    struct Double {
+        files: BTreeMap<String, (u32, Vec<u8>)>,
+        ran: Vec<String>,
+        /// What the next commands end with; `None` is a machine that does not answer.
+        next: Vec<Option<Ended>>,
+    }
+
+    impl Communicator for Double {
+        fn exec(&mut self, command: &str, output: &mut Output<'_>, _: &Cancel) -> Result<Ended> {
+            self.ran.push(command.to_owned());
+            output(Stream::Out, b"said\n");
+            let next = if self.next.is_empty() { Some(Ended::Code(0)) } else { self.next.remove(0) };
+            next.ok_or_else(|| NodeError::Machine { action: "connect".to_owned(), why: "refused".to_owned() })
+        }
+
+        fn upload(&mut self, content: &mut dyn Read, size: u64, mode: u32, path: &str) -> Result<()> {
+            let mut bytes = Vec::new();
+            content.read_to_end(&mut bytes).unwrap();
+            assert_eq!(bytes.len() as u64, size);
+            self.files.insert(path.to_owned(), (mode, bytes));
+            Ok(())
+        }
+
+        fn upload_dir(&mut self, _: &Path, contents: bool, path: &str) -> Result<()> {
+            self.ran.push(format!("upload_dir {contents} {path}"));
+            Ok(())
+        }
+
+        fn download(&mut self, path: &str, to: &mut dyn std::io::Write) -> Result<()> {
+            to.write_all(&self.files[path].1).map_err(NodeError::file("write", path))
+        }
+
+        fn download_dir(&mut self, path: &str, to: &Path) -> Result<()> {
+            self.ran.push(format!("download_dir {path} {}", to.display()));
+            Ok(())
+        }
+    }
+
+    fn commanded(next: Vec<Option<Ended>>) -> (Commanded<Double>, Kept) {
+        let kept = Kept::default();
+        let ui = Arc::new(Ui::new(Look::default(), Masks::default(), Box::new(kept.clone())));
+        (Commanded::new(Double { next, ..Double::default() }, ui.build("n", 0), Cancel::new()), kept)
+    }
+
+    fn script(start_timeout: Duration) -> Script {
+        Script {
+            title: "a.sh".to_owned(),
+            content: b"echo".to_vec(),
+            path: "/tmp/script_1.sh".to_owned(),
+            command: "sh /tmp/script_1.sh".to_owned(),
+            variables: None,
+            remove: true,
+            valid: vec![0, 3],
+            may_disconnect: false,
+            start_timeout,
+        }
+    }
+
+    #[test]
+    fn a_script_is_uploaded_run_and_removed() {
+        let (mut target, kept) = commanded(vec![Some(Ended::Code(3))]);
+        target.run(&script(Duration::ZERO)).unwrap();
+        assert_eq!(target.machine().files["/tmp/script_1.sh"], (0o755, b"echo".to_vec()));
+        assert_eq!(target.machine().ran, ["sh /tmp/script_1.sh", "rm -f /tmp/script_1.sh"]);
+        assert!(kept.text().starts_with("    n: said\n"));
+    }
+
+    #[test]
+    fn codes_and_lost_connections_are_told_apart() {
+        let run = |next, change: fn(&mut Script)| {
+            let mut script = script(Duration::ZERO);
+            change(&mut script);
+            commanded(next).0.run(&script)
+        };
+        let lost = || vec![Some(Ended::Disconnected)];
+        assert!(matches!(run(vec![Some(Ended::Code(1))], |_| {}), Err(NodeError::Script { code: 1, .. })));
+        assert!(matches!(run(lost(), |_| {}), Err(NodeError::Disconnected)));
+        run(lost(), |s| s.may_disconnect = true).unwrap();
+        run(lost(), |s| s.valid.push(DISCONNECTED)).unwrap();
+    }
+
+    #[test]
+    fn a_machine_that_boots_is_waited_for_as_long_as_said() {
+        let (mut target, _) = commanded(vec![None, Some(Ended::Code(0))]);
+        target.run(&script(Duration::from_secs(60))).unwrap();
+        assert_eq!(target.machine().ran.len(), 3);
+        let (mut target, _) = commanded(vec![None]);
+        assert!(matches!(target.run(&script(Duration::ZERO)), Err(NodeError::Machine { .. })));
+    }
+
+    #[test]
+    fn files_go_both_ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("a"), "content").unwrap();
+        let (mut target, _) = commanded(Vec::new());
+        target.upload(&Upload::Path(at("a")), "/etc/").unwrap();
+        target.upload(&Upload::Path(format!("{}/", dir.path().display())), "/srv").unwrap();
+        target.download("/etc/a", &at("back/")).unwrap();
+        assert_eq!(std::fs::read_to_string(at("back/a")).unwrap(), "content");
+        assert_eq!(target.machine().ran, ["upload_dir true /srv"]);
+        assert_eq!(target.read("/etc/a").unwrap(), Some(b"said\n".to_vec()));
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(quote("/tmp/a.sh"), "/tmp/a.sh");
+        assert_eq!(quote("a'b $x"), r"'a'\''b $x'");
+        assert_eq!(quote(""), "''");
+    }
+
+    #[test]
+    fn a_trailing_slash_is_a_directory() {
+        assert_eq!(download_path("/etc/os-release", "out/"), Path::new("out/os-release"));
+        assert_eq!(download_path("/etc/os-release", "out"), Path::new("out"));
+    }
+}
