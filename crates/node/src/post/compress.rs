@@ -251,7 +251,7 @@ mod tests {
             ),
         ] {
             let form = form_of(name).unwrap();
-            write(&dir.path().join(name), &[from.clone()], form, Some(6)).unwrap();
+            write(&dir.path().join(name), std::slice::from_ref(&from), form, Some(6)).unwrap();
             let out = Command::new("sh").args(["-c", tool]).current_dir(dir.path()).output().unwrap();
             assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
             assert!(out.stdout == vec![7; 100_000], "{name}");

@@ -78,11 +78,11 @@ impl Local {
         // It is about paths of Windows.
         f.bool("use_linux_pathing")?;
         finish(f)?;
-        if let What::Files(paths) = &local.what {
-            for path in paths.iter().filter(|p| !p.is_file()) {
-                let message = format!("Bad script '{}': there is no such file", path.display());
-                return Err(config.place().error("NoScript", message).into());
-            }
+        if let What::Files(paths) = &local.what
+            && let Some(path) = paths.iter().find(|p| !p.is_file())
+        {
+            let message = format!("Bad script '{}': there is no such file", path.display());
+            return Err(config.place().error("NoScript", message).into());
         }
         Ok(local)
     }
