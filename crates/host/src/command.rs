@@ -166,7 +166,7 @@ impl Command {
     }
 
     /// Sends the line exactly as it is, for machines whose shell is none of Unix. Cancelling then has only the server's
-    /// signals.
+    /// signals, and OpenSSH sends none to commands of root.
     #[must_use]
     pub fn untracked(mut self) -> Command {
         self.tracked = false;
