@@ -5,6 +5,7 @@
 mod cache;
 mod failures;
 mod files;
+mod hcl;
 mod offline;
 mod own;
 mod post;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_packer::world::Given;
+
 use super::template;
 use crate::error::CliError;
 
@@ -19,7 +21,15 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    template::refuse_hcl(&args.template)?;
+    if template::is_hcl(&args.template) {
+        if args.machine_readable {
+            return Err(CliError::usage("-machine-readable: of templates in HCL2 there is only text"));
+        }
+        let (files, world) = template::hcl(&args.template)?;
+        let given = Given { packer_version: template::PACKER_VERSION.to_owned(), ..Given::default() };
+        let text = kiln_packer::hcl2::inspect(&files, &given, &world).map_err(template::mistakes)?;
+        return crate::named::print(&text);
+    }
     let found = kiln_packer::json::inspect(&template::source(&args.template)?).map_err(template::mistakes)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     crate::named::print(&match args.machine_readable {

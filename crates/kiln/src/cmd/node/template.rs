@@ -1,10 +1,12 @@
 //! A template with the options that all verbs share, and the world as it sees it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_packer::fault::Fault;
+use kiln_packer::hcl2::{self, Files, SharedWorld};
 use kiln_packer::model::Template;
 use kiln_packer::world::{Given, World};
 use kiln_spec::source::Source;
@@ -75,6 +77,36 @@ impl World for Here {
     fn working_directory(&self) -> String {
         self.directory.clone()
     }
+
+    fn is_file(&self, path: &str) -> Result<bool, String> {
+        match std::fs::metadata(path) {
+            Ok(meta) => Ok(meta.is_file()),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    fn files(&self, path: &str, limit: usize) -> Result<Vec<String>, String> {
+        let (mut found, mut open) = (Vec::new(), vec![String::new()]);
+        while let Some(below) = open.pop() {
+            for entry in std::fs::read_dir(Path::new(path).join(&below)).map_err(|e| e.to_string())? {
+                let entry = entry.map_err(|e| e.to_string())?;
+                let name =
+                    entry.file_name().into_string().map_err(|name| format!("{} is not UTF-8", name.display()))?;
+                let name = if below.is_empty() { name } else { format!("{below}/{name}") };
+                // Directories behind links are not entered, so that there is an end.
+                match entry.file_type().map_err(|e| e.to_string())?.is_dir() {
+                    true => open.push(name),
+                    false => found.push(name),
+                }
+                if found.len() + open.len() > limit {
+                    return Err(format!("it holds more than {limit} files"));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
 }
 
 /// Random bytes of the system.
@@ -121,24 +153,29 @@ pub fn load(options: &TemplateOptions) -> Result<Template, CliError> {
     for path in &options.var_file {
         given.var_files.push(source(path)?);
     }
-    let here = Here::new()?;
     let path = &options.template;
-    refuse_hcl(path)?;
-    kiln_packer::json::load(&source(path)?, &given, &here).map_err(mistakes)
+    if is_hcl(path) {
+        let (files, world) = hcl(path)?;
+        return hcl2::load(&files, &given, &world).map_err(mistakes);
+    }
+    kiln_packer::json::load(&source(path)?, &given, &Here::new()?).map_err(mistakes)
 }
 
 /// HCL2 is told by its name, and by being a directory.
-pub fn refuse_hcl(path: &Path) -> Result<(), CliError> {
+pub fn is_hcl(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    if path.is_dir() || name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json") || name.ends_with(".hcl") {
-        return Err(CliError::input(format!("{name}: templates in HCL2 cannot be read yet"))
-            .with_hint("legacy JSON templates can"));
-    }
-    Ok(())
+    path.is_dir() || name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json")
+}
+
+/// The files of a template in HCL2, and the world it asks.
+pub fn hcl(path: &Path) -> Result<(Files, SharedWorld), CliError> {
+    let world: SharedWorld = Arc::new(Here::new()?);
+    let name = path.to_str().ok_or_else(|| CliError::input(format!("{} is not UTF-8", path.display())))?;
+    Ok((Files::gather(name, &*world).map_err(CliError::input)?, world))
 }
 
 /// The version of Packer that templates are told, and whose constraints they may set.
-const PACKER_VERSION: &str = "1.9.5";
+pub const PACKER_VERSION: &str = "1.9.5";
 
 /// Shows what is wrong with a template, all of it.
 pub fn mistakes(found: Vec<Fault>) -> CliError {
