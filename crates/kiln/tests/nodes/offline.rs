@@ -172,3 +172,20 @@ fn scripts_may_replace_resolv_conf_by_a_link() {
     assert!(listing.contains("etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf"), "{listing}");
     assert_eq!(node.content("etc/hosts"), "127.0.0.1 localhost\n10.0.0.1 api\n");
 }
+
+#[test]
+fn a_root_with_a_kernel_becomes_a_disk() {
+    let root = crate::base()
+        .file("boot/vmlinuz-6.1.0-1", 0o644, "a kernel")
+        .file("boot/initrd.img-6.1.0-1", 0o644, "an initramfs")
+        .file("usr/lib/grub/x86_64-efi/none", 0o644, "");
+    // There is no boot loader: that is said when the disk is to be written, and nothing is left.
+    let node = Node::over(root);
+    let text = r#"{"builders": [{"type": "qemu", "name": "node", "format": "qcow2", "disk_size": "600",
+        "iso_url": "base.tar", "vm_name": "d.qcow2"}], "provisioners": [{"type": "shell", "inline": ["echo hi > /hi"]}]}"#;
+    let out = node.build(text, &[]).exits(1);
+    assert!(format!("{out}").contains("would not boot"), "{out}");
+    assert!(!node.t.context().join("output-node").exists());
+    let out = node.build(&text.replace("600", "many"), &[]).exits(1);
+    assert!(out.stderr.contains("disk_size"), "{out}");
+}

@@ -36,7 +36,7 @@ fn bases_and_formats_that_cannot_be_are_refused() {
     for (args, wanted) in [
         (&["-base", "./gone"][..], "no such file or directory"),
         (&["-base", "disk.qcow2"], "a disk (qcow2)"),
-        (&["-base", "base.tar", "-format", "qcow2"], "writes no disks yet"),
+        (&["-base", "base.tar", "-format", "vdi"], "writes no such disks"),
         (&["-base", "base.tar", "-format", "tarr"], "did you mean `tar`?"),
         (&["-base", "base.tar", "-builder", "qemu"], "only `offline` can stand in"),
         (&[], "has no base"),

@@ -49,8 +49,8 @@ pub fn known(kind: &str) -> bool {
     FOREIGN.iter().any(|f| f.kind == kind)
 }
 
-/// Formats of disks, which templates for machines ask for.
-const DISKS: [&str; 7] = ["qcow2", "raw", "vhd", "vpc", "vmdk", "vdi", "vhdx"];
+/// Formats of disks that others write.
+const DISKS: [&str; 3] = ["vpc", "vdi", "vhdx"];
 
 impl Offline {
     /// Reads the configuration of the build, whichever builder it was written for.
@@ -70,6 +70,7 @@ impl Offline {
             let message = format!("`{name}` cannot be the name of a file");
             return Err(build.place.error("BadName", message).into());
         }
+        let size = if own || build.kind == "qemu" { size(&f)? } else { None };
         let guard = guard(build, &f, own)?;
         let mut unused = Vec::new();
         if own {
@@ -78,10 +79,18 @@ impl Offline {
             // They say how a machine is made and reached. That nothing of it is read is told when the build begins.
             unused = f.unknown().iter().filter_map(|fault| key_of(&fault.diagnostic.message)).collect();
         }
-        let wanted = Wanted { format, directory: directory.into(), name };
+        let wanted = Wanted { format, directory: directory.into(), name, size };
         let none = NoMachine { builder: "offline" };
         Ok(Offline { base, wanted, guard, unused, root: None, none, made: false })
     }
+}
+
+/// The size of the disk, in Packer's words: a number alone is of megabytes.
+fn size(f: &Fields<'_>) -> Result<Option<u64>> {
+    let Some(text) = f.string("disk_size")? else { return Ok(None) };
+    let unit = if text.bytes().all(|b| b.is_ascii_digit()) { "M" } else { "" };
+    let size = kiln_disk::layout::parse_size(&format!("{text}{unit}"));
+    size.map(Some).map_err(|e| f.fault("disk_size", "BadSize", e.to_string()).into())
 }
 
 /// The key that a message about an unknown key names.
@@ -135,7 +144,10 @@ fn format(build: &Build, f: &Fields<'_>, flag: Option<&str>, key: Option<String>
     let names = Format::NAMES.map(|(name, _)| name);
     let wrong = |text: &str, fault: kiln_packer::fault::Fault| -> NodeError {
         match DISKS.contains(&text) {
-            true => fault.hint(format!("the offline builder writes no disks yet; it writes {}", names.join(", "))),
+            true => fault.hint(format!(
+                "the offline builder writes no such disks; it writes qcow2, raw, vhd, vmdk, gce, {}",
+                names.join(", ")
+            )),
             false => fault.suggest(text, names),
         }
         .into()

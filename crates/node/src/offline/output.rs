@@ -6,10 +6,12 @@
 //! | `tar` | the root in one file |
 //! | `oci` | an image in an archive of an OCI layout |
 //! | `image` | an image in the store |
-//! | `qcow2`, `raw`, … | a disk: an error so far |
+//! | `qcow2`, `raw`, … | a disk that boots, if the root has a kernel and a boot loader |
 
 use std::path::{Path, PathBuf};
 
+use kiln_disk::image::Format as Disk;
+use kiln_disk::layout::Spec;
 use kiln_engine::output::{self as engine, Artifact as Made, Dest, Output};
 use kiln_engine::session::Session;
 use kiln_oci::Reference;
@@ -33,6 +35,8 @@ pub enum Format {
     Oci,
     /// A name in the store.
     Image,
+    /// A disk.
+    Disk(Disk),
 }
 
 impl Format {
@@ -42,7 +46,8 @@ impl Format {
 
     /// The format of this name.
     pub fn by_name(name: &str) -> Option<Format> {
-        Format::NAMES.iter().find(|(n, _)| *n == name).map(|(_, format)| *format)
+        let own = Format::NAMES.iter().find(|(n, _)| *n == name).map(|(_, format)| *format);
+        own.or_else(|| Disk::parse(name).map(Format::Disk))
     }
 }
 
@@ -55,6 +60,8 @@ pub struct Wanted {
     pub directory: PathBuf,
     /// The name of the file in it, or of the image.
     pub name: String,
+    /// The size of a disk in bytes; `None` for what its files need.
+    pub size: Option<u64>,
 }
 
 impl Wanted {
@@ -64,6 +71,8 @@ impl Wanted {
             Format::Directory => self.directory.join(&self.name),
             Format::Tar => self.directory.join(format!("{}.tar", self.name)),
             Format::Oci => self.directory.join(format!("{}.oci.tar", self.name)),
+            // As Packer's qemu builder names it.
+            Format::Disk(_) => self.directory.join(&self.name),
             Format::Image => return None,
         })
     }
@@ -130,12 +139,19 @@ impl Wanted {
         let output = match self.format {
             Format::Directory => Output::Local { dest: path.clone() },
             Format::Tar => Output::Tar { dest: Dest::Path(path.clone()) },
+            Format::Disk(format) => {
+                let spec = Spec { format, size: self.size, ..Spec::default() };
+                Output::Disk { dest: path.clone(), spec: Box::new(spec) }
+            }
             Format::Oci | Format::Image => {
                 Output::OciArchive { names: self.reference().into_iter().collect(), dest: Dest::Path(path.clone()) }
             }
         };
         engine::publish(&output, &made, session)?;
-        let text = format!("Root of the node: {}", path.display());
+        let text = match self.format {
+            Format::Disk(_) => format!("VM files in directory: {}", self.directory.display()),
+            _ => format!("Root of the node: {}", path.display()),
+        };
         let files = if self.format == Format::Directory { files_below(&path)? } else { vec![path] };
         let artifact = Artifact::of_files(BUILDER_ID, &self.name, files, text);
         Ok(Artifact { directory: Some(self.directory.clone()), ..artifact })
