@@ -91,15 +91,17 @@ pub fn seconds_of([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]
     days_of(year, month, day) * DAY + hour * 3600 + minute * 60 + second
 }
 
-/// Days since 1970-01-01. Years are counted from March, so that the leap day is a year's last.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
+/// Days since 1970-01-01 of a date of the Gregorian calendar; month and day from 1. Years are counted from March, so
+/// that the leap day is a year's last.
+pub fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, in_era) = (year.div_euclid(400), year.rem_euclid(400));
     let in_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719_468
 }
 
-fn date_of(days: i64) -> (i64, i64, i64) {
+/// Year, month and day, from 1, of a number of days since 1970-01-01.
+pub fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, in_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (in_era - in_era / 1460 + in_era / 36_524 - in_era / 146_096) / 365;

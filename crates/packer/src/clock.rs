@@ -1,5 +1,7 @@
 //! Time as templates format it: Go's layouts and strftime, in UTC.
 
+use kiln_oci::time::date_of;
+
 /// Go's layout of a full timestamp.
 pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 
@@ -38,7 +40,7 @@ impl Moment {
     fn of(seconds: i64) -> Moment {
         let days = seconds.div_euclid(86_400);
         let rest = seconds.rem_euclid(86_400);
-        let (year, month, day) = date(days);
+        let (year, month, day) = date_of(days);
         Moment {
             year,
             month: usize::try_from(month).unwrap_or(1),
@@ -92,20 +94,6 @@ fn weeks(year: i64) -> i64 {
 fn days_before(year: i64) -> i64 {
     let past = year - 1;
     past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400) - 719_162
-}
-
-/// Year, month and day of a number of days since 1970. Counts in eras of 400 years that start in March, so that the
-/// leap day is the last one.
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let in_era = shifted.rem_euclid(146_097);
-    let year_of_era = (in_era - in_era / 1460 + in_era / 36_524 - in_era / 146_096) / 365;
-    let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_based = (5 * in_year + 2) / 153;
-    let day = in_year - (153 * march_based + 2) / 5 + 1;
-    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 /// The elements of Go's layouts, longer ones before their prefixes.

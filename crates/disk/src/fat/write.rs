@@ -463,15 +463,7 @@ fn long(name: &str, sum: u8) -> Vec<u8> {
 fn dos_time(epoch: u64) -> (u16, u16) {
     let epoch = epoch.clamp(315_532_800, 4_354_819_198);
     let (days, seconds) = (epoch / 86_400, epoch % 86_400);
-    // Days since 0000-03-01, in eras of 400 years (the usual civil calendar).
-    let z = days + 719_468;
-    let (era, day) = (z / 146_097, z % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
+    let (year, month, day) = kiln_oci::time::date_of(days as i64);
     let date = ((year - 1980) << 9) | (month << 5) | day;
     let time = ((seconds / 3600) << 11) | ((seconds / 60 % 60) << 5) | (seconds % 60 / 2);
     (date as u16, time as u16)

@@ -1,5 +1,6 @@
 //! Dates and times: RFC 3339, and the ways to format them.
 
+use kiln_oci::time::days_of;
 use kiln_spec::duration;
 
 use super::{FunctionError, Outcome, Row, argument_error, call_error, number, text};
@@ -78,15 +79,6 @@ struct Civil {
     yearday: i64,
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
 fn leap(year: i64) -> bool {
     (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
 }
@@ -150,7 +142,7 @@ impl Time {
             }
             _ => return None,
         };
-        let unix = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+        let unix = days_of(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
         Some(Time { unix, nanos, offset })
     }
 
@@ -158,13 +150,13 @@ impl Time {
         let seen = self.unix + self.offset;
         let (day_number, second) = (seen.div_euclid(86_400), seen.rem_euclid(86_400));
         let mut year = 1970 + day_number.div_euclid(366);
-        while days(year + 1, 1, 1) <= day_number {
+        while days_of(year + 1, 1, 1) <= day_number {
             year += 1;
         }
-        while days(year, 1, 1) > day_number {
+        while days_of(year, 1, 1) > day_number {
             year -= 1;
         }
-        let yearday = day_number - days(year, 1, 1) + 1;
+        let yearday = day_number - days_of(year, 1, 1) + 1;
         let (mut month, mut day) = (1, yearday);
         while day > month_length(year, month) {
             day -= month_length(year, month);
@@ -363,7 +355,7 @@ fn strftime(format: &str, time: &Time) -> Outcome {
 fn parts(time: &Time) -> Value {
     let c = time.civil();
     // A week belongs to the year its Thursday is in.
-    let today = days(c.year, c.month, c.day);
+    let today = days_of(c.year, c.month, c.day);
     let thursday = today - (today + 3).rem_euclid(7) + 3;
     let iso = Time { unix: thursday * 86_400, nanos: 0, offset: 0 }.civil();
     let fields = [
