@@ -3,49 +3,15 @@
 //! Alibaba Cloud's Container Service sets a table of parameters itself on every node and asks that images do not override
 //! them. Setting one of them to what the owner sets it to changes nothing, and is allowed.
 
+use kiln_checks::guard::{ACK, Protected};
+use kiln_checks::read::sysctl::{canonical, same};
+
 use crate::error::{NodeError, Result};
-
-/// One protected parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
-    /// Its name, with dots.
-    pub name: &'static str,
-    /// What the owner sets it to.
-    pub value: &'static str,
-}
-
-/// Who owns the parameters of [`ACK`].
-const ACK_OWNER: &str = "ACK (it sets it on every node)";
-
-/// The parameters that ACK sets on its nodes.
-pub const ACK: [Owned; 21] = [
-    Owned { name: "vm.max_map_count", value: "262144" },
-    Owned { name: "kernel.softlockup_panic", value: "1" },
-    Owned { name: "kernel.softlockup_all_cpu_backtrace", value: "1" },
-    Owned { name: "net.core.somaxconn", value: "32768" },
-    Owned { name: "net.core.rmem_max", value: "16777216" },
-    Owned { name: "net.core.wmem_max", value: "16777216" },
-    Owned { name: "net.ipv4.tcp_wmem", value: "4096 12582912 16777216" },
-    Owned { name: "net.ipv4.tcp_rmem", value: "4096 12582912 16777216" },
-    Owned { name: "net.ipv4.tcp_max_syn_backlog", value: "8096" },
-    Owned { name: "net.ipv4.tcp_slow_start_after_idle", value: "0" },
-    Owned { name: "net.core.netdev_max_backlog", value: "16384" },
-    Owned { name: "fs.file-max", value: "2097152" },
-    Owned { name: "fs.inotify.max_user_instances", value: "8192" },
-    Owned { name: "fs.inotify.max_user_watches", value: "524288" },
-    Owned { name: "fs.inotify.max_queued_events", value: "16384" },
-    Owned { name: "net.ipv4.ip_forward", value: "1" },
-    Owned { name: "net.bridge.bridge-nf-call-iptables", value: "1" },
-    Owned { name: "fs.may_detach_mounts", value: "1" },
-    Owned { name: "net.ipv4.conf.default.rp_filter", value: "0" },
-    Owned { name: "net.ipv4.tcp_tw_reuse", value: "0" },
-    Owned { name: "net.ipv4.tcp_tw_recycle", value: "0" },
-];
 
 /// Which parameters are protected.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
-    owned: Vec<Owned>,
+    owned: Vec<Protected>,
 }
 
 impl Guard {
@@ -56,8 +22,8 @@ impl Guard {
 
     /// What ACK owns, without what is allowed by name.
     pub fn ack(allowed: &[String]) -> Guard {
-        let owned = ACK.iter().filter(|o| !allowed.iter().any(|name| normal(name) == o.name));
-        Guard { owned: owned.cloned().collect() }
+        let owned = ACK.iter().filter(|o| !allowed.iter().any(|name| normal(name) == o.key));
+        Guard { owned: owned.copied().collect() }
     }
 
     /// Whether nothing is protected.
@@ -70,34 +36,30 @@ impl Guard {
     /// # Errors
     /// When somebody else sets it to something else.
     pub fn check(&self, name: &str, value: &str) -> Result<()> {
-        let (name, value) = (normal(name), blanks(value));
-        match self.owned.iter().find(|o| o.name == name && o.value != value) {
+        let name = normal(name);
+        match self.owned.iter().find(|o| o.key == name && !same(o.value, value)) {
             None => Ok(()),
             Some(owned) => {
-                Err(NodeError::Guarded { name, value, owner: ACK_OWNER.to_owned(), owned: owned.value.to_owned() })
+                let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+                Err(NodeError::Guarded { name, value, owner: owner(owned), owned: owned.value.to_owned() })
             }
         }
     }
 
     /// Name, value and owner, a line each, for the `sysctl` of the offline builder.
     pub fn table(&self) -> String {
-        self.owned.iter().map(|o| format!("{}\t{}\t{ACK_OWNER}\n", o.name, o.value)).collect()
+        self.owned.iter().map(|o| format!("{}\t{}\t{}\n", o.key, o.value, owner(o))).collect()
     }
+}
+
+/// Who a parameter belongs to, and why an image has no say in it.
+fn owner(owned: &Protected) -> String {
+    format!("{} (it sets it on every node)", owned.owner)
 }
 
 /// A parameter's name with dots: `net/core/somaxconn` is the same, and so is one with a `-` before it in a file.
 pub fn normal(name: &str) -> String {
-    let name = name.trim().trim_start_matches('-');
-    // `net/ipv4/conf/eth0.1/x` has a dot that is part of a name; with the first separator a slash, all are.
-    match name.find(['/', '.']).map(|at| &name[at..=at]) {
-        Some("/") => name.replace('.', "\0").replace('/', ".").replace('\0', "/"),
-        _ => name.to_owned(),
-    }
-}
-
-/// A value with single blanks.
-fn blanks(value: &str) -> String {
-    value.split_whitespace().collect::<Vec<_>>().join(" ")
+    canonical(name.trim().trim_start_matches('-'))
 }
 
 #[cfg(test)]
