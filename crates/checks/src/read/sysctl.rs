@@ -83,37 +83,24 @@ pub fn parse<'a>(path: &'a str, text: &'a str) -> impl Iterator<Item = Setting> 
 /// `net/ipv4/conf/eth0.1/forwarding`; they are written as slashes then, as the kernel's own tools do.
 pub fn canonical(key: &str) -> String {
     match key.find(['.', '/']) {
-        Some(at) if key.as_bytes()[at] == b'/' => key
-            .chars()
-            .map(|c| {
-                if c == '/' {
-                    '.'
-                } else if c == '.' {
-                    '/'
-                } else {
-                    c
-                }
-            })
-            .collect(),
+        Some(at) if key.as_bytes()[at] == b'/' => swapped(key),
         _ => key.to_owned(),
     }
 }
 
 /// Where the kernel shows a parameter.
 pub fn proc_path(key: &str) -> String {
-    let path: String = key
-        .chars()
-        .map(|c| {
-            if c == '.' {
-                '/'
-            } else if c == '/' {
-                '.'
-            } else {
-                c
-            }
-        })
-        .collect();
-    format!("/proc/sys/{path}")
+    format!("/proc/sys/{}", swapped(key))
+}
+
+/// Dots as slashes, and slashes as dots.
+fn swapped(key: &str) -> String {
+    let other = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    };
+    key.chars().map(other).collect()
 }
 
 /// Whether two values are the same: numbers with any white space between them.
