@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_oci::{Mtime, time};
+use kiln_packer::machine::{self, Record};
 
 pub use duration::words;
 pub use mask::{Masks, SHOWN};
@@ -97,13 +98,8 @@ impl Ui {
         if !self.look.machine {
             return;
         }
-        let data: Vec<String> = data.iter().map(|text| escape(&self.masks.apply(text))).collect();
-        let mut line = format!("{},{target},{kind}", self.seconds());
-        for text in data {
-            line.push(',');
-            line += &text;
-        }
-        self.write(&(line + "\n"));
+        let data: Vec<String> = data.iter().map(|text| self.masks.apply(text)).collect();
+        self.record(&Record::new(kind, data.iter().map(String::as_str)).of(target));
     }
 
     /// A reader of the lines of one build.
@@ -111,21 +107,24 @@ impl Ui {
         BuildUi { ui: self.clone(), name: name.to_owned(), color: COLORS[position % COLORS.len()] }
     }
 
-    fn seconds(&self) -> u64 {
-        (self.clock)().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    fn seconds(&self) -> i64 {
+        let since = (self.clock)().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        i64::try_from(since).unwrap_or(i64::MAX)
+    }
+
+    fn record(&self, record: &Record) {
+        self.write(&machine::line(self.seconds(), record));
     }
 
     fn put(&self, target: Option<&str>, kind: Kind, color: Option<u8>, text: &str) {
         let text = self.masks.apply(text);
         if self.look.machine {
-            let line = format!("{},,ui,{},{}\n", self.seconds(), kind.word(), escape(&prefixed(target, kind, &text)));
-            return self.write(&line);
+            return self.record(&Record::new("ui", [kind.word(), &prefixed(target, kind, &text)]));
         }
         let mut all = String::new();
         for line in prefixed(target, kind, &text).split('\n') {
             if self.look.timestamps {
-                let secs = i64::try_from(self.seconds()).unwrap_or(i64::MAX);
-                all += &format!("{}: ", time::rfc3339(Mtime::secs(secs)));
+                all += &format!("{}: ", time::rfc3339(Mtime::secs(self.seconds())));
             }
             match color.filter(|_| self.look.color && !line.is_empty()) {
                 Some(color) => {
@@ -150,11 +149,6 @@ fn prefixed(target: Option<&str>, kind: Kind, text: &str) -> String {
     let arrow = if kind == Kind::Message { "   " } else { "==>" };
     let lines: Vec<String> = text.split('\n').map(|line| format!("{arrow} {target}: {line}")).collect();
     lines.join("\n")
-}
-
-/// A value of the form for programs.
-fn escape(text: &str) -> String {
-    text.replace(',', "%!(PACKER_COMMA)").replace('\r', "\\r").replace('\n', "\\n")
 }
 
 /// What one build says.
