@@ -4,8 +4,6 @@
 //! A file in the cache is named after its checksum, so it is found again whatever its address was; without a checksum
 //! after its address. It gets that name only when it is complete and checked.
 
-mod md5;
-
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -72,7 +70,7 @@ impl Kind {
     /// Reading fails.
     pub fn sum(self, from: &mut dyn Read) -> std::io::Result<String> {
         match self {
-            Kind::Md5 => md5::sum(from),
+            Kind::Md5 => digest::<md5::Md5>(from),
             Kind::Sha1 => digest::<sha1::Sha1>(from),
             Kind::Sha224 => digest::<Sha224>(from),
             Kind::Sha256 => digest::<Sha256>(from),
@@ -84,16 +82,11 @@ impl Kind {
 
 fn digest<D: Digest>(from: &mut dyn Read) -> std::io::Result<String> {
     let mut digest = D::new();
-    pieces(from, |piece| digest.update(piece))?;
-    Ok(hex(&digest.finalize()))
-}
-
-fn pieces(from: &mut dyn Read, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => take(&buffer[..n]),
+            Ok(0) => return Ok(hex(&digest.finalize())),
+            Ok(n) => digest.update(&buffer[..n]),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
