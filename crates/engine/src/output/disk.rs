@@ -15,7 +15,7 @@ use kiln_disk::layout::{Filesystem, Spec};
 use kiln_disk::write::Root as RootWish;
 use kiln_disk::{DiskError, ext4, image};
 use kiln_oci::tree::{FileRef, Follow, NodeKind, Tree};
-use kiln_oci::{Entry, EntryKind, Meta, Mtime, Platform, name};
+use kiln_oci::{Entry, EntryKind, Meta, Platform, name};
 
 use super::{Artifact, files};
 use crate::build::Image;
@@ -48,7 +48,7 @@ pub fn publish(dest: &Path, spec: &Spec, artifact: &Artifact, session: &Session)
 ///
 /// # Errors
 /// When the tree cannot boot, does not fit, or a file cannot be read or written.
-pub fn write(dest: &Path, spec: &Spec, root: &Root, session: &Session) -> Result<()> {
+fn write(dest: &Path, spec: &Spec, root: &Root, session: &Session) -> Result<()> {
     let failed = |e| EngineError::disk(dest, e);
     let looked = Looked(root);
     let content = contents(&files::entries(&root.tree).0);
@@ -182,12 +182,11 @@ fn rows<'a>(tree: &Tree, changes: &'a [Change]) -> Result<Vec<(Entry, Body<'a>)>
     let root = Entry { path: Vec::new(), kind: EntryKind::Dir, meta: tree.root().meta.clone() };
     rows.push((root, Body::None));
     let (entries, mut bodies) = files::entries_but(tree, |path| is_gone(&gone, path));
-    for mut entry in entries {
+    for entry in entries {
         let body = match &entry.kind {
             EntryKind::File { .. } => bodies.remove(&entry.path).map_or(Body::None, Body::File),
             _ => Body::None,
         };
-        entry.meta.mtime = Mtime::secs(entry.meta.mtime.secs);
         rows.push((entry, body));
     }
     rows.extend(made.into_values());

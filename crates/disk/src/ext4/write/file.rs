@@ -9,6 +9,7 @@ use super::geometry::{BLOCK, BLOCK64};
 use super::inode::Inode;
 use super::{Writer, refuse};
 use crate::error::{DiskError, Result};
+use crate::image::is_zero;
 use crate::io::WriteAt;
 
 /// As many zero blocks in a row become a hole; fewer would cost more in extents than they save.
@@ -97,11 +98,6 @@ impl<W: WriteAt> Writer<W> {
 /// The bytes at the start whose blocks are all as wanted.
 fn run(bytes: &[u8], wanted: impl Fn(&[u8]) -> bool) -> usize {
     bytes.chunks(BLOCK).take_while(|block| wanted(block)).map(<[u8]>::len).sum()
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    static ZERO: [u8; BLOCK] = [0; BLOCK];
-    block == &ZERO[..block.len()]
 }
 
 fn fill(body: &mut dyn Read, mut buf: &mut [u8]) -> io::Result<()> {
