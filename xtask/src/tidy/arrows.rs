@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 31] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -55,9 +55,34 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "kiln-oci",
         ],
     ),
+    ("kiln-helm", &["kiln-gotmpl", "kiln-spec", "kiln-oci"]),
+    ("kiln-manifests", &["kiln-spec", "kiln-oci"]),
+    ("kiln-kubeadm", &["kiln-spec", "kiln-oci"]),
+    (
+        "kiln-cluster",
+        &[
+            "kiln-engine",
+            "kiln-plan",
+            "kiln-spec",
+            "kiln-store",
+            "kiln-registry",
+            "kiln-sandbox",
+            "kiln-helm",
+            "kiln-manifests",
+            "kiln-oci",
+        ],
+    ),
+    ("kiln-serve", &["kiln-store", "kiln-registry", "kiln-http", "kiln-spec", "kiln-oci"]),
+    ("kiln-doctor", &["kiln-host", "kiln-spec", "kiln-oci"]),
     (
         "kiln",
         &[
+            "kiln-cluster",
+            "kiln-doctor",
+            "kiln-helm",
+            "kiln-kubeadm",
+            "kiln-manifests",
+            "kiln-serve",
             "kiln-node",
             "kiln-packer",
             "kiln-disk",
@@ -90,6 +115,12 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "kiln-packer",
             "kiln-disk",
             "kiln-checks",
+            "kiln-helm",
+            "kiln-manifests",
+            "kiln-kubeadm",
+            "kiln-serve",
+            "kiln-doctor",
+            "kiln-cluster",
             "kiln-oci",
         ],
     ),
@@ -97,8 +128,19 @@ const ARROWS: [(&str, &[&str]); 25] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 8] =
-    ["kiln-oci", "kiln-spec", "kiln-plan", "kiln-attest", "kiln-sbom", "kiln-gotmpl", "kiln-hcl", "kiln-packer"];
+const PURE: [&str; 11] = [
+    "kiln-helm",
+    "kiln-manifests",
+    "kiln-kubeadm",
+    "kiln-oci",
+    "kiln-spec",
+    "kiln-plan",
+    "kiln-attest",
+    "kiln-sbom",
+    "kiln-gotmpl",
+    "kiln-hcl",
+    "kiln-packer",
+];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 
 /// Dependencies that point the wrong way.

@@ -1,0 +1,1 @@
+//! Charts of Helm: loading, values, rendering, without the `helm` program.

@@ -1,0 +1,1 @@
+//! A registry straight over the store: the server of the distribution protocol.
