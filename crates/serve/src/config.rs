@@ -311,13 +311,14 @@ pub fn parse(source: &Source) -> Result<Config, ServeError> {
 fn diagnostic(text: &str, span: Span) -> Diagnostic {
     let first = text.lines().next().unwrap_or("it is not YAML");
     let message = first.rsplit_once(" at line ").map_or(first, |(message, _)| message);
-    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let (message, meant) = match (message.contains("unknown field"), words.split_first()) {
-        (true, Some((word, known))) => {
-            let message = format!("`{word}` means nothing here");
-            (message, did_you_mean(word, known.iter().copied()).map(str::to_owned))
+    let word = message.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    let (message, meant) = match word {
+        Some((word, rest)) => {
+            let known = rest.rsplit_once("expected one of ").map_or("", |(_, known)| known);
+            let known = known.split(',').map(|k| k.trim().trim_matches('`'));
+            (format!("`{word}` means nothing here"), did_you_mean(word, known).map(str::to_owned))
         }
-        _ => (message.to_owned(), None),
+        None => (message.to_owned(), None),
     };
     let found = Diagnostic::error("Registry", span, message);
     match meant {
@@ -520,7 +521,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        parse(&Source::new("registry_config.yml", text)).map_err(|e| e.to_string())
+        parse(&Source { name: "registry_config.yml".to_owned(), text: text.to_owned() }).map_err(|e| e.to_string())
     }
 
     #[test]

@@ -227,13 +227,12 @@ impl Library {
         }
     }
 
-    /// Whether the repository of a name has a blob, or a manifest of it names one, and how long it is then.
+    /// Whether the repository of a name has a blob: `Some(Some(size))` if a manifest of it names one, `Some(None)` if it
+    /// only came lately.
     pub fn knows_blob(&self, name: &Name, digest: &Digest) -> Result<Option<Option<u64>>, Refusal> {
         let catalog = self.catalog()?;
+        let mut recent = false;
         for (full, repository) in Library::places(&catalog, name) {
-            if self.is_recent(&full, digest) {
-                return Ok(Some(None));
-            }
             for root in self.roots(&full, repository) {
                 let tree = self.tree(&root);
                 if let Some(size) = tree.blobs.get(digest) {
@@ -244,8 +243,9 @@ impl Library {
                     return Ok(Some(Some(node.size)));
                 }
             }
+            recent |= self.is_recent(&full, digest);
         }
-        Ok(None)
+        Ok(recent.then_some(None))
     }
 
     /// Opens a blob of a repository; its length in bytes.
