@@ -129,7 +129,8 @@ impl Catalog {
             }
             Some(there) if there.descriptor.digest != root.descriptor.digest => {
                 if let (Origin::Contained(first), Origin::Contained(second)) = (&there.origin, &root.origin) {
-                    self.conflicts.push(format!("{reference} is not the same in {first} and in {second}: the first is served"));
+                    self.conflicts
+                        .push(format!("{reference} is not the same in {first} and in {second}: the first is served"));
                 }
                 repository.pinned.insert(root.descriptor.digest.clone(), root);
             }

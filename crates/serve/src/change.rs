@@ -33,8 +33,7 @@ impl Library {
         header: Option<&str>,
         bytes: &[u8],
     ) -> Result<Stored, Refusal> {
-        let document = Document::read(bytes, header)
-            .map_err(|e| Refusal::new(Code::ManifestInvalid, e.to_string()))?;
+        let document = Document::read(bytes, header).map_err(|e| Refusal::new(Code::ManifestInvalid, e.to_string()))?;
         let digest = match target {
             Target::Tag(_) => Digest::of(bytes),
             Target::Digest(asked) => {
@@ -84,7 +83,8 @@ impl Library {
             if here.is_none() || self.knows_blob(name, &descriptor.digest)?.is_none() {
                 missing.push(descriptor.digest.to_string());
             } else if here != Some(descriptor.size) {
-                let text = format!("{} has not the {} bytes that the manifest says", descriptor.digest, descriptor.size);
+                let text =
+                    format!("{} has not the {} bytes that the manifest says", descriptor.digest, descriptor.size);
                 return Err(Refusal::new(Code::ManifestInvalid, text));
             }
         }

@@ -458,8 +458,7 @@ impl Reader {
         if auth.htpasswd.is_some() && auth.token.is_some() {
             return Err("`auth` has both `htpasswd` and `token`: choose one".to_owned());
         }
-        self.config.htpasswd =
-            auth.htpasswd.map(|h| (h.realm.unwrap_or_else(|| "Kiln registry".to_owned()), h.path));
+        self.config.htpasswd = auth.htpasswd.map(|h| (h.realm.unwrap_or_else(|| "Kiln registry".to_owned()), h.path));
         let Some(token) = auth.token else { return Ok(()) };
         self.nothing("auth.token.autoredirect", &token.autoredirect, "clients are sent to auth.token.realm");
         self.nothing("auth.token.signingalgorithms", &token.signingalgorithms, "the key says how it signs");
@@ -484,7 +483,9 @@ impl Reader {
                     if registries.is_empty() {
                         login = username.zip(password).or(login);
                     } else if username.is_some() {
-                        return Err("`proxy.remoteregistries`: only the first may have a login here; use kiln login".to_owned());
+                        return Err(
+                            "`proxy.remoteregistries`: only the first may have a login here; use kiln login".to_owned()
+                        );
                     }
                     url
                 }

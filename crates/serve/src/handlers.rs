@@ -96,7 +96,7 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: Name, digest: Digest) -> Outco
                 .header(CONTENT_RANGE, &format!("bytes */{size}")));
         }
     };
-    let kernel = !asked.connection.tls && asked.version < Version::HTTP_2 && !asked.app.policy.no_sendfile;
+    let kernel = !asked.connection.tls && asked.version < Version::HTTP_2;
     let body = match (file, arriving) {
         (None, _) => Payload::empty(),
         (Some(file), Some(state)) => Payload::arriving(file, start, length, state),
@@ -129,9 +129,10 @@ pub(crate) async fn blob(asked: &Asked<'_>, name: Name, digest: Digest) -> Outco
 fn page(mut all: Vec<String>, query: &Query) -> Result<(Vec<String>, bool), Refusal> {
     let most = match query.get("n") {
         None => MAX_PAGE,
-        Some(text) => text.parse::<usize>().map(|n| n.min(MAX_PAGE)).map_err(|_| {
-            Refusal::new(Code::PaginationNumberInvalid, format!("n is `{text}`, which is no number"))
-        })?,
+        Some(text) => text
+            .parse::<usize>()
+            .map(|n| n.min(MAX_PAGE))
+            .map_err(|_| Refusal::new(Code::PaginationNumberInvalid, format!("n is `{text}`, which is no number")))?,
     };
     if let Some(last) = query.get("last") {
         let from = all.partition_point(|name| name.as_str() <= last);
@@ -192,9 +193,8 @@ pub(crate) async fn referrers(asked: &Asked<'_>, name: Name, digest: Digest) -> 
 
 /// A small body, all of it.
 async fn whole(asked: &Asked<'_>, mut body: Incoming, most: u64, code: Code) -> Result<Vec<u8>, Refusal> {
-    let too_large = || {
-        Refusal::new(code, format!("more than {most} bytes are refused")).status(StatusCode::PAYLOAD_TOO_LARGE)
-    };
+    let too_large =
+        || Refusal::new(code, format!("more than {most} bytes are refused")).status(StatusCode::PAYLOAD_TOO_LARGE);
     let announced = asked.header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most) {
         return Err(too_large());
@@ -218,8 +218,7 @@ pub(crate) async fn put_manifest(asked: &Asked<'_>, name: Name, target: Target, 
     let _working = asked.connection.busy.work();
     let header = asked.header(CONTENT_TYPE).map(str::to_owned);
     let place = name.clone();
-    let stored =
-        asked.block(move |app| app.library.put_manifest(&name, &target, header.as_deref(), &bytes)).await?;
+    let stored = asked.block(move |app| app.library.put_manifest(&name, &target, header.as_deref(), &bytes)).await?;
     let digest = stored.digest.to_string();
     let location = format!("/v2/{}/manifests/{digest}{}", place.path, place.query());
     let mut response = bare(StatusCode::CREATED, &[(LOCATION, &location), (CONTENT_DIGEST, &digest)]);

@@ -179,7 +179,8 @@ impl Library {
 
     /// The manifests a repository starts from, each once.
     fn roots(&self, full: &Full, repository: Option<&Repository>) -> HashSet<Digest> {
-        let expected = locked(&self.expected).get(full).map(|e| e.values().map(|d| d.digest.clone()).collect::<Vec<_>>());
+        let expected =
+            locked(&self.expected).get(full).map(|e| e.values().map(|d| d.digest.clone()).collect::<Vec<_>>());
         let named = repository.into_iter().flat_map(Repository::roots).map(|root| root.descriptor.digest.clone());
         named.chain(expected.into_iter().flatten()).collect()
     }
@@ -206,10 +207,7 @@ impl Library {
     /// A manifest was fetched, and what it names was not: the repository has it, and `stored_as` means it from now on,
     /// although the store does not know that name yet.
     pub fn expect(&self, full: &Full, stored_as: &str, descriptor: &Descriptor) {
-        locked(&self.expected)
-            .entry(full.clone())
-            .or_default()
-            .insert(stored_as.to_owned(), descriptor.clone());
+        locked(&self.expected).entry(full.clone()).or_default().insert(stored_as.to_owned(), descriptor.clone());
     }
 
     /// Names that wait for what their manifests name.
@@ -254,11 +252,8 @@ impl Library {
             return Err(Refusal::no_blob(digest));
         }
         let file = self.store.open_blob(digest).map_err(|e| self.failed(e))?;
-        let failed = |source| StoreError::ReadBlob {
-            digest: digest.clone(),
-            path: self.store.blob_path(digest),
-            source,
-        };
+        let failed =
+            |source| StoreError::ReadBlob { digest: digest.clone(), path: self.store.blob_path(digest), source };
         let size = file.metadata().map_err(|e| self.failed(failed(e)))?.len();
         Ok((file, size))
     }
@@ -340,8 +335,8 @@ impl Library {
             }
         };
         let bytes = self.document(&catalog, &digest)?;
-        let document = crate::tree::Document::read(&bytes, None)
-            .map_err(|_| unknown_manifest(name, &digest.to_string()))?;
+        let document =
+            crate::tree::Document::read(&bytes, None).map_err(|_| unknown_manifest(name, &digest.to_string()))?;
         Ok(Found { digest, media_type: document.media_type, bytes })
     }
 

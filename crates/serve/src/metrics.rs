@@ -74,7 +74,8 @@ impl Metrics {
         head(&mut out, "request_seconds", "histogram", "Time until the answer begins.");
         for (route, (buckets, sum, count)) in locked(&self.times).iter() {
             for (bucket, bound) in buckets.iter().zip(BOUNDS) {
-                let _ = writeln!(out, "kiln_registry_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {bucket}");
+                let _ =
+                    writeln!(out, "kiln_registry_request_seconds_bucket{{route=\"{route}\",le=\"{bound}\"}} {bucket}");
             }
             let _ = writeln!(out, "kiln_registry_request_seconds_bucket{{route=\"{route}\",le=\"+Inf\"}} {count}");
             let seconds = Duration::from_micros(*sum).as_secs_f64();
@@ -90,7 +91,12 @@ impl Metrics {
             ("received_bytes_total", "counter", "Bytes of requests' bodies.", get(&self.received)),
             ("cache_hits_total", "counter", "Content of other registries that was here.", get(&self.cache_hits)),
             ("cache_misses_total", "counter", "Content of other registries that was fetched.", get(&self.cache_misses)),
-            ("upstream_errors_total", "counter", "Requests to other registries that failed.", get(&self.upstream_errors)),
+            (
+                "upstream_errors_total",
+                "counter",
+                "Requests to other registries that failed.",
+                get(&self.upstream_errors),
+            ),
         ] {
             head(&mut out, name, kind, help);
             let _ = writeln!(out, "kiln_registry_{name} {value}");

@@ -41,7 +41,9 @@ impl Full {
 
     /// As a path of this registry names it.
     pub fn path(&self) -> String {
-        match self.registry == HOME {
+        // `localhost/a.b/c` without its registry would be read as another one's.
+        let first = self.repository.split('/').next().unwrap_or_default();
+        match self.registry == HOME && !is_host(first) {
             true => self.repository.clone(),
             false => self.to_string(),
         }
@@ -155,6 +157,10 @@ mod tests {
             ("app", None, "localhost/app"),
         ] {
             assert_eq!(Name::parse(path, ns).unwrap().full.to_string(), want, "{path} {ns:?}");
+        }
+        for full in ["localhost/a", "localhost/a.b/c", "localhost/localhost/c", "quay.io/a"] {
+            let name = Name::parse(full, None).unwrap();
+            assert_eq!(Name::parse(&name.full.path(), None).unwrap().full, name.full, "{full}");
         }
         assert!(!Name::parse("a", None).unwrap().explicit);
         assert!(Name::parse("a.b/c", None).unwrap().explicit);

@@ -97,7 +97,8 @@ impl Proxy {
     /// A name without a registry means the first one that is configured, unless something was pushed here under it.
     pub fn adopt(&self, name: Name) -> Name {
         let Some(first) = self.upstreams.registries.first() else { return name };
-        if name.explicit || self.library.catalog().is_ok_and(|c| c.find(&name).is_some_and(|(f, _)| f.registry == HOME)) {
+        if name.explicit || self.library.catalog().is_ok_and(|c| c.find(&name).is_some_and(|(f, _)| f.registry == HOME))
+        {
             return name;
         }
         let read = format!("{first}/{}", name.full.repository).parse::<Reference>();

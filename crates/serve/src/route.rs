@@ -150,9 +150,8 @@ pub fn parse(path: &str, query: &Query) -> Result<Route, Refusal> {
         _ => {}
     }
     let rest = path.strip_prefix("/v2/").ok_or_else(nowhere)?;
-    let name = |text: &str| {
-        Name::parse(text, query.get("ns")).map_err(|e| Refusal::new(Code::NameInvalid, e.to_string()))
-    };
+    let name =
+        |text: &str| Name::parse(text, query.get("ns")).map_err(|e| Refusal::new(Code::NameInvalid, e.to_string()));
     if let Some(repository) = rest.strip_suffix("/tags/list") {
         return Ok(Route::Tags(name(repository)?));
     }
@@ -163,9 +162,7 @@ pub fn parse(path: &str, query: &Query) -> Result<Route, Refusal> {
     if let Some(repository) = head.strip_suffix("/blobs/uploads") {
         return Ok(Route::Upload(name(repository)?, upload_id(last)?));
     }
-    let digest = |text: &str| {
-        text.parse::<Digest>().map_err(|e| Refusal::new(Code::DigestInvalid, e.to_string()))
-    };
+    let digest = |text: &str| text.parse::<Digest>().map_err(|e| Refusal::new(Code::DigestInvalid, e.to_string()));
     if let Some(repository) = head.strip_suffix("/blobs") {
         return Ok(Route::Blob(name(repository)?, digest(last)?));
     }
@@ -182,9 +179,9 @@ pub fn parse(path: &str, query: &Query) -> Result<Route, Refusal> {
 /// A tag or digest.
 fn target(text: &str) -> Result<Target, Refusal> {
     if text.contains(':') {
-        let digest = text.parse().map_err(|e: kiln_oci::digest::DigestError| {
-            Refusal::new(Code::DigestInvalid, e.to_string())
-        })?;
+        let digest = text
+            .parse()
+            .map_err(|e: kiln_oci::digest::DigestError| Refusal::new(Code::DigestInvalid, e.to_string()))?;
         return Ok(Target::Digest(digest));
     }
     match valid_tag(text) {

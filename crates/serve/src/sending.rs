@@ -99,8 +99,9 @@ pub(crate) async fn go_on(asked: &Asked<'_>, name: Name, id: String, body: Incom
     let expected = chunk.map(|(first, last)| last - first + 1);
     let began = active.offset();
     if length.is_some_and(|length| length > active.room()) {
-        return Err(Refusal::new(Code::SizeInvalid, "uploads of that size are refused")
-            .status(StatusCode::PAYLOAD_TOO_LARGE));
+        return Err(
+            Refusal::new(Code::SizeInvalid, "uploads of that size are refused").status(StatusCode::PAYLOAD_TOO_LARGE)
+        );
     }
     let (active, received) = receive(asked, active, body).await?;
     received?;

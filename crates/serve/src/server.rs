@@ -99,11 +99,13 @@ impl Running {
         };
         let (listener, address) = listen(settings.address)?;
         let debug = settings.debug_address.map(listen).transpose()?;
-        let app = Arc::new(app(settings.store, settings.images, &settings.log, settings.max_upload, Parts {
-            auth: settings.auth,
-            policy: settings.policy,
-            proxy: settings.proxy,
-        }));
+        let app = Arc::new(app(
+            settings.store,
+            settings.images,
+            &settings.log,
+            settings.max_upload,
+            Parts { auth: settings.auth, policy: settings.policy, proxy: settings.proxy },
+        ));
         let (stop, stopping) = watch::channel(false);
         let (finished, done) = watch::channel(false);
         let limits = Limits { connections: settings.connections, patience: settings.patience };

@@ -33,8 +33,6 @@ pub struct Policy {
     pub read_only: bool,
     /// Headers of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether bodies are read here even where the kernel could send them.
-    pub no_sendfile: bool,
 }
 
 /// All that answers need.
@@ -222,11 +220,14 @@ fn needs(route: &Route, method: &Method, query: &Query) -> Vec<Need> {
         }
         Route::Upload(name, _) => vec![repository(name, &["pull", "push"])],
         Route::Tags(name) | Route::Manifest(name, _) | Route::Blob(name, _) | Route::Referrers(name, _) => {
-            vec![repository(name, match *method {
-                Method::GET | Method::HEAD => &["pull"],
-                Method::DELETE => &["delete"],
-                _ => &["pull", "push"],
-            })]
+            vec![repository(
+                name,
+                match *method {
+                    Method::GET | Method::HEAD => &["pull"],
+                    Method::DELETE => &["delete"],
+                    _ => &["pull", "push"],
+                },
+            )]
         }
     }
 }

@@ -50,12 +50,9 @@ impl Certificate {
             Certificate::Files { certificate, key } => (certificate.clone(), key.clone()),
             Certificate::Own { dir, names } => own(dir, names)?,
         };
-        let bad = |path: &Path, e: &dyn std::fmt::Display| {
-            ServeError::Certificate(format!("{}: {e}", path.display()))
-        };
-        let read = |path: &Path| {
-            fs::read(path).map_err(|source| ServeError::ReadFile { path: path.to_path_buf(), source })
-        };
+        let bad = |path: &Path, e: &dyn std::fmt::Display| ServeError::Certificate(format!("{}: {e}", path.display()));
+        let read =
+            |path: &Path| fs::read(path).map_err(|source| ServeError::ReadFile { path: path.to_path_buf(), source });
         let chain = CertificateDer::pem_slice_iter(&read(&certificate)?)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| bad(&certificate, &e))?;

@@ -91,8 +91,7 @@ impl Uploads {
             return Err(Refusal::new(Code::TooManyRequests, "too many uploads are in progress"));
         }
         let key = key(name, &id);
-        let session =
-            Session { key, offset: 0, hasher: Some(Hasher::new()), busy: false, touched: Instant::now() };
+        let session = Session { key, offset: 0, hasher: Some(Hasher::new()), busy: false, touched: Instant::now() };
         sessions.insert(id.clone(), session);
         Ok(id)
     }
@@ -212,8 +211,11 @@ impl Active {
     /// Takes bytes. Blocks.
     pub fn write(&mut self, library: &Library, bytes: &[u8]) -> Result<(), Refusal> {
         if bytes.len() as u64 > self.room() {
-            return Err(Refusal::new(Code::SizeInvalid, format!("uploads of more than {} bytes are refused", self.limit))
-                .status(StatusCode::PAYLOAD_TOO_LARGE));
+            return Err(Refusal::new(
+                Code::SizeInvalid,
+                format!("uploads of more than {} bytes are refused", self.limit),
+            )
+            .status(StatusCode::PAYLOAD_TOO_LARGE));
         }
         let Some(writer) = &mut self.writer else { return Err(unknown()) };
         if let Err(error) = writer.write_all(bytes) {

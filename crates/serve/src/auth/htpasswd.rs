@@ -75,7 +75,8 @@ impl Htpasswd {
     fn users(&self) -> Arc<HashMap<String, String>> {
         let now = stamp(&self.path);
         let mut users = locked(&self.users);
-        if now.is_some() && now != users.0
+        if now.is_some()
+            && now != users.0
             && let Ok(fresh) = read(&self.path)
         {
             *users = (now, Arc::new(fresh));
@@ -123,8 +124,11 @@ fn read(path: &Path) -> Result<HashMap<String, String>, ServeError> {
     if fs::metadata(path).map_err(failed)?.len() > LONGEST {
         return Err(ServeError::Users { path: path.to_path_buf(), line: 0, why: "the file is too long".to_owned() });
     }
-    parse(&fs::read_to_string(path).map_err(failed)?)
-        .map_err(|(line, why)| ServeError::Users { path: path.to_path_buf(), line, why })
+    parse(&fs::read_to_string(path).map_err(failed)?).map_err(|(line, why)| ServeError::Users {
+        path: path.to_path_buf(),
+        line,
+        why,
+    })
 }
 
 /// Reads `name:hash` lines; the number of the line that is wrong, and why.
@@ -144,7 +148,9 @@ pub(crate) fn parse(text: &str) -> Result<HashMap<String, String>, (usize, Strin
         match cost.and_then(|c| c.parse::<u32>().ok()) {
             Some(cost) if (4..=MAX_COST).contains(&cost) && hash.len() == 60 => {}
             Some(_) => return Err(wrong("its bcrypt hash is not usable")),
-            None => return Err(wrong("its password is not hashed by bcrypt: use `kiln registry passwd`, or htpasswd -B")),
+            None => {
+                return Err(wrong("its password is not hashed by bcrypt: use `kiln registry passwd`, or htpasswd -B"));
+            }
         }
         users.insert(user.to_owned(), hash.to_owned());
     }

@@ -62,12 +62,7 @@ pub struct Door<'a> {
 
 impl Auth {
     /// Whether `needs` are allowed; the user, if there is one.
-    pub async fn check(
-        &self,
-        headers: &HeaderMap,
-        needs: &[Need],
-        door: &Door<'_>,
-    ) -> Result<Option<String>, Refusal> {
+    pub async fn check(&self, headers: &HeaderMap, needs: &[Need], door: &Door<'_>) -> Result<Option<String>, Refusal> {
         let given = headers.get(AUTHORIZATION).filter(|value| value.len() <= LONGEST);
         match self {
             Auth::Open => Ok(None),

@@ -314,9 +314,7 @@ fn jwks(text: &str) -> Result<Keys, String> {
         };
         let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => Key::Rsa { n: part(&jwk.n, "n")?, e: part(&jwk.e, "e")? },
-            ("EC", Some("P-256")) => {
-                Key::P256([vec![4], part(&jwk.x, "x")?, part(&jwk.y, "y")?].concat())
-            }
+            ("EC", Some("P-256")) => Key::P256([vec![4], part(&jwk.x, "x")?, part(&jwk.y, "y")?].concat()),
             ("OKP", Some("Ed25519")) => Key::Ed25519(part(&jwk.x, "x")?),
             (kind, curve) => {
                 return Err(format!("keys of type {kind} {} are not supported", curve.unwrap_or_default()));
@@ -423,7 +421,8 @@ mod tests {
         assert!(verifier.verify_at(&sign(es, claims), 50).is_ok());
         assert_eq!(verifier.verify_at(&sign(es, &claims.replace("here", "x")), 50).unwrap_err(), TokenError::Audience);
         assert_eq!(verifier.verify_at(&sign(es, &claims.replace("there", "x")), 50).unwrap_err(), TokenError::Audience);
-        for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"none"}"#, r#"{"alg":"ES256","kid":"2"}"#, r#"{"alg":"RS256"}"#] {
+        for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"none"}"#, r#"{"alg":"ES256","kid":"2"}"#, r#"{"alg":"RS256"}"#]
+        {
             assert_eq!(verifier.verify_at(&sign(header, claims), 50).unwrap_err(), TokenError::Signature, "{header}");
         }
         // The public key used as if it were a secret.

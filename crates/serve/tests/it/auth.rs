@@ -32,7 +32,10 @@ fn a_password_opens_the_registry() {
         s
     });
     let refused = server.ask("GET", "/v2/");
-    assert_eq!((refused.verdict().as_str(), refused.header("www-authenticate")), ("401 UNAUTHORIZED", Some("Basic realm=\"here\"")));
+    assert_eq!(
+        (refused.verdict().as_str(), refused.header("www-authenticate")),
+        ("401 UNAUTHORIZED", Some("Basic realm=\"here\""))
+    );
     for wrong in [basic("me", "wrong"), basic("you", PASSWORD), "Basic".to_owned(), "Bearer x".to_owned()] {
         assert_eq!(get(&server, "/v2/", &wrong).status, 401, "{wrong}");
         assert_eq!(get(&server, "/v2/_catalog", &wrong).status, 401, "{wrong}");
@@ -89,7 +92,10 @@ fn tokens_are_for_one_thing() {
         ("POST", "/v2/team/other/blobs/uploads/"),
         ("DELETE", "/v2/team/app/manifests/1"),
         ("GET", "/v2/_catalog"),
-        ("POST", "/v2/team/app/blobs/uploads/?mount=sha256:0000000000000000000000000000000000000000000000000000000000000000&from=secret"),
+        (
+            "POST",
+            "/v2/team/app/blobs/uploads/?mount=sha256:0000000000000000000000000000000000000000000000000000000000000000&from=secret",
+        ),
         // `ns` is another registry's repository.
         ("GET", "/v2/team/app/tags/list?ns=quay.io"),
     ] {
@@ -97,7 +103,8 @@ fn tokens_are_for_one_thing() {
         assert_eq!(refused.status, 401, "{method} {path}");
         assert!(refused.header("www-authenticate").unwrap().contains("insufficient_scope"));
     }
-    let form = "grant_type=password&service=kiln&username=me&password=p%3Aa+ss%2F%2Bw%25rd&scope=repository:team/app:pull";
+    let form =
+        "grant_type=password&service=kiln&username=me&password=p%3Aa+ss%2F%2Bw%25rd&scope=repository:team/app:pull";
     let kind = [("Content-Type", "application/x-www-form-urlencoded")];
     assert!(server.send("POST", "/token", &kind, form.as_bytes()).json()["access_token"].is_string());
     assert_eq!(server.send("POST", "/token", &kind, form.replace("=me&", "=you&").as_bytes()).status, 401);

@@ -56,7 +56,9 @@ fn fifty_clients_make_one_fetch() {
     // What is another registry's is pushed there.
     assert_eq!(cache.ask("POST", "/v2/team/app/blobs/uploads/").verdict(), "405 UNSUPPORTED");
     // Nobody else is ever asked.
-    for path in ["/v2/a/manifests/1?ns=127.0.0.1:1", "/v2/evil.example/a/manifests/1", "/v2/team/app/manifests/1?ns=quay.io"] {
+    for path in
+        ["/v2/a/manifests/1?ns=127.0.0.1:1", "/v2/evil.example/a/manifests/1", "/v2/team/app/manifests/1?ns=quay.io"]
+    {
         assert_eq!(cache.ask("GET", path).verdict(), "404 NAME_UNKNOWN", "{path}");
     }
     // Parts of what is on its way, and unknown things.
@@ -103,7 +105,10 @@ fn another_registry_s_image_comes_with_the_platforms_that_are_wanted() {
     let _ = output.ok();
     let names = cache.store().list_refs().unwrap();
     assert_eq!(names.len(), 1, "{names:?}");
-    assert_eq!((names[0].name.as_str(), &names[0].descriptor.digest), (registry.reference("team/multi:1").as_str(), &index.digest));
+    assert_eq!(
+        (names[0].name.as_str(), &names[0].descriptor.digest),
+        (registry.reference("team/multi:1").as_str(), &index.digest)
+    );
     assert!(cache.store().fsck(false).unwrap().problems.is_empty());
 }
 
@@ -126,7 +131,7 @@ fn a_registry_that_lies_is_not_believed() {
             Say::ok("{}")
         }
     });
-    let cache = Server::with(cache_of(&liar.address().to_string(), Duration::from_secs(3600)));
+    let cache = Server::with(cache_of(&liar.host, Duration::from_secs(3600)));
     assert_eq!(cache.ask("GET", "/v2/a/manifests/1").status, 200);
     let digest = Digest::of(&right);
     // Whatever came of it, it is not all that was announced: the connection breaks, or there is an error.

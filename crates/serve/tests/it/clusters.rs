@@ -29,12 +29,16 @@ fn cluster(server: &Server, tag: &str, images: &[(&str, &[u8], Option<&str>)]) -
 #[test]
 fn images_inside_a_cluster_image_are_served_under_their_names() {
     let server = Server::start();
-    let digests = cluster(&server, "1", &[
-        ("docker.io/library/nginx:1.27", b"docker", None),
-        ("quay.io/library/nginx:1.27", b"quay", None),
-        ("registry.k8s.io/pause:3.10", b"pause", None),
-        ("latest", b"only a tag", None),
-    ]);
+    let digests = cluster(
+        &server,
+        "1",
+        &[
+            ("docker.io/library/nginx:1.27", b"docker", None),
+            ("quay.io/library/nginx:1.27", b"quay", None),
+            ("registry.k8s.io/pause:3.10", b"pause", None),
+            ("latest", b"only a tag", None),
+        ],
+    );
     let get = |path: &str| server.ask("GET", path);
     let is = |path: &str, want: &Digest| {
         assert_eq!(get(path).header("docker-content-digest"), Some(want.to_string().as_str()), "{path}");
@@ -52,10 +56,7 @@ fn images_inside_a_cluster_image_are_served_under_their_names() {
     assert_eq!(get(&format!("/v2/library/nginx/blobs/{blob}?ns=quay.io")).body, b"quay");
     assert_eq!(get(&format!("/v2/library/nginx/blobs/{blob}?ns=docker.io")).status, 404);
     let names = get("/v2/_catalog").json()["repositories"].clone();
-    assert_eq!(
-        names,
-        json!(["cluster", "docker.io/library/nginx", "quay.io/library/nginx", "registry.k8s.io/pause"])
-    );
+    assert_eq!(names, json!(["cluster", "docker.io/library/nginx", "quay.io/library/nginx", "registry.k8s.io/pause"]));
     let refused = server.ask("DELETE", "/v2/pause/manifests/3.10");
     assert_eq!(refused.verdict(), "405 UNSUPPORTED");
     assert!(refused.json()["errors"][0]["message"].as_str().unwrap().contains("localhost/cluster:1"));
@@ -68,14 +69,19 @@ fn images_inside_a_cluster_image_are_served_under_their_names() {
 #[test]
 fn an_image_for_several_platforms_is_an_index() {
     let server = Server::start();
-    let digests = cluster(&server, "1", &[
-        ("docker.io/library/app:1", b"for amd64", Some("amd64")),
-        ("docker.io/library/app:1", b"for arm64", Some("arm64")),
-    ]);
+    let digests = cluster(
+        &server,
+        "1",
+        &[
+            ("docker.io/library/app:1", b"for amd64", Some("amd64")),
+            ("docker.io/library/app:1", b"for arm64", Some("arm64")),
+        ],
+    );
     let got = server.ask("GET", "/v2/library/app/manifests/1");
     assert_eq!(got.header("content-type"), Some(media::OCI_INDEX));
     let index = got.json();
-    let listed: Vec<&str> = index["manifests"].as_array().unwrap().iter().map(|m| m["digest"].as_str().unwrap()).collect();
+    let listed: Vec<&str> =
+        index["manifests"].as_array().unwrap().iter().map(|m| m["digest"].as_str().unwrap()).collect();
     assert_eq!(listed, digests.iter().map(Digest::to_string).collect::<Vec<_>>());
     assert_eq!(index["manifests"][1]["platform"]["architecture"], "arm64");
     let by_digest = format!("/v2/library/app/manifests/{}", Digest::of(&got.body));

@@ -53,14 +53,22 @@ fn bodies_have_an_end() {
     let to = server.address();
     let long = format!("PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 5 << 20);
     assert_eq!(status(to, long.as_bytes()), Some(413));
-    let mut endless = b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n".to_vec();
+    let mut endless =
+        b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            .to_vec();
     for _ in 0..100 {
         endless.extend_from_slice(b"10000\r\n");
         endless.extend_from_slice(&[b'x'; 0x10000]);
         endless.extend_from_slice(b"\r\n");
     }
     assert_eq!(status(to, &endless), Some(413));
-    assert_eq!(status(to, b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{\"a\": 1}\n"), Some(400));
+    assert_eq!(
+        status(
+            to,
+            b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{\"a\": 1}\n"
+        ),
+        Some(400)
+    );
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn skopeo_pushes_and_pulls() {
         call("skopeo", &["inspect", option, "--format", "{{.Digest}}", from]).ok().text().to_owned()
     };
     assert_eq!(digest(&to, "--tls-verify=false"), digest(&back, "--tls-verify=false"));
-    let tags = call("skopeo", &["list-tags", "--tls-verify=false", &format!("docker://{}", server.reference("team/app"))]);
+    let tags =
+        call("skopeo", &["list-tags", "--tls-verify=false", &format!("docker://{}", server.reference("team/app"))]);
     assert_eq!(tags.ok().json()["Tags"], serde_json::json!(["1"]));
     let _ = call("skopeo", &["delete", "--tls-verify=false", &again]).ok();
     assert!(server.store().get_ref("localhost/team/other:1").unwrap().is_none());
@@ -50,7 +51,8 @@ fn podman_pushes_and_pulls_with_a_password_over_tls() {
     let users = dir.path().join("users");
     std::fs::write(&users, line("me", "secret").unwrap()).unwrap();
     let trust = dir.path().join("tls");
-    let certificate = Certificate::Own { dir: trust.clone(), names: vec!["127.0.0.1".to_owned(), "localhost".to_owned()] };
+    let certificate =
+        Certificate::Own { dir: trust.clone(), names: vec!["127.0.0.1".to_owned(), "localhost".to_owned()] };
     let server = Server::with(|mut s| {
         s.auth = Auth::Own(Issuer::new(Htpasswd::open(&users, "r", false).unwrap(), "kiln").unwrap());
         s.certificate = Some(certificate);
@@ -105,7 +107,11 @@ impl Containerd {
         );
         std::fs::write(dir.join("config.toml"), config).unwrap();
         let mut command = Command::new(tool("setpriv"));
-        command.args(["--pdeathsig", "KILL", "--"]).arg(tool("containerd")).arg("--config").arg(dir.join("config.toml"));
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(tool("containerd"))
+            .arg("--config")
+            .arg(dir.join("config.toml"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let containerd = Containerd(child);
         for _ in 0..600 {
@@ -148,18 +154,38 @@ fn containerd_finds_images_of_two_registries_at_one_mirror() {
 fn curl_speaks_both_versions_of_http() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = Certificate::Own { dir: dir.path().join("tls"), names: vec!["127.0.0.1".to_owned()] };
-    let (plain, tls) = (Server::start(), Server::with(|mut s| {
-        s.certificate = Some(certificate);
-        s
-    }));
-    let bytes: Vec<u8> = (0..5_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(9_999_999).collect();
+    let (plain, tls) = (
+        Server::start(),
+        Server::with(|mut s| {
+            s.certificate = Some(certificate);
+            s
+        }),
+    );
+    let bytes: Vec<u8> =
+        (0..5_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(9_999_999).collect();
     let digest = plain.blob("a", &bytes);
     let file = dir.path().join("bytes");
     std::fs::write(&file, &bytes).unwrap();
     let ca = dir.path().join("tls/ca.crt").display().to_string();
     let out = dir.path().join("out").display().to_string();
     let upload = format!("https://{}/v2/a/blobs/uploads/?digest={digest}", tls.address());
-    let sent = call("curl", &["-sS", "--cacert", &ca, "-X", "POST", "--data-binary", &format!("@{}", file.display()), "-o", &out, "-w", "%{http_code} %{http_version}", &upload]);
+    let sent = call(
+        "curl",
+        &[
+            "-sS",
+            "--cacert",
+            &ca,
+            "-X",
+            "POST",
+            "--data-binary",
+            &format!("@{}", file.display()),
+            "-o",
+            &out,
+            "-w",
+            "%{http_code} %{http_version}",
+            &upload,
+        ],
+    );
     assert_eq!(sent.ok().text(), "201 2");
     let (plain_url, tls_url) = (format!("http://{}", plain.address()), format!("https://{}", tls.address()));
     for (base, options, version) in [

@@ -21,7 +21,9 @@ fn chunks_follow_each_other() {
     let patch = |range: &str, bytes: &[u8]| server.send("PATCH", &place, &[("Content-Range", range)], bytes);
     let first = patch("0-4", b"hello");
     assert_eq!((first.status, first.header("range")), (202, Some("0-4")));
-    for (range, bytes) in [("0-4", &b"hello"[..]), ("6-10", b"world"), ("18446744073709551615-18446744073709551615", b"x")] {
+    for (range, bytes) in
+        [("0-4", &b"hello"[..]), ("6-10", b"world"), ("18446744073709551615-18446744073709551615", b"x")]
+    {
         let refused = patch(range, bytes);
         assert_eq!((refused.status, refused.header("range")), (416, Some("0-4")), "{range}");
     }
@@ -132,9 +134,8 @@ fn the_same_blob_may_come_many_times_at_once() {
 fn blobs_are_taken_over_from_other_repositories() {
     let server = Server::start();
     let digest = server.blob("a", b"layer");
-    let mount = |to: &str, from: &str| {
-        server.ask("POST", &format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}"))
-    };
+    let mount =
+        |to: &str, from: &str| server.ask("POST", &format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}"));
     let done = mount("b", "a");
     assert_eq!((done.status, done.location()), (201, format!("/v2/b/blobs/{digest}").as_str()));
     assert_eq!(server.ask("HEAD", done.location()).status, 200);

@@ -59,7 +59,13 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     write(&args.file, &text)
         .map_err(|e| CliError::environment(format!("cannot write {}: {e}", args.file.display())))?;
-    let done = if args.delete { "is gone from" } else if there { "has a new password in" } else { "is in" };
+    let done = if args.delete {
+        "is gone from"
+    } else if there {
+        "has a new password in"
+    } else {
+        "is in"
+    };
     eprintln!("`{}` {done} {}.", args.name, args.file.display());
     Ok(())
 }

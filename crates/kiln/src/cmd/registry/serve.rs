@@ -27,6 +27,8 @@ use crate::surroundings;
 
 /// Where it listens when nothing says otherwise: only this machine can reach it.
 const ADDRESS: &str = "127.0.0.1:5000";
+/// The most connections at a time when nothing says otherwise.
+const MAX_CONNECTIONS: usize = 1024;
 /// The longest blob that is taken when nothing says otherwise.
 const MAX_UPLOAD: u64 = 64 << 30;
 /// A connection on which nothing moves for so long is closed, when nothing says otherwise.
@@ -81,9 +83,9 @@ pub struct Args {
     /// The longest blob that is taken [default: 64g]
     #[arg(long, value_name = "SIZE")]
     max_upload: Option<String>,
-    /// The most connections at a time
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    connections: usize,
+    /// The most connections at a time [default: 1024, or fewer if the process may not open as many files]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
     /// Close connections on which nothing moves for this long [default: 60s]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
@@ -220,14 +222,19 @@ fn settings(args: &Args, config: &Config, global: &Global) -> Result<Settings, C
             delete: args.allow_delete || config.delete,
             read_only: args.read_only || config.read_only,
             headers: config.headers.clone(),
-            no_sendfile: false,
         },
         max_upload: size("--max-upload", args.max_upload.as_deref())?.unwrap_or(MAX_UPLOAD),
-        connections: args.connections.max(1),
+        connections: args.connections.unwrap_or_else(connections).max(1),
         patience: time("--idle-timeout", args.idle_timeout.as_deref())?.unwrap_or(PATIENCE),
         proxy: proxy(args, config)?,
         log: Arc::new(log),
     })
+}
+
+/// As many connections as there can be open files for: each has a socket, and perhaps a blob.
+fn connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(128) / 2).unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS)
 }
 
 /// The name of an image of the store, as the store has it.
@@ -275,7 +282,8 @@ fn auth(args: &Args, config: &Config) -> Result<Auth, CliError> {
 }
 
 fn proxy(args: &Args, config: &Config) -> Result<Option<(Client, Upstreams)>, CliError> {
-    let given = args.proxy.iter().map(|text| Remote::parse(text).map_err(CliError::usage)).collect::<Result<Vec<_>, _>>()?;
+    let given =
+        args.proxy.iter().map(|text| Remote::parse(text).map_err(CliError::usage)).collect::<Result<Vec<_>, _>>()?;
     let mut remotes = match (given.is_empty(), config.proxy.clone()) {
         (true, None) => return Ok(None),
         (true, Some(remotes)) => remotes,
