@@ -147,7 +147,8 @@ impl Library {
         {
             return tree.clone();
         }
-        let tree = Arc::new(Tree::of(&self.store, root));
+        let made = locked(&self.catalog).1.made(root);
+        let tree = Arc::new(Tree::of(&self.store, root, made.as_deref()));
         let mut trees = locked(&self.trees);
         if trees.len() >= MAX_TREES {
             trees.clear();

@@ -143,8 +143,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Follows `root`. What is not in the store, or is no manifest, is left out.
-    pub fn of(store: &Store, root: &Digest) -> Tree {
+    /// Follows `root`, whose bytes may be `given` because they are in no store. What is not in the store, or is no
+    /// manifest, is left out.
+    pub fn of(store: &Store, root: &Digest, given: Option<&[u8]>) -> Tree {
         let mut tree = Tree { whole: true, ..Tree::default() };
         let mut ahead = vec![root.clone()];
         while let Some(digest) = ahead.pop() {
@@ -154,7 +155,11 @@ impl Tree {
             if tree.manifests.len() >= MAX_NODES {
                 break;
             }
-            let Ok(bytes) = store.read_blob(&digest, MAX_MANIFEST) else {
+            let bytes = match given.filter(|_| digest == *root) {
+                Some(given) => Ok(given.to_vec()),
+                None => store.read_blob(&digest, MAX_MANIFEST),
+            };
+            let Ok(bytes) = bytes else {
                 tree.whole = false;
                 continue;
             };

@@ -70,15 +70,19 @@ fn podman_pushes_and_pulls_with_a_password_over_tls() {
         call("podman", &[&base[..], args].concat())
     };
     let name = server.reference("team/app:1");
-    let login = ["--creds", "me:secret", "--cert-dir", &certs];
-    let _ = podman(&["pull", "-q", &layout.skopeo("busybox:latest")]).ok();
-    let images = podman(&["images", "-q"]).ok().text().to_owned();
-    let _ = podman(&[&["push", "-q"][..], &login, &[&images, &name]].concat()).ok();
-    let _ = podman(&["rmi", "-fa"]).ok();
+    let to = format!("docker://{name}");
+    let from = layout.skopeo("busybox:latest");
+    let login = ["--dest-creds", "me:secret", "--dest-cert-dir", &certs];
+    let _ = call("skopeo", &[&["--insecure-policy", "copy"][..], &login, &[&from, &to]].concat()).ok();
     let wrong = podman(&["pull", "-q", "--creds", "me:wrong", "--cert-dir", &certs, &name]);
     assert_ne!(wrong.code, 0, "{wrong}");
+    let login = ["--creds", "me:secret", "--cert-dir", &certs];
     let _ = podman(&[&["pull", "-q"][..], &login, &[&name]].concat()).ok();
-    assert!(podman(&["images"]).ok().text().contains("team/app"));
+    let pushed = server.reference("team/pushed:1");
+    let _ = podman(&[&["push", "-q"][..], &login, &[&name, &pushed]].concat()).ok();
+    let _ = podman(&["rmi", "-fa"]).ok();
+    let _ = podman(&[&["pull", "-q"][..], &login, &[&pushed]].concat()).ok();
+    assert!(podman(&["images"]).ok().text().contains("team/pushed"));
     // The same certificate is used again, and the key is the owner's alone.
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(trust.join("server.key")).unwrap().permissions().mode();
