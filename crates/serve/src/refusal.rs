@@ -97,7 +97,7 @@ pub struct Refusal {
     /// In words.
     pub message: String,
     /// More, for programs.
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
     /// Headers that belong to it: a challenge, where an upload is.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -117,7 +117,7 @@ impl Refusal {
     /// The same with more for programs.
     #[must_use]
     pub fn detail(self, detail: Value) -> Refusal {
-        Refusal { detail: Some(detail), ..self }
+        Refusal { detail: Some(Box::new(detail)), ..self }
     }
 
     /// The same with a header; a value that no header can have is left out.
@@ -133,7 +133,7 @@ impl Refusal {
     pub fn body(&self) -> String {
         let mut error = json!({"code": self.code.name(), "message": self.message});
         if let Some(detail) = &self.detail {
-            error["detail"] = detail.clone();
+            error["detail"] = (**detail).clone();
         }
         json!({"errors": [error]}).to_string()
     }

@@ -107,7 +107,7 @@ impl Uploads {
         let mut sessions = locked(&self.sessions);
         if let Some(session) = sessions.get(id) {
             // Of another repository: as if it were not there.
-            return (session.key == key).then(|| (key, session.offset)).ok_or_else(unknown);
+            return (session.key == key).then_some((key, session.offset)).ok_or_else(unknown);
         }
         let offset = library.store().downloaded(&key);
         if offset == 0 || sessions.len() >= MOST {

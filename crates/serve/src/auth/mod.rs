@@ -120,7 +120,7 @@ fn bearer(
 /// What follows the scheme in an `Authorization` header.
 fn scheme<'a>(value: &'a str, wanted: &str) -> Option<&'a str> {
     let (scheme, rest) = value.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+    scheme.eq_ignore_ascii_case(wanted).then_some(rest.trim())
 }
 
 /// Name and password of a `Basic` header.
