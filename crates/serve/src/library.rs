@@ -24,6 +24,8 @@ pub const GRACE: Duration = Duration::from_secs(3600);
 const GROWING: Duration = Duration::from_secs(2);
 /// The most trees that are remembered.
 const MAX_TREES: usize = 4096;
+/// The most names of one repository that wait for what their manifests name.
+const MAX_EXPECTED: usize = 1000;
 /// How many bytes of manifests are kept in memory.
 const MAX_DOCUMENTS: usize = 16 << 20;
 
@@ -208,7 +210,13 @@ impl Library {
     /// A manifest was fetched, and what it names was not: the repository has it, and `stored_as` means it from now on,
     /// although the store does not know that name yet.
     pub fn expect(&self, full: &Full, stored_as: &str, descriptor: &Descriptor) {
-        locked(&self.expected).entry(full.clone()).or_default().insert(stored_as.to_owned(), descriptor.clone());
+        let mut expected = locked(&self.expected);
+        let names = expected.entry(full.clone()).or_default();
+        if names.len() >= MAX_EXPECTED {
+            // Who still wants one of them asks for its manifest again.
+            names.clear();
+        }
+        names.insert(stored_as.to_owned(), descriptor.clone());
     }
 
     /// Names that wait for what their manifests name.

@@ -143,8 +143,8 @@ impl Proxy {
             self.metrics.cache_hits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return Ok(());
         }
-        let turn = locked(&self.asking).entry(key.clone()).or_default().clone();
-        let turn = turn.lock().await;
+        let lock = locked(&self.asking).entry(key.clone()).or_default().clone();
+        let turn = lock.lock().await;
         let result = match self.has(name, target, &key).await {
             true => Ok(()),
             false => {
@@ -154,6 +154,7 @@ impl Proxy {
             }
         };
         drop(turn);
+        drop(lock);
         let mut asking = locked(&self.asking);
         if asking.get(&key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             asking.remove(&key);

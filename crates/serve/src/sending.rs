@@ -47,11 +47,12 @@ pub(crate) async fn begin(asked: &Asked<'_>, name: Name, body: Incoming) -> Outc
             }
         }
     }
+    let whole = asked.query.get("digest").filter(|_| asked.query.get("mount").is_none());
+    let whole = whole.map(digest_of).transpose()?;
     let id = asked.app.uploads.begin(&name)?;
-    match asked.query.get("digest").filter(|_| asked.query.get("mount").is_none()) {
+    match whole {
         None => accepted(StatusCode::ACCEPTED, &name, &id, 0),
-        Some(text) => {
-            let digest = digest_of(text)?;
+        Some(digest) => {
             let active = resume(asked, &name, &id, None).await?;
             match receive(asked, active, body).await? {
                 (active, Ok(())) => finish(asked, name, active, digest).await,

@@ -20,7 +20,7 @@ use crate::refusal::{Code, Refusal};
 
 /// An upload that nobody goes on with is given up after this.
 pub const EXPIRY: Duration = Duration::from_secs(24 * 3600);
-/// The most uploads at a time.
+/// The most uploads that are remembered.
 const MOST: usize = 10_000;
 
 /// Between two requests of an upload.
@@ -69,6 +69,17 @@ pub fn progress(offset: u64) -> String {
     format!("0-{}", offset.saturating_sub(1))
 }
 
+/// Forgets the upload that was idle longest, if there are too many. If bytes of it have come, it is found again by them.
+fn make_room(sessions: &mut HashMap<String, Session>) -> Result<(), Refusal> {
+    if sessions.len() < MOST {
+        return Ok(());
+    }
+    let idle = sessions.iter().filter(|(_, s)| !s.busy).min_by_key(|(_, s)| s.touched).map(|(id, _)| id.clone());
+    let idle = idle.ok_or_else(|| Refusal::new(Code::TooManyRequests, "too many uploads are in progress"))?;
+    sessions.remove(&idle);
+    Ok(())
+}
+
 impl Uploads {
     /// Uploads of at most `limit` bytes.
     pub fn new(limit: u64) -> Uploads {
@@ -87,9 +98,7 @@ impl Uploads {
             .map_err(|_| Refusal::new(Code::Unknown, "the machine gives no random numbers"))?;
         let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
         let mut sessions = locked(&self.sessions);
-        if sessions.len() >= MOST {
-            return Err(Refusal::new(Code::TooManyRequests, "too many uploads are in progress"));
-        }
+        make_room(&mut sessions)?;
         let key = key(name, &id);
         let session = Session { key, offset: 0, hasher: Some(Hasher::new()), busy: false, touched: Instant::now() };
         sessions.insert(id.clone(), session);
@@ -110,9 +119,10 @@ impl Uploads {
             return (session.key == key).then_some((key, session.offset)).ok_or_else(unknown);
         }
         let offset = library.store().downloaded(&key);
-        if offset == 0 || sessions.len() >= MOST {
+        if offset == 0 {
             return Err(unknown());
         }
+        make_room(&mut sessions)?;
         let session = Session { key: key.clone(), offset, hasher: None, busy: false, touched: Instant::now() };
         sessions.insert(id.to_owned(), session);
         Ok((key, offset))
