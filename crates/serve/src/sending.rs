@@ -97,7 +97,7 @@ pub(crate) async fn go_on(asked: &Asked<'_>, name: Name, id: String, body: Incom
     }
     let before = chunk.map(|(first, _)| first);
     let active = resume(asked, &name, &id, before).await?;
-    let expected = chunk.map(|(first, last)| last - first + 1);
+    let expected = chunk.map(|(first, last)| (last - first).saturating_add(1));
     let began = active.offset();
     if length.is_some_and(|length| length > active.room()) {
         return Err(

@@ -29,6 +29,9 @@ fn chunks_follow_each_other() {
     }
     assert_eq!(patch("5-6", b"world").verdict(), "400 SIZE_INVALID");
     assert_eq!(patch("five-six", b"world").verdict(), "400 BLOB_UPLOAD_INVALID");
+    // A length that no number has: nothing of it may overflow.
+    let headers = [("Content-Range", "5-18446744073709551615"), ("Transfer-Encoding", "chunked")];
+    assert_eq!(server.send("PATCH", &place, &headers, b"0\r\n\r\n").verdict(), "400 SIZE_INVALID");
     let status = server.ask("GET", &place);
     assert_eq!((status.status, status.header("range")), (204, Some("0-4")));
     assert_eq!(patch("5-5", b" ").header("range"), Some("0-5"));
