@@ -5,10 +5,12 @@
 mod cache;
 mod failures;
 mod files;
+mod guest;
 mod hcl;
 mod offline;
 mod own;
 mod post;
+mod qemu;
 mod secrets;
 mod templates;
 
