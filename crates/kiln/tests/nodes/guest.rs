@@ -55,7 +55,14 @@ pub const POWEROFF: &str = "sync; mount -o remount,ro /; poweroff -f";
 /// Builds the disk as `disk.qcow2` of the context.
 #[track_caller]
 pub fn disk(t: &TestContext) -> PathBuf {
-    t.write("root.tar", 0o644, root().tar());
+    disk_for(t, "")
+}
+
+/// The same, with these keys of root on it.
+#[track_caller]
+pub fn disk_for(t: &TestContext, keys: &str) -> PathBuf {
+    let root = root().dir("root/.ssh", 0o700).file("root/.ssh/authorized_keys", 0o600, keys);
+    t.write("root.tar", 0o644, root.tar());
     t.write("Dockerfile", 0o644, "FROM scratch\nADD root.tar /\n");
     let path = t.context().join("disk.qcow2");
     let output = format!("--output=type=disk,format=qcow2,boot=bios,size=256M,dest={}", path.display());

@@ -90,6 +90,8 @@ pub const KINDS: [&str; 4] = ["file", "null", "offline", "qemu"];
 pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
     match choice.builder.as_deref() {
         Some("offline") => return offline::Offline::parse(build, choice).map(boxed),
+        // The template's own, also where the offline builder would be taken.
+        Some(own) if own == build.kind => {}
         Some(other) => {
             let hint = "leave -builder out to take the template's own".to_owned();
             let what = format!("-builder {other}: only `offline` can stand in for another builder");
@@ -102,7 +104,9 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         "file" => file::File::parse(&build.config).map(boxed),
         "offline" => offline::Offline::parse(build, choice).map(boxed),
         // Nothing forces a machine: the base is here, and its files are all that is changed.
-        "qemu" if choice.base.is_some() => offline::Offline::parse(build, choice).map(boxed),
+        "qemu" if choice.builder.is_none() && choice.base.is_some() => {
+            offline::Offline::parse(build, choice).map(boxed)
+        }
         "qemu" => qemu::Qemu::parse(build).map(boxed),
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));

@@ -7,7 +7,7 @@ use kiln_packer::model::BuildFacts;
 use super::{Builder, Job, NoMachine};
 use crate::artifact::Artifact;
 use crate::communicator::connect::{self, Unseen};
-use crate::communicator::{Communicator, Login, Machine, Settings};
+use crate::communicator::{self, Address, Communicator, Login, Machine, Settings};
 use crate::error::Result;
 use crate::target::{Commanded, Target};
 
@@ -16,6 +16,7 @@ pub struct Null {
     way: Option<Way>,
     machine: Option<Commanded<Machine>>,
     login: Option<Login>,
+    host_key: String,
     none: NoMachine,
 }
 
@@ -34,12 +35,17 @@ impl Null {
     /// When it has mistakes.
     pub fn parse(config: &Config) -> Result<Null> {
         let f = config.fields();
-        let way = match Communicator::parse(&f)? {
+        let communicator = Communicator::parse(&f)?;
+        // What is missing may be there under a wrong name, and that says more.
+        if let Some(unknown) = f.unknown().into_iter().next() {
+            return Err(unknown.into());
+        }
+        let way = match communicator {
             Communicator::None => None,
             Communicator::Ssh(settings) => Some(way(&f, settings)?),
         };
         f.finish()?;
-        Ok(Null { way, machine: None, login: None, none: NoMachine { builder: "null" } })
+        Ok(Null { way, machine: None, login: None, host_key: String::new(), none: NoMachine { builder: "null" } })
     }
 }
 
@@ -62,6 +68,7 @@ impl Builder for Null {
         let login = Login::prepare(&way.settings, job.site, job.ui)?;
         let options = login.options(&way.settings, &way.host, way.port, &way.user, false, job.site)?;
         let machine = connect::connect(options, &way.settings, &mut Unseen, job.ui, job.cancel)?;
+        self.host_key = machine.host_key();
         self.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         self.login = Some(login);
         Ok(())
@@ -72,7 +79,8 @@ impl Builder for Null {
             return BuildFacts { id: "Null".to_owned(), conn_type: "none".to_owned(), ..BuildFacts::default() };
         };
         let facts = BuildFacts { id: "Null".to_owned(), ..BuildFacts::default() };
-        crate::communicator::facts(facts, self.login.as_ref(), &way.settings, &way.host, way.port, &way.user)
+        let at = Address { host: &way.host, port: way.port, user: &way.user, host_key: &self.host_key };
+        communicator::facts(facts, self.login.as_ref(), &way.settings, at)
     }
 
     fn target(&mut self) -> &mut dyn Target {

@@ -36,6 +36,11 @@ impl Machine {
         Machine { ssh, pty: settings.pty, cancel: cancel.clone(), _tunnels: tunnels }
     }
 
+    /// The key that the machine proved to have, as a line of known hosts has it.
+    pub fn host_key(&self) -> String {
+        self.ssh.host_key().map(|key| key.line()).unwrap_or_default()
+    }
+
     fn copying<T>(
         &self,
         action: impl FnOnce() -> String,

@@ -54,26 +54,35 @@ impl Communicator {
     }
 }
 
+/// Where a machine is, and who logs in.
+#[derive(Debug, Clone, Copy)]
+pub struct Address<'a> {
+    /// Name or address.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// Who.
+    pub user: &'a str,
+    /// The key that it proved to have; empty while it is not known.
+    pub host_key: &'a str,
+}
+
 /// What templates may ask of a machine that is reached so.
-pub fn facts(
-    facts: BuildFacts,
-    login: Option<&Login>,
-    settings: &Settings,
-    host: &str,
-    port: u16,
-    user: &str,
-) -> BuildFacts {
+pub fn facts(facts: BuildFacts, login: Option<&Login>, settings: &Settings, at: Address<'_>) -> BuildFacts {
     let private = login.and_then(Login::private_text);
     let file = login.and_then(|login| login.file.as_ref()).map(|file| file.display().to_string());
     BuildFacts {
-        host: host.to_owned(),
-        port: port.to_string(),
-        user: user.to_owned(),
+        host: at.host.to_owned(),
+        port: at.port.to_string(),
+        user: at.user.to_owned(),
         password: settings.password.as_ref().map(|p| p.expose().to_owned()).unwrap_or_default(),
         conn_type: "ssh".to_owned(),
         ssh_public_key: login.map(Login::public_line).unwrap_or_default(),
         ssh_private_key: private.map(|text| text.expose().to_owned()).unwrap_or_default(),
-        other: vec![("SSHPrivateKeyFile".to_owned(), file.unwrap_or_default())],
+        other: vec![
+            ("SSHPrivateKeyFile".to_owned(), file.unwrap_or_default()),
+            ("SSHHostKey".to_owned(), at.host_key.to_owned()),
+        ],
         ..facts
     }
 }

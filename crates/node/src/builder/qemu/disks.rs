@@ -48,6 +48,7 @@ impl Qemu {
                 let hint = Some("use the force flag to delete it prior to building: -force".to_owned());
                 return Err(NodeError::Unsupported { what, hint });
             }
+            self.is_only_a_result()?;
             job.ui.say("Deleting previous output directory...");
             std::fs::remove_dir_all(dir).map_err(NodeError::file("remove", dir))?;
         }
@@ -55,6 +56,20 @@ impl Qemu {
         std::fs::create_dir(dir).map_err(NodeError::file("make", dir))?;
         self.made = true;
         Ok(())
+    }
+
+    /// A directory that the build itself is in is no result of an earlier one.
+    fn is_only_a_result(&self) -> Result<()> {
+        let dir = &self.config.directory;
+        let whole = dir.canonicalize().map_err(NodeError::file("find", dir))?;
+        let here = Path::new(".").canonicalize().map_err(NodeError::file("find", "."))?;
+        match here.starts_with(&whole) {
+            false => Ok(()),
+            true => {
+                let message = format!("{} has the template's own directory in it, and is not removed", dir.display());
+                Err(self.config.place.error("BadDirectory", message).into())
+            }
+        }
     }
 
     /// The paths of all disks, the first one first.

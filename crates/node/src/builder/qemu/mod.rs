@@ -22,7 +22,7 @@ use kiln_vm::tpm::SoftTpm;
 
 use super::{Builder, Job, NoMachine};
 use crate::artifact::Artifact;
-use crate::communicator::{self, Communicator, Login, Machine};
+use crate::communicator::{self, Address, Communicator, Login, Machine};
 use crate::error::Result;
 use crate::target::{Commanded, Target};
 use config::Config;
@@ -53,6 +53,7 @@ struct Running {
     /// Where the machine is reached.
     host: String,
     port: u16,
+    host_key: String,
     http: Option<(String, u16)>,
 }
 
@@ -86,7 +87,9 @@ impl Builder for Qemu {
             Communicator::None => facts,
             Communicator::Ssh(settings) => {
                 let (login, running) = (self.running.login.as_ref(), &self.running);
-                communicator::facts(facts, login, settings, &running.host, running.port, &self.config.user)
+                let (host, port, host_key) = (&*running.host, running.port, &*running.host_key);
+                let at = Address { host, port, user: &self.config.user, host_key };
+                communicator::facts(facts, login, settings, at)
             }
         }
     }

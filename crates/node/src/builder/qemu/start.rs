@@ -290,6 +290,7 @@ impl Qemu {
         let options = login.options(&settings, host, *port, &self.config.user, fresh, job.site)?;
         let needs_seed = !self.config.cd.is_empty();
         let machine = connect::connect(options, &settings, &mut Looking::new(vm, needs_seed), job.ui, job.cancel)?;
+        self.running.host_key = machine.host_key();
         self.running.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         Ok(())
     }

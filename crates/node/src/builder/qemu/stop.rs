@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_sandbox::Cancel;
@@ -76,7 +77,7 @@ impl Qemu {
             }
             (_, None) => {
                 job.ui.say("Waiting for shutdown...");
-                match until_ended(vm, limit, job.cancel)? {
+                match until_ended(vm, limit, job.cancel, || false)? {
                     true => Ok(()),
                     false => Err(late(vm, limit, "")),
                 }
@@ -97,10 +98,10 @@ impl Qemu {
 /// Runs a command that need not succeed, for a short time.
 fn briefly(machine: &mut Commanded<Machine>, command: &str, cancel: &Cancel) -> Result<Ended> {
     let (token, end) = (Cancel::new(), Instant::now() + COURTESY);
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            while !done.load(Ordering::Relaxed) {
                 if cancel.is_cancelled() || Instant::now() > end {
                     return token.cancel();
                 }
@@ -108,17 +109,20 @@ fn briefly(machine: &mut Commanded<Machine>, command: &str, cancel: &Cancel) -> 
             }
         });
         let ended = machine.machine().exec(command, &mut |_, _| {}, &token);
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         ended
     })
 }
 
-/// Whether the machine ended in time.
-fn until_ended(vm: &Vm, limit: Duration, cancel: &Cancel) -> Result<bool> {
+/// Whether the machine ended in time; `hopeless` says that it never will.
+fn until_ended(vm: &Vm, limit: Duration, cancel: &Cancel, mut hopeless: impl FnMut() -> bool) -> Result<bool> {
     let end = Instant::now() + limit;
     while Instant::now() < end {
         if vm.wait(GLANCE).is_some() {
             return Ok(true);
+        }
+        if hopeless() {
+            return Ok(false);
         }
         if cancel.is_cancelled() {
             return Err(NodeError::Cancelled);
@@ -129,8 +133,8 @@ fn until_ended(vm: &Vm, limit: Duration, cancel: &Cancel) -> Result<bool> {
 
 /// The command may end with the machine, long before it or never.
 fn by_command(vm: &Vm, machine: &mut Commanded<Machine>, command: &str, limit: Duration, job: &Job<'_>) -> Result<()> {
-    let token = Cancel::new();
-    let said = Mutex::new(Vec::new());
+    let (token, started) = (Cancel::new(), Instant::now());
+    let (said, absent) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let (ended, result) = std::thread::scope(|scope| {
         let running = scope.spawn(|| {
             let mut keep = |_, bytes: &[u8]| {
@@ -139,9 +143,11 @@ fn by_command(vm: &Vm, machine: &mut Commanded<Machine>, command: &str, limit: D
                     said.extend_from_slice(&bytes[..bytes.len().min(room)]);
                 }
             };
-            machine.machine().exec(command, &mut keep, &token)
+            let ended = machine.machine().exec(command, &mut keep, &token);
+            absent.store(matches!(ended, Ok(Ended::Code(126 | 127))), Ordering::Relaxed);
+            ended
         });
-        let ended = until_ended(vm, limit, job.cancel);
+        let ended = until_ended(vm, limit, job.cancel, || absent.load(Ordering::Relaxed));
         token.cancel();
         (ended, running.join())
     });
@@ -156,11 +162,12 @@ fn by_command(vm: &Vm, machine: &mut Commanded<Machine>, command: &str, limit: D
         Ok(Err(error)) => format!("; {error}"),
         Err(_) => String::new(),
     };
-    Err(late(vm, limit, how.trim_end_matches(": ")))
+    let after = if absent.load(Ordering::Relaxed) { started.elapsed() } else { limit };
+    Err(late(vm, after, how.trim_end_matches(": ")))
 }
 
-fn late(vm: &Vm, limit: Duration, how: &str) -> NodeError {
-    let why = format!("it still runs after {}{how}", words(limit));
+fn late(vm: &Vm, after: Duration, how: &str) -> NodeError {
+    let why = format!("it still runs after {}{how}", words(after));
     let why = vm.diagnosis().iter().fold(why, |all, line| all + "\n    " + line);
     NodeError::Machine { action: "Timeout while waiting for machine to shut down".to_owned(), why }
 }
