@@ -148,6 +148,11 @@ impl<C: Communicator> Commanded<C> {
         Commanded { machine, ui, cancel }
     }
 
+    /// The machine itself, to look at.
+    pub fn look(&self) -> &C {
+        &self.machine
+    }
+
     /// The machine itself.
     pub fn machine(&mut self) -> &mut C {
         &mut self.machine

@@ -16,7 +16,6 @@ pub struct Null {
     way: Option<Way>,
     machine: Option<Commanded<Machine>>,
     login: Option<Login>,
-    host_key: String,
     none: NoMachine,
 }
 
@@ -45,7 +44,7 @@ impl Null {
             Communicator::Ssh(settings) => Some(way(&f, settings)?),
         };
         f.finish()?;
-        Ok(Null { way, machine: None, login: None, host_key: String::new(), none: NoMachine { builder: "null" } })
+        Ok(Null { way, machine: None, login: None, none: NoMachine { builder: "null" } })
     }
 }
 
@@ -65,10 +64,9 @@ fn way(f: &Fields<'_>, settings: Box<Settings>) -> Result<Way> {
 impl Builder for Null {
     fn begin(&mut self, job: &Job<'_>) -> Result<()> {
         let Some(way) = &self.way else { return Ok(()) };
-        let login = Login::prepare(&way.settings, job.site, job.ui)?;
+        let login = Login::prepare(&way.settings, job.site, job.ui, false)?;
         let options = login.options(&way.settings, &way.host, way.port, &way.user, false, job.site)?;
         let machine = connect::connect(options, &way.settings, &mut Unseen, job.ui, job.cancel)?;
-        self.host_key = machine.host_key();
         self.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         self.login = Some(login);
         Ok(())
@@ -79,7 +77,8 @@ impl Builder for Null {
             return BuildFacts { id: "Null".to_owned(), conn_type: "none".to_owned(), ..BuildFacts::default() };
         };
         let facts = BuildFacts { id: "Null".to_owned(), ..BuildFacts::default() };
-        let at = Address { host: &way.host, port: way.port, user: &way.user, host_key: &self.host_key };
+        let host_key = self.machine.as_ref().map(|machine| machine.look().host_key()).unwrap_or_default();
+        let at = Address { host: &way.host, port: way.port, user: &way.user, host_key: &host_key };
         communicator::facts(facts, self.login.as_ref(), &way.settings, at)
     }
 

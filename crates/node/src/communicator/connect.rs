@@ -54,7 +54,7 @@ pub fn connect(
     ui: &BuildUi,
     cancel: &Cancel,
 ) -> Result<Machine> {
-    ui.say(&format!("Using SSH communicator to connect: {}", options.host));
+    ui.say(&format!("Using ssh communicator to connect: {}", options.host));
     if !settings.pause.is_zero() {
         ui.say(&format!("Pausing {} before connecting...", words(settings.pause)));
         pause(settings.pause, cancel)?;
@@ -93,7 +93,7 @@ fn wait(ssh: &Ssh, settings: &Settings, watch: &mut dyn Watch, ui: &BuildUi, can
     seen?;
     match result {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(given_up(error, watch)),
+        Ok(Err(error)) => Err(given_up(error, watch, ui)),
         Err(_) => Err(NodeError::Machine { action: "connecting".to_owned(), why: "it was given up".to_owned() }),
     }
 }
@@ -112,7 +112,7 @@ fn tell(why: &Unreachable, ui: &BuildUi) {
     }
 }
 
-fn given_up(error: HostError, watch: &mut dyn Watch) -> NodeError {
+fn given_up(error: HostError, watch: &mut dyn Watch, ui: &BuildUi) -> NodeError {
     if matches!(error, HostError::Cancelled) {
         return NodeError::Cancelled;
     }
@@ -121,7 +121,10 @@ fn given_up(error: HostError, watch: &mut dyn Watch) -> NodeError {
         HostError::WaitReachable { why: Unreachable::Denied { .. }, .. } => {
             ("Error waiting for SSH", error.to_string())
         }
-        HostError::WaitReachable { .. } => ("Timeout waiting for SSH", error.to_string()),
+        HostError::WaitReachable { .. } => {
+            ui.error("Timeout waiting for SSH.");
+            ("Timeout waiting for SSH", error.to_string())
+        }
         _ => ("Error waiting for SSH", error.to_string()),
     };
     for line in watch.diagnosis() {

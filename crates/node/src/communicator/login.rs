@@ -30,11 +30,12 @@ pub struct Login {
 }
 
 impl Login {
-    /// Reads the key's file, or makes a key pair for this build if none is given.
+    /// Reads the key's file; or makes a key pair for this build if none is given and the machine is `made` by it, so that
+    /// it can get the key.
     ///
     /// # Errors
     /// When a file cannot be read or is no key, or there is no agent.
-    pub fn prepare(settings: &Settings, site: &Site, ui: &BuildUi) -> Result<Login> {
+    pub fn prepare(settings: &Settings, site: &Site, ui: &BuildUi, made: bool) -> Result<Login> {
         let mut login = Login {
             key: None,
             temporary: false,
@@ -50,7 +51,7 @@ impl Login {
                 login.key = Some(private_key("ssh_private_key_file", &path)?);
                 login.file = Some(path);
             }
-            None if settings.agent => {}
+            None if settings.agent || !made => {}
             None => {
                 let name = settings.temporary.name.as_deref().unwrap_or("kiln");
                 let made = PrivateKey::generate(settings.temporary.kind, name);

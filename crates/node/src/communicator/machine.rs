@@ -26,6 +26,8 @@ pub struct Machine {
     ssh: Ssh,
     pty: bool,
     cancel: Cancel,
+    /// The key it had at first.
+    first_key: String,
     /// They end with it.
     _tunnels: Vec<Tunnel>,
 }
@@ -33,12 +35,14 @@ pub struct Machine {
 impl Machine {
     /// The machine behind a connection.
     pub fn new(ssh: Ssh, settings: &Settings, tunnels: Vec<Tunnel>, cancel: &Cancel) -> Machine {
-        Machine { ssh, pty: settings.pty, cancel: cancel.clone(), _tunnels: tunnels }
+        let first_key = ssh.host_key().map(|key| key.line()).unwrap_or_default();
+        Machine { ssh, pty: settings.pty, cancel: cancel.clone(), first_key, _tunnels: tunnels }
     }
 
-    /// The key that the machine proved to have, as a line of known hosts has it.
+    /// The key that the machine proved to have, as a line of known hosts has it. A guest may make itself a new one when
+    /// it boots again.
     pub fn host_key(&self) -> String {
-        self.ssh.host_key().map(|key| key.line()).unwrap_or_default()
+        self.ssh.host_key().map_or_else(|| self.first_key.clone(), |key| key.line())
     }
 
     fn copying<T>(

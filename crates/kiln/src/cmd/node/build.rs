@@ -35,7 +35,7 @@ use crate::surroundings::{self, Surroundings};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The builder to use whatever the template says: offline
+    /// The builder to use whatever the template says: offline, or the template's own by its name
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
     /// What the offline builder starts from: a root directory, a tar of one, oci-layout://DIR, docker-image://NAME
@@ -82,6 +82,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
+  kiln node build -builder qemu node.json                         the template's own builder, with a machine
   kiln node build -var region=eu -only 'qemu*' node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
   kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kiln_vm::VmError;
 use kiln_vm::image::QemuImg;
 use kiln_vm::source::Cache;
 
@@ -15,27 +16,38 @@ impl Qemu {
     pub(super) fn fetch(&self, job: &Job<'_>) -> Result<PathBuf> {
         let config = &self.config;
         job.ui.say("Retrieving ISO");
-        for address in &config.addresses {
-            job.ui.say(&format!("Trying {address}"));
-        }
         let fetching = Fetching { site: job.site, cancel: job.cancel };
         let cache = Cache::at(&job.site.cache);
-        let found = cache.obtain(&config.addresses, &config.checksum, &fetching);
-        if job.cancel.is_cancelled() {
-            return Err(NodeError::Cancelled);
+        let mut tried = Vec::new();
+        for address in &config.addresses {
+            job.ui.say(&format!("Trying {address}"));
+            let found = cache.obtain(std::slice::from_ref(address), &config.checksum, &fetching);
+            if job.cancel.is_cancelled() {
+                return Err(NodeError::Cancelled);
+            }
+            match found {
+                Ok(found) => {
+                    let place = self.placed(address, found)?;
+                    let whole = place.canonicalize().unwrap_or_else(|_| place.clone());
+                    job.ui.say(&format!("{address} => {}", whole.display()));
+                    return Ok(place);
+                }
+                Err(VmError::Fetch { tried: lines }) => tried.extend(lines),
+                Err(error) => return Err(error.into()),
+            }
         }
-        let found = found?;
-        let remote = !config.addresses.iter().any(|a| Path::new(a.strip_prefix("file://").unwrap_or(a)) == found);
-        let Some(target) = config.target_path.as_ref().filter(|_| remote) else {
-            job.ui.say(&format!("{} is used", found.display()));
-            return Ok(found);
-        };
+        Err(VmError::Fetch { tried }.into())
+    }
+
+    /// Where the template wants what was fetched.
+    fn placed(&self, address: &str, found: PathBuf) -> Result<PathBuf> {
+        let remote = address.split_once("://").is_some_and(|(scheme, _)| scheme != "file");
+        let Some(target) = self.config.target_path.as_ref().filter(|_| remote) else { return Ok(found) };
         super::super::make_parents(target)?;
         // Whoever looks at it meanwhile sees all of it or nothing.
         let new = PathBuf::from(format!("{}.new", target.display()));
         std::fs::copy(&found, &new).map_err(NodeError::file("write", &new))?;
         std::fs::rename(&new, target).map_err(NodeError::file("write", target))?;
-        job.ui.say(&format!("{} is used", target.display()));
         Ok(target.clone())
     }
 

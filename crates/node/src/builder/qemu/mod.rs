@@ -53,7 +53,6 @@ struct Running {
     /// Where the machine is reached.
     host: String,
     port: u16,
-    host_key: String,
     http: Option<(String, u16)>,
 }
 
@@ -74,7 +73,7 @@ impl Builder for Qemu {
     }
 
     fn facts(&self) -> BuildFacts {
-        let http = self.running.http.as_ref();
+        let http = self.running.http.as_ref().filter(|(_, port)| *port != 0);
         let facts = BuildFacts {
             id: self.config.name.clone(),
             conn_type: "none".to_owned(),
@@ -87,8 +86,9 @@ impl Builder for Qemu {
             Communicator::None => facts,
             Communicator::Ssh(settings) => {
                 let (login, running) = (self.running.login.as_ref(), &self.running);
-                let (host, port, host_key) = (&*running.host, running.port, &*running.host_key);
-                let at = Address { host, port, user: &self.config.user, host_key };
+                let host_key = running.machine.as_ref().map(|machine| machine.look().host_key()).unwrap_or_default();
+                let (host, port) = (&*running.host, running.port);
+                let at = Address { host, port, user: &self.config.user, host_key: &host_key };
                 communicator::facts(facts, login, settings, at)
             }
         }

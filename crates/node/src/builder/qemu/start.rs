@@ -45,7 +45,7 @@ impl Qemu {
             machine.cdroms.push(source);
         }
         if let Communicator::Ssh(settings) = &self.config.communicator {
-            self.running.login = Some(Login::prepare(settings, job.site, job.ui)?);
+            self.running.login = Some(Login::prepare(settings, job.site, job.ui, true)?);
         }
         self.firmware(&mut machine, job)?;
         self.serve(job)?;
@@ -182,6 +182,12 @@ impl Qemu {
         };
         let from = if self.config.disk.is_image { "disk image" } else { "from CD-ROM" };
         job.ui.say(&format!("Starting VM, booting {from}"));
+        if let (Some(screen), Some("none")) = (&machine.screen, machine.display.as_deref()) {
+            let how = if screen.password { "with the password below" } else { "without a password" };
+            job.ui.message("The VM will be run headless, without a GUI. If you want to");
+            job.ui.message(&format!("view the screen of the VM, connect via VNC {how} to"));
+            job.ui.message(&format!("vnc://{}:{}", screen.address, screen.port));
+        }
         let mut password = None;
         if let Some(screen) = machine.screen.as_ref().filter(|screen| screen.password) {
             let made = made_up()?;
@@ -213,6 +219,8 @@ impl Qemu {
             };
         }
         if !config.vnc.disabled {
+            let (range, address) = (config.vnc.range, config.vnc.address);
+            job.ui.say(&format!("Looking for available port between {} and {} on {address}", range.first, range.last));
             let lease = ports.lease("VNC", config.vnc.range, config.vnc.address)?;
             let (address, port) = (config.vnc.address.to_string(), lease.port());
             machine.screen = Some(Screen { address, port, password: config.vnc.password });
@@ -290,7 +298,6 @@ impl Qemu {
         let options = login.options(&settings, host, *port, &self.config.user, fresh, job.site)?;
         let needs_seed = !self.config.cd.is_empty();
         let machine = connect::connect(options, &settings, &mut Looking::new(vm, needs_seed), job.ui, job.cancel)?;
-        self.running.host_key = machine.host_key();
         self.running.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         Ok(())
     }

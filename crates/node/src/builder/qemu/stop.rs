@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln_sandbox::Cancel;
-use kiln_vm::{Shutdown, Vm};
+use kiln_vm::Vm;
 
 use super::{BUILDER_ID, Qemu};
 use crate::artifact::Artifact;
@@ -86,8 +86,11 @@ impl Qemu {
                 job.ui.say("Halting the virtual machine...");
                 // A guest without a driver for the button is killed: what it has not written yet is lost.
                 let _ = briefly(machine, "sync", job.cancel);
-                if vm.shutdown(BUTTON.min(limit))? == Shutdown::Killed {
-                    job.ui.message("it did not heed its power button and was killed: give a shutdown_command");
+                // It may be gone in this moment.
+                let _ = vm.qmp().powerdown();
+                if !until_ended(vm, BUTTON.min(limit), job.cancel, || false)? {
+                    job.ui.message("it did not heed its power button and is killed: give a shutdown_command");
+                    vm.kill();
                 }
                 Ok(())
             }
