@@ -30,8 +30,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// Reads the key's file; or makes a key pair for this build if none is given and the machine is `made` by it, so that
-    /// it can get the key.
+    /// Reads the key's file; or makes a key pair for this build if none is given and the machine is `made` by it, so
+    /// that it can get the key.
     ///
     /// # Errors
     /// When a file cannot be read or is no key, or there is no agent.

@@ -1,5 +1,5 @@
-//! Packer's keys of the builder, read strictly: [`storage`], [`hardware`], [`boot`]. Where a default differs, the reason
-//! is here:
+//! Packer's keys of the builder, read strictly: [`storage`], [`hardware`], [`boot`]. Where a default differs, the
+//! reason is here:
 //!
 //! ```text
 //! headless             true unless it is said to be false: servers have no screen. VNC is there either way
