@@ -71,7 +71,7 @@ fn files_and_scripts_go_there_by_both_ways() {
             &format!(
                 r#"
             {{"type": "shell", "inline": ["mkdir -p {there}/{method}/in", "echo user=$(id -un) $COLOR", "echo oops >&2"],
-              "environment_vars": ["COLOR=it's blue"]}},
+              "environment_vars": ["COLOR=it's blue"], "remote_folder": "{there}"}},
             {{"type": "file", "source": "d", "destination": "{there}/{method}/"}},
             {{"type": "file", "source": "d/", "destination": "{there}/{method}/in"}},
             {{"type": "file", "content": "made\n", "destination": "{there}/{method}/made"}},
@@ -94,9 +94,9 @@ fn files_and_scripts_go_there_by_both_ways() {
         assert_eq!(here(&format!("back-{method}/made")), "made\n");
         assert_eq!(here(&format!("dir-{method}/a.txt")), "a\n");
     }
-    let left: Vec<_> =
-        std::fs::read_dir("/tmp").unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok()).collect();
-    assert!(!left.iter().any(|name| name.starts_with("script_") && name.ends_with(".sh")), "{left:?}");
+    let names = std::fs::read_dir(&there).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.ends_with(".sh")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
