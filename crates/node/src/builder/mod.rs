@@ -83,6 +83,8 @@ pub const KINDS: [&str; 3] = ["file", "null", "offline"];
 pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
     match choice.builder.as_deref() {
         Some("offline") => return offline::Offline::parse(build, choice).map(boxed),
+        // The template's own, also where the offline builder would be taken.
+        Some(own) if own == build.kind => {}
         Some(other) => {
             let hint = "leave -builder out to take the template's own".to_owned();
             let what = format!("-builder {other}: only `offline` can stand in for another builder");
@@ -95,7 +97,9 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         "file" => file::File::parse(&build.config).map(boxed),
         "offline" => offline::Offline::parse(build, choice).map(boxed),
         // Nothing forces a machine: the base is here, and its files are all that is changed.
-        "qemu" if choice.base.is_some() => offline::Offline::parse(build, choice).map(boxed),
+        "qemu" if choice.builder.is_none() && offline::machine_needed(build, choice)?.is_none() => {
+            offline::Offline::parse(build, choice).map(boxed)
+        }
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));
             let known = offline::known(kind);
