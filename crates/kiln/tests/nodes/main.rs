@@ -4,6 +4,7 @@
 
 mod boots;
 mod cache;
+mod disks;
 mod failures;
 mod files;
 mod guest;

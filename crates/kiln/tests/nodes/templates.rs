@@ -35,7 +35,7 @@ fn bases_and_formats_that_cannot_be_are_refused() {
     std::fs::write(node.t.context().join("disk.qcow2"), b"QFI\xfb\0\0\0\x03").unwrap();
     for (args, wanted) in [
         (&["-base", "./gone"][..], "no such file or directory"),
-        (&["-base", "disk.qcow2"], "a disk (qcow2)"),
+        (&["-base", "disk.qcow2"], "qcow2 image"),
         (&["-base", "base.tar", "-format", "vdi"], "writes no such disks"),
         (&["-base", "base.tar", "-format", "tarr"], "did you mean `tar`?"),
         (&["-base", "base.tar", "-builder", "qemu"], "only `offline` can stand in"),

@@ -104,7 +104,7 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         "file" => file::File::parse(&build.config).map(boxed),
         "offline" => offline::Offline::parse(build, choice).map(boxed),
         // Nothing forces a machine: the base is here, and its files are all that is changed.
-        "qemu" if choice.builder.is_none() && choice.base.is_some() => {
+        "qemu" if choice.builder.is_none() && offline::machine_needed(build, choice)?.is_none() => {
             offline::Offline::parse(build, choice).map(boxed)
         }
         "qemu" => qemu::Qemu::parse(build).map(boxed),

@@ -38,10 +38,11 @@ pub struct Args {
     /// The builder to use whatever the template says: offline, or the template's own by its name
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
-    /// What the offline builder starts from: a root directory, a tar of one, oci-layout://DIR, docker-image://NAME
+    /// What the offline builder starts from: a root directory, a tar of one, a disk, oci-layout://DIR,
+    /// docker-image://NAME
     #[arg(long, value_name = "DIR|FILE|IMAGE")]
     base: Option<String>,
-    /// What the offline builder writes: tar, directory, oci, image
+    /// What the offline builder writes: tar, directory, oci, image, qcow2, raw, vhd, vmdk, gce
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Whether lines are coloured
@@ -83,6 +84,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
   kiln node build -builder qemu node.json                         the template's own builder, with a machine
+  kiln node build -builder offline -base debian-12.qcow2 -format qcow2 node.json   over a disk, which stays as it is
   kiln node build -var region=eu -only 'qemu*' node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
   kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";
