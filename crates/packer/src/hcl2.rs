@@ -54,6 +54,14 @@ pub fn inspect(files: &Files, given: &Given, world: &SharedWorld) -> Result<Stri
     Ok(inspect::print(&project))
 }
 
+/// The variables and locals of a template, as `inspect` shows them.
+///
+/// # Errors
+/// What is wrong with the template.
+pub fn variables(files: &Files, given: &Given, world: &SharedWorld) -> Result<String, Vec<Fault>> {
+    Ok(inspect::variables(&Project::read(files, given, world)?))
+}
+
 /// The value of one expression, as the console prints it; without files in an empty template.
 ///
 /// # Errors

@@ -11,6 +11,8 @@ mod own;
 mod post;
 mod secrets;
 mod templates;
+mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::Command;

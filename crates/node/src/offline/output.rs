@@ -141,7 +141,7 @@ impl Wanted {
             Format::Tar => Output::Tar { dest: Dest::Path(path.clone()) },
             Format::Disk(format) => {
                 let spec = Spec { format, size: self.size, ..Spec::default() };
-                Output::Disk { dest: path.clone(), spec: Box::new(spec) }
+                Output::Disk { dest: path.clone(), spec: Box::new(spec), inspect: None }
             }
             Format::Oci | Format::Image => {
                 Output::OciArchive { names: self.reference().into_iter().collect(), dest: Dest::Path(path.clone()) }

@@ -2,6 +2,7 @@
 //!
 //! [`shell`] scripts there    [`file`] files there and back    [`local`] scripts here    [`pause`] `sleep`, `breakpoint`
 //! [`ansible`] `ansible-local`    [`environment`] variables for scripts
+//! [`verify`] profiles that must pass
 //! [`own`] Kiln's: time zone, swap, kernel parameters, name servers, repositories, images, kernel
 //!
 //! A block is parsed strictly, before anything runs and once more with the facts of its machine.
@@ -15,6 +16,7 @@ pub mod local;
 pub mod own;
 pub mod pause;
 pub mod shell;
+pub mod verify;
 
 use kiln_packer::config::Config;
 use kiln_packer::fields::Fields;
@@ -64,6 +66,8 @@ pub enum Provisioner {
     Breakpoint(pause::Breakpoint),
     /// `ansible-local`.
     AnsibleLocal(ansible::AnsibleLocal),
+    /// `kiln-verify`.
+    Verify(verify::Verify),
     /// One of Kiln's own.
     Own(own::Own),
 }
@@ -72,13 +76,14 @@ pub enum Provisioner {
 type Parse = fn(&Config) -> Result<Provisioner>;
 
 /// Types of provisioners.
-pub const KINDS: [(&str, Parse); 13] = [
+pub const KINDS: [(&str, Parse); 14] = [
     ("shell", |c| shell::Shell::parse(c).map(Provisioner::Shell)),
     ("file", |c| file::File::parse(c).map(Provisioner::File)),
     ("shell-local", |c| local::Local::parse(c).map(Provisioner::Local)),
     ("sleep", |c| pause::Sleep::parse(c).map(Provisioner::Sleep)),
     ("breakpoint", |c| pause::Breakpoint::parse(c).map(Provisioner::Breakpoint)),
     ("ansible-local", |c| ansible::AnsibleLocal::parse(c).map(Provisioner::AnsibleLocal)),
+    ("kiln-verify", |c| verify::Verify::parse(c).map(Provisioner::Verify)),
     ("kiln-timezone", |c| own::timezone(c).map(Provisioner::Own)),
     ("kiln-swap", |c| own::swap(c).map(Provisioner::Own)),
     ("kiln-sysctl", |c| own::sysctl(c).map(Provisioner::Own)),
@@ -134,6 +139,7 @@ impl Provisioner {
             Provisioner::Sleep(sleep) => sleep.run(stage),
             Provisioner::Breakpoint(breakpoint) => breakpoint.run(stage),
             Provisioner::AnsibleLocal(ansible) => ansible.run(stage),
+            Provisioner::Verify(verify) => verify.run(stage),
             Provisioner::Own(own) => own.run(stage),
         }
     }

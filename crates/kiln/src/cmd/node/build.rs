@@ -1,6 +1,7 @@
 //! `kiln node build`: a template goes in, images of machines come out.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -68,6 +69,12 @@ pub struct Args {
     /// How scripts of the offline builder are isolated: a rung, or auto
     #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION")]
     isolation: String,
+    /// Profiles that the result must pass, with commas between; what fails them is not kept
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',')]
+    verify: Vec<String>,
+    /// Write the report of --verify to this file: .json, .xml (JUnit), .html or .txt; may be repeated
+    #[arg(long, value_name = "FILE")]
+    verify_report: Vec<PathBuf>,
     /// How registries are reached.
     #[command(flatten)]
     registry: RegistryOptions,
@@ -80,6 +87,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
   kiln node build -var region=eu -only 'qemu*' node.json
+  kiln node build -verify ack -verify-report report.html node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
   kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";
 
@@ -89,6 +97,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         let names = OnError::NAMES.map(|(name, _)| name).join(", ");
         return Err(CliError::usage(format!("-on-error {}: expected one of {names}", args.on_error)));
     };
+    let wish = super::wish(&args.verify, &[], &args.verify_report)?;
     let template = template::load(&args.template)?;
     template::tell(&template.warnings);
     let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: args.format.clone() };
@@ -113,8 +122,15 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     };
     let masks = Masks::new(template.sensitive.iter().map(|s| &**s));
     let ui = Arc::new(Ui::new(look, masks, Box::new(std::io::stdout())));
-    let settings =
-        run::Settings { parallel: args.parallel_builds, on_error, force: args.force, debug: args.debug, choice, uuid };
+    let settings = run::Settings {
+        parallel: args.parallel_builds,
+        on_error,
+        force: args.force,
+        debug: args.debug,
+        choice,
+        uuid,
+        verify: (!args.verify.is_empty()).then_some(wish),
+    };
     let images = Known { session: (workshop.sessions)(Arc::new(Silent)), platform: workshop.platform.clone() };
     let asker = Lines::stdin();
     let with = Around { ui: &ui, workshop: &workshop, images: &images, asker: &asker, cancel: &around.cancel };
