@@ -10,7 +10,7 @@
 //! [`provision`] `shell`, `file`, `shell-local`, `kiln-…`     [`post`] `manifest`, `checksum`, `compress`, …
 //! [`guard`] kernel parameters that are somebody else's     [`images`] container images for nodes
 //! [`disk`] disks as systems that are checked     [`verify`] what a result must be
-//! [`export`] what others need to know of an image
+//! [`export`] what others need to know of an image     [`preload`] images put into containerd
 //!
 //! Adding a builder: [`builder`]. Adding a provisioner: [`provision`]. Adding a post-processor: [`post`].
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod guard;
 pub mod images;
 pub mod offline;
 pub mod post;
+pub mod preload;
 pub mod provision;
 pub mod run;
 pub mod target;

@@ -91,6 +91,11 @@ pub trait Target: Send {
         Err(NodeError::Unsupported { what: "there is no machine and no file to verify".to_owned(), hint: None })
     }
 
+    /// Keeps a directory with files that were uploaded as long as they may be asked for again.
+    fn keep(&mut self, directory: tempfile::TempDir) {
+        drop(directory);
+    }
+
     /// Whether nothing runs there: only files are changed.
     fn is_offline(&self) -> bool;
 

@@ -93,6 +93,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
             "kiln-checks",
             "kiln-engine",
             "kiln-kube",
+            "kiln-http",
             "kiln-plan",
             "kiln-spec",
             "kiln-store",

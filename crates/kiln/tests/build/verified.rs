@@ -83,9 +83,11 @@ fn what_is_broken_is_named() {
     assert!(out.stdout.contains("the kernel waits for a root file system that is not on the disk"), "{out}");
     assert!(out.stdout.contains("/etc/fstab:"), "{out}");
     let path = broken("super", &|disk| disk.write_all_at(&[0x41; 4096], start).unwrap());
-    assert!(said(&path, 3).stderr.contains("a root file system other than ext2 to ext4: an unknown one"));
+    let out = said(&path, 3);
+    assert!(out.stderr.contains("cannot find the root file system of the disk"), "{out}");
     let path = broken("inodes", &|disk| disk.write_all_at(&[0x41; 1 << 20], start + 4096).unwrap());
-    assert!(said(&path, 3).stderr.contains("damaged"));
+    let out = said(&path, 3);
+    assert!(out.stderr.contains("cannot read the disk"), "{out}");
     let path = b.t.out("none.raw");
     std::fs::write(&path, [b"x".repeat(510), vec![0x55, 0xaa]].concat()).unwrap();
     let _ = said(&path, 3);

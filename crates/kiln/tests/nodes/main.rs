@@ -9,7 +9,12 @@ mod hcl;
 mod offline;
 mod own;
 mod post;
+mod preload;
 mod secrets;
+mod ssh;
+#[path = "../../../host/tests/it/sshd.rs"]
+#[expect(dead_code, reason = "the tests of hosts use the rest of it")]
+mod sshd;
 mod templates;
 mod verbs;
 mod verify;

@@ -6,10 +6,13 @@
 //! | [`file`] | none | a file |
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
 //!
+//! [`keys`] has which keys other builders have.
+//!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
 
 pub mod file;
+pub mod keys;
 pub mod null;
 pub mod offline;
 

@@ -20,9 +20,9 @@ use kiln_checks::read::fstab;
 use kiln_checks::system::media::{Media, Volume};
 use kiln_checks::system::{ImageTree, Kind, LookError, Stat, Walk};
 use kiln_checks::{System, system};
-use kiln_disk::image::Source;
+use kiln_disk::image::{Format, Source};
 use kiln_disk::io::Window;
-use kiln_disk::{DiskError, ext4, fat, part};
+use kiln_disk::{DiskError, ext4, fat, root};
 use kiln_oci::name::{components, escape, join};
 use kiln_oci::tree::{Children, FileRef, Follow, Node, NodeKind};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Tree};
@@ -87,25 +87,18 @@ impl Disk {
 
     fn of(disk: Arc<dyn Source>, title: String) -> Result<Disk, DiskError> {
         let len = disk.len().map_err(|source| DiskError::Read { what: "disk", offset: 0, source })?;
-        let table = part::read(&disk)?;
-        let parts: Vec<(Volume, Part)> = match &table {
+        let root = root::find(Format::Raw, Arc::clone(&disk), None)?;
+        let table = root.table.as_ref();
+        let parts: Vec<(Volume, Part)> = match table {
             Some(table) => {
                 table.partitions.iter().map(|p| probe::volume(Some(p), p.window(Arc::clone(&disk)))).collect()
             }
             None => vec![probe::volume(None, Window::new(Arc::clone(&disk), 0, len))],
         };
-        let media = probe::media(&disk, table.as_ref(), &parts);
-        let root = parts.iter().position(|(volume, _)| volume.number == media.root).unwrap_or(0);
-        let Some((volume, window)) = parts.get(root) else {
-            return Err(damaged("partitions", "there are none"));
-        };
-        if !volume.kind.starts_with("ext") {
-            let kind = if volume.kind.is_empty() { "an unknown one" } else { &*volume.kind };
-            let what = format!("a root file system other than ext2 to ext4: {kind}");
-            return Err(DiskError::Unsupported { format: "disk", what });
-        }
+        let number = table.map(|_| root.partition.number);
+        let media = probe::media(&disk, table, number, &parts);
         let mut found = Disk { title, tree: Tree::new(), volumes: Vec::new(), locked: HashSet::new(), media };
-        found.add(b"", Files::Ext4(ext4::Image::open(window.clone())?))?;
+        found.add(b"", Files::Ext4(root.fs))?;
         found.mount(&parts)?;
         Ok(found)
     }

@@ -7,7 +7,6 @@ use kiln_disk::fat;
 use kiln_disk::image::{Source, is_zero};
 use kiln_disk::io::ReadAt;
 use kiln_disk::part::{self, Guid, Kind, Partition, SECTOR, Table, kind};
-use kiln_disk::write::root_partition;
 
 use super::Part;
 
@@ -67,7 +66,12 @@ fn bytes(from: &dyn ReadAt, offset: u64, len: usize) -> Vec<u8> {
 }
 
 /// What the disk has besides its files.
-pub(super) fn media(disk: &Arc<dyn Source>, table: Option<&Table>, parts: &[(Volume, Part)]) -> Media {
+pub(super) fn media(
+    disk: &Arc<dyn Source>,
+    table: Option<&Table>,
+    root: Option<u32>,
+    parts: &[(Volume, Part)],
+) -> Media {
     let volumes = parts.iter().map(|(volume, _)| volume.clone()).collect();
     let Some(table) = table else {
         let none = || Boots::No("there is no partition table".to_owned());
@@ -82,23 +86,12 @@ pub(super) fn media(disk: &Arc<dyn Source>, table: Option<&Table>, parts: &[(Vol
             part::Scheme::Mbr(_) => Scheme::Mbr,
         },
         damage: damage(disk, table),
-        root: root(table, parts),
+        root,
         esp,
         bios: bios(disk, table),
         uefi: uefi(esp_part.map(|(_, window)| window)),
         volumes,
     }
-}
-
-/// The root: where the table says it is, else the largest file system that could be one.
-fn root(table: &Table, parts: &[(Volume, Part)]) -> Option<u32> {
-    let likely = root_partition(table).map(|p| p.number);
-    let readable = |number: Option<u32>| parts.iter().any(|(v, _)| v.number == number && v.kind.starts_with("ext"));
-    if likely.is_some() && readable(likely) {
-        return likely;
-    }
-    let others = table.partitions.iter().filter(|p| readable(Some(p.number)));
-    others.max_by_key(|p| p.len).map(|p| p.number).or(likely)
 }
 
 /// What is wrong with a table that could be read.

@@ -4,12 +4,13 @@
 //! `MachineTemplate`s (`image` of GCP, `ami.id` of AWS, `image.id` of Azure, `image` of Metal3). `kubeadm`: `JoinConfiguration`
 //! of `kubeadm.k8s.io`, v1beta4 from Kubernetes 1.31 on and v1beta3 before.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{ExportError, Record};
@@ -36,8 +37,7 @@ pub fn kube_up(record: &Record, json: bool) -> Result<String, ExportError> {
         ("KUBE_GCE_NODE_IMAGE", image),
     ];
     if json {
-        let all: Map<String, Value> = lines.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        return Ok(pretty(&Value::Object(all)));
+        return Ok(pretty(&json!(BTreeMap::from(lines))));
     }
     Ok(lines.iter().map(|(name, value)| format!("export {name}={}\n", quote(value))).collect())
 }
@@ -64,7 +64,8 @@ fn google_name(name: &str) -> Result<&str, ExportError> {
 /// # Errors
 /// When the artifact is none that can be named.
 pub fn terraform(record: &Record, json: bool) -> Result<String, ExportError> {
-    let mut values = Map::new();
+    // Sorted, so that the same image gives the same text.
+    let mut values: BTreeMap<String, Value> = BTreeMap::new();
     values.insert("image_builder".to_owned(), json!(record.builder));
     match &*record.builder {
         "googlecompute" => {
@@ -79,8 +80,8 @@ pub fn terraform(record: &Record, json: bool) -> Result<String, ExportError> {
             if let [(_, only)] = &regions[..] {
                 values.insert("image_id".to_owned(), json!(only));
             }
-            let all = regions.into_iter().map(|(region, id)| (region, json!(id))).collect();
-            values.insert("image_ids".to_owned(), Value::Object(all));
+            let all: BTreeMap<String, String> = regions.into_iter().collect();
+            values.insert("image_ids".to_owned(), json!(all));
         }
         _ if !record.files.is_empty() => {
             let files: Vec<String> = record.files.iter().map(|file| file.display().to_string()).collect();
@@ -98,7 +99,7 @@ pub fn terraform(record: &Record, json: bool) -> Result<String, ExportError> {
         values.insert("image_data".to_owned(), json!(record.data));
     }
     if json {
-        return Ok(pretty(&Value::Object(values)));
+        return Ok(pretty(&json!(values)));
     }
     let mut out = String::new();
     for (name, value) in &values {
@@ -187,7 +188,7 @@ fn metal3(record: &Record) -> Result<Value, ExportError> {
     let read = File::open(disk).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic));
     read.map_err(failed)?;
     let format = if &magic == b"QFI\xfb" { "qcow2" } else { "raw" };
-    Ok(json!({"image": {"url": url, "checksum": sum, "checksumType": "sha256", "format": format}}))
+    Ok(json!({"image": {"checksum": sum, "checksumType": "sha256", "format": format, "url": url}}))
 }
 
 fn sum(path: &Path) -> io::Result<String> {

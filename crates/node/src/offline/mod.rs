@@ -88,6 +88,8 @@ pub struct Offline {
     salt: Option<String>,
     ran: usize,
     cached: usize,
+    /// What later plans look into again.
+    kept: Vec<tempfile::TempDir>,
 }
 
 /// A finished root.
@@ -116,8 +118,21 @@ impl Offline {
         options.contexts.insert(base::NAME.to_owned(), context);
         let (steps, notes, layers) = Default::default();
         let salt = workshop.salt.clone();
-        let mut offline =
-            Offline { session, cancel, options, ui, reader, steps, guard, notes, layers, salt, ran: 0, cached: 0 };
+        let mut offline = Offline {
+            session,
+            cancel,
+            options,
+            ui,
+            reader,
+            steps,
+            guard,
+            notes,
+            layers,
+            salt,
+            ran: 0,
+            cached: 0,
+            kept: Vec::new(),
+        };
         // A base that cannot be had is found now, not by the first script.
         let (plan, reports) = offline.build()?;
         offline.layers = layers_of(&plan, &reports);
@@ -322,6 +337,10 @@ impl Target for Offline {
     fn system(&mut self, look: &mut Looking<'_>) -> Result<()> {
         let root = self.root()?;
         look(&ImageTree::new("the root", &root.tree, |file| root.open_file(file)))
+    }
+
+    fn keep(&mut self, directory: tempfile::TempDir) {
+        self.kept.push(directory);
     }
 
     fn is_offline(&self) -> bool {

@@ -68,6 +68,10 @@ pub enum Provisioner {
     AnsibleLocal(ansible::AnsibleLocal),
     /// `kiln-verify`.
     Verify(verify::Verify),
+    /// `kiln-preload`.
+    Preload(own::Preload),
+    /// `kiln-headers`.
+    Headers(own::Headers),
     /// One of Kiln's own.
     Own(own::Own),
 }
@@ -76,7 +80,7 @@ pub enum Provisioner {
 type Parse = fn(&Config) -> Result<Provisioner>;
 
 /// Types of provisioners.
-pub const KINDS: [(&str, Parse); 14] = [
+pub const KINDS: [(&str, Parse); 15] = [
     ("shell", |c| shell::Shell::parse(c).map(Provisioner::Shell)),
     ("file", |c| file::File::parse(c).map(Provisioner::File)),
     ("shell-local", |c| local::Local::parse(c).map(Provisioner::Local)),
@@ -89,7 +93,8 @@ pub const KINDS: [(&str, Parse); 14] = [
     ("kiln-sysctl", |c| own::sysctl(c).map(Provisioner::Own)),
     ("kiln-dns", |c| own::dns(c).map(Provisioner::Own)),
     ("kiln-repository", |c| own::repository(c).map(Provisioner::Own)),
-    ("kiln-preload", |c| own::preload(c).map(Provisioner::Own)),
+    ("kiln-preload", |c| own::preload(c).map(Provisioner::Preload)),
+    ("kiln-headers", |c| own::headers(c).map(Provisioner::Headers)),
     ("kiln-kernel", |c| own::kernel(c).map(Provisioner::Own)),
 ];
 
@@ -140,6 +145,8 @@ impl Provisioner {
             Provisioner::Breakpoint(breakpoint) => breakpoint.run(stage),
             Provisioner::AnsibleLocal(ansible) => ansible.run(stage),
             Provisioner::Verify(verify) => verify.run(stage),
+            Provisioner::Preload(preload) => preload.run(stage),
+            Provisioner::Headers(headers) => headers.run(stage),
             Provisioner::Own(own) => own.run(stage),
         }
     }

@@ -2,9 +2,11 @@
 
 mod build;
 mod console;
+mod data;
 mod export;
 mod fmt;
 mod inspect;
+mod remote;
 mod target;
 mod template;
 mod validate;

@@ -8,6 +8,7 @@ use kiln_engine::archive::{self, Input};
 use kiln_node::NodeError;
 use kiln_node::disk::Disk;
 
+use super::remote::SshArgs;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, Chosen, PlatformOption};
@@ -17,13 +18,18 @@ use crate::surroundings::Surroundings;
 pub type Judge<'a> = dyn Fn(&dyn System) -> Report + 'a;
 
 /// Finds the target, and judges it.
-pub fn with(text: &str, platform: &PlatformOption, global: &Global, judge: &Judge<'_>) -> Result<Report, CliError> {
+pub fn with(
+    text: &str,
+    platform: &PlatformOption,
+    ssh: &SshArgs,
+    global: &Global,
+    judge: &Judge<'_>,
+) -> Result<Report, CliError> {
     if text == "local" {
         return Ok(judge(&Directory::host().map_err(|e| unreadable(&e))?));
     }
-    if let Some(host) = text.strip_prefix("ssh://") {
-        return Err(CliError::usage(format!("hosts cannot be verified over SSH yet: {host}"))
-            .with_hint("on the host itself: kiln node verify local"));
+    if text.starts_with("ssh://") {
+        return super::remote::judged(text, ssh, judge);
     }
     let path = Path::new(text);
     if path.is_dir() && !archive::is_layout(path) {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_packer::fault::Fault;
 use kiln_packer::hcl2::{self, Files, SharedWorld};
 use kiln_packer::model::Template;
-use kiln_packer::world::{Given, World};
+use kiln_packer::world::{Answer, Given, Request, World};
 use kiln_spec::source::Source;
 
 use crate::error::{self, CliError};
@@ -76,6 +76,10 @@ impl World for Here {
 
     fn working_directory(&self) -> String {
         self.directory.clone()
+    }
+
+    fn fetch(&self, request: &Request) -> Result<Answer, String> {
+        super::data::fetch(request)
     }
 
     fn is_file(&self, path: &str) -> Result<bool, String> {

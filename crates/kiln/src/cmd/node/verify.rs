@@ -8,6 +8,7 @@ use kiln_checks::profile::BUILT_IN;
 use kiln_checks::report::{document, html, log, text};
 use kiln_checks::{Profile, Report};
 
+use super::remote::SshArgs;
 use super::target;
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
@@ -17,7 +18,8 @@ use crate::named::{self, PlatformOption};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A root directory, a disk, an image of the store, an OCI layout or archive of an image, or `local` for this host
+    /// A root directory, a disk, an image of the store, an OCI layout or archive of an image, `local` for this host,
+    /// or ssh://USER@HOST[:PORT]
     #[arg(value_name = "TARGET", required_unless_present = "list")]
     target: Option<String>,
     /// A profile of Kiln's or a file with one; may be repeated
@@ -41,6 +43,9 @@ pub struct Args {
     /// Show what passes, too
     #[arg(short, long)]
     all: bool,
+    /// How hosts are reached.
+    #[command(flatten)]
+    ssh: SshArgs,
     /// Which platform of an index.
     #[command(flatten)]
     platform: PlatformOption,
@@ -55,6 +60,7 @@ Examples:
   kiln node verify node.tar --profile sysdig       an archive of an image, or an OCI layout
   kiln node verify node.qcow2 --profile kubeadm    a disk (raw, qcow2, vhd, vmdk, Google's tar.gz), and whether it boots
   kiln node verify local --profile kubeadm         this host, running
+  kiln node verify ssh://admin@node1 --sudo -p kubeadm
   kiln node verify node:1 -p kubeadm -p ours.yaml -r report.html -r junit.xml
   kiln node verify --list                          the profiles
   kiln explain os.sysctl.protected                 what a check looks at, and why
@@ -104,7 +110,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return Err(CliError::usage(format!("--ignore-preflight-errors: no check is called `{unknown}`"))
             .with_hint("names and ids: kiln node verify --list --profile kubeadm"));
     }
-    let report = target::with(target, &args.platform, global, &|system| wish.judge(system))?;
+    let report = target::with(target, &args.platform, &args.ssh, global, &|system| wish.judge(system))?;
     wish.write(&report).map_err(|e| super::build::failed(&e))?;
     let format = if args.json { "json" } else { &*args.format };
     named::print(&render(&report, format, args, std::io::stdout().is_terminal() && in_color()))?;
