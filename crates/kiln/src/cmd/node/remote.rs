@@ -1,7 +1,7 @@
 //! A host over SSH as a system that is checked.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_checks::system::{Machine, Ran, Remote};
 use kiln_checks::{LookError, Report};
@@ -58,7 +58,7 @@ fn options(text: &str, args: &SshArgs) -> Result<SshOptions, CliError> {
         agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
         accept_new: args.accept_new_host_keys,
     };
-    let key = args.identity.as_ref().map(identity).transpose()?;
+    let key = args.identity.as_deref().map(identity).transpose()?;
     let usage = |e: HostError| CliError::usage(e.to_string());
     let one = |text: &str| -> Result<SshOptions, CliError> {
         let mut warnings = Vec::new();
@@ -93,7 +93,7 @@ fn options(text: &str, args: &SshArgs) -> Result<SshOptions, CliError> {
     Ok(options)
 }
 
-fn identity(path: &PathBuf) -> Result<PrivateKey, CliError> {
+fn identity(path: &Path) -> Result<PrivateKey, CliError> {
     let shown = path.display().to_string();
     let failed = |e: std::io::Error| CliError::input(format!("cannot read the key {shown}: {e}"));
     let mut text = String::new();
