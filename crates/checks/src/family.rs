@@ -5,7 +5,7 @@
 //! parameters of a [`Test`](crate::Test).
 
 use crate::Severity::{self, Error, Warning};
-use crate::test::{Special, boot, clean, host, kernel, net, node, service, sysctl};
+use crate::test::{Special, boot, clean, disk, host, kernel, net, node, service, sysctl};
 
 /// A kind of checks.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ const UNITS: [&str; 2] = [
     "systemctl is-active",
 ];
 const FILES: [&str; 2] = ["files", ""];
+/// What nothing but a disk has.
+const DISK: [&str; 2] =
+    ["the bytes of a disk (raw, qcow2, VHD, VMDK, tar.gz of Google's cloud); not of files alone", ""];
 const ASKED: [&str; 2] = ["", "the host itself"];
 
 /// All families, in the order of `kiln explain`.
@@ -450,6 +453,51 @@ pub const FAMILIES: &[Family] = &[
         "without it the machine stops where firmware ends.",
         "install a boot loader, or let Kiln's disk bring one",
         Some(boot::loader),
+    ),
+    family(
+        "disk.table",
+        Error,
+        "the partition table is whole",
+        DISK,
+        "firmware reads the first copy, tools that grow a disk write both: one that is damaged is found out on the node.",
+        "sgdisk --verify says more; make the disk anew",
+        Some(disk::table),
+    ),
+    family(
+        "disk.loader",
+        Error,
+        "firmware finds something to start",
+        DISK,
+        "a cloud's image without it is accepted, and its machines never answer.",
+        "kiln build -o type=disk,boot=bios+uefi writes both loaders",
+        Some(disk::loader),
+    ),
+    family(
+        "disk.esp",
+        Warning,
+        "UEFI finds a boot loader in the EFI system partition",
+        DISK,
+        "firmware without entries of its own, as every new machine has, starts EFI/BOOT/BOOTX64.EFI or nothing.",
+        "install systemd-boot or grub-efi-amd64, and use boot=bios+uefi",
+        Some(disk::esp),
+    ),
+    family(
+        "disk.fstab",
+        Error,
+        "what fstab mounts at boot is on the disk",
+        DISK,
+        "systemd waits a minute and a half for it, and then asks for a password on a console that nobody sees.",
+        "name the file system by the identifier that it has, or say nofail",
+        Some(disk::mounts),
+    ),
+    family(
+        "disk.root",
+        Error,
+        "the kernel is told to mount the root file system of this disk",
+        DISK,
+        "after a file system was made anew or copied, the command line may still have the identifier of the old one.",
+        "write the menu anew: update-grub, or root=UUID=… in the entry",
+        Some(disk::root),
     ),
     family(
         "cri.cgroup-driver",

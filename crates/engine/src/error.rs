@@ -69,6 +69,14 @@ pub enum EngineError {
         /// What failed.
         why: String,
     },
+    /// What was made is not what it must be, and was not put where it should go.
+    #[error("{} was not written, for it is not what it must be:\n{report}", path.display())]
+    NotVerified {
+        /// Where it would have gone.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        report: String,
+    },
     /// A layer cannot be read.
     #[error("layer {digest}: {source}")]
     Layer {

@@ -274,6 +274,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Refused(_)
         | EngineError::Sbom(_)
         | EngineError::Disk { .. }
+        | EngineError::NotVerified { .. }
         | EngineError::Attest { .. }
         | EngineError::Unsupported(_) => INPUT,
     }

@@ -70,6 +70,23 @@ pub enum NodeError {
         /// Why.
         why: String,
     },
+    /// A disk cannot be looked at.
+    #[error("cannot read the disk {disk}: {source}")]
+    Disk {
+        /// Which.
+        disk: String,
+        /// Why.
+        #[source]
+        source: kiln_disk::DiskError,
+    },
+    /// What was made is not what it must be. The report was shown.
+    #[error("it does not pass as {profiles}: {what}")]
+    NotVerified {
+        /// Which profiles were asked.
+        profiles: String,
+        /// How many checks failed.
+        what: String,
+    },
     /// A machine could not be commanded.
     #[error("{action}: {why}")]
     Machine {

@@ -10,6 +10,8 @@
 //! [`offline`] images without a machine: cached steps of the engine     [`target`] what provisioners change
 //! [`provision`] `shell`, `file`, `shell-local`, `kiln-…`     [`post`] `manifest`, `checksum`, `compress`, …
 //! [`guard`] kernel parameters that are somebody else's     [`images`] container images for nodes
+//! [`disk`] disks as systems that are checked     [`verify`] what a result must be
+//! [`export`] what others need to know of an image     [`preload`] images put into containerd
 //!
 //! Adding a builder: [`builder`]. Adding a provisioner: [`provision`]. Adding a post-processor: [`post`].
 #![forbid(unsafe_code)]
@@ -17,15 +19,19 @@
 pub mod artifact;
 pub mod builder;
 pub mod communicator;
+pub mod disk;
 pub mod error;
+pub mod export;
 pub mod guard;
 pub mod images;
 pub mod offline;
 pub mod post;
+pub mod preload;
 pub mod provision;
 pub mod run;
 pub mod target;
 pub mod ui;
+pub mod verify;
 
 pub use artifact::Artifact;
 pub use error::{NodeError, Result};

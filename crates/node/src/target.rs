@@ -5,11 +5,14 @@
 //!
 //! Adding a builder with a machine: implement [`Communicator`] and hand [`Commanded`] to the provisioners.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kiln_checks::System;
+use kiln_checks::system::{LookError, Machine, Ran, Remote};
 use kiln_sandbox::Cancel;
 
 use crate::error::{NodeError, Result};
@@ -50,6 +53,9 @@ pub enum Upload {
     Content(Vec<u8>),
 }
 
+/// What looks at a target.
+pub type Looking<'a> = dyn FnMut(&dyn System) -> Result<()> + 'a;
+
 /// Something that provisioners change.
 pub trait Target: Send {
     /// Puts a script there, runs it, and removes it.
@@ -75,6 +81,20 @@ pub trait Target: Send {
     /// # Errors
     /// When it cannot be read.
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Hands it to `look` as a system that can be checked.
+    ///
+    /// # Errors
+    /// When there is nothing to look at, and what `look` says.
+    fn system(&mut self, look: &mut Looking<'_>) -> Result<()> {
+        let _ = look;
+        Err(NodeError::Unsupported { what: "there is no machine and no file to verify".to_owned(), hint: None })
+    }
+
+    /// Keeps a directory with files that were uploaded as long as they may be asked for again.
+    fn keep(&mut self, directory: tempfile::TempDir) {
+        drop(directory);
+    }
 
     /// Whether nothing runs there: only files are changed.
     fn is_offline(&self) -> bool;
@@ -284,6 +304,11 @@ impl<C: Communicator> Target for Commanded<C> {
         }
     }
 
+    fn system(&mut self, look: &mut Looking<'_>) -> Result<()> {
+        let asked = Asked { machine: RefCell::new(&mut self.machine), cancel: &self.cancel };
+        look(&Remote::new(asked))
+    }
+
     fn is_offline(&self) -> bool {
         false
     }
@@ -291,6 +316,44 @@ impl<C: Communicator> Target for Commanded<C> {
     fn obey(&mut self, cancel: Cancel) {
         self.machine.obey(&cancel);
         self.cancel = cancel;
+    }
+}
+
+/// A machine whose answers are looked at. Its login may need `sudo` for what only root reads.
+struct Asked<'a, C> {
+    machine: RefCell<&'a mut C>,
+    cancel: &'a Cancel,
+}
+
+/// The most that is kept of what a machine complains about.
+const MAX_COMPLAINT: usize = 64 << 10;
+
+impl<C: Communicator> Machine for Asked<'_, C> {
+    fn title(&self) -> String {
+        "the machine".to_owned()
+    }
+
+    fn run(&self, script: &str, max: u64) -> Result<Ran, LookError> {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut ran = Ran::default();
+        let mut keep = |stream, bytes: &[u8]| {
+            let (to, max) =
+                if stream == Stream::Out { (&mut ran.stdout, max) } else { (&mut ran.stderr, MAX_COMPLAINT) };
+            let room = max.saturating_sub(to.len()).min(bytes.len());
+            to.extend_from_slice(&bytes[..room]);
+        };
+        let word = quote(script);
+        let command = format!(
+            "if [ \"$(id -u)\" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n /bin/sh -c {word}; \
+             else exec /bin/sh -c {word}; fi"
+        );
+        let failed = |why: String| LookError::Run { command: script.chars().take(80).collect(), why };
+        let ended =
+            self.machine.borrow_mut().exec(&command, &mut keep, self.cancel).map_err(|e| failed(e.to_string()))?;
+        match ended {
+            Ended::Code(code) => Ok(Ran { code, ..ran }),
+            Ended::Disconnected => Err(failed("the connection was lost".to_owned())),
+        }
     }
 }
 

@@ -311,7 +311,14 @@ impl<'a> Fields<'a> {
         self.asked.borrow_mut().extend(keys.iter().map(|&key| key.to_owned()));
     }
 
-    /// Every key that nobody asked for.
+    /// Every key that nobody asked for, with its place.
+    pub fn unread(&self) -> Vec<(String, Place)> {
+        let asked = self.asked.borrow();
+        let unread = self.config.entries().iter().filter(|entry| !asked.contains(&entry.key));
+        unread.map(|entry| (entry.key.clone(), Place::new(self.config.source(), entry.span))).collect()
+    }
+
+    /// Every key that nobody asked for, as mistakes.
     pub fn unknown(&self) -> Vec<Fault> {
         let asked = self.asked.borrow();
         let unknown = self.config.entries().iter().filter(|entry| !asked.contains(&entry.key));

@@ -1,7 +1,7 @@
 //! The HCL2 dialect: `*.pkr.hcl` and `*.pkr.json`, one file or a directory of them.
 //!
 //! [`files`] which files there are      [`variables`] `variable`, and where values come from
-//! [`locals`] `local`, `data`           [`builds`] `source`, `build`: what is to be done
+//! [`locals`] `local`, `data`; [`http`] one of them   [`builds`] `source`, `build`: what is to be done
 //! [`body`] bodies → configurations     [`inspect`] what `inspect` prints
 //!
 //! Adding a block: its row in the schema in [`files`], its reader in the module of what it describes.
@@ -9,6 +9,7 @@
 mod body;
 mod builds;
 mod files;
+mod http;
 mod inspect;
 mod locals;
 mod project;
@@ -52,6 +53,14 @@ pub fn inspect(files: &Files, given: &Given, world: &SharedWorld) -> Result<Stri
     let project = Project::read(files, given, world)?;
     builds::template(&project, given)?;
     Ok(inspect::print(&project))
+}
+
+/// The variables and locals of a template, as `inspect` shows them.
+///
+/// # Errors
+/// What is wrong with the template.
+pub fn variables(files: &Files, given: &Given, world: &SharedWorld) -> Result<String, Vec<Fault>> {
+    Ok(inspect::variables(&Project::read(files, given, world)?))
 }
 
 /// The value of one expression, as the console prints it; without files in an empty template.

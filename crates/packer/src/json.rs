@@ -16,7 +16,7 @@ use kiln_spec::source::{Source, Span};
 use crate::fault::{Fault, Place};
 use crate::inspect::Inspected;
 use crate::model::{Dialect, Template};
-use crate::render::Setting;
+use crate::render::{Scope, Setting};
 use crate::select::Selection;
 use crate::world::{Given, World};
 
@@ -69,6 +69,48 @@ pub fn inspect(source: &Arc<Source>) -> Result<Inspected, Vec<Fault>> {
     };
     let variables = raw.variables.iter().map(variable).collect();
     Ok(Inspected { description: raw.description.clone(), variables, outline: raw.outline() })
+}
+
+/// What a text gives with the variables of a template, or with none: what `console` answers.
+///
+/// # Errors
+/// What is wrong with the template, its variables or the text.
+pub fn console(
+    text: &str,
+    source: Option<&Arc<Source>>,
+    given: &Given,
+    world: &dyn World,
+) -> Result<String, Vec<Fault>> {
+    let nothing = Arc::new(Source { name: "template".to_owned(), text: String::new() });
+    let setting = setting(source.unwrap_or(&nothing), given, world);
+    let user = declared(source, given, world)?.into_iter().map(|one| (one.name, one.value.unwrap_or_default()));
+    let setting = Setting { user: Some(user.collect()), ..setting };
+    let line = Arc::new(Source { name: "<console-input>".to_owned(), text: text.to_owned() });
+    let place = Place { span: Span::new(0, text.len()), source: line };
+    Scope::new(setting).render(text, &[], &place).map_err(|fault| vec![fault])
+}
+
+/// The variables of a template and their values, a line each.
+///
+/// # Errors
+/// What is wrong with the template or its variables.
+pub fn variables(source: Option<&Arc<Source>>, given: &Given, world: &dyn World) -> Result<String, Vec<Fault>> {
+    let line = |one: crate::model::Variable| match one.sensitive {
+        true => format!("{}: <sensitive>\n", one.name),
+        false => format!("{}: {}\n", one.name, one.value.unwrap_or_default()),
+    };
+    Ok(declared(source, given, world)?.into_iter().map(line).collect())
+}
+
+fn declared(
+    source: Option<&Arc<Source>>,
+    given: &Given,
+    world: &dyn World,
+) -> Result<Vec<crate::model::Variable>, Vec<Fault>> {
+    let Some(source) = source else { return Ok(Vec::new()) };
+    let raw = raw::read(source)?;
+    let setting = Arc::new(setting(source, given, world));
+    Ok(variables::resolve(&raw, source, given, &setting, world)?.listed)
 }
 
 /// An error in what the command line says.

@@ -1,5 +1,6 @@
 //! Questions a template asks, and what the command line said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_spec::source::Source;
@@ -32,6 +33,15 @@ pub trait World: Sync {
         Ok(self.read(path).is_ok())
     }
 
+    /// What an address answers.
+    ///
+    /// # Errors
+    /// A sentence that says why there is no answer, without what is secret in the request.
+    fn fetch(&self, request: &Request) -> Result<Answer, String> {
+        let _ = request;
+        Err("there is no network here".to_owned())
+    }
+
     /// Every file below the directory `path`, relative to it, at most `limit` of them.
     ///
     /// # Errors
@@ -39,6 +49,28 @@ pub trait World: Sync {
     fn files(&self, path: &str, limit: usize) -> Result<Vec<String>, String> {
         Err(format!("`{path}` cannot be listed: at most {limit} files could be, and directories cannot be read here"))
     }
+}
+
+/// What a template asks of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The address, `http://` or `https://`.
+    pub url: String,
+    /// `GET`, or what else it is.
+    pub method: String,
+    /// Names and values of headers; they may be secret.
+    pub headers: Vec<(String, String)>,
+    /// What is sent; nothing when it is empty.
+    pub body: String,
+}
+
+/// What an address answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Headers by name; several of a name are joined.
+    pub headers: BTreeMap<String, String>,
+    /// The text.
+    pub body: String,
 }
 
 /// What the command line said about a template.

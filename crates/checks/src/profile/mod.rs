@@ -1,12 +1,15 @@
 //! Tables of checks.
 //!
-//! [`ack`] [`kubeadm`] [`cluster_api`] [`sysdig`] [`cis`] the built-in ones, a row a check     [`own`] files of one's own
+//! [`ack`] [`kubeadm`] [`cluster_api`] [`sysdig`] [`cis`] [`disk`] the built-in ones, a row a check     [`own`] files of one's own
+//! [`find`] a profile by its name or file
 //!
 //! Adding a profile: its table, and its row in [`BUILT_IN`].
 
 mod ack;
 mod cis;
 mod cluster_api;
+mod disk;
+pub mod find;
 mod form;
 mod kubeadm;
 pub mod own;
@@ -181,6 +184,7 @@ pub const BUILT_IN: &[BuiltIn] = &[
         line: "nothing of whoever made the image is in it: keys, ids, traces, secrets",
         table: cis::rules,
     },
+    BuiltIn { name: "disk", line: "a disk that boots; asked of every disk, whatever else is", table: disk::rules },
 ];
 
 impl Profile {

@@ -9,12 +9,25 @@
 //! ```
 //! All numbers are little-endian; positions count from the element they are in.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-const MAGIC: u32 = 0xED0C_DAED;
-const BRANCH: u16 = 1;
-const LEAF: u16 = 2;
-const HEADER: usize = 16;
+/// The number that a database begins with.
+pub const MAGIC: u32 = 0xED0C_DAED;
+/// The kind of a page that names pages.
+pub const BRANCH: u16 = 1;
+/// The kind of a page that has keys.
+pub const LEAF: u16 = 2;
+/// The kind of a page that says where the root is.
+pub const META: u16 = 4;
+/// The kind of a page that lists free ones.
+pub const FREE: u16 = 16;
+/// Bytes of a page's head.
+pub const HEADER: usize = 16;
+/// How deep buckets may lie in buckets.
+const MAX_NESTING: usize = 16;
+/// The most bytes that all values may have together.
+const MAX_BYTES: usize = 512 << 20;
 /// How deep a tree of pages may be.
 const MAX_DEPTH: usize = 24;
 /// The most entries that a bucket may have.
@@ -40,11 +53,30 @@ pub struct Database<'a> {
     bytes: &'a [u8],
     page_size: usize,
     root: Bucket,
+    sequence: u64,
 }
 
 /// A bucket of a database: where its root page starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket(usize);
+
+/// A bucket with all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Node {
+    /// The last number that was given out for it.
+    pub sequence: u64,
+    /// Values and buckets, by name.
+    pub items: BTreeMap<Vec<u8>, Item>,
+}
+
+/// What a name in a bucket means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// Bytes.
+    Value(Vec<u8>),
+    /// A bucket.
+    Bucket(Node),
+}
 
 /// An element of a leaf.
 struct Element<'a> {
@@ -59,7 +91,8 @@ fn number(bytes: &[u8], at: usize, size: usize) -> Result<usize, BoltError> {
     usize::try_from(value).map_err(|_| BoltError::Damaged)
 }
 
-fn fnv(bytes: &[u8]) -> u64 {
+/// The sum of a start, over the fields before it: FNV-1a.
+pub fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -74,10 +107,11 @@ impl<'a> Database<'a> {
             let body = bytes.get(start..start.checked_add(64)?)?;
             let page_size = number(body, 8, 4).ok()?;
             let sum = u64::from_le_bytes(body[56..64].try_into().ok()?);
-            let fits = number(body, 0, 4).ok()? == MAGIC as usize && fnv(&body[..56]) == sum && page_size >= 512;
+            let fits = number(body, 0, 4).ok()? == MAGIC as usize && checksum(&body[..56]) == sum && page_size >= 512;
             let root = number(body, 16, 8).ok()?.checked_mul(page_size)?;
             let transaction = u64::from_le_bytes(body[48..56].try_into().ok()?);
-            fits.then_some((transaction, Database { bytes, page_size, root: Bucket(root) }))
+            let sequence = u64::from_le_bytes(body[24..32].try_into().ok()?);
+            fits.then_some((transaction, Database { bytes, page_size, root: Bucket(root), sequence }))
         };
         let first = meta(0);
         // The second page starts where the first says, or, when that is damaged, at one of the usual sizes.
@@ -136,6 +170,44 @@ impl<'a> Database<'a> {
             }
         })?;
         Ok(names)
+    }
+
+    /// All that there is.
+    ///
+    /// # Errors
+    /// The database is damaged, or holds more than is accepted.
+    pub fn all(&self) -> Result<Node, BoltError> {
+        let mut left = (MAX_ENTRIES, MAX_BYTES);
+        Ok(Node { sequence: self.sequence, items: self.items(self.root.0, 0, &mut left)? })
+    }
+
+    fn items(
+        &self,
+        start: usize,
+        depth: usize,
+        left: &mut (usize, usize),
+    ) -> Result<BTreeMap<Vec<u8>, Item>, BoltError> {
+        let mut elements = Vec::new();
+        self.walk(start, 0, &mut 0, &mut |element| elements.push(element))?;
+        left.0 = left.0.checked_sub(elements.len()).filter(|_| depth <= MAX_NESTING).ok_or(BoltError::TooLarge)?;
+        let mut items = BTreeMap::new();
+        for element in elements {
+            let bytes = self.bytes.get(element.value.clone()).ok_or(BoltError::Damaged)?;
+            let item = if element.is_bucket {
+                let page = number(self.bytes, element.value.start, 8)?;
+                let sequence = number(self.bytes, element.value.start + 8, 8)? as u64;
+                let start = match page {
+                    0 => element.value.start + HEADER,
+                    page => page.checked_mul(self.page_size).ok_or(BoltError::Damaged)?,
+                };
+                Item::Bucket(Node { sequence, items: self.items(start, depth + 1, left)? })
+            } else {
+                left.1 = left.1.checked_sub(bytes.len()).ok_or(BoltError::TooLarge)?;
+                Item::Value(bytes.to_vec())
+            };
+            items.insert(element.key.to_vec(), item);
+        }
+        Ok(items)
     }
 
     fn find(&self, bucket: Bucket, key: &[u8], is_bucket: bool) -> Result<Option<Range<usize>>, BoltError> {
@@ -227,7 +299,7 @@ mod tests {
             body[8..12].copy_from_slice(&4096_u32.to_le_bytes());
             body[16..24].copy_from_slice(&2_u64.to_le_bytes());
             body[48..56].copy_from_slice(&transaction.to_le_bytes());
-            let sum = fnv(&body);
+            let sum = checksum(&body);
             bytes[at + 16..at + 72].copy_from_slice(&body);
             bytes[at + 72..at + 80].copy_from_slice(&sum.to_le_bytes());
         }
@@ -259,7 +331,7 @@ mod tests {
                 let mut bad = good.clone();
                 bad[at] = value;
                 if let Ok(open) = Database::open(&bad) {
-                    let _ = open.bucket(&[b"v1", b"a"]);
+                    let _ = (open.bucket(&[b"v1", b"a"]), open.all());
                     let _ = open.bucket(&[b"v1"]).map(|found| found.map(|bucket| open.value(bucket, b"a")));
                 }
             }

@@ -2,8 +2,10 @@
 //!
 //! [`text`] for people: the verdict first     [`log`] as ack-image-builder and kubeadm print theirs
 //! [`document`] JSON, JUnit                    [`html`] one page that needs nothing else
+//! [`file`] files, by their endings
 
 pub mod document;
+pub mod file;
 pub mod html;
 pub mod log;
 pub mod text;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kiln_oci::tree::{FileRef, Node, NodeKind};
 use kiln_oci::{Digest, Meta, Tree};
 
-use super::{Live, LookError, Ran, Result, Stat, System, tree};
+use super::{Live, LookError, Media, Ran, Result, Stat, System, tree};
 
 /// A system that exists only in memory.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Memory {
     tree: Tree,
     bodies: Vec<Vec<u8>>,
     locked: Vec<String>,
+    media: Option<Media>,
     answers: Option<Answers>,
 }
 
@@ -23,7 +24,7 @@ struct Answers(BTreeMap<String, Ran>);
 
 impl Default for Memory {
     fn default() -> Memory {
-        Memory { tree: Tree::new(), bodies: Vec::new(), locked: Vec::new(), answers: None }
+        Memory { tree: Tree::new(), bodies: Vec::new(), locked: Vec::new(), media: None, answers: None }
     }
 }
 
@@ -85,6 +86,13 @@ impl Memory {
         self
     }
 
+    /// The same, on a disk.
+    #[must_use]
+    pub fn on(mut self, media: Media) -> Memory {
+        self.media = Some(media);
+        self
+    }
+
     /// The same, running; other commands than those given answers are not there.
     #[must_use]
     pub fn running(mut self) -> Memory {
@@ -137,6 +145,10 @@ impl System for Memory {
 
     fn immutable(&self, path: &str) -> Result<Option<bool>> {
         Ok(Some(self.locked.iter().any(|locked| locked == path)))
+    }
+
+    fn media(&self) -> Option<&Media> {
+        self.media.as_ref()
     }
 
     fn live(&self) -> Option<&dyn Live> {

@@ -5,10 +5,12 @@
 //!
 //! [`directory`] a root directory of this machine     [`tree`] the merged layers of an image
 //! [`memory`] files made up in memory, for tests      [`remote`] a machine that runs commands
+//! [`media`] what a disk has besides its files
 //!
 //! Adding a kind: an implementation of [`System`]; the tests in `tests/it/systems.rs` run on each.
 
 pub mod directory;
+pub mod media;
 pub mod memory;
 pub mod remote;
 pub mod tree;
@@ -16,6 +18,7 @@ pub mod tree;
 use std::io::{self, Read as _};
 
 pub use directory::Directory;
+pub use media::Media;
 pub use memory::Memory;
 pub use remote::{Machine, Remote};
 pub use tree::ImageTree;
@@ -64,6 +67,11 @@ pub trait System {
     /// A directory cannot be read.
     fn walk(&self, dir: &str) -> Result<Walk> {
         by_listing(self, dir)
+    }
+
+    /// The disk that the system is on, where it is one.
+    fn media(&self) -> Option<&Media> {
+        None
     }
 
     /// The commands of a system that runs.

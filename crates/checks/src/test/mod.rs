@@ -3,10 +3,11 @@
 //! [`file`] paths          [`install`] packages, commands, users      [`sysctl`] kernel parameters
 //! [`service`] units       [`kernel`] kernels and what is in them     [`boot`] loaders, mounts, swap
 //! [`net`] ports, SSH, DNS [`node`] container runtime and Kubernetes  [`clean`] what must not stay in an image
-//! [`host`] what only a running host can answer
+//! [`host`] what only a running host can answer               [`disk`] what only a disk has
 
 pub mod boot;
 pub mod clean;
+pub mod disk;
 pub mod file;
 pub mod host;
 pub mod install;

@@ -1,6 +1,7 @@
 //! Systems of every kind, whole nodes, and what strangers may send.
 
 mod debian;
+mod disk;
 mod hostile;
 mod node;
 mod profiles;

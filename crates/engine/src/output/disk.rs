@@ -17,7 +17,7 @@ use kiln_disk::{DiskError, ext4, image};
 use kiln_oci::tree::{FileRef, Follow, NodeKind, Tree};
 use kiln_oci::{Entry, EntryKind, Meta, Platform, name};
 
-use super::{Artifact, files};
+use super::{Artifact, Inspect, files};
 use crate::build::Image;
 use crate::error::{EngineError, Result};
 use crate::rootfs::Root;
@@ -28,7 +28,13 @@ use crate::whole;
 ///
 /// # Errors
 /// When the artifact is several images, the image cannot boot, does not fit, or a file cannot be read or written.
-pub fn publish(dest: &Path, spec: &Spec, artifact: &Artifact, session: &Session) -> Result<()> {
+pub fn publish(
+    dest: &Path,
+    spec: &Spec,
+    inspect: Option<&Inspect>,
+    artifact: &Artifact,
+    session: &Session,
+) -> Result<()> {
     let [only] = &artifact.images[..] else {
         let what = "type=disk: a disk is of one platform, and the image has several".to_owned();
         return Err(EngineError::Unsupported(what));
@@ -41,14 +47,14 @@ pub fn publish(dest: &Path, spec: &Spec, artifact: &Artifact, session: &Session)
         ..spec.clone()
     };
     let root = session.roots.tree(&only.layers)?;
-    write(dest, &spec, &root, session)
+    write(dest, &spec, inspect, &root, session)
 }
 
 /// Writes a tree of files as the disk that `spec` describes, whole or not at all.
 ///
 /// # Errors
 /// When the tree cannot boot, does not fit, or a file cannot be read or written.
-fn write(dest: &Path, spec: &Spec, root: &Root, session: &Session) -> Result<()> {
+fn write(dest: &Path, spec: &Spec, inspect: Option<&Inspect>, root: &Root, session: &Session) -> Result<()> {
     let failed = |e| EngineError::disk(dest, e);
     let looked = Looked(root);
     let content = contents(&files::entries(&root.tree).0);
@@ -60,13 +66,21 @@ fn write(dest: &Path, spec: &Spec, root: &Root, session: &Session) -> Result<()>
         };
         // A raw disk is the file itself; of others the raw one is a step on the way, without a name.
         if spec.format == image::Format::Raw {
-            return raw(out).map(drop);
+            raw(out)?;
+            return look(dest, inspect, out);
         }
         let mut between = whole::scratch(dest)?;
         raw(&mut between)?;
         session.check_cancelled()?;
-        image::write(&between, out, &kiln_disk::write::image_options(spec)).map_err(failed)
+        image::write(&between, &mut *out, &kiln_disk::write::image_options(spec)).map_err(failed)?;
+        look(dest, inspect, out)
     })
+}
+
+/// Has a disk looked at that has no name yet.
+fn look(dest: &Path, inspect: Option<&Inspect>, disk: &File) -> Result<()> {
+    let Some(Inspect(inspect)) = inspect else { return Ok(()) };
+    inspect(disk).map_err(|report| EngineError::NotVerified { path: dest.to_owned(), report })
 }
 
 /// Which machines boot it.

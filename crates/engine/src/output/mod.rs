@@ -14,7 +14,9 @@ pub mod image;
 pub mod rebuilt;
 pub mod registry;
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kiln_disk::layout::Spec;
 use kiln_oci::manifest::Annotations;
@@ -34,6 +36,24 @@ pub enum Dest {
     /// A path.
     Path(PathBuf),
 }
+
+/// What looks at a file that has no name yet, and gives the reason when it is to have none.
+#[derive(Clone)]
+pub struct Inspect(pub Arc<dyn Fn(&File) -> std::result::Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspect").finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Inspect {
+    fn eq(&self, other: &Inspect) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Inspect {}
 
 /// One `--output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +107,8 @@ pub enum Output {
         dest: PathBuf,
         /// What it is to be like.
         spec: Box<Spec>,
+        /// What looks at it before it is there.
+        inspect: Option<Inspect>,
     },
 }
 
@@ -195,6 +217,6 @@ pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Resul
         Output::OciLayout { names, dest } => archive::layout(names, dest, artifact, session),
         Output::Local { dest } => files::local(dest, artifact, session),
         Output::Tar { dest } => files::tar(dest, artifact, session),
-        Output::Disk { dest, spec } => disk::publish(dest, spec, artifact, session),
+        Output::Disk { dest, spec, inspect } => disk::publish(dest, spec, inspect.as_ref(), artifact, session),
     }
 }

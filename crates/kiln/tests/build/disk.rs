@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::Bench;
 
 /// What a disk needs of an image: something to start, a kernel, an initramfs, a loader. None of it is run here.
-const TEXT: &str = "FROM scratch\n\
+pub const TEXT: &str = "FROM scratch\n\
     COPY --chmod=755 init /sbin/init\n\
     COPY kernel /boot/vmlinuz-6.1.0-9\nCOPY kernel /boot/vmlinuz-6.1.0-10\n\
     COPY initrd /boot/initrd.img-6.1.0-9\nCOPY initrd /boot/initrd.img-6.1.0-10\n\
@@ -14,7 +14,7 @@ const TEXT: &str = "FROM scratch\n\
     COPY --chown=1000:2000 --chmod=4750 init /srv/tool\n\
     COPY --chmod=600 init /etc/ssh/ssh_host_rsa_key\n";
 
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     Bench::new()
         .file("init", 0o755, "#!/bin/sh\n")
         .file("kernel", 0o644, "a kernel")
@@ -23,7 +23,7 @@ fn bench() -> Bench {
 }
 
 /// Builds the disk `name` with what is added to the output.
-fn disk(b: &Bench, name: &str, more: &str) -> PathBuf {
+pub fn disk(b: &Bench, name: &str, more: &str) -> PathBuf {
     let path = b.t.out(name);
     let output = format!("--output=type=disk,boot=uefi,dest={},{more}", path.display());
     let _ = b.run(TEXT, &[&output]).ok();
@@ -31,7 +31,7 @@ fn disk(b: &Bench, name: &str, more: &str) -> PathBuf {
 }
 
 /// The root partition of a raw disk as a file of its own.
-fn root(b: &Bench, disk: &Path) -> PathBuf {
+pub fn root(b: &Bench, disk: &Path) -> PathBuf {
     let table = b.t.tool("sfdisk", &["--json", disk.to_str().unwrap()]).ok().text().to_owned();
     let table: serde_json::Value = serde_json::from_str(&table).unwrap();
     let last = table["partitiontable"]["partitions"].as_array().unwrap().last().unwrap().clone();

@@ -19,6 +19,7 @@ mod secrets;
 mod stop;
 mod tree;
 mod tricky;
+mod verified;
 mod why;
 
 use kiln_testkit::{Ids, Layout, Output, TestContext};

@@ -115,14 +115,14 @@ fn what_cannot_be_verified_is_said() {
     said(&["node:1", "-p", "kubeadmin"], 2, "there is no profile `kubeadmin`\nhint: did you mean `kubeadm`?");
     said(&["none:1", "-p", "ack"], 1, "none:1");
     said(&["./none", "-p", "ack"], 1, "there is no ./none");
-    said(&["ssh://root@host", "-p", "ack"], 2, "hosts cannot be verified over SSH yet: root@host");
+    said(&["ssh://root@", "-p", "ack"], 2, "it is `[ssh://][USER@]HOST[:PORT]`");
     said(&["node:1"], 2, "--profile");
-    said(&["node:1", "-p", "ack", "-r", "x.pdf"], 2, "--report x.pdf: the ending says in which format");
+    said(&["node:1", "-p", "ack", "-r", "x.pdf"], 2, "the report x.pdf: the ending says in which form");
     said(&["node:1", "-p", "kubeadm", "--ignore-preflight-errors", "Swop"], 2, "no check is called `Swop`");
     let mut disk = vec![0; 4096];
     disk[..4].copy_from_slice(b"QFI\xfb");
     fs::write(t.out("disk.img"), disk).unwrap();
-    said(&[&path("disk.img"), "-p", "ack"], 2, "is a disk in the format qcow2, and disks cannot be verified yet");
+    said(&[&path("disk.img"), "-p", "ack"], 3, "cannot read the disk");
     fs::write(t.out("noise"), "noise").unwrap();
     said(&[&path("noise"), "-p", "ack"], 1, "noise");
     fs::write(t.out("bad.yaml"), "checks:\n  - id: a\n    modul: x\n").unwrap();

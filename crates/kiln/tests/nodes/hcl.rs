@@ -103,3 +103,66 @@ fn a_directory_is_a_template() {
     assert!(out.stderr.contains("HCL2"), "{out}");
     let _ = node.t.kiln(&["node", "validate", "d"]).ok();
 }
+
+/// A server that answers one request with what `answer` makes of it.
+fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut text, mut buf) = (String::new(), [0; 4096]);
+            while !text.contains("\r\n\r\n") || (text.starts_with("POST") && !text.ends_with("END")) {
+                match stream.read(&mut buf).unwrap() {
+                    0 => break,
+                    n => text += &String::from_utf8_lossy(&buf[..n]),
+                }
+            }
+            stream.write_all(answer(&text).as_bytes()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn data_of_addresses_is_asked_for() {
+    let url = server(|request| {
+        let body = match request {
+            r if r.starts_with("POST /echo ") && r.ends_with("asked END") => "posted",
+            r if r.starts_with("GET /release ") && r.contains("x-token: s3cret") => "{\"version\": \"1.31.2\"}",
+            r if r.starts_with("GET /large ") => return format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(9 << 20)),
+            _ => return "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        };
+        format!("HTTP/1.1 200 OK\r\nx-kind: json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    });
+    let node = Node::new();
+    let template = |data: &str| format!("locals {{\n  host = \"{url}\"\n}}\n{data}");
+    let good = template(
+        "data \"http\" \"release\" {\n  url = \"${local.host}/release\"\n  request_headers = { X-Token = \"s3cret\" }\n}\n\
+         data \"http\" \"echo\" {\n  url = \"${local.host}/echo\"\n  method = \"POST\"\n  request_body = \"${data.http.release.response_headers[\"x-kind\"]} asked END\"\n}\n\
+         locals {\n  version = jsondecode(data.http.release.body).version\n  posted = data.http.echo.body\n}\n",
+    );
+    node.write("d.pkr.hcl", &good);
+    let out = node.t.kiln_with_input(&["node", "console", "d.pkr.hcl"], b"local.version\nlocal.posted\n").ok();
+    assert_eq!(out.stdout, "1.31.2\nposted\n");
+    for (data, said) in [
+        ("data \"http\" \"x\" {\n  url = \"${local.host}/none\"\n}\n", "it answers 404 Not Found"),
+        ("data \"http\" \"x\" {\n  url = \"${local.host}/large\"\n}\n", "more than 8 MiB"),
+        ("data \"http\" \"x\" {\n  url = \"file:///etc/passwd\"\n}\n", "no http:// or https:// address"),
+        ("data \"http\" \"x\" {\n  url = \"http://127.0.0.1:1/\"\n}\n", "http://127.0.0.1:1/: "),
+        (
+            "data \"http\" \"x\" {\n  url = \"http://h/\"\n  method = \"DELETE\"\n}\n",
+            "a template is read more than once",
+        ),
+        ("data \"http\" \"x\" {\n}\n", "needs a `url`"),
+        ("data \"http\" \"x\" {\n  urls = \"y\"\n}\n", "did you mean `url`?"),
+        ("data \"amazon-ami\" \"x\" {\n}\n", "it asks AWS"),
+        ("data \"hcp-packer-image\" \"x\" {\n}\n", "it asks HashiCorp's cloud"),
+        ("data \"htp\" \"x\" {\n}\n", "did you mean `http`?"),
+    ] {
+        node.write("e.pkr.hcl", &template(data));
+        let out = node.t.kiln(&["node", "validate", "e.pkr.hcl"]).exits(1);
+        assert!(out.stderr.contains(said) && out.stderr.contains("e.pkr.hcl:"), "{said}: {out}");
+    }
+}

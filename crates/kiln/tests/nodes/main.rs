@@ -9,9 +9,11 @@ mod failures;
 mod files;
 mod guest;
 mod hcl;
+mod hosts;
 mod offline;
 mod own;
 mod post;
+mod preload;
 mod qemu;
 mod secrets;
 mod ssh;
@@ -19,6 +21,8 @@ mod ssh;
 #[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]
 mod sshd;
 mod templates;
+mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -189,3 +189,24 @@ fn a_root_with_a_kernel_becomes_a_disk() {
     let out = node.build(&text.replace("600", "many"), &[]).exits(1);
     assert!(out.stderr.contains("disk_size"), "{out}");
 }
+
+#[test]
+fn misspelt_keys_of_other_builders_are_found() {
+    let node = Node::new();
+    for (builder, said) in [
+        (r#"{"type": "qemu", "iso_url": "none.iso", "ssh_usernam": "x"}"#, "did you mean `ssh_username`?"),
+        (r#"{"type": "qemu", "iso_url": "none.iso", "project_id": "x"}"#, "the builder `qemu` has no key `project_id`"),
+        (r#"{"type": "alicloud-ecs", "source_image": "x", "instance_typ": "y"}"#, "did you mean `instance_type`?"),
+        (r#"{"type": "googlecompute", "source_image": "x", "zones": "y"}"#, "did you mean `zone`?"),
+    ] {
+        let out = node.build(&format!(r#"{{"builders": [{builder}]}}"#), &[]).exits(1);
+        assert!(out.stderr.contains(said) && out.stderr.contains("t.json:1:"), "{said}: {out}");
+    }
+    let good = r#"{"builders": [{"type": "googlecompute", "source_image": "x", "zone": "y", "ssh_username": "z"}]}"#;
+    let out = node.build(good, &[]).ok();
+    assert!(
+        out.stdout.contains("not needed offline: ssh_username, zone")
+            || out.stdout.contains("not needed offline: zone, ssh_username"),
+        "{out}"
+    );
+}

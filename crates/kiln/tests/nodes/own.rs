@@ -11,7 +11,7 @@ fn what_nodes_need_is_said_in_a_few_keys() {
         {"type": "kiln-sysctl", "settings": {"vm.swappiness": "0", "net.ipv4.ip_forward": "1"}},
         {"type": "kiln-dns", "nameservers": ["100.100.2.136", "10.0.0.2"], "cloud": "alicloud", "search": ["a.b"]},
         {"type": "kiln-repository", "kind": "apt", "id": "mine", "url": "http://mirror/debian", "suites": ["bookworm"]},
-        {"type": "kiln-preload", "archives": ["image.tar"]},
+        {"type": "kiln-preload", "archives": ["image.tar"], "mode": "archive"},
         {"type": "kiln-kernel", "version": "6.1.0-9-node"}"#;
     let out = node.provision(provisioners, &[]).ok().stdout;
     assert!(out.contains("    node: kernel 6.1.0-9-node boots\n"), "{out}");
@@ -54,6 +54,8 @@ fn mistakes_are_found_before_anything_runs() {
         (r#"{"type": "kiln-timezone", "zone": "/etc/passwd"}"#, "is no time zone"),
         (r#"{"type": "kiln-repository", "kind": "yum", "id": "m", "url": "http://m/"}"#, "none is given"),
         (r#"{"type": "kiln-preload"}"#, "give 1 to"),
+        (r#"{"type": "kiln-preload", "images": ["a"], "mode": "contents"}"#, "did you mean `content`?"),
+        (r#"{"type": "kiln-preload", "archives": ["none.tar"]}"#, "no OCI layout"),
         (r#"{"type": "kiln-kernel"}"#, "names neither packages nor a version"),
         (r#"{"type": "kiln-swapp"}"#, "did you mean `kiln-swap`?"),
     ] {
@@ -74,5 +76,61 @@ fn what_the_image_lacks_fails_the_build() {
     ] {
         let out = node.provision(block, &[]).exits(1);
         assert!(out.stdout.contains(wanted), "{wanted:?} in\n{}", out.stdout);
+    }
+}
+
+/// A package manager that does what the script `does` says, and notes what it was asked.
+fn with_apt(does: &str) -> Node {
+    let apt = format!("#!/bin/sh\necho \"$*\" >>/etc/apt-asked\n{does}\n");
+    Node::over(crate::base().file("usr/bin/apt-get", 0o755, apt))
+}
+
+#[test]
+fn headers_are_those_of_the_kernel() {
+    let release = "/lib/modules/6.1.0-21-node/build";
+    let node = with_apt(&format!("[ $1 != install ] || {{ mkdir -p {release}; : >{release}/Makefile; }}"));
+    let out = node.provision(r#"{"type": "kiln-headers"}"#, &[]).ok();
+    assert!(out.stdout.contains("    node: headers of 6.1.0-21-node are there\n"), "{out}");
+    assert_eq!(
+        node.content("etc/apt-asked"),
+        "update\ninstall -y --no-install-recommends gcc make linux-headers-6.1.0-21-node\n"
+    );
+    // With `build`, `make` has the last word.
+    let make = "#!/bin/sh\n[ -f \"$2/Makefile\" ] && grep -q tracepoint \"${3#M=}/kiln_probe.c\" && echo vermagic=${M:-6.1.0-9-node} SMP >\"${3#M=}/kiln_probe.ko\"\n";
+    let root = crate::base().file("usr/bin/make", 0o755, make).dir("lib/modules/6.1.0-9-node/build", 0o755);
+    let node = Node::over(root.file("lib/modules/6.1.0-9-node/build/Makefile", 0o644, ""));
+    let block = r#"{"type": "kiln-headers", "version": "6.1.0-9-node", "build": true}"#;
+    let out = node.provision(block, &[]).ok();
+    assert!(out.stdout.contains("    node: a module for 6.1.0-9-node can be built\n"), "{out}");
+    assert!(!node.listing().contains("kiln_probe"), "nothing of the proof stays");
+    let other = block.replace("6.1.0-9-node", "6.1.0-21-node");
+    let out = with_apt("mkdir -p /lib/modules/6.1.0-21-node/build; : >/lib/modules/6.1.0-21-node/build/Makefile");
+    out.write("make", make);
+    let copy = r#"{"type": "file", "source": "make", "destination": "/usr/bin/make"},
+        {"type": "shell", "inline": ["chmod 755 /usr/bin/make"]},"#;
+    let out = out.provision(&format!("{copy}{other}"), &[]).exits(1);
+    assert!(out.stdout.contains("is for another kernel than 6.1.0-21-node"), "{out}");
+}
+
+#[test]
+fn headers_of_another_kernel_are_none() {
+    let node = with_apt("mkdir -p /lib/modules/9.9-other/build");
+    let out = node.provision(r#"{"type": "kiln-headers"}"#, &[]).exits(1);
+    assert!(out.stdout.contains("are not the headers of 6.1.0-21-node"), "{out}");
+    let node = Node::new();
+    let out = node.provision(r#"{"type": "kiln-headers"}"#, &[]).exits(1);
+    assert!(out.stdout.contains("no apt-get, dnf or yum to install them with"), "{out}");
+    let root = crate::base().dir("lib/modules/6.1.0-21-node/build", 0o755);
+    let node = Node::over(root.file("lib/modules/6.1.0-21-node/build/Makefile", 0o644, ""));
+    let out = node.provision(r#"{"type": "kiln-headers", "btf": true}"#, &[]).exits(1);
+    assert!(out.stdout.contains("btf = true: "), "{out}");
+    for (block, said) in [
+        (r#"{"type": "kiln-headers", "version": "6.1; reboot"}"#, "is no version of a kernel"),
+        (r#"{"type": "kiln-headers", "packages": ["none.deb"]}"#, "there is no such file"),
+        (r#"{"type": "kiln-headers", "packages": ["-y"]}"#, "is no name of a package"),
+        (r#"{"type": "kiln-headers", "tool": true}"#, "tool"),
+    ] {
+        let out = node.provision(block, &[]).exits(1);
+        assert!(out.stderr.contains(said), "{said}: {out}");
     }
 }

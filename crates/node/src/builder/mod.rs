@@ -7,10 +7,13 @@
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
 //! | [`qemu`] | a virtual machine | its disk |
 //!
+//! [`keys`] has which keys other builders have.
+//!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
 
 pub mod file;
+pub mod keys;
 pub mod null;
 pub mod offline;
 pub mod qemu;

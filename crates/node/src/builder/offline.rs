@@ -5,7 +5,7 @@ use std::path::Path;
 use kiln_packer::fields::Fields;
 use kiln_packer::model::{Build, BuildFacts};
 
-use super::{Builder, Choice, Job, NoMachine};
+use super::{Builder, Choice, Job, NoMachine, keys};
 use crate::artifact::Artifact;
 use crate::error::{NodeError, Result};
 use crate::guard::Guard;
@@ -96,7 +96,7 @@ impl Offline {
                 f.ignore(&["disk_image"]);
             }
             // They say how a machine is made and reached. That nothing of it is read is told when the build begins.
-            unused = f.unknown().iter().filter_map(|fault| key_of(&fault.diagnostic.message)).collect();
+            unused = foreign_keys(&build.kind, &f)?;
         }
         let wanted = Wanted { format, directory: directory.into(), name, size, compression };
         let none = NoMachine { builder: "offline" };
@@ -163,9 +163,20 @@ fn size(f: &Fields<'_>) -> Result<Option<u64>> {
     size.map(Some).map_err(|e| f.fault("disk_size", "BadSize", e.to_string()).into())
 }
 
-/// The key that a message about an unknown key names.
-fn key_of(message: &str) -> Option<String> {
-    message.split('`').nth(1).map(str::to_owned)
+/// The keys that only a machine needs; one that the builder does not have either is a mistake.
+fn foreign_keys(kind: &str, f: &Fields<'_>) -> Result<Vec<String>> {
+    let mut unused = Vec::new();
+    let mut faults = Vec::new();
+    for (key, place) in f.unread() {
+        match keys::known(kind, &key) {
+            true => unused.push(key),
+            false => {
+                let message = format!("the builder `{kind}` has no key `{key}`");
+                faults.push(place.error("UnknownKey", message).suggest(&key, keys::of(kind)));
+            }
+        }
+    }
+    if faults.is_empty() { Ok(unused) } else { Err(faults.into()) }
 }
 
 fn base(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>, choice: &Choice) -> Result<Base> {

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kiln_checks::system::ImageTree;
 use kiln_engine::build::{self, Built};
 use kiln_engine::event::{Done, Events};
 use kiln_engine::rootfs::{Layer, Root};
@@ -46,7 +47,7 @@ use kiln_spec::source::Source as Text;
 
 use crate::error::{NodeError, Result};
 use crate::guard::Guard;
-use crate::target::{MAX_READ, Script, Target, Upload, download_path};
+use crate::target::{Looking, MAX_READ, Script, Target, Upload, download_path};
 use crate::ui::BuildUi;
 use report::{Note, Reader};
 use step::{Around, Step};
@@ -101,6 +102,8 @@ pub struct Offline {
     salt: Option<String>,
     ran: usize,
     cached: usize,
+    /// What later plans look into again.
+    kept: Vec<tempfile::TempDir>,
 }
 
 /// A finished root.
@@ -149,6 +152,7 @@ impl Offline {
             salt,
             ran: 0,
             cached: 0,
+            kept: Vec::new(),
         };
         // A base that cannot be had is found now, not by the first script.
         let (plan, reports) = offline.build()?;
@@ -354,6 +358,15 @@ impl Target for Offline {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>> {
         let failed = NodeError::file("read", format!("{path} of the image"));
         self.root()?.read_file(path.as_bytes(), MAX_READ as u64).map_err(failed)
+    }
+
+    fn system(&mut self, look: &mut Looking<'_>) -> Result<()> {
+        let root = self.root()?;
+        look(&ImageTree::new("the root", &root.tree, |file| root.open_file(file)))
+    }
+
+    fn keep(&mut self, directory: tempfile::TempDir) {
+        self.kept.push(directory);
     }
 
     fn is_offline(&self) -> bool {

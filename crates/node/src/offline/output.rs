@@ -187,7 +187,7 @@ impl Wanted {
         }
         let marks = marks.into_iter().map(|(path, marks)| (path, marks.apply(Default::default())));
         spec.flags = marks.filter(|(_, flags)| !flags.is_empty()).collect();
-        Ok(Some(Output::Disk { dest: path.to_owned(), spec: Box::new(spec) }))
+        Ok(Some(Output::Disk { dest: path.to_owned(), spec: Box::new(spec), inspect: None }))
     }
 }
 

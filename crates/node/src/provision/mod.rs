@@ -3,6 +3,7 @@
 //! [`shell`] scripts there    [`file`] files there and back    [`local`] scripts here    [`pause`] `sleep`, `breakpoint`
 //! [`ansible`] `ansible-local`    [`ansible_ssh`] `ansible`
 //! [`environment`] variables for scripts
+//! [`verify`] profiles that must pass
 //! [`own`] Kiln's: time zone, swap, kernel parameters, name servers, repositories, images, kernel
 //!
 //! A block is parsed strictly, before anything runs and once more with the facts of its machine.
@@ -17,6 +18,7 @@ pub mod local;
 pub mod own;
 pub mod pause;
 pub mod shell;
+pub mod verify;
 
 use kiln_packer::config::Config;
 use kiln_packer::fields::Fields;
@@ -68,6 +70,12 @@ pub enum Provisioner {
     AnsibleLocal(ansible::AnsibleLocal),
     /// `ansible`.
     Ansible(ansible_ssh::Ansible),
+    /// `kiln-verify`.
+    Verify(verify::Verify),
+    /// `kiln-preload`.
+    Preload(own::Preload),
+    /// `kiln-headers`.
+    Headers(own::Headers),
     /// One of Kiln's own.
     Own(own::Own),
 }
@@ -76,7 +84,7 @@ pub enum Provisioner {
 type Parse = fn(&Config) -> Result<Provisioner>;
 
 /// Types of provisioners.
-pub const KINDS: [(&str, Parse); 14] = [
+pub const KINDS: [(&str, Parse); 16] = [
     ("shell", |c| shell::Shell::parse(c).map(Provisioner::Shell)),
     ("file", |c| file::File::parse(c).map(Provisioner::File)),
     ("shell-local", |c| local::Local::parse(c).map(Provisioner::Local)),
@@ -84,12 +92,14 @@ pub const KINDS: [(&str, Parse); 14] = [
     ("breakpoint", |c| pause::Breakpoint::parse(c).map(Provisioner::Breakpoint)),
     ("ansible-local", |c| ansible::AnsibleLocal::parse(c).map(Provisioner::AnsibleLocal)),
     ("ansible", |c| ansible_ssh::Ansible::parse(c).map(Provisioner::Ansible)),
+    ("kiln-verify", |c| verify::Verify::parse(c).map(Provisioner::Verify)),
     ("kiln-timezone", |c| own::timezone(c).map(Provisioner::Own)),
     ("kiln-swap", |c| own::swap(c).map(Provisioner::Own)),
     ("kiln-sysctl", |c| own::sysctl(c).map(Provisioner::Own)),
     ("kiln-dns", |c| own::dns(c).map(Provisioner::Own)),
     ("kiln-repository", |c| own::repository(c).map(Provisioner::Own)),
-    ("kiln-preload", |c| own::preload(c).map(Provisioner::Own)),
+    ("kiln-preload", |c| own::preload(c).map(Provisioner::Preload)),
+    ("kiln-headers", |c| own::headers(c).map(Provisioner::Headers)),
     ("kiln-kernel", |c| own::kernel(c).map(Provisioner::Own)),
 ];
 
@@ -139,6 +149,9 @@ impl Provisioner {
             Provisioner::Breakpoint(breakpoint) => breakpoint.run(stage),
             Provisioner::AnsibleLocal(ansible) => ansible.run(stage),
             Provisioner::Ansible(ansible) => ansible.run(stage),
+            Provisioner::Verify(verify) => verify.run(stage),
+            Provisioner::Preload(preload) => preload.run(stage),
+            Provisioner::Headers(headers) => headers.run(stage),
             Provisioner::Own(own) => own.run(stage),
         }
     }

@@ -28,6 +28,7 @@ use crate::offline::Workshop;
 use crate::post;
 use crate::provision;
 use crate::ui::{BuildUi, Ui, words};
+use crate::verify::Wish;
 use ask::Asker;
 use trouble::OnError;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub choice: Choice,
     /// The identifier of the run.
     pub uuid: String,
+    /// `-verify`: what the result must be.
+    pub verify: Option<Wish>,
 }
 
 /// What a run works with.
@@ -226,7 +229,19 @@ impl<'a> Process<'a> {
                 steps::provision(self, block, position, builder)
             })?;
         }
-        self.attempt(builder, true, |builder| builder.finish(job))
+        let Some(wish) = &self.settings.verify else {
+            return self.attempt(builder, true, |builder| builder.finish(job));
+        };
+        self.attempt(builder, true, |builder| {
+            let names: Vec<&str> = wish.profiles.iter().map(|profile| &*profile.name).collect();
+            self.ui.say(&format!("Verifying: {}", names.join(", ")));
+            builder.target().system(&mut |system| wish.enforce(system, self.ui))
+        })?;
+        self.attempt(builder, true, |builder| {
+            let made = builder.finish(job)?;
+            made.iter().try_for_each(|artifact| wish.enforce_disks(artifact, self.ui))?;
+            Ok(made)
+        })
     }
 
     /// `-debug`: a question before each step.

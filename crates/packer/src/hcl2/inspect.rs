@@ -11,7 +11,18 @@ use super::project::{Found, Project, evaluate};
 
 /// All of it.
 pub(super) fn print(project: &Project) -> String {
-    let mut text = String::from("Packer Inspect: HCL2 mode\n\n> input-variables:\n\n");
+    let mut text = String::from("Packer Inspect: HCL2 mode\n\n");
+    text.push_str(&variables(project));
+    text.push_str("\n> builds:\n");
+    for (index, found) in project.builds.iter().enumerate() {
+        text.push_str(&build(project, index, found));
+    }
+    text
+}
+
+/// Variables and locals, with their values.
+pub(super) fn variables(project: &Project) -> String {
+    let mut text = String::from("> input-variables:\n\n");
     let line = |text: &mut String, kind: &str, name: &str, value: &Value| {
         let shown = if value.has_marks() { "<sensitive>".to_owned() } else { show(value) };
         // Writing to a text cannot fail.
@@ -23,10 +34,6 @@ pub(super) fn print(project: &Project) -> String {
     text.push_str("\n> local-variables:\n\n");
     for (name, value) in &project.local {
         line(&mut text, "local", name, value);
-    }
-    text.push_str("\n> builds:\n");
-    for (index, found) in project.builds.iter().enumerate() {
-        text.push_str(&build(project, index, found));
     }
     text
 }

@@ -7,7 +7,7 @@ use kiln_hcl::scope::Scope;
 use kiln_hcl::value::Value;
 
 use super::project::{Found, Project, evaluate};
-use super::variables;
+use super::{http, variables};
 use crate::fault::{Fault, Place};
 
 /// Something to evaluate.
@@ -15,7 +15,8 @@ struct Pending {
     /// `local.x` or `data.null.x`.
     path: Vec<String>,
     place: Place,
-    expr: Expr,
+    /// What it is made of: one expression without a name, or the attributes of a data source that asks somebody.
+    parts: Vec<(String, Expr)>,
     sensitive: bool,
     needs: BTreeSet<Vec<String>>,
 }
@@ -39,7 +40,7 @@ pub(super) fn read(project: &mut Project, locals: &[Found], data: &[Found], faul
             pending.extend(one_local(found, project, faults));
         }
     }
-    pending.extend(data.iter().filter_map(|found| null_data(found, faults)));
+    pending.extend(data.iter().filter_map(|found| one_data(found, faults)));
     let mut seen: BTreeMap<Vec<String>, Place> = BTreeMap::new();
     for one in &pending {
         if let Some(first) = seen.get(&one.path) {
@@ -55,15 +56,36 @@ pub(super) fn read(project: &mut Project, locals: &[Found], data: &[Found], faul
 
 impl Pending {
     fn new(path: Vec<String>, place: Place, expr: &Expr, sensitive: bool) -> Pending {
+        Pending::of(path, place, vec![(String::new(), expr.clone())], sensitive)
+    }
+
+    fn of(path: Vec<String>, place: Place, parts: Vec<(String, Expr)>, sensitive: bool) -> Pending {
         let mut needs = BTreeSet::new();
-        expr.walk(&mut |expr| match expr.traversal().as_deref() {
-            Some(["local", name]) => drop(needs.insert(vec!["local".to_owned(), (*name).to_owned()])),
-            Some(["data", kind, name]) => {
-                needs.insert(vec!["data".to_owned(), (*kind).to_owned(), (*name).to_owned()]);
+        for (_, expr) in &parts {
+            expr.walk(&mut |expr| match expr.traversal().as_deref() {
+                Some(["local", name]) => drop(needs.insert(vec!["local".to_owned(), (*name).to_owned()])),
+                Some(["data", kind, name]) => {
+                    needs.insert(vec!["data".to_owned(), (*kind).to_owned(), (*name).to_owned()]);
+                }
+                _ => {}
+            });
+        }
+        Pending { path, place, parts, sensitive, needs }
+    }
+
+    /// Its value, once all that it needs has one.
+    fn value(&self, project: &Project, scope: &Scope<'_>) -> Result<Value, Fault> {
+        let mut values = BTreeMap::new();
+        for (name, expr) in &self.parts {
+            values.insert(name.as_str(), evaluate(&project.world, expr, scope, &self.place.source)?);
+        }
+        match (&self.path[..], values.remove("")) {
+            ([_, kind, _], Some(value)) if kind == "null" => {
+                Ok(Value::object(BTreeMap::from([("output".to_owned(), value)])))
             }
-            _ => {}
-        });
-        Pending { path, place, expr: expr.clone(), sensitive, needs }
+            (_, Some(value)) => Ok(value.marked(self.sensitive)),
+            (_, None) => http::fetch(&values, &self.place, project),
+        }
     }
 }
 
@@ -93,27 +115,52 @@ fn one_local(found: &Found, project: &Project, faults: &mut Vec<Fault>) -> Optio
     Some(Pending::new(vec!["local".to_owned(), name.to_owned()], found.header(), &expression.expr, sensitive))
 }
 
-/// `data "null" "name" { input = … }`: the only one that asks nobody.
-fn null_data(found: &Found, faults: &mut Vec<Fault>) -> Option<Pending> {
+/// Data sources that ask a cloud: how their names begin, and who is asked.
+const CLOUDS: [(&str, &str); 6] = [
+    ("amazon-", "AWS"),
+    ("azure-", "Azure"),
+    ("googlecompute-", "Google's cloud"),
+    ("hcp-", "HashiCorp's cloud"),
+    ("sshkey", "nobody, and makes a key that is in no state"),
+    ("alicloud-", "Alibaba Cloud"),
+];
+
+/// `data "null"` and `data "http"`: those that need no cloud.
+fn one_data(found: &Found, faults: &mut Vec<Fault>) -> Option<Pending> {
     let [kind, name] = found.labels::<2>().map_err(|fault| faults.push(fault)).ok()?;
-    if kind != "null" {
-        let fault = found.header().error("UnknownData", format!("the data source `{kind}` is not supported"));
-        faults.push(fault.hint("fetch the value before, and hand it in as a variable"));
+    let path = vec!["data".to_owned(), kind.to_owned(), name.to_owned()];
+    let (keys, needed): (&[&str], &str) = match kind {
+        "null" => (&["input"], "input"),
+        "http" => (&http::KEYS, "url"),
+        _ => {
+            let cloud = CLOUDS.iter().find(|(prefix, _)| kind.starts_with(prefix));
+            let message = match cloud {
+                Some((_, who)) => format!("the data source `{kind}` is not supported: it asks {who}"),
+                None => format!("the data source `{kind}` is not supported"),
+            };
+            let fault = found.header().error("UnknownData", message);
+            let hint = "there are `null` and `http`; fetch the value before, and hand it in as a variable";
+            faults.push(if cloud.is_some() { fault.hint(hint) } else { fault.suggest(kind, ["null", "http"]) });
+            return None;
+        }
+    };
+    found.only(keys, &[], faults);
+    if found.attribute(needed).is_none() {
+        let article = if needed == "input" { "an" } else { "a" };
+        faults.push(found.header().error("MissingKey", format!("`data \"{kind}\"` needs {article} `{needed}`")));
         return None;
     }
-    found.only(&["input"], &[], faults);
-    let Some(input) = found.attribute("input") else {
-        faults.push(found.header().error("MissingKey", "`data \"null\"` needs an `input`"));
-        return None;
+    let part = |key: &&str| {
+        let name = if kind == "null" { String::new() } else { (*key).to_owned() };
+        found.attribute(key).map(|attribute| (name, attribute.expr.clone()))
     };
-    let path = vec!["data".to_owned(), kind.to_owned(), name.to_owned()];
-    Some(Pending::new(path, found.header(), &input.expr, false))
+    Some(Pending::of(path, found.header(), keys.iter().filter_map(part).collect(), false))
 }
 
 fn resolve(project: &mut Project, mut pending: Vec<Pending>, faults: &mut Vec<Fault>) {
     let known: BTreeSet<Vec<String>> = pending.iter().map(|one| one.path.clone()).collect();
     let mut done: BTreeSet<Vec<String>> = BTreeSet::new();
-    let mut nulls: BTreeMap<String, Value> = BTreeMap::new();
+    let mut data: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     while !pending.is_empty() {
         // What is not defined at all is an error when it is evaluated.
         let ready = |one: &Pending| one.needs.iter().all(|need| done.contains(need) || !known.contains(need));
@@ -128,8 +175,8 @@ fn resolve(project: &mut Project, mut pending: Vec<Pending>, faults: &mut Vec<Fa
         let scope = Scope::new(project.scope());
         let mut values = Vec::new();
         for one in now {
-            match evaluate(&project.world, &one.expr, &scope, &one.place.source) {
-                Ok(value) => values.push((one.path.clone(), value.marked(one.sensitive))),
+            match one.value(project, &scope) {
+                Ok(value) => values.push((one.path.clone(), value)),
                 Err(fault) => faults.push(fault),
             }
             done.insert(one.path);
@@ -137,13 +184,12 @@ fn resolve(project: &mut Project, mut pending: Vec<Pending>, faults: &mut Vec<Fa
         for (path, value) in values {
             match path.as_slice() {
                 [_, name] => drop(project.local.insert(name.clone(), value)),
-                [_, _, name] => {
-                    nulls.insert(name.clone(), Value::object(BTreeMap::from([("output".to_owned(), value)])));
-                }
+                [_, kind, name] => drop(data.entry(kind.clone()).or_default().insert(name.clone(), value)),
                 _ => {}
             }
         }
-        project.data = Value::object(BTreeMap::from([("null".to_owned(), Value::object(nulls.clone()))]));
+        project.data =
+            Value::object(data.iter().map(|(kind, all)| (kind.clone(), Value::object(all.clone()))).collect());
         if !faults.is_empty() {
             return;
         }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_disk::layout::Spec;
-use kiln_engine::output::{Artifact, Dest, Output};
+use kiln_engine::output::{Artifact, Dest, Inspect, Output};
 use kiln_engine::{Built, EngineError, whole};
 use kiln_oci::{Descriptor, Digest, Reference};
 
@@ -25,6 +26,8 @@ pub fn parse(args: &Args, names: &[Reference]) -> Result<Vec<Output>, CliError> 
     if args.load || outputs.is_empty() {
         outputs.push(Output::Image { names: names.to_vec() });
     }
+    // What may be refused comes before anything is seen by others.
+    outputs.sort_by_key(|output| !matches!(output, Output::Disk { inspect: Some(_), .. }));
     Ok(outputs)
 }
 
@@ -36,8 +39,21 @@ fn registry(names: Vec<Reference>, by_digest: bool, what: &str) -> Result<Output
 }
 
 /// What only `type=disk` has.
-const DISK_KEYS: [&str; 11] =
-    ["format", "compression", "size", "boot", "arch", "fs", "esp", "label", "kernel_cmdline", "hostname", "initramfs"];
+const DISK_KEYS: [&str; 13] = [
+    "format",
+    "compression",
+    "size",
+    "boot",
+    "arch",
+    "fs",
+    "esp",
+    "label",
+    "kernel_cmdline",
+    "hostname",
+    "initramfs",
+    "verify",
+    "verify-report",
+];
 
 /// One `--output`.
 fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
@@ -91,7 +107,7 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
     let mut spec = Spec::default();
     match (kind.as_deref(), disk.first()) {
         (Some("disk"), _) => {
-            for (key, value) in &disk {
+            for (key, value) in disk.iter().filter(|(key, _)| !key.starts_with("verify")) {
                 spec.set(key, value).map_err(|e| bad(e.to_string()))?;
             }
         }
@@ -116,7 +132,7 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         },
         Some("tar") => Ok(Output::Tar { dest: file(true)? }),
         Some("disk") => match file(false)? {
-            Dest::Path(dest) => Ok(Output::Disk { dest, spec: Box::new(spec) }),
+            Dest::Path(dest) => Ok(Output::Disk { inspect: inspect(&disk, &dest)?, dest, spec: Box::new(spec) }),
             Dest::Stdout => Err(bad("a disk is written to a file".to_owned())),
         },
         Some(other) => {
@@ -124,6 +140,25 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         }
         None => Err(bad("type= is missing".to_owned())),
     }
+}
+
+/// What looks at a disk before it is there: `verify=kubeadm+ours.yaml,verify-report=report.html`.
+fn inspect(keys: &[(String, String)], dest: &Path) -> Result<Option<Inspect>, CliError> {
+    let values = |key: &str| -> Vec<&str> {
+        keys.iter().filter(|(k, _)| k == key).flat_map(|(_, value)| value.split('+')).collect()
+    };
+    let profiles: Vec<String> =
+        values("verify").into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let reports: Vec<PathBuf> = values("verify-report").into_iter().map(PathBuf::from).collect();
+    if profiles.is_empty() && reports.is_empty() {
+        return match keys.iter().any(|(key, _)| key == "verify") {
+            true => Err(CliError::usage("--output: verify= names no profile")),
+            false => Ok(None),
+        };
+    }
+    let wish = crate::cmd::node::wish(&profiles, &[], &reports)?;
+    let title = dest.display().to_string();
+    Ok(Some(Inspect(Arc::new(move |disk| wish.inspect(disk, &title)))))
 }
 
 /// What `--iidfile` and `--metadata-file` say of a result.

@@ -72,6 +72,12 @@ pub struct Args {
     /// How scripts of the offline builder are isolated: a rung, or auto
     #[arg(long, value_name = "RUNG", default_value = "auto", env = "KILN_ISOLATION")]
     isolation: String,
+    /// Profiles that the result must pass, with commas between; what fails them is not kept
+    #[arg(long, value_name = "PROFILE", value_delimiter = ',')]
+    verify: Vec<String>,
+    /// Write the report of --verify to this file: .json, .xml (JUnit), .html or .txt; may be repeated
+    #[arg(long, value_name = "FILE")]
+    verify_report: Vec<PathBuf>,
     /// How registries are reached.
     #[command(flatten)]
     registry: RegistryOptions,
@@ -86,6 +92,7 @@ Examples:
   kiln node build -builder qemu node.json                         the template's own builder, with a machine
   kiln node build -builder offline -base debian-12.qcow2 -format qcow2 node.json   over a disk, which stays as it is
   kiln node build -var region=eu -only 'qemu*' node.json
+  kiln node build -verify ack -verify-report report.html node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
   kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";
 
@@ -95,6 +102,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         let names = OnError::NAMES.map(|(name, _)| name).join(", ");
         return Err(CliError::usage(format!("-on-error {}: expected one of {names}", args.on_error)));
     };
+    let wish = super::wish(&args.verify, &[], &args.verify_report)?;
     let template = template::load(&args.template)?;
     template::tell(&template.warnings);
     let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: args.format.clone() };
@@ -119,8 +127,15 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     };
     let masks = Masks::new(template.sensitive.iter().map(|s| &**s));
     let ui = Arc::new(Ui::new(look, masks, Box::new(std::io::stdout())));
-    let settings =
-        run::Settings { parallel: args.parallel_builds, on_error, force: args.force, debug: args.debug, choice, uuid };
+    let settings = run::Settings {
+        parallel: args.parallel_builds,
+        on_error,
+        force: args.force,
+        debug: args.debug,
+        choice,
+        uuid,
+        verify: (!args.verify.is_empty()).then_some(wish),
+    };
     let images = Known { session: (workshop.sessions)(Arc::new(Silent)), platform: workshop.platform.clone() };
     let asker = Lines::stdin();
     let site = site(global, &around)?;

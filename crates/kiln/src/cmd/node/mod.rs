@@ -1,16 +1,25 @@
 //! `kiln node`: images that machines boot from.
 
 mod build;
+mod console;
+mod data;
+mod export;
+mod fmt;
 mod inspect;
+mod remote;
 mod target;
 mod template;
 mod validate;
 pub mod verify;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+use kiln_checks::profile::find::FindError;
+use kiln_node::verify::{Wish, WishError};
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, in_color};
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -36,8 +45,33 @@ enum Verb {
     Validate(validate::Args),
     /// Show what a template consists of
     Inspect(inspect::Args),
+    /// Write templates in HCL2 in their canonical form
+    Fmt(fmt::Args),
+    /// Try expressions of a template
+    Console(console::Args),
+    /// Print what kube-up, Terraform, Cluster API or kubeadm need to know of an image
+    Export(export::Args),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
+}
+
+/// What a result must be, from the command line.
+pub fn wish(profiles: &[String], ignored: &[String], reports: &[PathBuf]) -> Result<Wish, CliError> {
+    Wish::of(profiles, ignored, reports).map_err(|e| {
+        let hint = e.hint();
+        let told = match e {
+            WishError::Profile(FindError::Mistakes(e)) => {
+                eprint!("{}", e.render(in_color()));
+                return CliError::Found;
+            }
+            WishError::Profile(e @ (FindError::Read { .. } | FindError::Text { .. })) => CliError::input(e.to_string()),
+            e => CliError::usage(e.to_string()),
+        };
+        match hint {
+            Some(hint) => told.with_hint(hint),
+            None => told,
+        }
+    })
 }
 
 /// Runs the verb.
@@ -46,6 +80,9 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Build(args) => build::run(&args, global),
         Verb::Validate(args) => validate::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Fmt(args) => fmt::run(&args),
+        Verb::Console(args) => console::run(&args),
+        Verb::Export(args) => export::run(&args),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }

@@ -1,13 +1,14 @@
 //! What `kiln node verify` looks at, from what the user typed.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kiln_checks::system::{Directory, ImageTree};
 use kiln_checks::{LookError, Report, System};
 use kiln_engine::archive::{self, Input};
+use kiln_node::NodeError;
+use kiln_node::disk::Disk;
 
+use super::remote::SshArgs;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, Chosen, PlatformOption};
@@ -17,22 +18,26 @@ use crate::surroundings::Surroundings;
 pub type Judge<'a> = dyn Fn(&dyn System) -> Report + 'a;
 
 /// Finds the target, and judges it.
-pub fn with(text: &str, platform: &PlatformOption, global: &Global, judge: &Judge<'_>) -> Result<Report, CliError> {
+pub fn with(
+    text: &str,
+    platform: &PlatformOption,
+    ssh: &SshArgs,
+    global: &Global,
+    judge: &Judge<'_>,
+) -> Result<Report, CliError> {
     if text == "local" {
         return Ok(judge(&Directory::host().map_err(|e| unreadable(&e))?));
     }
-    if let Some(host) = text.strip_prefix("ssh://") {
-        return Err(CliError::usage(format!("hosts cannot be verified over SSH yet: {host}"))
-            .with_hint("on the host itself: kiln node verify local"));
+    if text.starts_with("ssh://") {
+        return super::remote::judged(text, ssh, judge);
     }
     let path = Path::new(text);
     if path.is_dir() && !archive::is_layout(path) {
         return Ok(judge(&Directory::open(path).map_err(|e| unreadable(&e))?));
     }
     if let Some((path, name)) = file(text) {
-        if let Some(kind) = disk(&path)? {
-            return Err(CliError::usage(format!("{text} is {kind}, and disks cannot be verified yet"))
-                .with_hint("verify the root directory or image that the disk is made of"));
+        if name.is_none() && path.is_file() && Disk::is_one(&path).map_err(|e| broken(&e))? {
+            return Ok(judge(&Disk::open(&path, text).map_err(|e| broken(&e))?));
         }
         let (around, progress) = named::offline(global, false, "Reading")?;
         let input = Input::Path(path);
@@ -56,9 +61,20 @@ pub fn with(text: &str, platform: &PlatformOption, global: &Global, judge: &Judg
     Ok(report)
 }
 
+/// Whether a target is a file with a disk.
+pub fn is_disk(text: &str) -> Result<bool, CliError> {
+    let path = Path::new(text);
+    Ok(path.is_file() && Disk::is_one(path).map_err(|e| broken(&e))?)
+}
+
 fn image_report(around: &Surroundings, image: &Chosen, title: &str, judge: &Judge<'_>) -> Result<Report, CliError> {
     let root = named::root(around, image)?;
     Ok(judge(&ImageTree::new(format!("image {title}"), &root.tree, |file| root.open_file(file))))
+}
+
+/// A disk that cannot be looked at.
+fn broken(error: &NodeError) -> CliError {
+    CliError::environment(error.to_string())
 }
 
 fn unreadable(error: &LookError) -> CliError {
@@ -73,24 +89,4 @@ fn file(text: &str) -> Option<(PathBuf, Option<String>)> {
     }
     let (path, name) = text.rsplit_once(':')?;
     Some((there(path)?, Some(name.to_owned())))
-}
-
-/// What kind of disk a file is, by its bytes: names of files say anything.
-fn disk(path: &Path) -> Result<Option<&'static str>, CliError> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(2048).read_to_end(&mut head));
-    read.map_err(|e| CliError::environment(format!("cannot read {}: {e}", path.display())))?;
-    let at = |offset: usize, bytes: &[u8]| head.get(offset..offset + bytes.len()) == Some(bytes);
-    Ok(match () {
-        () if at(0, b"QFI\xfb") => Some("a disk in the format qcow2"),
-        () if at(0, b"KDMV") => Some("a disk in the format vmdk"),
-        () if at(0, b"conectix") || at(0, b"vhdxfile") => Some("a disk in the format vhd"),
-        () if at(512, b"EFI PART") => Some("a disk with a partition table (GPT)"),
-        () if at(1080, b"\x53\xef") => Some("an ext4 file system"),
-        () if at(510, b"\x55\xaa") => Some("a disk with a partition table (MBR)"),
-        () => None,
-    })
 }

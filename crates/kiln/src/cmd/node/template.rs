@@ -8,13 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_packer::fault::Fault;
 use kiln_packer::hcl2::{self, Files, SharedWorld};
 use kiln_packer::model::Template;
-use kiln_packer::world::{Given, World};
+use kiln_packer::world::{Answer, Given, Request, World};
 use kiln_spec::source::Source;
 
 use crate::error::{self, CliError};
 
 /// As large a template, or a file that it reads, may be.
-const MAX_FILE: u64 = 64 << 20;
+pub const MAX_FILE: u64 = 64 << 20;
 
 /// Options about what a template means.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,10 @@ impl World for Here {
         self.directory.clone()
     }
 
+    fn fetch(&self, request: &Request) -> Result<Answer, String> {
+        super::data::fetch(request)
+    }
+
     fn is_file(&self, path: &str) -> Result<bool, String> {
         match std::fs::metadata(path) {
             Ok(meta) => Ok(meta.is_file()),
@@ -138,27 +142,34 @@ pub fn source(path: &Path) -> Result<Arc<Source>, CliError> {
 
 /// Reads the template; its warnings go to standard error.
 pub fn load(options: &TemplateOptions) -> Result<Template, CliError> {
-    let mut given = Given {
-        only: options.only.clone(),
-        except: options.except.clone(),
-        packer_version: PACKER_VERSION.to_owned(),
-        ..Given::default()
-    };
-    for text in &options.var {
-        let Some((name, value)) = text.split_once('=') else {
-            return Err(CliError::usage("-var: expected NAME=VALUE"));
-        };
-        given.vars.push((name.to_owned(), value.to_owned()));
-    }
-    for path in &options.var_file {
-        given.var_files.push(source(path)?);
-    }
+    let given =
+        Given { only: options.only.clone(), except: options.except.clone(), ..given(&options.var, &options.var_file)? };
     let path = &options.template;
     if is_hcl(path) {
         let (files, world) = hcl(path)?;
         return hcl2::load(&files, &given, &world).map_err(mistakes);
     }
     kiln_packer::json::load(&source(path)?, &given, &Here::new()?).map_err(mistakes)
+}
+
+/// What the command line says about variables.
+pub fn given(vars: &[String], files: &[PathBuf]) -> Result<Given, CliError> {
+    let mut given = Given { packer_version: PACKER_VERSION.to_owned(), ..Given::default() };
+    for text in vars {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(CliError::usage("-var: expected NAME=VALUE"));
+        };
+        given.vars.push((name.to_owned(), value.to_owned()));
+    }
+    for path in files {
+        given.var_files.push(source(path)?);
+    }
+    Ok(given)
+}
+
+/// This machine, as templates ask it.
+pub fn world() -> Result<SharedWorld, CliError> {
+    Ok(Arc::new(Here::new()?))
 }
 
 /// HCL2 is told by its name, and by being a directory.

@@ -1,15 +1,14 @@
 //! `kiln node verify`: whether a system will work as a node.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kiln_checks::profile::{BUILT_IN, own};
+use kiln_checks::profile::BUILT_IN;
 use kiln_checks::report::{document, html, log, text};
-use kiln_checks::{Profile, Report, System};
-use kiln_spec::diag::did_you_mean;
-use kiln_spec::source::Source;
+use kiln_checks::{Profile, Report};
 
+use super::remote::SshArgs;
 use super::target;
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
@@ -19,11 +18,12 @@ use crate::named::{self, PlatformOption};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A root directory, an image of the store, an OCI layout or archive of an image, or `local` for this host
+    /// A root directory, a disk, an image of the store, an OCI layout or archive of an image, `local` for this host,
+    /// or ssh://USER@HOST[:PORT]
     #[arg(value_name = "TARGET", required_unless_present = "list")]
     target: Option<String>,
     /// A profile of Kiln's or a file with one; may be repeated
-    #[arg(short, long = "profile", value_name = "NAME|FILE", required_unless_present = "list")]
+    #[arg(short, long = "profile", value_name = "NAME|FILE")]
     profiles: Vec<String>,
     /// List the profiles; with --profile, their checks
     #[arg(long)]
@@ -43,6 +43,9 @@ pub struct Args {
     /// Show what passes, too
     #[arg(short, long)]
     all: bool,
+    /// How hosts are reached.
+    #[command(flatten)]
+    ssh: SshArgs,
     /// Which platform of an index.
     #[command(flatten)]
     platform: PlatformOption,
@@ -55,12 +58,14 @@ Examples:
   kiln node verify ./rootfs --profile ack          a directory that is a root file system
   kiln node verify node:1 --profile cluster-api    an image of the store
   kiln node verify node.tar --profile sysdig       an archive of an image, or an OCI layout
+  kiln node verify node.qcow2 --profile kubeadm    a disk (raw, qcow2, vhd, vmdk, Google's tar.gz), and whether it boots
   kiln node verify local --profile kubeadm         this host, running
+  kiln node verify ssh://admin@node1 --sudo -p kubeadm
   kiln node verify node:1 -p kubeadm -p ours.yaml -r report.html -r junit.xml
   kiln node verify --list                          the profiles
   kiln explain os.sysctl.protected                 what a check looks at, and why
 
-An existing path comes before an image of that name. Exit codes: 0 when all is as it must be, 1 when a check of
+An existing path comes before an image of that name. A disk is asked for the profile `disk`, too. Exit codes: 0 when all is as it must be, 1 when a check of
 severity `error` failed, 2 when none failed and one could not be checked, 3 when the target cannot be read. Warnings,
 and checks that only have a meaning on a running host, change nothing.
 
@@ -84,8 +89,13 @@ A check asks one of
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let profiles = args.profiles.iter().map(|name| profile(name)).collect::<Result<Vec<_>, _>>()?;
-    let Some(target) = args.target.as_ref().filter(|_| !args.list) else { return list(&profiles) };
+    let wish = super::wish(&args.profiles, &args.ignore_preflight_errors, &args.reports)?;
+    let profiles = &wish.profiles;
+    let Some(target) = args.target.as_ref().filter(|_| !args.list) else { return list(profiles) };
+    if profiles.is_empty() && !target::is_disk(target)? {
+        return Err(CliError::usage("--profile is missing: what is the system to be?")
+            .with_hint("the profiles: kiln node verify --list"));
+    }
     let known = |name: &&String| {
         let of = |profile: &Profile| {
             let same = |rule: &kiln_checks::Rule| {
@@ -100,52 +110,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return Err(CliError::usage(format!("--ignore-preflight-errors: no check is called `{unknown}`"))
             .with_hint("names and ids: kiln node verify --list --profile kubeadm"));
     }
-    for path in &args.reports {
-        report_format(path)?;
-    }
-    let judge = |system: &dyn System| kiln_checks::verify(system, &profiles, &args.ignore_preflight_errors);
-    let report = target::with(target, &args.platform, global, &judge)?;
-    for path in &args.reports {
-        let text = render(&report, report_format(path)?, args, false);
-        std::fs::write(path, text)
-            .map_err(|e| CliError::environment(format!("cannot write the report to {}: {e}", path.display())))?;
-    }
+    let report = target::with(target, &args.platform, &args.ssh, global, &|system| wish.judge(system))?;
+    wish.write(&report).map_err(|e| super::build::failed(&e))?;
     let format = if args.json { "json" } else { &*args.format };
     named::print(&render(&report, format, args, std::io::stdout().is_terminal() && in_color()))?;
     match report.code() {
         0 => Ok(()),
         code => Err(CliError::Told { code }),
     }
-}
-
-/// A profile by its name, or in a file.
-fn profile(name: &str) -> Result<Profile, CliError> {
-    if let Some(profile) = Profile::built_in(name) {
-        return Ok(profile);
-    }
-    let path = Path::new(name);
-    let is_file = name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml") || path.is_file();
-    if !is_file {
-        let names = || BUILT_IN.iter().map(|profile| profile.name);
-        let error = CliError::usage(format!("there is no profile `{name}`"));
-        return Err(match did_you_mean(name, names()) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error
-                .with_hint(format!("there are {}, and files ending in .yaml", names().collect::<Vec<_>>().join(", "))),
-        });
-    }
-    let failed = |e: std::io::Error| CliError::input(format!("cannot read the profile {name}: {e}"));
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > own::MAX {
-        return Err(CliError::input(format!("the profile {name} has {size} bytes, and {} are the limit", own::MAX)));
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| CliError::input(format!("the profile {name} is not text (UTF-8)")))?;
-    own::parse(Source { name: name.to_owned(), text }).map_err(|e| {
-        eprint!("{}", e.render(in_color()));
-        CliError::Found
-    })
 }
 
 /// The profiles there are; with some given, their checks.
@@ -165,18 +137,6 @@ fn list(profiles: &[Profile]) -> Result<(), CliError> {
         }
     }
     named::print(&crate::table::table(&["ID", "SEVERITY", "NAME", "WHAT MUST BE TRUE"], &rows))
-}
-
-/// The format of a report, by the ending of its file.
-fn report_format(path: &Path) -> Result<&'static str, CliError> {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("json") => Ok("json"),
-        Some("xml") => Ok("junit"),
-        Some("html" | "htm") => Ok("html"),
-        Some("txt" | "log") => Ok("text"),
-        _ => Err(CliError::usage(format!("--report {}: the ending says in which format", path.display()))
-            .with_hint("use .json, .xml (JUnit), .html or .txt")),
-    }
 }
 
 fn render(report: &Report, format: &str, args: &Args, color: bool) -> String {

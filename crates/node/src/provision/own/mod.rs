@@ -9,12 +9,14 @@
 //! | `kiln-repository` | adds a repository of packages, apt or yum |
 //! | `kiln-preload` | puts container images on the node |
 //! | `kiln-kernel` | installs a kernel, checks its version, makes it the one that boots |
+//! | `kiln-headers` | brings headers of exactly that kernel, and proves that modules can be built with them |
 //!
 //! Each becomes files and one script, the same on a machine and offline.
 //!
 //! Adding one: a module that makes an [`Own`], and a row in the table of provisioners.
 
 mod dns;
+mod headers;
 mod kernel;
 mod preload;
 mod repository;
@@ -23,8 +25,9 @@ mod sysctl;
 mod timezone;
 
 pub use dns::dns;
+pub use headers::{Headers, headers};
 pub use kernel::kernel;
-pub use preload::preload;
+pub use preload::{Preload, preload};
 pub use repository::repository;
 pub use swap::swap;
 pub use sysctl::sysctl;
@@ -81,6 +84,7 @@ impl Own {
                     let archive = dir.path().join("image.tar");
                     stage.images.archive(name, &archive, stage.cancel)?;
                     stage.target.upload(&Upload::Path(archive.display().to_string()), path)?;
+                    stage.target.keep(dir);
                 }
             }
         }
