@@ -2,9 +2,10 @@
 //!
 //! | builder | target | artifact |
 //! |---|---|---|
-//! | [`null`] | none | none |
+//! | [`null`] | a machine that is there, or none | none |
 //! | [`file`] | none | a file |
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
+//! | [`qemu`] | a virtual machine | its disk |
 //!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
@@ -12,6 +13,8 @@
 pub mod file;
 pub mod null;
 pub mod offline;
+pub mod qemu;
+pub mod site;
 
 use std::path::Path;
 
@@ -24,6 +27,8 @@ use crate::offline::Workshop;
 use crate::target::{Script, Target, Upload};
 use crate::ui::BuildUi;
 
+pub use site::{Fetcher, Site};
+
 /// What a builder works with.
 pub struct Job<'a> {
     /// Where it says what it does.
@@ -34,6 +39,8 @@ pub struct Job<'a> {
     pub force: bool,
     /// What the offline builder works with.
     pub workshop: &'a Workshop,
+    /// What builders with a machine work with.
+    pub site: &'a Site,
     /// The identifier of the run.
     pub uuid: &'a str,
 }
@@ -74,7 +81,7 @@ pub struct Choice {
 }
 
 /// Types that this version can build.
-pub const KINDS: [&str; 3] = ["file", "null", "offline"];
+pub const KINDS: [&str; 4] = ["file", "null", "offline", "qemu"];
 
 /// The builder of a build.
 ///
@@ -100,6 +107,7 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         "qemu" if choice.builder.is_none() && offline::machine_needed(build, choice)?.is_none() => {
             offline::Offline::parse(build, choice).map(boxed)
         }
+        "qemu" => qemu::Qemu::parse(build).map(boxed),
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));
             let known = offline::known(kind);

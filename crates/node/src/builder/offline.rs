@@ -137,7 +137,8 @@ pub fn machine_needed(build: &Build, choice: &Choice) -> Result<Option<String>> 
     if let Some(format) = choice.format.clone().or(formats).filter(|name| Format::by_name(name).is_none()) {
         return Ok(Some(format!("its format is {format}")));
     }
-    let known = |kind: &str| crate::provision::KINDS.iter().any(|(name, _)| *name == kind);
+    // Ansible connects by itself, so it needs someone who answers.
+    let known = |kind: &str| kind != "ansible" && crate::provision::KINDS.iter().any(|(name, _)| *name == kind);
     if let Some(block) = build.provisioners.iter().find(|block| !known(&block.kind)) {
         return Ok(Some(format!("the provisioner {} needs a machine that runs", block.kind)));
     }
