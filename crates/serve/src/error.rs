@@ -75,7 +75,7 @@ impl ServeError {
                 "ports below 1024 are for root: choose another with --addr".to_owned()
             }
             ServeError::Users { .. } => "kiln registry passwd FILE NAME makes such a line".to_owned(),
-            ServeError::Registry(error) => return error.hint().map(Into::into),
+            ServeError::Registry(error) => return error.hint(),
             _ => return None,
         })
     }

@@ -11,13 +11,16 @@ use crate::library::locked;
 /// Upper bounds of the histogram of times, in seconds.
 const BOUNDS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
 
+/// How many within each bound, their sum in microseconds, and how many.
+type Times = ([u64; BOUNDS.len()], u64, u64);
+
 /// Counters of one server.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// By route, method and status.
     requests: Mutex<BTreeMap<(&'static str, &'static str, u16), u64>>,
-    /// By route: how many within each bound, their sum in microseconds, and how many.
-    times: Mutex<BTreeMap<&'static str, ([u64; BOUNDS.len()], u64, u64)>>,
+    /// By route.
+    times: Mutex<BTreeMap<&'static str, Times>>,
     /// Connections that are open.
     pub connections: AtomicI64,
     /// Bytes of blobs and manifests that were sent.

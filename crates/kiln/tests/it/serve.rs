@@ -28,7 +28,8 @@ impl Serving {
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Some((_, url)) = line.split_once("serving at ") {
-                    let _ = send.send(url.split("://").nth(1).unwrap_or_default().to_owned());
+                    let address = url.split("://").nth(1).unwrap_or_default().trim_end_matches(['"', '}']);
+                    let _ = send.send(address.to_owned());
                 }
             }
         });

@@ -30,13 +30,16 @@ const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuvN8jUc0Z5eK0bT9f2eQb9o1y1m3aG
 
 type Stamp = (u64, i64, i64, u64);
 
+/// Hashes by name.
+type Users = Arc<HashMap<String, String>>;
+
 /// A file of users.
 pub struct Htpasswd {
     path: PathBuf,
     realm: String,
     /// Whether reading needs no password.
     pub anonymous_pull: bool,
-    users: Mutex<(Option<Stamp>, Arc<HashMap<String, String>>)>,
+    users: Mutex<(Option<Stamp>, Users)>,
     /// Hashes of name, password and bcrypt hash, with a key that nobody knows.
     verified: Mutex<HashMap<[u8; 32], Instant>>,
     key: [u8; 32],
@@ -72,7 +75,7 @@ impl Htpasswd {
     }
 
     /// The users as the file has them now. A file that has become unreadable changes nothing.
-    fn users(&self) -> Arc<HashMap<String, String>> {
+    fn users(&self) -> Users {
         let now = stamp(&self.path);
         let mut users = locked(&self.users);
         if now.is_some()

@@ -40,6 +40,7 @@ impl Need {
 }
 
 /// How clients say who they are.
+#[expect(clippy::large_enum_variant, reason = "a server has one of them, for all its life")]
 pub enum Auth {
     /// They need not.
     Open,

@@ -93,6 +93,7 @@ impl Claims {
 }
 
 /// A key that signatures are checked with.
+#[expect(clippy::large_enum_variant, reason = "a server has a few of them, for all its life")]
 enum Key {
     /// Of this process.
     Secret(hmac::Key),
