@@ -147,14 +147,6 @@ pub trait Communicator: Send {
     /// When the machine does not give it, or it cannot be written here.
     fn download_dir(&mut self, path: &str, to: &Path) -> Result<()>;
 
-    /// Waits for that long until the machine answers: it may be booting. One that is connected answers.
-    ///
-    /// # Errors
-    /// When it does not.
-    fn reach(&mut self, _limit: Duration, _cancel: &Cancel) -> Result<()> {
-        Ok(())
-    }
-
     /// From now on this token stops copies; commands have their own.
     fn obey(&mut self, _cancel: &Cancel) {}
 }
@@ -168,8 +160,6 @@ pub struct Commanded<C> {
 
 /// How long a machine is left alone between two tries to reach it.
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
-/// A machine gets this long to answer, even if nothing is said about waiting.
-const LEAST_WAIT: Duration = Duration::from_secs(10);
 
 impl<C: Communicator> Commanded<C> {
     /// This machine, whose commands are shown by `ui`.
@@ -199,19 +189,14 @@ impl<C: Communicator> Commanded<C> {
     fn start(&mut self, script: &Script) -> Result<Ended> {
         let deadline = Instant::now() + script.start_timeout;
         loop {
-            let tried = self.reach(deadline).and_then(|()| self.try_start(script));
+            let tried = self.try_start(script);
             match tried {
                 Err(NodeError::Machine { .. }) if Instant::now() < deadline => {
-                    pause(BETWEEN_TRIES.min(deadline.saturating_duration_since(Instant::now())), &self.cancel)?;
+                    pause(BETWEEN_TRIES.min(deadline - Instant::now()), &self.cancel)?;
                 }
                 tried => return tried,
             }
         }
-    }
-
-    fn reach(&mut self, deadline: Instant) -> Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.machine.reach(left.max(LEAST_WAIT), &self.cancel)
     }
 
     /// Takes the script away again. It may have restarted the machine, which then is waited for.
@@ -220,7 +205,7 @@ impl<C: Communicator> Commanded<C> {
         let command = paths.into_iter().flatten().fold("rm -f".to_owned(), |all, path| all + " " + &quote(path));
         let deadline = Instant::now() + script.start_timeout;
         loop {
-            let error = match self.reach(deadline).and_then(|()| self.exec(&command)) {
+            let error = match self.exec(&command) {
                 Ok(Ended::Code(0)) => return Ok(()),
                 Ok(Ended::Code(code)) => {
                     let why = format!("`{command}` exited with {code}");

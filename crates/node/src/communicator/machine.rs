@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kiln_host::command::Terminal;
 use kiln_host::copy::{Links, Put, RemotePath, Source};
-use kiln_host::ssh::{Tunnel, WaitOptions};
+use kiln_host::ssh::Tunnel;
 use kiln_host::{Command, Exit, Host, HostError, Ssh, Stdin, Streams};
 use kiln_sandbox::Cancel;
 
@@ -165,14 +165,6 @@ impl Communicator for Machine {
             || format!("downloading {path}"),
             |cancel| self.ssh.get_directory(&RemotePath::from(path), to, cancel),
         )
-    }
-
-    fn reach(&mut self, limit: Duration, cancel: &Cancel) -> Result<()> {
-        // In small steps: what a guest of qemu does not take yet is taken by qemu, which then stays silent for long.
-        let mut how = WaitOptions::new(limit);
-        how.denials = u32::MAX;
-        let reached = obeying(cancel, |cancel| self.ssh.wait(&how, cancel, &mut |_, _| {}));
-        reached.map_err(|error| failed("connecting again".to_owned(), error))
     }
 
     fn obey(&mut self, cancel: &Cancel) {
