@@ -1,7 +1,8 @@
 //! Provisioners: what a template's blocks do to a target.
 //!
 //! [`shell`] scripts there    [`file`] files there and back    [`local`] scripts here    [`pause`] `sleep`, `breakpoint`
-//! [`ansible`] `ansible-local`    [`environment`] variables for scripts
+//! [`ansible`] `ansible-local`    [`ansible_ssh`] `ansible`
+//! [`environment`] variables for scripts
 //! [`verify`] profiles that must pass
 //! [`own`] Kiln's: time zone, swap, kernel parameters, name servers, repositories, images, kernel
 //!
@@ -10,6 +11,7 @@
 //! Adding a provisioner: its module, its variant of [`Provisioner`], its row in [`KINDS`].
 
 pub mod ansible;
+pub mod ansible_ssh;
 pub mod environment;
 pub mod file;
 pub mod local;
@@ -66,6 +68,8 @@ pub enum Provisioner {
     Breakpoint(pause::Breakpoint),
     /// `ansible-local`.
     AnsibleLocal(ansible::AnsibleLocal),
+    /// `ansible`.
+    Ansible(ansible_ssh::Ansible),
     /// `kiln-verify`.
     Verify(verify::Verify),
     /// `kiln-preload`.
@@ -80,13 +84,14 @@ pub enum Provisioner {
 type Parse = fn(&Config) -> Result<Provisioner>;
 
 /// Types of provisioners.
-pub const KINDS: [(&str, Parse); 15] = [
+pub const KINDS: [(&str, Parse); 16] = [
     ("shell", |c| shell::Shell::parse(c).map(Provisioner::Shell)),
     ("file", |c| file::File::parse(c).map(Provisioner::File)),
     ("shell-local", |c| local::Local::parse(c).map(Provisioner::Local)),
     ("sleep", |c| pause::Sleep::parse(c).map(Provisioner::Sleep)),
     ("breakpoint", |c| pause::Breakpoint::parse(c).map(Provisioner::Breakpoint)),
     ("ansible-local", |c| ansible::AnsibleLocal::parse(c).map(Provisioner::AnsibleLocal)),
+    ("ansible", |c| ansible_ssh::Ansible::parse(c).map(Provisioner::Ansible)),
     ("kiln-verify", |c| verify::Verify::parse(c).map(Provisioner::Verify)),
     ("kiln-timezone", |c| own::timezone(c).map(Provisioner::Own)),
     ("kiln-swap", |c| own::swap(c).map(Provisioner::Own)),
@@ -99,8 +104,7 @@ pub const KINDS: [(&str, Parse); 15] = [
 ];
 
 /// Types that Packer has and Kiln has not, and why.
-const ABSENT: [(&str, &str); 8] = [
-    ("ansible", "it connects to a machine that runs; `ansible-local` runs in the image, offline too"),
+const ABSENT: [(&str, &str); 7] = [
     ("powershell", "it is for Windows guests"),
     ("windows-shell", "it is for Windows guests"),
     ("windows-restart", "it is for Windows guests"),
@@ -144,6 +148,7 @@ impl Provisioner {
             Provisioner::Sleep(sleep) => sleep.run(stage),
             Provisioner::Breakpoint(breakpoint) => breakpoint.run(stage),
             Provisioner::AnsibleLocal(ansible) => ansible.run(stage),
+            Provisioner::Ansible(ansible) => ansible.run(stage),
             Provisioner::Verify(verify) => verify.run(stage),
             Provisioner::Preload(preload) => preload.run(stage),
             Provisioner::Headers(headers) => headers.run(stage),
