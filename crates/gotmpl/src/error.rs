@@ -183,6 +183,11 @@ impl Failure {
         Failure { message: message.into(), hint: None, inner: None }
     }
 
+    /// What it says.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same with what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {

@@ -241,6 +241,15 @@ impl Engine<'_, '_> {
             }
             Value::Map(map) => Box::new(map.entries().into_iter().map(|(key, value)| (Value::from(key), value))),
             Value::Int(count) | Value::Int64(count) => Box::new((0..count.max(0)).map(|at| (Value::Int(at), Value::Int(at)))),
+            Value::Object(object) if object.entries().is_some() => {
+                let entries = object.entries().unwrap_or_default();
+                Box::new(entries.into_iter().map(|(key, value)| (Value::from(key), value)))
+            }
+            Value::Object(object) if matches!(object.content(), Some(Value::List(_))) => {
+                let Some(Value::List(items)) = object.content() else { return Ok(Flow::On) };
+                let count = items.len();
+                Box::new((0..count).map(move |at| (Value::Int(at as i64), items.get(at).cloned().unwrap_or_default())))
+            }
             other => return Err(self.wrong(format!("`range` cannot go over {}", other.noun()), pipe.span)),
         };
         for (key, value) in entries {

@@ -54,6 +54,11 @@ pub trait Object: Send + Sync {
         None
     }
 
+    /// Names and values that `range` goes over, and `index` finds, if it is a map to them.
+    fn entries(&self) -> Option<Vec<(String, Value)>> {
+        None
+    }
+
     /// Itself, for functions that know its type.
     fn any(&self) -> Option<&dyn std::any::Any> {
         None
