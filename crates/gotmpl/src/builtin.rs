@@ -103,6 +103,9 @@ fn len(arguments: &[Value]) -> Result<Value, Failure> {
         Value::String(text) => text.len(),
         Value::List(items) => items.len(),
         Value::Map(map) => map.len(),
+        Value::Object(object) => {
+            object.length().ok_or_else(|| Failure::new(format!("{} has no length", object.type_name())))?
+        }
         other => return Err(Failure::new(format!("{} has no length", other.noun()))),
     };
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))

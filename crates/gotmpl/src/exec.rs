@@ -240,7 +240,9 @@ impl Engine<'_, '_> {
                 Box::new((0..count).map(move |at| (Value::Int(at as i64), items.get(at).cloned().unwrap_or_default())))
             }
             Value::Map(map) => Box::new(map.entries().into_iter().map(|(key, value)| (Value::from(key), value))),
-            Value::Int(count) | Value::Int64(count) => Box::new((0..count.max(0)).map(|at| (Value::Int(at), Value::Int(at)))),
+            Value::Int(count) | Value::Int64(count) => {
+                Box::new((0..count.max(0)).map(|at| (Value::Int(at), Value::Int(at))))
+            }
             Value::Object(object) if object.entries().is_some() => {
                 let entries = object.entries().unwrap_or_default();
                 Box::new(entries.into_iter().map(|(key, value)| (Value::from(key), value)))

@@ -116,7 +116,9 @@ impl<'a> Printer<'a> {
             return self.digits().filter(|&size| size <= MAX_WIDTH);
         }
         let size = match self.argument() {
-            Some(Value::Int(size) | Value::Int64(size)) if size.unsigned_abs() <= MAX_WIDTH.unsigned_abs() => Some(*size),
+            Some(Value::Int(size) | Value::Int64(size)) if size.unsigned_abs() <= MAX_WIDTH.unsigned_abs() => {
+                Some(*size)
+            }
             _ => None,
         };
         if size.is_none() {

@@ -59,6 +59,11 @@ pub trait Object: Send + Sync {
         None
     }
 
+    /// What `len` says, if it has a length.
+    fn length(&self) -> Option<usize> {
+        None
+    }
+
     /// Itself, for functions that know its type.
     fn any(&self) -> Option<&dyn std::any::Any> {
         None

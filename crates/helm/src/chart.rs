@@ -85,7 +85,7 @@ impl Chart {
     }
 
     /// All its files, as they came.
-    pub fn files(&self) -> &Files {
+    pub fn all_files(&self) -> &Files {
         &self.raw
     }
 

@@ -4,7 +4,7 @@
 use crate::chart::Chart;
 use crate::error::RenderError;
 use crate::metadata::Dependency;
-use crate::values::{Nulls, coalesce, globals};
+use crate::values::{Nulls, coalesce, globals, insert};
 use crate::version::{Range, Version};
 use crate::yaml::{Map, Yaml};
 
@@ -20,12 +20,8 @@ pub(crate) fn all_values(chart: &Chart, given: Map, nulls: Nulls) -> Result<Map,
     for (key, default) in &chart.values {
         let chart_below = chart.charts.iter().any(|chart| chart.metadata.name == *key);
         match values.get_mut(key) {
-            None => {
-                values.insert(key.clone(), default.clone());
-            }
-            Some(Yaml::Null) if nulls == Nulls::Remove => {
-                values.remove(key);
-            }
+            None => insert(&mut values, key, default, nulls),
+            Some(Yaml::Null) if nulls == Nulls::Remove => drop(values.remove(key)),
             // Nulls for a chart below are kept until its own defaults are there.
             Some(Yaml::Map(own)) => {
                 if let Yaml::Map(default) = default {
@@ -39,7 +35,7 @@ pub(crate) fn all_values(chart: &Chart, given: Map, nulls: Nulls) -> Result<Map,
         let name = &below.metadata.name;
         let no_map = || RenderError::NoMap(name.clone());
         let mut own = match values.remove(name) {
-            None => Map::new(),
+            None | Some(Yaml::Null) => Map::new(),
             Some(Yaml::Map(map)) => map,
             Some(_) => return Err(no_map()),
         };

@@ -67,7 +67,8 @@ impl Files {
                 continue;
             }
             let path = entry.path_bytes().into_owned();
-            let path = String::from_utf8(path).map_err(|_| ChartError::Archive { message: "a name is no UTF-8".to_owned() })?;
+            let path = String::from_utf8(path)
+                .map_err(|_| ChartError::Archive { message: "a name is no UTF-8".to_owned() })?;
             if !kind.is_file() {
                 return Err(ChartError::Archive { message: format!("`{path}` is no plain file") });
             }

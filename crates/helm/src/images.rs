@@ -56,7 +56,8 @@ pub fn locked(chart: &Chart) -> Vec<Named> {
 pub fn in_values(chart: &Chart) -> Vec<Named> {
     let mut found = BTreeSet::new();
     each(chart, &mut |chart| {
-        let registry = chart.values().get("global").and_then(|global| global.get("imageRegistry")).and_then(Yaml::as_str);
+        let registry =
+            chart.values().get("global").and_then(|global| global.get("imageRegistry")).and_then(Yaml::as_str);
         let seen = Seen { registry: registry.unwrap_or_default(), tag: &chart.metadata().app_version };
         seen.map(chart.values(), "", &mut found);
     });
@@ -157,5 +158,8 @@ impl Seen<'_> {
 /// Letters that names of images are made of, and no address of a server.
 fn looks_like_one(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':' | '@');
-    !text.is_empty() && text.chars().all(fits) && !text.contains("//") && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+    !text.is_empty()
+        && text.chars().all(fits)
+        && !text.contains("//")
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

@@ -107,6 +107,8 @@ fn from(value: &serde_json::Value) -> Yaml {
         serde_json::Value::Number(number) => Yaml::Float(number.as_f64().unwrap_or_default()),
         serde_json::Value::String(text) => Yaml::String(text.clone()),
         serde_json::Value::Array(items) => Yaml::List(items.iter().map(from).collect()),
-        serde_json::Value::Object(map) => Yaml::Map(map.iter().map(|(key, value)| (key.clone(), from(value))).collect()),
+        serde_json::Value::Object(map) => {
+            Yaml::Map(map.iter().map(|(key, value)| (key.clone(), from(value))).collect())
+        }
     }
 }

@@ -82,12 +82,15 @@ pub(crate) fn sort(outputs: &[(String, String)]) -> Result<(Vec<Manifest>, Vec<H
             let of = |value: Option<&Yaml>| value.and_then(Yaml::as_str).unwrap_or_default().to_owned();
             let (kind, name) = (of(document.get("kind")), of(document.at("metadata.name")));
             let manifest = Manifest { path: path.clone(), kind, name, text: text.to_owned() };
-            let annotation = |key: &str| document.at("metadata.annotations").and_then(|all| all.get(key)).and_then(Yaml::as_str);
+            let annotation =
+                |key: &str| document.at("metadata.annotations").and_then(|all| all.get(key)).and_then(Yaml::as_str);
             let words = |text: &str| text.split(',').map(|word| word.trim().to_lowercase()).collect::<Vec<_>>();
             match annotation("helm.sh/hook") {
                 None => manifests.push(manifest),
                 Some(events) => {
-                    let events = words(events).into_iter().map(|event| if event == "test-success" { "test".to_owned() } else { event });
+                    let events = words(events)
+                        .into_iter()
+                        .map(|event| if event == "test-success" { "test".to_owned() } else { event });
                     let events: Vec<String> = events.collect();
                     // Helm leaves out hooks of events that it does not know.
                     if !events.iter().all(|event| EVENTS.contains(&event.as_str())) {
@@ -106,8 +109,15 @@ pub(crate) fn sort(outputs: &[(String, String)]) -> Result<(Vec<Manifest>, Vec<H
 }
 
 const EVENTS: [&str; 9] = [
-    "pre-install", "post-install", "pre-delete", "post-delete", "pre-upgrade", "post-upgrade", "pre-rollback",
-    "post-rollback", "test",
+    "pre-install",
+    "post-install",
+    "pre-delete",
+    "post-delete",
+    "pre-upgrade",
+    "post-upgrade",
+    "pre-rollback",
+    "post-rollback",
+    "test",
 ];
 
 /// Known kinds in their order, then the others by their names.

@@ -8,7 +8,7 @@ use kiln_gotmpl::{Failure, Object, Value};
 
 use crate::files::Files;
 use crate::ignore::glob;
-use crate::metadata::{Dependency, Kind, Metadata};
+use crate::metadata::{Dependency, Metadata};
 use crate::yaml::{Map, Style, Yaml, text as yaml_text};
 
 /// Bytes: a text if they are one, otherwise an object that prints what can be printed.
@@ -42,6 +42,10 @@ impl Object for Bytes {
         !self.bytes.is_empty()
     }
 
+    fn length(&self) -> Option<usize> {
+        Some(self.bytes.len())
+    }
+
     fn type_name(&self) -> &'static str {
         if self.string { "string" } else { "[]uint8" }
     }
@@ -62,12 +66,6 @@ pub(crate) fn bytes_of(value: &Value) -> Option<Vec<u8>> {
         Value::Object(object) => object.any()?.downcast_ref::<Bytes>().map(|bytes| bytes.bytes.clone()),
         _ => None,
     }
-}
-
-/// `.Chart`.
-pub(crate) struct ChartObject {
-    pub metadata: Metadata,
-    pub root: bool,
 }
 
 fn texts(items: &[String]) -> Value {
@@ -91,51 +89,33 @@ fn dependency(dependency: &Dependency) -> Value {
     ])
 }
 
-const FIELDS: [&str; 18] = [
-    "Name", "Home", "Sources", "Version", "Description", "Keywords", "Maintainers", "Icon", "APIVersion", "Condition",
-    "Tags", "AppVersion", "Deprecated", "Annotations", "KubeVersion", "Dependencies", "Type", "IsRoot",
-];
-
-impl Object for ChartObject {
-    fn field(&self, name: &str) -> Option<Value> {
-        let it = &self.metadata;
-        Some(match name {
-            "Name" => it.name.as_str().into(),
-            "Home" => it.home.as_str().into(),
-            "Sources" => texts(&it.sources),
-            "Version" => it.version.as_str().into(),
-            "Description" => it.description.as_str().into(),
-            "Keywords" => texts(&it.keywords),
-            "Maintainers" => Value::list(it.maintainers.iter().map(|person| {
-                let (name, email, url) = (person.name.as_str(), person.email.as_str(), person.url.as_str());
-                dict([("Name", name.into()), ("Email", email.into()), ("URL", url.into())])
-            })),
-            "Icon" => it.icon.as_str().into(),
-            "APIVersion" => it.api_version.as_str().into(),
-            "Condition" => it.condition.as_str().into(),
-            "Tags" => it.tags.as_str().into(),
-            "AppVersion" => it.app_version.as_str().into(),
-            "Deprecated" => it.deprecated.into(),
-            "Annotations" => Value::dict(it.annotations.iter().map(|(key, text)| (key.clone(), text.as_str().into()))),
-            "KubeVersion" => it.kube_version.as_str().into(),
-            "Dependencies" => Value::list(it.dependencies.iter().map(dependency)),
-            "Type" => if it.kind == Kind::Library { "library" } else { "" }.into(),
-            "IsRoot" => self.root.into(),
-            _ => return None,
-        })
-    }
-
-    fn print(&self) -> String {
-        self.metadata.name.clone()
-    }
-
-    fn type_name(&self) -> &'static str {
-        "chart.Metadata"
-    }
-
-    fn content(&self) -> Option<Value> {
-        Some(Value::dict(FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), self.field(name)?)))))
-    }
+/// `.Chart`.
+pub(crate) fn chart(it: &Metadata, root: bool) -> Value {
+    let people = it.maintainers.iter().map(|person| {
+        let (name, email, url) = (person.name.as_str(), person.email.as_str(), person.url.as_str());
+        dict([("Name", name.into()), ("Email", email.into()), ("URL", url.into())])
+    });
+    let notes = it.annotations.iter().map(|(key, text)| (key.clone(), text.as_str().into()));
+    dict([
+        ("Name", it.name.as_str().into()),
+        ("Home", it.home.as_str().into()),
+        ("Sources", texts(&it.sources)),
+        ("Version", it.version.as_str().into()),
+        ("Description", it.description.as_str().into()),
+        ("Keywords", texts(&it.keywords)),
+        ("Maintainers", Value::list(people)),
+        ("Icon", it.icon.as_str().into()),
+        ("APIVersion", it.api_version.as_str().into()),
+        ("Condition", it.condition.as_str().into()),
+        ("Tags", it.tags.as_str().into()),
+        ("AppVersion", it.app_version.as_str().into()),
+        ("Deprecated", it.deprecated.into()),
+        ("Annotations", Value::dict(notes)),
+        ("KubeVersion", it.kube_version.as_str().into()),
+        ("Dependencies", Value::list(it.dependencies.iter().map(dependency))),
+        ("Type", it.kind_name.as_str().into()),
+        ("IsRoot", root.into()),
+    ])
 }
 
 /// `.Files`.
@@ -157,10 +137,8 @@ impl FilesObject {
     fn flat(&self, encode: impl Fn(&[u8]) -> String) -> String {
         let last = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
         let map: Map = self.0.iter().map(|(name, bytes)| (last(name), Yaml::String(encode(bytes)))).collect();
-        if map.is_empty() {
-            return String::new();
-        }
-        yaml_text(&Yaml::Map(map), Style::Kubernetes).trim_end_matches('\n').to_owned()
+        let text = yaml_text(&Yaml::Map(map), Style::Kubernetes);
+        text.strip_suffix('\n').unwrap_or(&text).to_owned()
     }
 }
 
@@ -249,7 +227,8 @@ impl Object for FilesObject {
     }
 
     fn print(&self) -> String {
-        let entries: Vec<String> = self.0.iter().map(|(name, bytes)| format!("{name}:{}", String::from_utf8_lossy(bytes))).collect();
+        let entries: Vec<String> =
+            self.0.iter().map(|(name, bytes)| format!("{name}:{}", String::from_utf8_lossy(bytes))).collect();
         format!("map[{}]", entries.join(" "))
     }
 
@@ -263,6 +242,10 @@ impl Object for FilesObject {
 
     fn content(&self) -> Option<Value> {
         Some(Value::dict(self.0.iter().map(|(name, bytes)| (name.to_owned(), STANDARD.encode(bytes).into()))))
+    }
+
+    fn length(&self) -> Option<usize> {
+        Some(self.0.iter().count())
     }
 
     fn entries(&self) -> Option<Vec<(String, Value)>> {

@@ -108,7 +108,8 @@ impl Default for Capabilities {
 impl Capabilities {
     /// A cluster of a version, with the usual interfaces.
     pub fn of(kube_version: &str) -> Capabilities {
-        let kube_version = if kube_version.starts_with('v') { kube_version.to_owned() } else { format!("v{kube_version}") };
+        let kube_version =
+            if kube_version.starts_with('v') { kube_version.to_owned() } else { format!("v{kube_version}") };
         let mut api_versions: Vec<String> = API_VERSIONS.map(str::to_owned).to_vec();
         api_versions.insert(api_versions.len() - 1, "apiextensions.k8s.io/v1beta1".to_owned());
         Capabilities { kube_version, api_versions }
@@ -162,7 +163,8 @@ struct KubeVersion {
 
 impl KubeVersion {
     fn of(version: &str) -> KubeVersion {
-        let number = |pick: fn(&Version) -> u64| Version::parse(version).map_or_else(String::new, |v| pick(&v).to_string());
+        let number =
+            |pick: fn(&Version) -> u64| Version::parse(version).map_or_else(String::new, |v| pick(&v).to_string());
         KubeVersion { version: version.to_owned(), major: number(|v| v.major), minor: number(|v| v.minor) }
     }
 }
@@ -215,6 +217,10 @@ impl Object for ApiVersions {
 
     fn truth(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    fn length(&self) -> Option<usize> {
+        Some(self.0.len())
     }
 
     fn type_name(&self) -> &'static str {

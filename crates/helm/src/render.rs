@@ -11,7 +11,7 @@ use crate::error::RenderError;
 use crate::functions;
 use crate::manifest::{self, Hook, Manifest};
 use crate::metadata::Kind;
-use crate::objects::{ChartObject, FilesObject};
+use crate::objects::{self, FilesObject};
 use crate::release::{Capabilities, Release};
 use crate::schema;
 use crate::values::{Nulls, Values};
@@ -193,7 +193,7 @@ impl Tree {
     fn gather(&mut self, chart: &Chart, path: &str, values: Value, root: bool) -> Value {
         let below = Dict::new();
         let data: Dict = [
-            ("Chart".to_owned(), Value::object(ChartObject { metadata: chart.metadata.clone(), root })),
+            ("Chart".to_owned(), objects::chart(&chart.metadata, root)),
             ("Files".to_owned(), Value::object(FilesObject(chart.files.clone()))),
             ("Release".to_owned(), self.release.clone()),
             ("Capabilities".to_owned(), self.capabilities.clone()),

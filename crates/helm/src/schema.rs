@@ -17,10 +17,8 @@ pub(crate) fn check(chart: &Chart, values: &Map) -> Result<(), RenderError> {
 }
 
 fn walk(chart: &Chart, values: &Map, wrong: &mut Vec<String>) {
-    if let Some(schema) = &chart.schema {
-        if let Err(message) = one(schema, values) {
-            wrong.push(format!("{}:\n{message}", chart.metadata.name));
-        }
+    if let Some(Err(message)) = chart.schema.as_ref().map(|schema| one(schema, values)) {
+        wrong.push(format!("{}:\n{message}", chart.metadata.name));
     }
     for below in &chart.charts {
         if let Some(Yaml::Map(values)) = values.get(&below.metadata.name) {
@@ -30,7 +28,8 @@ fn walk(chart: &Chart, values: &Map, wrong: &mut Vec<String>) {
 }
 
 fn one(schema: &[u8], values: &Map) -> Result<(), String> {
-    let schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| format!("values.schema.json: {error}"))?;
+    let schema: serde_json::Value =
+        serde_json::from_slice(schema).map_err(|error| format!("values.schema.json: {error}"))?;
     let text = crate::json::text(&Yaml::Map(values.clone()), crate::json::COMPACT);
     let values: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let mut schemas = Schemas::new();

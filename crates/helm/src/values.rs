@@ -83,11 +83,11 @@ pub(crate) fn coalesce(to: &mut Map, from: &Map, nulls: Nulls, depth: usize) {
     }
     for (key, default) in from {
         match to.get_mut(key) {
-            None => {
-                to.insert(key.clone(), default.clone());
-            }
+            None => insert(to, key, default, nulls),
             Some(Yaml::Null) if nulls == Nulls::Remove => {
-                to.remove(key);
+                if *default != Yaml::Null {
+                    to.remove(key);
+                }
             }
             Some(Yaml::Map(given)) => {
                 if let Yaml::Map(default) = default {
@@ -96,6 +96,24 @@ pub(crate) fn coalesce(to: &mut Map, from: &Map, nulls: Nulls, depth: usize) {
             }
             Some(_) => {}
         }
+    }
+}
+
+/// Adds a default; its nulls are no values, unless they stay for who comes after.
+pub(crate) fn insert(to: &mut Map, key: &str, default: &Yaml, nulls: Nulls) {
+    fn without_nulls(value: &Yaml) -> Yaml {
+        match value {
+            Yaml::Map(map) => {
+                let kept = map.iter().filter(|(_, value)| **value != Yaml::Null);
+                Yaml::Map(kept.map(|(key, value)| (key.clone(), without_nulls(value))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+    match (nulls, default) {
+        (Nulls::Stay, default) => drop(to.insert(key.to_owned(), default.clone())),
+        (Nulls::Remove, Yaml::Null) => {}
+        (Nulls::Remove, default) => drop(to.insert(key.to_owned(), without_nulls(default))),
     }
 }
 

@@ -93,27 +93,28 @@ pub(crate) fn strings(value: &Value) -> Result<Vec<String>, Failure> {
 pub(crate) fn to_int64(value: &Value) -> i64 {
     match value {
         Value::Int(number) | Value::Int64(number) => *number,
-        #[expect(clippy::cast_possible_truncation, reason = "as Go does")]
-        Value::Float(number) => *number as i64,
+        // What does not fit is the smallest number, as on amd64.
+        Value::Float(number) if (-9.3e18..9.223_372_036_854_775e18).contains(number) => *number as i64,
+        Value::Float(_) => i64::MIN,
         Value::Bool(yes) => i64::from(*yes),
         Value::String(text) => from_text(text),
         _ => 0,
     }
 }
 
-/// `strconv.ParseInt(text, 0, 0)`, without leading zeros.
+/// `strconv.ParseInt(text, 0, 0)`.
 fn from_text(text: &str) -> i64 {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let lower = digits.to_ascii_lowercase();
-    let lower = zeros(&lower);
     let (radix, body) = match lower.get(..2) {
         Some("0x") => (16, &lower[2..]),
         Some("0b") => (2, &lower[2..]),
         Some("0o") => (8, &lower[2..]),
-        _ => (10, lower),
+        _ if lower.len() > 1 && lower.starts_with('0') => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
     };
     if body.is_empty() || !body.chars().all(|c| c.is_digit(radix)) {
         return 0;
@@ -121,22 +122,9 @@ fn from_text(text: &str) -> i64 {
     i128::from_str_radix(body, radix).ok().and_then(|size| i64::try_from(size * sign).ok()).unwrap_or(0)
 }
 
-/// Without zeros before, and without decimals that are zeros.
-fn zeros(text: &str) -> &str {
-    if text.len() > 1 && text.bytes().all(|b| b.is_ascii_digit()) {
-        let short = text.trim_start_matches('0');
-        return if short.is_empty() { "0" } else { short };
-    }
-    match text.split_once('.') {
-        Some((whole, fraction)) if !whole.is_empty() && fraction.bytes().all(|b| b == b'0') => whole,
-        _ => text,
-    }
-}
-
 /// spf13's `cast.ToFloat64E`, with zero for what is no number.
 pub(crate) fn to_float(value: &Value) -> f64 {
     match value {
-        #[expect(clippy::cast_precision_loss, reason = "as Go does")]
         Value::Int(number) | Value::Int64(number) => *number as f64,
         Value::Float(number) => *number,
         Value::Bool(yes) => f64::from(u8::from(*yes)),
@@ -149,4 +137,3 @@ pub(crate) fn to_float(value: &Value) -> f64 {
 pub(crate) fn int64(number: i64) -> Value {
     Value::Int64(number)
 }
-

@@ -50,7 +50,9 @@ impl Object for Pair {
 }
 
 pub(crate) fn add(functions: &mut Functions<'_>, now: i64) {
-    functions.add("genPrivateKey", |arguments| exact(arguments).and_then(|[kind]| private_key(text(kind)?).map(Value::from)));
+    functions.add("genPrivateKey", |arguments| {
+        exact(arguments).and_then(|[kind]| private_key(text(kind)?).map(Value::from))
+    });
     functions.add("buildCustomCert", |arguments| {
         let [certificate, key] = exact(arguments)?;
         let decoded = |value: &Value, what: &str| {
@@ -173,7 +175,8 @@ const P256: [u8; 21] = [
 
 /// A key from its text: PKCS #1, SEC 1 on P-256, or PKCS #8.
 fn signer(text: &str) -> Result<Key, Failure> {
-    let inside = |algorithm: &[u8], key: Vec<u8>| wrapped(0x30, &[&[2, 1, 0], algorithm, &wrapped(0x04, &key)].concat());
+    let inside =
+        |algorithm: &[u8], key: Vec<u8>| wrapped(0x30, &[&[2, 1, 0], algorithm, &wrapped(0x04, &key)].concat());
     let der = block(text, "PRIVATE KEY")
         .or_else(|| block(text, "RSA PRIVATE KEY").map(|key| inside(&RSA, key)))
         .or_else(|| block(text, "EC PRIVATE KEY").map(|key| inside(&P256, key)))
@@ -221,7 +224,8 @@ fn leaf(name: &str, ips: &Value, names: &Value, days: i64, now: i64) -> Result<C
     let texts = |value: &Value, what: &str| match value {
         Value::Nil => Ok(Vec::new()),
         value => {
-            let items = entries(value).ok_or_else(|| Failure::new(format!("error parsing {what}: a list is wanted")))?;
+            let items =
+                entries(value).ok_or_else(|| Failure::new(format!("error parsing {what}: a list is wanted")))?;
             items.iter().map(|item| text(item).map(str::to_owned)).collect::<Result<Vec<_>, Failure>>()
         }
     };
@@ -255,7 +259,8 @@ fn self_signed(params: &CertificateParams, key: Key) -> Result<Value, Failure> {
 
 fn signed(params: CertificateParams, ca: &Value, key: Key) -> Result<Value, Failure> {
     let Value::Object(object) = ca else { return Err("wants a certificate, as `genCA` makes one".into()) };
-    let ca: &Pair = object.any().and_then(|any| any.downcast_ref()).ok_or("wants a certificate, as `genCA` makes one")?;
+    let ca: &Pair =
+        object.any().and_then(|any| any.downcast_ref()).ok_or("wants a certificate, as `genCA` makes one")?;
     let issuer = Issuer::from_ca_cert_pem(&ca.certificate, signer(&ca.key)?.pair).map_err(failed)?;
     let certificate = params.signed_by(&key.pair, &issuer).map_err(failed)?;
     Ok(pair(&certificate, &key))

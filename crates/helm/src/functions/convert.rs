@@ -11,10 +11,10 @@ pub(crate) const TABLE: Table = &[
     ("toYaml", |a| Ok(to_yaml(a, Style::Kubernetes)?.unwrap_or_else(|_| "".into()))),
     ("mustToYaml", |a| to_yaml(a, Style::Kubernetes)?),
     ("toYamlPretty", |a| Ok(to_yaml(a, Style::Pretty)?.unwrap_or_else(|_| "".into()))),
-    ("fromYaml", |a| from(a, yaml_of, false)),
-    ("fromYamlArray", |a| from(a, yaml_of, true)),
-    ("fromJson", |a| from(a, json::parse, false)),
-    ("fromJsonArray", |a| from(a, json::parse, true)),
+    ("fromYaml", |a| from(a, yaml_of, false, "error unmarshaling JSON: while decoding JSON: ")),
+    ("fromYamlArray", |a| from(a, yaml_of, true, "error unmarshaling JSON: while decoding JSON: ")),
+    ("fromJson", |a| from(a, json::parse, false, "")),
+    ("fromJsonArray", |a| from(a, json::parse, true, "")),
     ("mustFromJson", |a| {
         let [source] = exact(a)?;
         json::parse(text(source)?).map(|value| value.value()).map_err(Failure::new)
@@ -27,7 +27,7 @@ pub(crate) const TABLE: Table = &[
     ("mustToRawJson", |a| to_json(a, RAW)?),
     ("toToml", |a| Ok(to_toml(a)?.unwrap_or_else(|failure| failure_text(&failure)))),
     ("mustToToml", |a| to_toml(a)?),
-    ("fromToml", |a| from(a, super::toml::parse, false)),
+    ("fromToml", |a| from(a, super::toml::parse, false, "")),
 ];
 
 const PRETTY: Form = Form { html: true, pretty: true };
@@ -63,7 +63,12 @@ fn to_toml(arguments: &[Value]) -> Made {
 }
 
 /// What a text holds: a map, or a list. What is wrong with it is an entry.
-fn from(arguments: &[Value], read: fn(&str) -> Result<Yaml, String>, list: bool) -> Result<Value, Failure> {
+fn from(
+    arguments: &[Value],
+    read: fn(&str) -> Result<Yaml, String>,
+    list: bool,
+    before: &str,
+) -> Result<Value, Failure> {
     let [source] = exact(arguments)?;
     let read = read(text(source)?);
     let wrong = |message: String| match list {
@@ -77,7 +82,7 @@ fn from(arguments: &[Value], read: fn(&str) -> Result<Yaml, String>, list: bool)
         Ok(value @ Yaml::List(_)) if list => value.value(),
         Ok(value @ Yaml::Map(_)) if !list => value.value(),
         Ok(other) => wrong(format!(
-            "error unmarshaling JSON: json: cannot unmarshal {} into Go value of type {}",
+            "{before}json: cannot unmarshal {} into Go value of type {}",
             json_kind(&other),
             if list { "[]interface {}" } else { "map[string]interface {}" }
         )),
@@ -133,7 +138,9 @@ fn walk(value: &Value, depth: usize, budget: &mut Budget) -> Result<Yaml, Failur
         Value::Bool(yes) => Yaml::Bool(*yes),
         Value::Int(number) | Value::Int64(number) => Yaml::Int(*number),
         Value::Float(number) if number.is_finite() => Yaml::Float(*number),
-        Value::Float(number) => return Err(Failure::new(format!("json: unsupported value: {}", kiln_gotmpl::fmt::float(*number, 'g')))),
+        Value::Float(number) => {
+            return Err(Failure::new(format!("json: unsupported value: {}", kiln_gotmpl::fmt::float(*number, 'g'))));
+        }
         Value::String(text) => Yaml::String(text.to_string()),
         Value::List(items) => {
             Yaml::List(items.iter().map(|item| walk(item, depth + 1, budget)).collect::<Result<_, _>>()?)

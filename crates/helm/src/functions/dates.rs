@@ -59,7 +59,17 @@ struct Parts {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -70,9 +80,43 @@ fn name<'n>(names: &[&'n str], at: i64) -> &'n str {
 
 /// The elements of layouts, longer ones before their prefixes.
 const ELEMENTS: [&str; 37] = [
-    "January", "Jan", "Monday", "Mon", "MST", "2006", "-07:00:00", "-07:00", "-070000", "-0700", "-07", "Z07:00:00",
-    "Z07:00", "Z070000", "Z0700", "Z07", "__2", "002", "01", "02", "03", "04", "05", "06", "_2006", "_2", "15", "PM",
-    "pm", "1", "2", "3", "4", "5", ".000", ".999", ",000",
+    "January",
+    "Jan",
+    "Monday",
+    "Mon",
+    "MST",
+    "2006",
+    "-07:00:00",
+    "-07:00",
+    "-070000",
+    "-0700",
+    "-07",
+    "Z07:00:00",
+    "Z07:00",
+    "Z070000",
+    "Z0700",
+    "Z07",
+    "__2",
+    "002",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "_2006",
+    "_2",
+    "15",
+    "PM",
+    "pm",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    ".000",
+    ".999",
+    ",000",
 ];
 
 /// The element at the start of a layout, and how long it is.
@@ -256,7 +300,6 @@ impl Object for Duration {
     }
 
     fn call(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, Failure>> {
-        #[expect(clippy::cast_precision_loss, reason = "as Go does")]
         let nanos = self.0 as f64;
         Some(Ok(match (name, arguments) {
             ("Seconds", []) => Value::Float(nanos / 1e9),
@@ -332,7 +375,8 @@ fn parse_duration(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
         let (whole, fraction) = rest[..end].split_once('.').unwrap_or((&rest[..end], ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || fraction.len() > 18 || whole.len() > 18 {
+        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || fraction.len() > 18 || whole.len() > 18
+        {
             return None;
         }
         rest = &rest[end..];
@@ -358,7 +402,9 @@ fn parse_duration(text: &str) -> Option<i64> {
 fn moment(value: &Value, now: i64) -> Time {
     match value {
         Value::Int(seconds) | Value::Int64(seconds) => Time::at(*seconds),
-        Value::Object(object) => object.any().and_then(|any| any.downcast_ref::<Time>()).copied().unwrap_or(Time::at(now)),
+        Value::Object(object) => {
+            object.any().and_then(|any| any.downcast_ref::<Time>()).copied().unwrap_or(Time::at(now))
+        }
         _ => Time::at(now),
     }
 }
@@ -382,13 +428,17 @@ pub(crate) fn add(functions: &mut Functions<'_>, now: i64) {
             Ok(format(in_zone(moment(time, now), text(zone)?)?, text(layout)?).into())
         });
     }
-    functions.add("htmlDate", move |a| exact(a).map(|[time]| format(Time { offset: 0, ..moment(time, now) }, "2006-01-02").into()));
+    functions.add("htmlDate", move |a| {
+        exact(a).map(|[time]| format(Time { offset: 0, ..moment(time, now) }, "2006-01-02").into())
+    });
     functions.add("htmlDateInZone", move |a| {
         let [time, zone] = exact(a)?;
         Ok(format(in_zone(moment(time, now), text(zone)?)?, "2006-01-02").into())
     });
     functions.add("unixEpoch", move |a| exact(a).map(|[time]| moment(time, now).seconds().to_string().into()));
-    for (name, must) in [("dateModify", false), ("date_modify", false), ("mustDateModify", true), ("must_date_modify", true)] {
+    for (name, must) in
+        [("dateModify", false), ("date_modify", false), ("mustDateModify", true), ("must_date_modify", true)]
+    {
         functions.add(name, move |a| {
             let [by, time] = exact(a)?;
             let by = text(by)?;
@@ -465,11 +515,7 @@ fn round(nanos: i64, unit: i64) -> i64 {
 
 /// What Helm 4 takes for a duration: texts such as `1h`, and seconds.
 fn to_duration(value: &Value) -> Result<i64, Failure> {
-    let seconds = |number: f64| {
-        #[expect(clippy::cast_possible_truncation, reason = "as Go does")]
-        let nanos = (number * 1e9) as i64;
-        nanos
-    };
+    let seconds = |number: f64| (number * 1e9) as i64;
     match value {
         Value::String(text) => match parse_duration(text.trim()) {
             Some(nanos) => Ok(nanos),
@@ -487,16 +533,23 @@ fn to_duration(value: &Value) -> Result<i64, Failure> {
 
 fn durations(functions: &mut Functions<'_>) {
     functions.add("mustToDuration", |a| exact(a).and_then(|[value]| Ok(Value::object(Duration(to_duration(value)?)))));
-    let fractions = [("durationSeconds", 1e9), ("durationMinutes", 6e10), ("durationHours", 3.6e12), ("durationDays", 8.64e13), ("durationWeeks", 6.048e14)];
+    let fractions = [
+        ("durationSeconds", 1e9),
+        ("durationMinutes", 6e10),
+        ("durationHours", 3.6e12),
+        ("durationDays", 8.64e13),
+        ("durationWeeks", 6.048e14),
+    ];
     for (name, unit) in fractions {
         functions.add(name, move |a| {
             let [value] = exact(a)?;
-            #[expect(clippy::cast_precision_loss, reason = "as Go does")]
             let nanos = to_duration(value).unwrap_or(0) as f64;
             Ok(Value::Float(nanos / unit))
         });
     }
-    for (name, unit) in [("durationMilliseconds", 1_000_000), ("durationMicroseconds", 1_000), ("durationNanoseconds", 1)] {
+    for (name, unit) in
+        [("durationMilliseconds", 1_000_000), ("durationMicroseconds", 1_000), ("durationNanoseconds", 1)]
+    {
         functions.add(name, move |a| exact(a).map(|[value]| Value::Int64(to_duration(value).unwrap_or(0) / unit)));
     }
     for (name, truncates) in [("durationRoundTo", false), ("durationTruncateTo", true)] {
@@ -515,7 +568,19 @@ fn durations(functions: &mut Functions<'_>) {
 
 /// Go's `time.Parse`, for zones given by their offset or as UTC.
 fn parse(layout: &str, source: &str) -> Option<Time> {
-    let mut read = Reading { rest: source, year: 0, month: 1, day: 1, hour: 0, minute: 0, second: 0, nanos: 0, offset: 0, pm: None, year_day: None };
+    let mut read = Reading {
+        rest: source,
+        year: 0,
+        month: 1,
+        day: 1,
+        hour: 0,
+        minute: 0,
+        second: 0,
+        nanos: 0,
+        offset: 0,
+        pm: None,
+        year_day: None,
+    };
     let mut rest = layout;
     while let Some(c) = rest.chars().next() {
         match element(rest) {
@@ -624,11 +689,9 @@ impl Reading<'_> {
     }
 
     fn zone(&mut self, element: &str) -> Option<()> {
-        if element.starts_with('Z') {
-            if let Some(rest) = self.rest.strip_prefix('Z') {
-                self.rest = rest;
-                return Some(());
-            }
+        if let Some(rest) = self.rest.strip_prefix('Z').filter(|_| element.starts_with('Z')) {
+            self.rest = rest;
+            return Some(());
         }
         let sign = if self.rest.starts_with('-') { -1 } else { 1 };
         self.rest = self.rest.strip_prefix(['+', '-'])?;

@@ -76,7 +76,7 @@ fn chosen(arguments: &[Value], keep: bool) -> Result<Value, Failure> {
 /// Maps nested deeper than this hold themselves, most likely.
 const MAX_DEPTH: usize = 100;
 
-/// mergo's `Merge`: into the first, which it changes; what is empty counts as missing.
+/// mergo's `Merge`: into the first, which it changes; what is empty there counts as missing.
 fn merged(arguments: &[Value], overwrite: bool) -> Result<Value, Failure> {
     least(arguments, 1)?;
     let (target, sources) = arguments.split_first().ok_or("wants a map")?;
@@ -97,8 +97,8 @@ fn merge(into: &Dict, from: &Dict, overwrite: bool, depth: usize) -> Result<(), 
     for (key, value) in from.entries() {
         match (into.get(&key), &value) {
             (Some(Value::Map(own)), Value::Map(other)) => merge(&own, other, overwrite, depth + 1)?,
-            (Some(own), other) if own.truth() => {
-                if overwrite && other.truth() {
+            (Some(own), _) if own.truth() => {
+                if overwrite {
                     into.insert(key, value);
                 }
             }

@@ -69,7 +69,7 @@ fn base32_encode(bytes: &[u8]) -> String {
 
 fn base32_decode(text: &str) -> Option<Vec<u8>> {
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-    if text.len() % 8 != 0 {
+    if !text.len().is_multiple_of(8) {
         return None;
     }
     let body = text.trim_end_matches('=');

@@ -23,7 +23,9 @@ pub(crate) fn add(functions: &mut Functions<'_>, current: &Arc<Mutex<String>>) {
         };
         if enter(|count| count + 1) > MAX_INCLUDED + 1 {
             enter(|count| count - 1);
-            return Err(Failure::new(format!("unable to execute template: rendering template has a nested reference name: {name}")));
+            return Err(Failure::new(format!(
+                "unable to execute template: rendering template has a nested reference name: {name}"
+            )));
         }
         let done = engine.include(name, data);
         enter(|count| count - 1);

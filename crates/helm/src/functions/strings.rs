@@ -6,6 +6,7 @@ use super::arguments::{exact, int, shown, strings, text};
 use super::{MAX_TEXT, Table, too_long};
 
 pub(crate) const TABLE: Table = &[
+    ("hello", |a| exact(a).map(|[]| "Hello!".into())),
     ("abbrev", |a| {
         let [width, s] = exact(a)?;
         Ok(abbreviated(text(s)?, 0, int(width)?).into())
@@ -43,7 +44,7 @@ pub(crate) const TABLE: Table = &[
     ("contains", |a| two(a, |part, s| s.contains(part).into())),
     ("hasPrefix", |a| two(a, |part, s| s.starts_with(part).into())),
     ("hasSuffix", |a| two(a, |part, s| s.ends_with(part).into())),
-    ("quote", |a| quoted(a, |s| fmt::quote(s))),
+    ("quote", |a| quoted(a, fmt::quote)),
     ("squote", |a| quoted(a, |s| format!("'{s}'"))),
     ("cat", |a| {
         let words = a.iter().filter(|value| **value != Value::Nil).map(shown).collect::<Result<Vec<_>, _>>()?;
@@ -297,53 +298,55 @@ fn letter(c: char) -> Letter {
 fn delimited(text: &str, mark: char) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::new();
+    // A word that begins with a number goes on until a large letter: `2m3s`.
+    let mut counted = false;
     for (at, &c) in chars.iter().enumerate() {
-        if matches!(c, '_' | ' ' | '-') {
-            if !out.is_empty() && !out.ends_with(mark) && at + 1 < chars.len() {
-                out.push(mark);
-            }
+        if matches!(c, '_' | '-') || c.is_whitespace() {
+            out.push(mark);
+            counted = false;
             continue;
         }
-        let before = at.checked_sub(1).and_then(|at| chars.get(at)).copied();
-        let next = chars.get(at + 1).copied();
-        if let Some(before) = before {
-            let (before, own, next) = (letter(before), letter(c), next.map(letter));
-            let starts = own == Letter::Upper
-                && (matches!(before, Letter::Lower | Letter::Digit)
-                    || (before == Letter::Upper && next == Some(Letter::Lower)));
-            if starts && !out.is_empty() && !out.ends_with(mark) {
-                out.push(mark);
+        let before = at.checked_sub(1).and_then(|at| chars.get(at)).map(|&c| letter(c));
+        let next = chars.get(at + 1).map(|&c| letter(c));
+        let starts = match (before, letter(c)) {
+            (Some(Letter::Lower | Letter::Digit), Letter::Upper) => true,
+            (Some(Letter::Upper), Letter::Upper) => next == Some(Letter::Lower),
+            (Some(Letter::Upper | Letter::Lower), Letter::Digit) if !counted => {
+                let behind = chars.iter().skip(at).find(|&&c| letter(c) != Letter::Digit);
+                behind.is_some_and(|&c| letter(c) == Letter::Lower)
             }
+            _ => false,
+        };
+        if starts && !out.is_empty() && !out.ends_with(mark) {
+            out.push(mark);
+            counted = letter(c) == Letter::Digit;
         }
         out.push(lower(c));
     }
     out
 }
 
-/// xstrings' `ToCamelCase`: words behind `_`, `-` and blanks begin with a large letter.
+/// xstrings' `ToCamelCase`: words behind `_`, `-` and blanks begin with a large letter, and go on in small ones.
 fn camel(text: &str) -> String {
     let connects = |c: char| matches!(c, '_' | '-') || c.is_whitespace();
     let start = text.find(|c| !connects(c)).unwrap_or(text.len());
     let (lead, rest) = text.split_at(start);
     let mut out = lead.to_owned();
-    let mut chars = rest.chars().peekable();
+    // Of connectors in a row the last is left out, unless nothing follows.
+    let mut connector = None;
     let mut fresh = true;
-    let mut pending = String::new();
-    while let Some(c) = chars.next() {
+    for c in rest.chars() {
         if connects(c) {
-            pending.push(c);
+            out.extend(connector.replace(c));
             fresh = true;
             continue;
         }
-        pending.clear();
-        if fresh {
-            out.push(upper(c));
-            fresh = false;
-        } else {
-            out.push(c);
-        }
+        connector = None;
+        out.push(if fresh { upper(c) } else { lower(c) });
+        fresh = false;
     }
-    out + &pending
+    out.extend(connector);
+    out
 }
 
 /// goutils' `WrapCustom`: lines of `width` characters, broken at blanks; `hard` breaks long words, too.

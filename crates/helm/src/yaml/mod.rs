@@ -76,7 +76,6 @@ impl Yaml {
     #[must_use]
     pub fn floats(self) -> Yaml {
         match self {
-            #[expect(clippy::cast_precision_loss, reason = "Go reads them so too")]
             Yaml::Int(number) => Yaml::Float(number as f64),
             Yaml::List(items) => Yaml::List(items.into_iter().map(Yaml::floats).collect()),
             Yaml::Map(map) => Yaml::Map(map.into_iter().map(|(key, value)| (key, value.floats())).collect()),

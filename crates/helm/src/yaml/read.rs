@@ -225,7 +225,6 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Resu
         _ => return Ok(Yaml::from(text)),
     };
     match (tag, value) {
-        #[expect(clippy::cast_precision_loss, reason = "the tag asks for it")]
         (Some("float"), Yaml::Int(number)) => Ok(Yaml::Float(number as f64)),
         (Some("int"), value @ Yaml::Int(_))
         | (Some("float"), value @ Yaml::Float(_))

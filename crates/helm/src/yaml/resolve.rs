@@ -21,7 +21,7 @@ pub(crate) fn plain(text: &str) -> Yaml {
 
 /// Whether a plain scalar with this text would be a text.
 pub(crate) fn is_text(text: &str) -> bool {
-    matches!(plain(text), Yaml::String(_)) && text != "<<" && !is_time(text)
+    matches!(plain(text), Yaml::String(_)) && !is_time(text)
 }
 
 fn number(text: &str) -> Option<Yaml> {
@@ -62,7 +62,6 @@ fn integer(text: &str) -> Option<Yaml> {
     let whole = if negative { -whole } else { whole };
     match i64::try_from(whole) {
         Ok(number) => Some(Yaml::Int(number)),
-        #[expect(clippy::cast_precision_loss, reason = "JSON numbers of Go are floats")]
         Err(_) => u64::try_from(whole).ok().map(|number| Yaml::Float(number as f64)),
     }
 }
@@ -96,8 +95,8 @@ pub(crate) fn is_base60(text: &str) -> bool {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
     let mut parts = body.split(':');
     let Some(first) = parts.next() else { return false };
-    let valid_first = first.starts_with(|c: char| c.is_ascii_digit())
-        && first.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let valid_first =
+        first.starts_with(|c: char| c.is_ascii_digit()) && first.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let rest: Vec<&str> = parts.collect();
     let Some((last, middle)) = rest.split_last() else { return false };
     let sixty = |part: &str| match part.as_bytes() {
@@ -131,12 +130,14 @@ fn is_time(text: &str) -> bool {
     let Some(time) = text.get(at..).filter(|rest| !rest.is_empty()) else { return b.len() >= 10 };
     let Some(clock) = time.strip_prefix(['T', 't', ' ']) else { return false };
     let clock = clock.trim_start_matches(' ');
-    let (hours, zone) = clock.split_at(clock.find(|c: char| !c.is_ascii_digit() && c != ':' && c != '.').unwrap_or(clock.len()));
+    let (hours, zone) =
+        clock.split_at(clock.find(|c: char| !c.is_ascii_digit() && c != ':' && c != '.').unwrap_or(clock.len()));
     let parts: Vec<&str> = hours.split(':').collect();
     let number = |part: &str, most: u32| part.parse::<u32>().is_ok_and(|number| number <= most);
     let [hour, minute, second] = parts.as_slice() else { return false };
     let (second, fraction) = second.split_once('.').unwrap_or((second, "0"));
-    let clock_fits = number(hour, 23) && number(minute, 59) && number(second, 59) && fraction.bytes().all(|b| b.is_ascii_digit());
+    let clock_fits =
+        number(hour, 23) && number(minute, 59) && number(second, 59) && fraction.bytes().all(|b| b.is_ascii_digit());
     let zone = zone.trim_start_matches(' ');
     clock_fits && (zone.is_empty() || zone == "Z" || zone_fits(zone))
 }

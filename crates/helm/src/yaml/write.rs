@@ -120,6 +120,8 @@ impl Writer {
         let old = pretty && matches!(text.to_ascii_lowercase().as_str(), "y" | "n" | "yes" | "no" | "on" | "off");
         let plain = is_text(text) && !is_base60(text) && !old;
         let fold = !key && !pretty;
+        // `<<` as a key would be read as more than a text.
+        let plain = plain && !(key && text == "<<");
         if text.contains('\n') && !key && looks.block {
             self.literal(text, indent);
         } else if text.contains('\n') || !plain {
@@ -228,14 +230,18 @@ impl Looks {
         while let Some(c) = chars.next() {
             let followed = chars.peek().is_none_or(|&next| blank(next) || is_break(next));
             indicators |= match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' if start => true,
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                    if start =>
+                {
+                    true
+                }
                 '?' | ':' | '-' if start => followed,
                 ':' => followed,
                 '#' => preceded,
                 _ => false,
             };
             tab |= c == '\t' && tabs;
-            special |= !printable(c) && !(c == '\t' && tabs);
+            special |= !(printable(c) || (c == '\t' && tabs));
             if c == ' ' {
                 break_space |= previous_break;
                 (previous_space, previous_break) = (true, false);
