@@ -13,7 +13,7 @@
 pub mod targets;
 
 #[cfg(feature = "registry")]
-use targets::answers;
+use targets::{answers, requests};
 use targets::{
     chart, compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree,
 };
@@ -43,6 +43,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", run: names::run },
     Target { name: "packages", run: packages::run },
     Target { name: "passwd", run: passwd::run },
+    #[cfg(feature = "registry")]
+    Target { name: "requests", run: requests::run },
     Target { name: "tree", run: tree::run },
 ];
 

@@ -5,3 +5,4 @@ mod charts;
 mod images;
 mod nodes;
 mod registries;
+mod serve;
