@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what tests need and Debian does not have, in pinned versions, into $KILN_EMULATORS or the user's cache: the
-# object stores that crates/objects is tested against, and the validators of the documents that crates/sbom writes.
+# object stores that crates/objects is tested against, the validators of the documents that crates/sbom writes, and the
+# Helm that crates/helm is compared with.
 # Safe to run again; quick when they are there.
 set -euo pipefail
 
@@ -10,6 +11,7 @@ azurite=3.35.0                 # Azure Blob Storage, from npm
 s3rver=3.7.1                   # S3, a second opinion, from npm
 spdx_tools=0.8.5               # the SPDX project's validator, from PyPI
 cyclonedx=11.12.0              # CycloneDX' schemas and a strict reader of them, from PyPI
+helm=0.2.2                     # helm-python-sdk: Helm 4.2.3 as a library, from PyPI
 
 dir=${KILN_EMULATORS:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-test}
 
@@ -48,6 +50,16 @@ validators() {
     "cyclonedx-python-lib[json-validation]==$cyclonedx"
 }
 
+# The library comes three times, 85 MB each: links will do.
+helm() {
+  /usr/bin/python3 -m venv "$dir/helm"
+  "$dir/helm/bin/pip" install --quiet --disable-pip-version-check --no-compile "helm-python-sdk==$helm"
+  local lib
+  lib=$(echo "$dir"/helm/lib/python3*/site-packages/helm_python/lib)
+  ln -f "$lib/libhelm_c.so" "$lib/libhelm_c.so.0"
+  ln -f "$lib/libhelm_c.so" "$lib/libhelm_c.so.$helm"
+}
+
 mkdir -p "$dir"
 # Two at once would install into each other's directory.
 exec 9> "$dir/.lock"
@@ -59,8 +71,10 @@ wanted="azurite $azurite, s3rver $s3rver"
 there "$dir/node" "$wanted" || make "$dir/node" "$wanted" node
 wanted="spdx-tools $spdx_tools, cyclonedx-python-lib $cyclonedx"
 there "$dir/validators" "$wanted" || make "$dir/validators" "$wanted" validators
+wanted="helm-python-sdk $helm"
+there "$dir/helm" "$wanted" || make "$dir/helm" "$wanted" helm
 
-for program in python/bin/moto_server python/bin/gcp-storage-emulator validators/bin/pyspdxtools node/node_modules/.bin/{azurite-blob,s3rver}; do
+for program in python/bin/moto_server python/bin/gcp-storage-emulator validators/bin/pyspdxtools helm/bin/python node/node_modules/.bin/{azurite-blob,s3rver}; do
   [ -x "$dir/$program" ] || fail "$dir/$program is not there" "remove $dir and run this again"
 done
 echo "emulators: everything is there ($dir)" >&2

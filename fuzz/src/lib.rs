@@ -14,7 +14,9 @@ pub mod targets;
 
 #[cfg(feature = "registry")]
 use targets::{answers, requests};
-use targets::{compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree};
+use targets::{
+    chart, compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree,
+};
 
 /// A kind of hostile input.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     #[cfg(feature = "registry")]
     Target { name: "answers", run: answers::run },
+    Target { name: "chart", run: chart::run },
     Target { name: "compressed", run: compressed::run },
     Target { name: "dockerfile", run: dockerfile::run },
     Target { name: "documents", run: documents::run },

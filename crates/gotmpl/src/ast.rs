@@ -8,7 +8,7 @@ pub(crate) type Span = (usize, usize);
 /// A parsed text: the top level, or what a `define` holds.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    /// Its name, for messages.
+    /// The name of the text it was parsed from, for messages.
     pub name: String,
     /// The whole text it was parsed from, for places in messages.
     pub text: Arc<str>,

@@ -103,6 +103,9 @@ fn len(arguments: &[Value]) -> Result<Value, Failure> {
         Value::String(text) => text.len(),
         Value::List(items) => items.len(),
         Value::Map(map) => map.len(),
+        Value::Object(object) => {
+            object.length().ok_or_else(|| Failure::new(format!("{} has no length", object.type_name())))?
+        }
         other => return Err(Failure::new(format!("{} has no length", other.noun()))),
     };
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
@@ -110,7 +113,7 @@ fn len(arguments: &[Value]) -> Result<Value, Failure> {
 
 /// A position in something `length` long; `end` may be one past the last.
 fn position(value: &Value, length: usize, end: bool) -> Result<usize, Failure> {
-    let Value::Int(number) = value else {
+    let (Value::Int(number) | Value::Int64(number)) = value else {
         return Err(Failure::new(format!("a position must be a whole number, not {}", value.noun())));
     };
     let at = usize::try_from(*number).ok().filter(|&at| at < length || (end && at == length));

@@ -46,7 +46,7 @@ pub(crate) fn parse(
             return Err(parser.wrong("this closes nothing", span));
         }
     }
-    let main = parser.tree(name.to_owned(), nodes);
+    let main = parser.tree(nodes);
     Ok(Parsed { main, defined: parser.defined })
 }
 
@@ -102,8 +102,8 @@ impl Parser<'_> {
         Error::new(reason, self.name, self.text, span)
     }
 
-    fn tree(&self, name: String, nodes: Vec<Node>) -> Tree {
-        Tree { name, text: Arc::clone(self.text), nodes }
+    fn tree(&self, nodes: Vec<Node>) -> Tree {
+        Tree { name: self.name.to_owned(), text: Arc::clone(self.text), nodes }
     }
 
     fn next(&mut self) -> Option<Token> {
@@ -276,7 +276,7 @@ impl Parser<'_> {
         self.variables = outer;
         self.loops = loops;
         self.depth -= 1;
-        let tree = self.tree(name.clone(), nodes);
+        let tree = self.tree(nodes);
         match self.defined.get(&name) {
             Some(before) if !before.is_empty() && !tree.is_empty() => {
                 Err(self.wrong(format!("the template `{name}` is defined twice"), span))

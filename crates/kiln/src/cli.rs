@@ -159,6 +159,8 @@ pub enum Verb {
     Fsck(cmd::fsck::Args),
     /// Build and check images of machines
     Node(Box<cmd::node::Args>),
+    /// Render charts of Helm, and look into them
+    Chart(Box<cmd::chart::Args>),
     /// Serve the store as a registry
     Registry(cmd::registry::Args),
     /// Build as kaniko's executor does, with its flags

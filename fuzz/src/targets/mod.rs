@@ -2,6 +2,7 @@
 
 #[cfg(feature = "registry")]
 pub mod answers;
+pub mod chart;
 pub mod compressed;
 pub mod dockerfile;
 pub mod documents;
