@@ -3,6 +3,7 @@
 pub mod build;
 pub mod cache;
 pub mod cat;
+pub mod cluster;
 pub mod completion;
 pub mod context;
 pub mod copy;
@@ -77,6 +78,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Executor(args) => executor::run(&args, global),
         Verb::Warmer(args) => executor::warmer::run(&args, global),
         Verb::Node(args) => node::run(*args, global),
+        Verb::Cluster(args) => cluster::run(*args, global),
         Verb::Version(args) => version::run(&args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => man::run(&args),
