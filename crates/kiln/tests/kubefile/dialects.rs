@@ -49,7 +49,7 @@ fn commands_of_the_base_come_first_and_arguments_have_values() {
 #[test]
 fn a_command_runs_in_the_root_file_system() {
     let site = Site::new();
-    site.image("library/busybox:latest", "base");
+    site.busybox("library/busybox:latest");
     let text =
         "# kiln:dialect=sealer-v1\nFROM busybox\nRUN pwd > etc/where && ls > etc/there\nCOPY imageList manifests\n";
     let _ = site.build(text, "a:1", &["--no-images"]).ok();

@@ -112,12 +112,21 @@ impl Site {
         self.t.write(path, 0o644, content);
     }
 
-    /// Puts an image of busybox and one small file into the registry.
+    /// Puts an image of a layer that all share and one small file into the registry.
     pub fn image(&self, name: &str, content: &str) {
+        let own = Rootfs::new().file("which", 0o644, content).tar();
+        self.push(name, &[shared_layer(), own]);
+    }
+
+    /// Puts an image with a shell into the registry.
+    pub fn busybox(&self, name: &str) {
+        self.push(name, &[busybox_layer()]);
+    }
+
+    fn push(&self, name: &str, layers: &[Vec<u8>]) {
         let dir = tempfile::tempdir().unwrap();
         let mut layout = Layout::new(dir.path().join("layout"));
-        let own = Rootfs::new().file("which", 0o644, content).tar();
-        layout.image("x:1", busybox_config(), &[busybox_layer(), own]);
+        layout.image("x:1", busybox_config(), layers);
         self.registry.push(&layout, "x:1", name);
     }
 
@@ -159,4 +168,19 @@ impl Site {
         let found = listed["images"].as_array().unwrap().iter().find(|i| i["name"] == name).cloned();
         found.unwrap_or_else(|| panic!("{name}: {listed}"))[field].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// A layer that no compression makes smaller, so that images have some size.
+fn shared_layer() -> Vec<u8> {
+    let mut state = 7_u64;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(90_000)
+    .flatten()
+    .collect();
+    Rootfs::new().file("shared", 0o644, bytes).tar()
 }

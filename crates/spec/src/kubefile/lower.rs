@@ -246,9 +246,10 @@ fn files_of(app: &App, extra: &Placed) -> Vec<Instruction> {
             let dest = Word { text: dir.clone(), span: file.span };
             match file.text.strip_prefix("local://") {
                 Some(path) => {
-                    let start = file.span.start + "local://".len();
-                    let source =
-                        Word { text: path.to_owned(), span: Span::new(start.min(file.span.end), file.span.end) };
+                    // A word that goes on in the next line is longer than its text.
+                    let whole = file.span.end - file.span.start == file.text.len();
+                    let start = file.span.start + if whole { "local://".len() } else { 0 };
+                    let source = Word { text: path.to_owned(), span: Span::new(start, file.span.end) };
                     let files = Files { sources: vec![Sourced::Path(source)], dest, ..plain() };
                     made(extra, Op::Copy(Copy { files, from: None, parents: false }))
                 }
