@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use kiln_engine::Session;
-use kiln_engine::build::Image;
+use kiln_engine::build::{Built, Image};
 use kiln_engine::event::Event;
 use kiln_engine::images::Pull;
 use kiln_engine::rootfs::Root;
@@ -16,6 +16,8 @@ use kiln_spec::kubefile::Kubefile;
 
 use crate::contain::{Contained, Finder, Place, Wanted, images_in};
 use crate::error::Result;
+use crate::inherit;
+use crate::inventory::Inventory;
 use crate::pack::{Pack, pack};
 use crate::registry_dir::{self, Directory, InImage};
 use crate::report::{Certainty, Named};
@@ -66,15 +68,22 @@ pub struct Assembled {
 ///
 /// # Errors
 /// When a list has mistakes, an image cannot be had, or the store cannot be written.
-pub fn assemble(session: &Session, images: Vec<Image>, request: &Request<'_>) -> Result<Assembled> {
+pub fn assemble(session: &Session, built: Vec<Built>, mut request: Request<'_>) -> Result<Assembled> {
+    let pull = request.pull == Pull::Always;
+    let base = built.first().and_then(|built| inherit::base(&built.plan)).cloned();
+    let base = base.map(|fact| inherit::contents(session, &fact, pull)).transpose()?.flatten();
+    let images: Vec<Image> = built.into_iter().map(|built| built.image).collect();
     let platforms: Vec<Platform> = images.iter().map(|image| image.platform.clone()).collect();
     let roots =
         images.iter().map(|image| session.roots.tree(&image.layers)).collect::<kiln_engine::Result<Vec<_>>>()?;
+    let first = images.first().zip(roots.first());
+    let kubernetes = first.map(|(image, root)| compose(image, &request, root)).transpose()?.and_then(|s| s.kubernetes);
+    request.scan.kubernetes = request.scan.kubernetes.take().or(kubernetes);
     let mut scan = look(&roots, &request.scan)?;
     scan.warnings.drain(..).for_each(|text| session.events.event(&Event::Warning(&text)));
     let (mut rootfs, mut spec) = (Vec::new(), None);
     for (mut image, root) in images.into_iter().zip(&roots) {
-        let own = compose(&image, request, root)?;
+        let own = compose(&image, &request, root)?;
         label(&mut image, &own, session)?;
         for descriptor in kiln_engine::build::blobs([&image.manifest]) {
             session.images.fetch(&descriptor)?;
@@ -97,10 +106,17 @@ pub fn assemble(session: &Session, images: Vec<Image>, request: &Request<'_>) ->
     for path in &request.archives {
         places.push(Place::Images(images_in(&mover, path)?));
     }
+    if let Some(base) = &base {
+        add_base(base, &request.scan, &mut scan);
+        let contained = base.images.iter().map(|image| image.contained.clone()).collect();
+        if !pull {
+            places.push(Place::Base(contained));
+        }
+    }
     if request.without_images {
         scan.images.clear();
     }
-    let finder = Finder { mover, platforms, places, pull: request.pull == Pull::Always };
+    let finder = Finder { mover, platforms, places, pull };
     let contained = finder.contain(&scan.images)?;
     let report = scan.report();
     let packed = Pack { rootfs, images: &contained, report: &report, spec: &spec, annotations: &request.annotations };
@@ -158,6 +174,24 @@ fn label(image: &mut Image, spec: &Spec, session: &Session) -> Result<()> {
     let platform = image.descriptor.platform.take();
     image.descriptor = Descriptor { platform, ..Descriptor::of(media::OCI_MANIFEST, &image.manifest_bytes) };
     Ok(())
+}
+
+/// Images of the base that nothing in the root file system names, as those of a list on its command line.
+fn add_base(base: &Inventory, options: &scan::Options, scan: &mut Scan) {
+    for image in &base.images {
+        let name = &image.contained.name;
+        let text = name.to_string();
+        if options.rules.ignore.entry(&text).is_some() || scan.images.iter().any(|w| w.name.to_string() == text) {
+            continue;
+        }
+        let known = base.report.images.iter().find(|known| known.name == text).map(|known| known.named.clone());
+        let named = known.filter(|named| !named.is_empty()).unwrap_or_else(|| {
+            let (file, rule) = (base.title.clone(), "base".to_owned());
+            vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain }]
+        });
+        scan.images.push(Wanted { name: name.clone(), named });
+    }
+    scan.possible.retain(|possible| !scan.images.iter().any(|wanted| wanted.name.to_string() == possible.name));
 }
 
 /// Images of a root file system's own registry that nothing else names: they were brought to be used.

@@ -11,9 +11,11 @@
 //! ```
 //!
 //! All of it is one Dockerfile, so that steps, keys and caches are those of any build. What is fetched is compared with
-//! the SHA-256 that stands beside it. Images are those that kubeadm would pull (`cmd/kubeadm/app/constants`).
+//! the SHA-256 that stands beside it. Images are those that kubeadm would pull ([`control_plane`]).
 
 use std::fmt::Write as _;
+
+use kiln_manifests::control_plane::{self, Request};
 
 use crate::error::{ClusterError, Result};
 
@@ -288,52 +290,20 @@ fn documents(wanted: &Wanted, names: &[String]) -> Result<String> {
     Ok(text)
 }
 
-/// Minor versions with etcd, CoreDNS and pause as kubeadm of the first release of each has them.
-const IMAGES: [(u32, &str, &str, &str); 16] = [
-    (19, "3.4.13-0", "1.7.0", "3.2"),
-    (20, "3.4.13-0", "1.7.0", "3.2"),
-    (21, "3.4.13-0", "v1.8.0", "3.4.1"),
-    (22, "3.5.0-0", "v1.8.4", "3.5"),
-    (23, "3.5.1-0", "v1.8.6", "3.6"),
-    (24, "3.5.3-0", "v1.8.6", "3.7"),
-    (25, "3.5.4-0", "v1.9.3", "3.8"),
-    (26, "3.5.6-0", "v1.9.3", "3.9"),
-    (27, "3.5.7-0", "v1.10.1", "3.9"),
-    (28, "3.5.9-0", "v1.10.1", "3.9"),
-    (29, "3.5.10-0", "v1.11.1", "3.9"),
-    (30, "3.5.12-0", "v1.11.1", "3.9"),
-    (31, "3.5.15-0", "v1.11.1", "3.10"),
-    (32, "3.5.16-0", "v1.11.3", "3.10"),
-    (33, "3.5.21-0", "v1.12.0", "3.10"),
-    (34, "3.6.4-0", "v1.12.1", "3.10.1"),
-];
-
 /// The images that kubeadm pulls for a version.
 ///
 /// # Errors
 /// When they are not known.
 pub fn images(wanted: &Wanted) -> Result<Vec<String>> {
-    let (kubernetes, major, minor) = version(&wanted.kubernetes)?;
-    let known = IMAGES.iter().find(|(known, ..)| (major, minor) == (1, *known));
-    let Some((_, etcd, coredns, pause)) = known else {
-        return Err(ClusterError::Base {
+    let (kubernetes, ..) = version(&wanted.kubernetes)?;
+    let request = Request { version: &kubernetes, repository: wanted.repository.as_deref(), ..Request::default() };
+    match control_plane::images(&request) {
+        Some(images) => Ok(images.names),
+        None => Err(ClusterError::Base {
             message: format!("the images of Kubernetes {kubernetes} are not known"),
-            hint: Some(
-                "give their names: kubeadm config images list > LIST, then --no-images --image-list LIST".to_owned(),
-            ),
-        });
-    };
-    let original = if minor < 25 { "k8s.gcr.io" } else { "registry.k8s.io" };
-    let repository = wanted.repository.as_deref().unwrap_or(original).trim_end_matches('/');
-    // kubeadm keeps the sub-path of CoreDNS only in the registry that has it.
-    let dns = if wanted.repository.is_none() && minor > 20 { "coredns/coredns" } else { "coredns" };
-    let mut all: Vec<String> = ["apiserver", "controller-manager", "scheduler", "proxy"]
-        .map(|name| format!("{repository}/kube-{name}:{kubernetes}"))
-        .into();
-    all.push(format!("{repository}/etcd:{etcd}"));
-    all.push(format!("{repository}/{dns}:{coredns}"));
-    all.push(format!("{repository}/pause:{pause}"));
-    Ok(all)
+            hint: Some("give their names: kubeadm config images list > LIST, then --image-list LIST".to_owned()),
+        }),
+    }
 }
 
 #[cfg(test)]

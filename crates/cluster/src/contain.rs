@@ -4,6 +4,7 @@
 //! where an image is looked for                            when
 //! `--registry-dir`, `registry/` of the root file system   first: what came along is meant
 //! archives and layouts (`--images`)                       then
+//! what the base contains                                  unless `--pull`
 //! the store                                               unless `--pull`
 //! its registry, or a mirror                               at last
 //! ```
@@ -36,6 +37,8 @@ pub struct Wanted {
 pub enum Place<'a> {
     /// The directory of a registry.
     Registry(Box<dyn Tree + 'a>),
+    /// What a base contains, which is in the store.
+    Base(Vec<Contained>),
     /// Images of an archive or layout, with their names.
     Images(Vec<(Selection, Vec<Reference>)>),
 }
@@ -139,6 +142,12 @@ impl Finder<'_> {
             },
         };
         for place in &self.places {
+            if let Place::Base(images) = place {
+                match images.iter().find(|image| image.name.to_string() == wanted.name.to_string()) {
+                    Some(image) => return Ok((image.clone(), Vec::new())),
+                    None => continue,
+                }
+            }
             if let Some(located) = self.in_place(place, &wanted.name)? {
                 return self.select(&wanted.name, &located).map_err(named);
             }
@@ -160,6 +169,7 @@ impl Finder<'_> {
 
     fn in_place(&self, place: &Place<'_>, name: &Reference) -> Result<Option<Located>> {
         match place {
+            Place::Base(_) => Ok(None),
             Place::Registry(tree) => {
                 let Some(found) = registry_dir::find(&**tree, name)? else { return Ok(None) };
                 let root = registry_dir::import(&**tree, &found, &self.mover)?;

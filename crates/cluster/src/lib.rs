@@ -5,8 +5,9 @@
 //! into the store ([`contain`]) from registries, directories of registries, archives or layouts; and one index is
 //! made of all ([`pack`]). No blob is ever repacked: the same image has the same digest here as in its registry.
 //!
-//! [`spec`] what a launcher must know     [`list`] files that list images     [`scan`] who names which image
+//! [`spec`] what a launcher must know     [`list`] files that list images     [`scan`] who names which image, `charts` among them
 //! [`contain`] images into the store      [`registry_dir`] images in the directory of a registry
+//! [`inherit`] what the base contains
 //! [`pack`] the index                     [`report`] who named what, kept in the image
 //! [`inventory`] an image that is there   [`merge`] several as one            [`parts`] files cut into pieces
 //! [`assemble`] all of it in a row       [`base`] root file systems of Kubernetes' own binaries
@@ -18,6 +19,7 @@ pub mod assemble;
 pub mod base;
 pub mod contain;
 pub mod error;
+pub mod inherit;
 pub mod inventory;
 pub mod list;
 pub mod merge;

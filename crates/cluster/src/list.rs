@@ -136,34 +136,6 @@ pub fn parse_with_logins(source: &Source) -> Result<(Vec<Line>, Vec<Login>)> {
     Ok((lines, logins.into_values().collect()))
 }
 
-/// Which images are not to be contained: names as they are written in manifests, or whole names; `*` at the end stands
-/// for anything.
-#[derive(Debug, Clone, Default)]
-pub struct Ignored(Vec<String>);
-
-impl Ignored {
-    /// Reads a list; what is in it need not be the name of an image.
-    pub fn parse(source: &Source) -> Ignored {
-        Ignored(source.text.lines().map(name_in).filter(|text| !text.is_empty()).map(str::to_owned).collect())
-    }
-
-    /// Joins two.
-    pub fn extend(&mut self, other: Ignored) {
-        self.0.extend(other.0);
-    }
-
-    /// Whether a name is ignored.
-    pub fn has(&self, text: &str) -> bool {
-        let whole = text.parse::<Reference>().ok();
-        self.0.iter().any(|ignored| match ignored.strip_suffix('*') {
-            Some(prefix) => {
-                text.starts_with(prefix) || whole.as_ref().is_some_and(|w| w.to_string().starts_with(prefix))
-            }
-            None => ignored == text || whole.is_some() && ignored.parse::<Reference>().ok() == whole,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,13 +169,5 @@ mod tests {
         assert_eq!((names, logins.len()), (vec!["r.example/app:1".to_owned(), "r.example/b:2".to_owned()], 1));
         let wrong = parse_with_logins(&source("- registry: r\n  password: hush\n  images: 3\n")).unwrap_err();
         assert!(!format!("{wrong:?}").contains("hush"));
-    }
-
-    #[test]
-    fn what_is_ignored() {
-        let ignored = Ignored::parse(&source("string\nnginx\nr.example/test/*\n"));
-        let has = |text: &str| ignored.has(text);
-        assert!(has("string") && has("nginx:latest") && has("docker.io/library/nginx") && has("r.example/test/a:1"));
-        assert!(!has("nginx:1") && !has("r.example/tests"));
     }
 }

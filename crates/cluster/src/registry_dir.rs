@@ -25,6 +25,7 @@ use kiln_oci::{Descriptor, Digest, Index, Manifest, Reference, media};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::error::{ClusterError, Result};
+use crate::list::MAX_IMAGES;
 
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 const BLOBS: &str = "docker/registry/v2/blobs";
@@ -209,8 +210,8 @@ pub fn all(tree: &dyn Tree) -> Result<Vec<(String, Found)>> {
     let (mut ahead, mut found, mut seen) = (vec![(String::new(), 0)], Vec::new(), 0);
     while let Some((repository, depth)) = ahead.pop() {
         seen += 1;
-        if depth > MAX_DEPTH || seen > MAX_DIRECTORIES {
-            return Err(failed(tree, "it has too many repositories, or they nest too deeply"));
+        if depth > MAX_DEPTH || seen > MAX_DIRECTORIES || found.len() > MAX_IMAGES {
+            return Err(failed(tree, "it has too many images, or repositories that nest too deeply"));
         }
         let path = format!("{REPOSITORIES}{}{repository}", if repository.is_empty() { "" } else { "/" });
         let names = tree.list(&path).map_err(|e| failed(tree, format!("{path}: {e}")))?.unwrap_or_default();

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use kiln_engine::rootfs::Root;
+use kiln_manifests::{Ignore, Rules};
 use kiln_oci::Reference;
 use kiln_oci::tree::{Follow, Node};
+use kiln_spec::diag::Diagnostic;
+use kiln_spec::kubefile::APPS;
 use kiln_spec::source::Source;
 
 use crate::contain::Wanted;
 use crate::error::{ClusterError, Result};
-use crate::list::{self, Ignored, MAX_IMAGES};
+use crate::list::{self, MAX_IMAGES};
 use crate::report::{self, Certainty, Named, Report};
 use crate::spec::Files;
 
@@ -28,7 +31,7 @@ const MAX_FILES: usize = 100_000;
 /// Larger files are not looked into.
 const MAX_FILE: u64 = 64 << 20;
 /// As many bytes of all files are looked into.
-const MAX_TOTAL: u64 = 1 << 30;
+const MAX_TOTAL: u64 = 256 << 20;
 
 /// What is to be found out, and how.
 #[derive(Default)]
@@ -36,7 +39,9 @@ pub struct Options {
     /// Images that the command line lists: the list's name, and its lines.
     pub lists: Vec<(String, Vec<list::Line>)>,
     /// What is not to be contained.
-    pub ignored: Ignored,
+    pub rules: Rules,
+    /// The version of Kubernetes that charts are rendered for, if it is known.
+    pub kubernetes: Option<String>,
     /// Whether a chart that cannot be rendered is an error.
     pub strict: bool,
 }
@@ -88,9 +93,53 @@ pub(crate) struct Collector<'a> {
 }
 
 impl Collector<'_> {
+    fn ignores(&self, text: &str) -> bool {
+        self.options.rules.ignore.entry(text).is_some()
+    }
+
+    /// Takes what a manifest names.
+    fn manifest(&mut self, source: &Source) -> Result<()> {
+        self.found_in(source, kiln_manifests::scan(source, &self.options.rules), true, None)
+    }
+
+    fn found_in(
+        &mut self,
+        source: &Source,
+        scan: kiln_manifests::Scan,
+        with_lines: bool,
+        at_most: Option<Certainty>,
+    ) -> Result<()> {
+        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
+            scan.diagnostics.into_iter().partition(Diagnostic::is_error);
+        for warning in warnings {
+            let line = source.position(warning.span.start).0;
+            self.warnings.push(format!("{}:{line}: {}", source.name, warning.message));
+        }
+        if !errors.is_empty() {
+            let hint = "an image that is none, or not needed: list it in a file for --ignored-image-list";
+            let found = errors.into_iter().map(|e| if e.hint.is_none() { e.hint(hint) } else { e }).collect();
+            return Err(ClusterError::Mistakes { source_file: Box::new(source.clone()), found });
+        }
+        for image in scan.images {
+            let certainty = match image.certainty {
+                kiln_manifests::Certainty::Named => at_most.unwrap_or(Certainty::Certain),
+                kiln_manifests::Certainty::Possible => Certainty::Possible,
+            };
+            let named = Named {
+                file: source.name.trim_end_matches(" (rendered)").to_owned(),
+                line: with_lines.then_some(image.place.line),
+                object: image.object.map(|object| object.to_string()),
+                rule: image.rule.id.to_owned(),
+                certainty,
+            };
+            self.name(&image.text, named)?;
+        }
+        Ok(())
+    }
+
     /// Takes a name as it is written somewhere.
     pub(crate) fn name(&mut self, text: &str, named: Named) -> Result<()> {
-        if self.options.ignored.has(text) {
+        if self.ignores(text) {
             return Ok(());
         }
         let parsed = text.parse::<Reference>();
@@ -153,6 +202,13 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
     for (name, list) in &options.lists {
         lines(&mut collector, name, list)?;
     }
+    let is_manifest =
+        |path: &str| [".yaml", ".yml", ".json", ".tmpl"].iter().any(|end| path.ends_with(end));
+    for dir in [MANIFESTS, APPS] {
+        for entry in files(root, dir, &is_manifest)? {
+            collector.manifest(&source(&entry.path, entry.bytes))?;
+        }
+    }
     let Collector { found, mut possible, warnings, .. } = collector;
     possible.retain(|name, _| !found.contains_key(name));
     let (images, possible) = (found.into_values().collect(), possible.into_values().collect());
@@ -161,7 +217,7 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
 
 fn lines(collector: &mut Collector<'_>, file: &str, lines: &[list::Line]) -> Result<()> {
     for line in lines {
-        if collector.options.ignored.has(&line.text) {
+        if collector.ignores(&line.text) {
             continue;
         }
         let named = Named {
@@ -178,8 +234,28 @@ fn lines(collector: &mut Collector<'_>, file: &str, lines: &[list::Line]) -> Res
 
 /// A text of the image; what is not UTF-8 in it is replaced.
 fn source(path: &str, bytes: Vec<u8>) -> Source {
-    let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-    Source { name: path.to_owned(), text }
+    Source { name: path.to_owned(), text: text_of(&bytes) }
+}
+
+/// Bytes as text.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Reads lists of what is not to be contained: a name a line, as it is written or in full; `*` stands for anything but
+/// a slash, `**` for slashes, too.
+///
+/// # Errors
+/// [`ClusterError::Mistakes`] with every line that is no pattern.
+pub fn rules(lists: &[Source]) -> Result<Rules> {
+    for source in lists {
+        let (_, found) = Ignore::parse(source);
+        if found.iter().any(Diagnostic::is_error) {
+            return Err(ClusterError::Mistakes { source_file: Box::new(source.clone()), found });
+        }
+    }
+    let text = lists.iter().map(|source| source.text.clone() + "\n").collect();
+    Ok(Rules { ignore: Ignore::parse(&Source { name: "ignored images".to_owned(), text }).0 })
 }
 
 fn read(root: &Root, path: &str, max: u64) -> Result<Option<Vec<u8>>> {

@@ -1,9 +1,8 @@
 //! `kiln cluster` as a user runs it: Kubefiles, charts, manifests and lists in; one image with everything in it out.
 
-#![expect(missing_docs, reason = "tests")]
-
 mod bases;
 mod dialects;
+mod files;
 mod hostile;
 mod moves;
 mod site;

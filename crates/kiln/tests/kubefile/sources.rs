@@ -114,3 +114,27 @@ fn a_name_with_the_digest_of_an_index_keeps_that_index() {
     let blob = store.join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
     assert_eq!(std::fs::read(blob).unwrap(), whole);
 }
+
+#[test]
+fn what_a_base_contains_its_children_contain() {
+    let site = Site::new();
+    let _ = site.build("FROM scratch\nCOPY imageList manifests\nCOPY helm bin\nCMD one\n", "base:1", &[]).ok();
+    let digest = site.field("base:1", "docker.io/library/nginx:latest", "digest");
+    // The registry has moved on; the base has not, neither in the store nor where it was pushed.
+    site.image("library/nginx:latest", "another nginx");
+    let reference = site.target.reference("base:1");
+    let _ = site.kiln(&["push", "base:1", &reference]).ok();
+    let _ = site.build("FROM base:1\nCOPY recommended.yaml etc\n", "next:1", &[]).ok();
+    assert_eq!(site.field("next:1", "docker.io/library/nginx:latest", "digest"), digest);
+    assert_eq!(site.names("next:1"), site.names("base:1"));
+    let store = site.t.out("other");
+    let text = format!("FROM {reference}\nCOPY recommended.yaml etc\n");
+    site.write("Kubefile", &text);
+    let other = ["--store", store.to_str().unwrap()];
+    let args = ["cluster", "build", "--retries=0", "-t", "far:1", "."];
+    let _ = site.kiln(&[&other[..], &args].concat()).ok();
+    let listed = site.kiln(&[&other[..], &["cluster", "images", "far:1"]].concat()).ok().stdout;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let pulled = site.build("FROM base:1\nCOPY recommended.yaml etc\n", "new:1", &["--pull"]);
+    assert!(pulled.code != 0, "base:1 is in no registry that can be asked: {pulled}");
+}

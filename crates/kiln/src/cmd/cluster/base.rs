@@ -108,7 +108,8 @@ impl Args {
             kubernetes_url: self.kubernetes_url.clone(),
             github_url: self.github_url.clone(),
             repository: self.image_repository.clone(),
-            images: !self.contained.no_images,
+            // A list that is given stands for the one that Kiln knows.
+            images: !self.contained.no_images && self.contained.image_list.is_empty(),
         })
     }
 
@@ -159,7 +160,6 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         annotations: Default::default(),
         pull: args.pull,
         push: args.push,
-        quiet: args.quiet,
     };
     let (assembled, started) = pack::make(&mut build, wanted)?;
     progress.finish();

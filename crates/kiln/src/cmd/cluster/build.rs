@@ -156,7 +156,6 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         annotations,
         pull: args.pull,
         push: args.push,
-        quiet: args.quiet,
     };
     let (assembled, started) = pack::make(&mut build, wanted)?;
     progress.finish();

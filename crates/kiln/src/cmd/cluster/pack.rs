@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use kiln_cluster::assemble::{Assembled, Request, assemble};
-use kiln_cluster::list::{self, Ignored};
+use kiln_cluster::list;
 use kiln_cluster::scan;
 use kiln_engine::images::Pull;
 use kiln_engine::transfer::push::check_target;
@@ -31,7 +31,7 @@ pub struct Options {
     /// The same for registries with logins: a YAML list of registry, username, password and images (repeat)
     #[arg(long, value_name = "FILE")]
     pub image_list_with_auth: Vec<PathBuf>,
-    /// Do not contain the images that FILE lists; a name may end in * (repeat)
+    /// Do not contain the images that FILE lists; names may have * and ? in them (repeat)
     #[arg(long, value_name = "FILE")]
     pub ignored_image_list: Vec<PathBuf>,
     /// Take images from this directory of a registry (with docker/registry/v2 in it) before anywhere else (repeat)
@@ -43,6 +43,9 @@ pub struct Options {
     /// Contain no images
     #[arg(long)]
     pub no_images: bool,
+    /// The version of Kubernetes that charts are rendered for [default: the image's]
+    #[arg(long, value_name = "VERSION")]
+    pub kube_version: Option<String>,
     /// Fail if a chart cannot be rendered, instead of finding its images by other means
     #[arg(long)]
     pub strict: bool,
@@ -67,7 +70,8 @@ fn source(path: &Path) -> Result<Source, CliError> {
 impl Options {
     /// Reads the files.
     pub fn read(&self) -> Result<Lists, CliError> {
-        let mut options = scan::Options { strict: self.strict, ..scan::Options::default() };
+        let mut options =
+            scan::Options { strict: self.strict, kubernetes: self.kube_version.clone(), ..scan::Options::default() };
         let mut logins = Vec::new();
         for path in &self.image_list {
             let source = source(path)?;
@@ -79,9 +83,8 @@ impl Options {
             options.lists.push((source.name, lines));
             logins.extend(own);
         }
-        for path in &self.ignored_image_list {
-            options.ignored.extend(Ignored::parse(&source(path)?));
-        }
+        let ignored = self.ignored_image_list.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
+        options.rules = scan::rules(&ignored)?;
         Ok(Lists { options, logins })
     }
 }
@@ -113,8 +116,6 @@ pub struct Wanted<'a> {
     pub pull: bool,
     /// Whether it is pushed under its names.
     pub push: bool,
-    /// Whether only the digest is printed.
-    pub quiet: bool,
 }
 
 /// Builds the root file systems, finds and brings what they name, and names the result.
@@ -132,8 +133,7 @@ pub fn make(build: &mut Build, wanted: Wanted<'_>) -> Result<(Assembled, Instant
         without_images: wanted.options.no_images,
         pull: if wanted.pull { Pull::Always } else { Pull::Missing },
     };
-    let images = made.built.into_iter().map(|built| built.image).collect();
-    let assembled = assemble(&build.session, images, &request)?;
+    let assembled = assemble(&build.session, made.built, request)?;
     for name in &build.names {
         build.session.store.set_ref(&name.to_string(), &assembled.root)?;
     }
