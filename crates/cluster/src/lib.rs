@@ -17,6 +17,7 @@
 
 pub mod assemble;
 pub mod base;
+mod charts;
 pub mod contain;
 pub mod error;
 pub mod inherit;

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_told_with_its_place() {
-        let source = source("nginx\nUPPER/case\nx y\n");
+        let source = source("nginx\nNginx:1\nx y\n");
         let Err(ClusterError::Mistakes { found, .. }) = parse(&source) else { panic!("it is accepted") };
         let lines: Vec<usize> = found.iter().map(|d| source.position(d.span.start).0).collect();
         assert_eq!(lines, [2, 3]);

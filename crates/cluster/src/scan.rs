@@ -1,6 +1,6 @@
 //! Which images a root file system names: in lists, manifests and charts, and in what the command line adds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use kiln_engine::rootfs::Root;
@@ -11,6 +11,7 @@ use kiln_spec::diag::Diagnostic;
 use kiln_spec::kubefile::APPS;
 use kiln_spec::source::Source;
 
+use crate::charts;
 use crate::contain::Wanted;
 use crate::error::{ClusterError, Result};
 use crate::list::{self, MAX_IMAGES};
@@ -93,6 +94,10 @@ pub(crate) struct Collector<'a> {
 }
 
 impl Collector<'_> {
+    pub(crate) fn is_strict(&self) -> bool {
+        self.options.strict
+    }
+
     fn ignores(&self, text: &str) -> bool {
         self.options.rules.ignore.entry(text).is_some()
     }
@@ -100,6 +105,20 @@ impl Collector<'_> {
     /// Takes what a manifest names.
     fn manifest(&mut self, source: &Source) -> Result<()> {
         self.found_in(source, kiln_manifests::scan(source, &self.options.rules), true, None)
+    }
+
+    /// Takes what a template of a chart became; `path` is the template's.
+    pub(crate) fn rendered(&mut self, path: &str, text: &str) -> Result<()> {
+        let source = Source { name: format!("{path} (rendered)"), text: text.to_owned() };
+        self.found_in(&source, kiln_manifests::scan(&source, &self.options.rules), false, None)
+    }
+
+    /// Takes what the lines of a template that was not rendered name.
+    pub(crate) fn template(&mut self, source: &Source) -> Result<()> {
+        let mut scan = kiln_manifests::scan(source, &self.options.rules);
+        // That it is a template is known, and names with actions in them are no mistakes of anybody.
+        scan.diagnostics.clear();
+        self.found_in(source, scan, true, Some(Certainty::Likely))
     }
 
     fn found_in(
@@ -202,8 +221,17 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
     for (name, list) in &options.lists {
         lines(&mut collector, name, list)?;
     }
-    let is_manifest =
-        |path: &str| [".yaml", ".yml", ".json", ".tmpl"].iter().any(|end| path.ends_with(end));
+    let mut charts = BTreeSet::new();
+    for dir in [CHARTS, APPS] {
+        for chart in charts::find(root, dir)? {
+            charts.extend(chart.search(root, options.kubernetes.as_deref(), &mut collector)?);
+        }
+    }
+    let apps = charts::directories(root, APPS);
+    let is_manifest = |path: &str| {
+        let ends = [".yaml", ".yml", ".json", ".tmpl"].iter().any(|end| path.ends_with(end));
+        ends && !charts::inside(path, &apps)
+    };
     for dir in [MANIFESTS, APPS] {
         for entry in files(root, dir, &is_manifest)? {
             collector.manifest(&source(&entry.path, entry.bytes))?;
@@ -212,7 +240,7 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
     let Collector { found, mut possible, warnings, .. } = collector;
     possible.retain(|name, _| !found.contains_key(name));
     let (images, possible) = (found.into_values().collect(), possible.into_values().collect());
-    Ok(Scan { images, charts: Vec::new(), possible, warnings })
+    Ok(Scan { images, charts: charts.into_iter().collect(), possible, warnings })
 }
 
 fn lines(collector: &mut Collector<'_>, file: &str, lines: &[list::Line]) -> Result<()> {

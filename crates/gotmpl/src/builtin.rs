@@ -110,7 +110,7 @@ fn len(arguments: &[Value]) -> Result<Value, Failure> {
 
 /// A position in something `length` long; `end` may be one past the last.
 fn position(value: &Value, length: usize, end: bool) -> Result<usize, Failure> {
-    let Value::Int(number) = value else {
+    let (Value::Int(number) | Value::Int64(number)) = value else {
         return Err(Failure::new(format!("a position must be a whole number, not {}", value.noun())));
     };
     let at = usize::try_from(*number).ok().filter(|&at| at < length || (end && at == length));

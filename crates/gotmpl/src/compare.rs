@@ -5,16 +5,26 @@ use std::cmp::Ordering;
 use crate::error::Failure;
 use crate::value::Value;
 
+/// Both types of whole numbers are one when compared.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) | Value::Int64(number) => Some(*number),
+        _ => None,
+    }
+}
+
 fn different(a: &Value, b: &Value) -> Failure {
     Failure::new(format!("{} does not compare with {}", a.noun(), b.noun()))
 }
 
 /// Whether both are one value. Nothing equals only nothing.
 fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
+    if let (Some(a), Some(b)) = (whole(a), whole(b)) {
+        return Ok(a == b);
+    }
     match (a, b) {
         (Value::Nil, other) | (other, Value::Nil) => Ok(matches!(other, Value::Nil)),
         (Value::Bool(_), Value::Bool(_))
-        | (Value::Int(_), Value::Int(_))
         | (Value::Float(_), Value::Float(_))
         | (Value::String(_), Value::String(_))
         | (Value::Object(_), Value::Object(_)) => Ok(a == b),
@@ -30,8 +40,10 @@ fn same_kind(a: &Value, b: &Value) -> bool {
 }
 
 fn order(a: &Value, b: &Value) -> Result<Option<Ordering>, Failure> {
+    if let (Some(a), Some(b)) = (whole(a), whole(b)) {
+        return Ok(Some(a.cmp(&b)));
+    }
     match (a, b) {
-        (Value::Int(a), Value::Int(b)) => Ok(Some(a.cmp(b))),
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b)),
         (Value::String(a), Value::String(b)) => Ok(Some(a.cmp(b))),
         _ if same_kind(a, b) => Err(Failure::new(format!("{} has no order", a.noun()))),

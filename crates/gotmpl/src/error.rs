@@ -61,7 +61,22 @@ struct Details {
     span: (usize, usize),
     position: (usize, usize),
     expression: String,
+    callers: Vec<Caller>,
 }
+
+/// Who executed the template that failed: an action of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The name of the template the action is in.
+    pub template: String,
+    /// Its line and column, from 1.
+    pub position: (usize, usize),
+    /// The action.
+    pub expression: String,
+}
+
+/// As many callers are kept, the inner ones.
+const CALLERS: usize = 16;
 
 /// The longest expression quoted in a message.
 const QUOTED: usize = 80;
@@ -79,7 +94,17 @@ impl Error {
             expression.push('…');
         }
         let (template, span) = (template.to_owned(), (start, end));
-        Error(Box::new(Details { reason, template, hint: None, span, position, expression }))
+        Error(Box::new(Details { reason, template, hint: None, span, position, expression, callers: Vec::new() }))
+    }
+
+    /// The same, executed by the action that `outer` is about.
+    pub(crate) fn called(mut self, outer: &Error) -> Error {
+        if self.0.callers.len() < CALLERS {
+            let Details { template, position, expression, .. } = &*outer.0;
+            let (template, position, expression) = (template.clone(), *position, expression.clone());
+            self.0.callers.push(Caller { template, position, expression });
+        }
+        self
     }
 
     pub(crate) fn with_hint(mut self, hint: Option<String>) -> Error {
@@ -95,6 +120,11 @@ impl Error {
     /// What to do, if the function that failed knows.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The actions that executed the template, the innermost first; of a long chain only its inner end.
+    pub fn callers(&self) -> &[Caller] {
+        &self.0.callers
     }
 
     /// The name of the template.
@@ -151,6 +181,11 @@ impl Failure {
     /// A failure for the reason `message`.
     pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), hint: None, inner: None }
+    }
+
+    /// What it says.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// The same with what to do.

@@ -187,7 +187,8 @@ impl Engine<'_, '_> {
                     Some(pipe) => self.pipe(pipe, dot)?,
                     None => Value::Nil,
                 };
-                self.run(&tree, &data, *span)?;
+                let done = self.run(&tree, &data, *span);
+                done.map_err(|error| error.called(&self.error(Reason::Syntax(String::new()), *span)))?;
             }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
@@ -239,7 +240,16 @@ impl Engine<'_, '_> {
                 Box::new((0..count).map(move |at| (Value::Int(at as i64), items.get(at).cloned().unwrap_or_default())))
             }
             Value::Map(map) => Box::new(map.entries().into_iter().map(|(key, value)| (Value::from(key), value))),
-            Value::Int(count) => Box::new((0..count.max(0)).map(|at| (Value::Int(at), Value::Int(at)))),
+            Value::Int(count) | Value::Int64(count) => Box::new((0..count.max(0)).map(|at| (Value::Int(at), Value::Int(at)))),
+            Value::Object(object) if object.entries().is_some() => {
+                let entries = object.entries().unwrap_or_default();
+                Box::new(entries.into_iter().map(|(key, value)| (Value::from(key), value)))
+            }
+            Value::Object(object) if matches!(object.content(), Some(Value::List(_))) => {
+                let Some(Value::List(items)) = object.content() else { return Ok(Flow::On) };
+                let count = items.len();
+                Box::new((0..count).map(move |at| (Value::Int(at as i64), items.get(at).cloned().unwrap_or_default())))
+            }
             other => return Err(self.wrong(format!("`range` cannot go over {}", other.noun()), pipe.span)),
         };
         for (key, value) in entries {
@@ -450,7 +460,7 @@ impl Engine<'_, '_> {
 
     fn failed(&self, function: &str, failure: Failure, span: Span) -> Error {
         match failure.inner {
-            Some(error) => error,
+            Some(error) => error.called(&self.error(Reason::Syntax(String::new()), span)),
             None => {
                 let reason = Reason::Failed { function: function.to_owned(), message: failure.message };
                 self.error(reason, span).with_hint(failure.hint)

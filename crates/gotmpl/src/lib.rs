@@ -6,6 +6,7 @@
 //!
 //! [`render`] one text, at once     [`Set`] texts that call each other     [`Functions`] what they may call
 //! [`Value`] [`Dict`] [`Object`] what they work on     [`Error`] [`Reason`] [`Failure`] what goes wrong
+//! [`fmt`] Go's formats of values, for functions that make texts
 //! `lex` `parse` `exec` text → tokens → trees → text     `builtin` `compare` `print` `printf` Go's own functions
 //!
 //! Not there: complex numbers, unsigned numbers beyond 64 bits, and `range` over functions.
@@ -18,6 +19,7 @@ mod builtin;
 mod compare;
 mod error;
 mod exec;
+pub mod fmt;
 mod functions;
 mod lex;
 mod number;
@@ -28,7 +30,7 @@ mod value;
 
 use std::sync::Arc;
 
-pub use error::{Error, Failure, Reason};
+pub use error::{Caller, Error, Failure, Reason};
 pub use exec::Engine;
 pub use functions::Functions;
 pub use value::{Callable, Dict, Object, Value};

@@ -60,7 +60,7 @@ pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Nil => "<nil>".to_owned(),
         Value::Bool(yes) => yes.to_string(),
-        Value::Int(number) => number.to_string(),
+        Value::Int(number) | Value::Int64(number) => number.to_string(),
         Value::Float(number) => float(*number, 'g', None),
         Value::String(text) => text.as_ref().to_owned(),
         Value::Object(object) => object.print(),

@@ -116,7 +116,7 @@ impl<'a> Printer<'a> {
             return self.digits().filter(|&size| size <= MAX_WIDTH);
         }
         let size = match self.argument() {
-            Some(Value::Int(size)) if size.abs() <= MAX_WIDTH => Some(*size),
+            Some(Value::Int(size) | Value::Int64(size)) if size.unsigned_abs() <= MAX_WIDTH.unsigned_abs() => Some(*size),
             _ => None,
         };
         if size.is_none() {
@@ -194,7 +194,7 @@ fn write(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
 /// `%#v`.
 fn syntax(out: &mut Bounded, value: &Value, flags: Flags) {
     match value {
-        Value::Int(number) => integer(out, *number, 'd', flags),
+        Value::Int(number) | Value::Int64(number) => integer(out, value, *number, 'd', flags),
         Value::Float(number) => fraction(out, *number, 'g', flags),
         Value::String(text) => string(out, text, 'q', flags),
         other => pad(out, &go_syntax(other), flags),
@@ -204,7 +204,7 @@ fn syntax(out: &mut Bounded, value: &Value, flags: Flags) {
 fn leaf(out: &mut Bounded, value: &Value, verb: char, flags: Flags) {
     let text = match value {
         Value::Bool(yes) if matches!(verb, 't' | 'v') => yes.to_string(),
-        Value::Int(number) => return integer(out, *number, verb, flags),
+        Value::Int(number) | Value::Int64(number) => return integer(out, value, *number, verb, flags),
         Value::Float(number) => return fraction(out, *number, verb, flags),
         Value::String(text) => return string(out, text, verb, flags),
         Value::Object(object) if matches!(verb, 's' | 'q' | 'x' | 'X') => {
@@ -277,7 +277,7 @@ fn character(number: i64) -> char {
     u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-fn integer(out: &mut Bounded, number: i64, verb: char, flags: Flags) {
+fn integer(out: &mut Bounded, value: &Value, number: i64, verb: char, flags: Flags) {
     let size = number.unsigned_abs();
     let (digits, prefix) = match verb {
         'd' | 'v' => (size.to_string(), ""),
@@ -294,7 +294,7 @@ fn integer(out: &mut Bounded, number: i64, verb: char, flags: Flags) {
             let width = flags.precision.unwrap_or(4).max(4);
             return pad(out, &format!("U+{:0>width$X}{shown}", number.cast_unsigned()), Flags { zero: false, ..flags });
         }
-        _ => return wrong(out, &Value::Int(number), verb, flags),
+        _ => return wrong(out, value, verb, flags),
     };
     let sign = match (number < 0, flags.plus, flags.space) {
         (true, ..) => "-",

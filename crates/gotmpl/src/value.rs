@@ -14,8 +14,10 @@ pub enum Value {
     Nil,
     /// True or false.
     Bool(bool),
-    /// A whole number.
+    /// A whole number: Go's `int`.
     Int(i64),
+    /// A whole number of Go's type `int64`, which prints and compares as the other, but is not of its type.
+    Int64(i64),
     /// Any other number.
     Float(f64),
     /// A text.
@@ -46,6 +48,26 @@ pub trait Object: Send + Sync {
 
     /// What it looks like when printed.
     fn print(&self) -> String;
+
+    /// What it is made of, where functions that write JSON, or look into it, want to know: a map, a list, a text.
+    fn content(&self) -> Option<Value> {
+        None
+    }
+
+    /// Names and values that `range` goes over, and `index` finds, if it is a map to them.
+    fn entries(&self) -> Option<Vec<(String, Value)>> {
+        None
+    }
+
+    /// Itself, for functions that know its type.
+    fn any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
+
+    /// Go's name for its type.
+    fn type_name(&self) -> &'static str {
+        "*object"
+    }
 
     /// Whether it counts as true.
     fn truth(&self) -> bool {
@@ -134,7 +156,7 @@ impl Value {
         match self {
             Value::Nil => false,
             Value::Bool(yes) => *yes,
-            Value::Int(number) => *number != 0,
+            Value::Int(number) | Value::Int64(number) => *number != 0,
             Value::Float(number) => *number != 0.0,
             Value::String(text) => !text.is_empty(),
             Value::List(items) => !items.is_empty(),
@@ -149,7 +171,7 @@ impl Value {
         match self {
             Value::Nil => "nothing",
             Value::Bool(_) => "true or false",
-            Value::Int(_) => "a whole number",
+            Value::Int(_) | Value::Int64(_) => "a whole number",
             Value::Float(_) => "a number",
             Value::String(_) => "a text",
             Value::List(_) => "a list",
@@ -165,11 +187,12 @@ impl Value {
             Value::Nil => "<nil>",
             Value::Bool(_) => "bool",
             Value::Int(_) => "int",
+            Value::Int64(_) => "int64",
             Value::Float(_) => "float64",
             Value::String(_) => "string",
             Value::List(_) => "[]interface {}",
             Value::Map(_) => "map[string]interface {}",
-            Value::Object(_) => "*object",
+            Value::Object(object) => object.type_name(),
             Value::Function(_) => "func()",
         }
     }
@@ -225,7 +248,7 @@ impl PartialEq for Value {
         match (self, other) {
             (Value::Nil, Value::Nil) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) => a == b,
             (Value::Float(a), Value::Float(b)) => a == b,
             (Value::String(a), Value::String(b)) => a == b,
             (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b) || a == b,

@@ -74,7 +74,8 @@ impl Default for Site {
 
 impl Site {
     pub fn new() -> Site {
-        let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
+        // Images are dated, and so the same wherever they are built.
+        let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")).env("SOURCE_DATE_EPOCH", "1700000000");
         let site = Site { t, registry: Registry::start(Auth::None), target: Registry::start(Auth::None) };
         for (name, text) in [
             ("imageList", "nginx:latest\nmysql:5.6\n"),
