@@ -4,3 +4,4 @@ mod archives;
 mod images;
 mod nodes;
 mod registries;
+mod serve;
