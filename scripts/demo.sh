@@ -138,6 +138,17 @@ if grep -aq s3cret "$work/secrets.txt"; then fail "the secret is in the image"; 
 note "the secret is neither in the files of the image, nor in its configuration, nor in its history"
 run kiln du
 
+say "A cluster image: a chart, a manifest and a list, packed with every image that they name"
+note "stand-ins for Kubernetes' binaries and for the images, which no registry is asked for"
+mkdir "$work/binaries"
+for program in kubeadm kubelet kubectl; do cp /bin/busybox "$work/binaries/$program"; done
+for image in example/web:7 example/dashboard:1.4 tools/backup:2; do kiln tag busybox "$image"; done
+run kiln cluster base --kubernetes v1.30.2 --from "$work/binaries" --no-images -t kubernetes:v1.30.2
+sed 's/^/   | /' examples/cluster-image/Kubefile
+run kiln cluster build -t my-cluster:v1 examples/cluster-image
+run kiln cluster images my-cluster:v1
+run kiln push my-cluster:v1 "$registry/demo/my-cluster:v1"
+
 say "A node: Debian with a kernel and containerd becomes a disk that boots"
 ssh-keygen -q -t ed25519 -N '' -C demo -f "$work/key"
 run kiln build "${arguments[@]}" --build-arg SSH_KEY="$(cat "$work/key.pub")" \

@@ -156,7 +156,10 @@ pub fn list(store: &Store) -> Result<Vec<Summary>> {
             let Some(manifest) = read::<Manifest>(store, &candidate.descriptor) else { continue };
             blobs.extend(manifest.layers.iter().chain([&manifest.config]).map(|d| (d.digest.clone(), d.size)));
             if let Some(config) = read::<kiln_oci::ImageConfig>(store, &manifest.config) {
-                platforms.push(config.platform().to_string());
+                let platform = config.platform().to_string();
+                if !platforms.contains(&platform) {
+                    platforms.push(platform);
+                }
                 created = created.max(config.created);
             }
         }

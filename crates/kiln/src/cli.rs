@@ -161,6 +161,8 @@ pub enum Verb {
     Node(Box<cmd::node::Args>),
     /// Render charts of Helm, and look into them
     Chart(Box<cmd::chart::Args>),
+    /// Build cluster images, look into them and move them
+    Cluster(Box<cmd::cluster::Args>),
     /// Serve the store as a registry
     Registry(cmd::registry::Args),
     /// Build as kaniko's executor does, with its flags

@@ -150,6 +150,32 @@ impl From<kiln_kube::KubeError> for CliError {
     }
 }
 
+impl From<kiln_cluster::ClusterError> for CliError {
+    fn from(error: kiln_cluster::ClusterError) -> Self {
+        use kiln_cluster::ClusterError as Cluster;
+        let (message, hint) = (kiln_engine::rootfs::chain_text(&error), error.hint());
+        match error {
+            Cluster::Engine(error) => CliError::Engine(error),
+            Cluster::Mistakes { source_file, found } => {
+                CliError::InFile { source: source_file, error: Box::new(EngineError::Dockerfile(found)) }
+            }
+            // The registry's own hint is worth more where nothing says who names the image.
+            Cluster::Image { source, .. } if engine_code(&source) == ENVIRONMENT => {
+                CliError::Environment { message, hint: crate::error::hint(&source).or(hint) }
+            }
+            Cluster::Parts { environment: true, .. } => CliError::Environment { message, hint },
+            Cluster::Image { .. }
+            | Cluster::File { .. }
+            | Cluster::RegistryDir { .. }
+            | Cluster::NotACluster { .. }
+            | Cluster::Parts { .. }
+            | Cluster::Base { .. }
+            | Cluster::Merge(_)
+            | Cluster::Unrendered { .. } => CliError::Input { message, hint },
+        }
+    }
+}
+
 impl From<kiln_serve::ServeError> for CliError {
     fn from(error: kiln_serve::ServeError) -> Self {
         use kiln_serve::ServeError::{Registry, Store};

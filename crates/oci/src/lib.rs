@@ -6,6 +6,7 @@
 //! [`digest`] [`mod@reference`] [`platform`] names of things        [`manifest`] [`config`] [`media`] the JSON documents
 //! [`entry`] one line of a layer       [`layer`] entries ↔ tar   [`compress`] tar ↔ blob   [`blob`] both in one pass
 //! [`index`] what a layer holds, with offsets                   [`tree`] layers stacked, and their text form
+//! [`cluster`] what a cluster image says of itself
 //! [`name`] paths inside images        [`passwd`] its users       [`archive`] images in one file    [`time`] RFC 3339
 //!
 //! Adding a compression: a variant of [`compress::Compression`], its media type in [`media`], and its row in the
@@ -14,6 +15,7 @@
 
 pub mod archive;
 pub mod blob;
+pub mod cluster;
 pub mod compress;
 pub mod config;
 pub mod digest;

@@ -8,10 +8,12 @@
 //! [`directive`] `# escape=`                       [`header`] keyword, flags and arguments of one instruction
 //! [`words`] and [`json`] arguments                [`heredoc`] `<<EOF`
 //! [`stage`] FROM   [`pairs`] ARG ENV LABEL   [`run`] [`mount`] RUN   [`files`] COPY ADD   [`health`]   [`plain`] others
+//! [`extra`] what formats have that are Dockerfiles and more
 //!
 //! Adding an instruction: its keyword in [`header::KEYWORDS`], its arm in `instruction`, its flags beside its parser.
 
 mod directive;
+pub(crate) mod extra;
 mod file;
 mod files;
 mod header;
@@ -44,7 +46,16 @@ pub const MAX_ARGUMENTS: usize = 100_000;
 ///
 /// When no diagnostic is an error, every instruction is in the tree and there is at least one stage.
 pub fn parse(source: &Source) -> (ast::Dockerfile, Vec<Diagnostic>) {
-    file::parse(source)
+    file::parse(source, "Dockerfile", &mut extra::NoExtras)
+}
+
+/// Parses a file of a format that has more instructions than a Dockerfile; `what` is its name in messages.
+pub(crate) fn parse_with(
+    source: &Source,
+    what: &str,
+    extras: &mut dyn extra::Extras,
+) -> (ast::Dockerfile, Vec<Diagnostic>) {
+    file::parse(source, what, extras)
 }
 
 /// Parses an instruction that a base image holds for the images built from it (`OnBuild` in its configuration).

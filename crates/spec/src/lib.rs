@@ -7,6 +7,7 @@
 //! [`source`] text with a name, and spans into it     [`diag`] what is wrong, where, and what to do
 //! [`ast`] the parsed form, as typed, unexpanded      [`dockerfile`] text → ast
 //! [`expand`] `$x`, `${x:-y}`                         [`dockerignore`] which files a build sees
+//! [`kubefile`] text → Dockerfile and what is beyond it
 //! [`glob`] wildcards     [`login`] passwords in URLs     [`chmod`] [`owner`] [`duration`] [`size`] [`port`] values
 //!
 //! Adding an instruction: a variant in [`ast::Op`], its parser in `dockerfile/`, its planner in `kiln-plan`.
@@ -20,6 +21,7 @@ pub mod dockerignore;
 pub mod duration;
 pub mod expand;
 pub mod glob;
+pub mod kubefile;
 pub mod login;
 pub mod owner;
 pub mod port;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -42,7 +42,11 @@ pub struct Registry {
     address: String,
     auth: Auth,
     dir: TempDir,
+    log: Log,
 }
+
+/// What a registry has logged, a line each.
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Registry {
     /// Starts one and waits until it listens.
@@ -67,8 +71,24 @@ impl Registry {
         }
         text += &format!("http: {{addr: \"127.0.0.1:0\", secret: kiln{tls}}}\n");
         fs::write(&config, text).unwrap_or_else(|e| panic!("write {}: {e}", config.display()));
-        let (child, address) = spawn(&config);
-        Registry { child, address, auth, dir }
+        let log = Log::default();
+        let (child, address) = spawn(&config, log.clone());
+        Registry { child, address, auth, dir, log }
+    }
+
+    /// The requests it has answered since the last call: `METHOD PATH STATUS`, with the query.
+    pub fn requests(&self) -> Vec<String> {
+        // An answer is logged after it was sent.
+        thread::sleep(Duration::from_millis(200));
+        let lines = std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        let request = |line: &String| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let text = |name: &str| line[name].as_str();
+            (text("msg")? == "response completed").then_some(())?;
+            let status = &line["http.response.status"];
+            Some(format!("{} {} {status}", text("http.request.method")?, text("http.request.uri")?))
+        };
+        lines.iter().filter_map(request).collect()
     }
 
     /// `127.0.0.1:PORT`: what comes before the slash in a reference.
@@ -166,7 +186,7 @@ fn tls_section(dir: &TempDir) -> String {
 /// Starts the process from the thread that reads its log. The kernel kills it when that thread ends, so that a test
 /// run killed in its midst leaves no registry behind; and the port is read from the log, so that none has to be
 /// guessed free.
-fn spawn(config: &std::path::Path) -> (Child, String) {
+fn spawn(config: &std::path::Path, log: Log) -> (Child, String) {
     let mut command = Command::new(tool("setpriv"));
     command.args(["--pdeathsig", "KILL", "--"]).arg(tool("docker-registry")).arg("serve").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -189,6 +209,7 @@ fn spawn(config: &std::path::Path) -> (Child, String) {
                 let end = rest.find(|c: char| !matches!(c, '0'..='9' | '.' | ':')).unwrap_or(rest.len());
                 drop(send.send(Ok((child, rest[..end].to_owned()))));
             }
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
         if waiting.is_some() {
             drop(send.send(Err(format!("docker-registry ended before it listened:\n{said}"))));

@@ -1,4 +1,4 @@
-//! Dockerfiles, from text to plan: places lie in the text, messages can be shown, equal input gives equal output.
+//! Dockerfiles and Kubefiles, from text to plan: places lie in the text, messages can be shown, equal input gives equal output.
 
 use kiln_oci::{Descriptor, Digest, ImageConfig, Platform, media};
 use kiln_plan::facts::{Facts, FilesFact, GitFact, HttpFact, ImageFact, Key32, Question};
@@ -6,6 +6,7 @@ use kiln_plan::{Options, Outcome, explain};
 use kiln_spec::ast::Dockerfile;
 use kiln_spec::diag::{Diagnostic, render};
 use kiln_spec::dockerfile;
+use kiln_spec::kubefile::{self, Dialect};
 use kiln_spec::source::{Source, Span};
 
 use super::text;
@@ -29,9 +30,25 @@ pub fn run(bytes: &[u8]) {
         let first = plan(&source, &file);
         assert_eq!(first, plan(&source, &file), "planning is a function");
     }
+    kubefiles(&source);
     let (trigger_source, instruction, found) = dockerfile::parse_onbuild(&source.text, "trigger");
     check(&trigger_source, &found);
     assert!(instruction.is_some() || found.iter().any(Diagnostic::is_error), "nothing is dropped silently");
+}
+
+/// The same text as a Kubefile, in every dialect.
+fn kubefiles(source: &Source) {
+    for dialect in Dialect::ALL {
+        let (file, found) = kubefile::parse(source, Some(dialect));
+        check(source, &found);
+        assert!(kubefile::parse(source, Some(dialect)) == (file.clone(), found.clone()), "parsing is a function");
+        for instruction in file.dockerfile.stages.iter().flat_map(|s| &s.instructions) {
+            check_span(&source.text, instruction.span);
+        }
+        if !found.iter().any(Diagnostic::is_error) {
+            plan(source, &file.dockerfile);
+        }
+    }
 }
 
 fn check(source: &Source, diagnostics: &[Diagnostic]) {

@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 31] = [
+const ARROWS: [(&str, &[&str]); 32] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -57,8 +57,9 @@ const ARROWS: [(&str, &[&str]); 31] = [
         ],
     ),
     ("kiln-helm", &["kiln-gotmpl", "kiln-spec", "kiln-oci"]),
-    ("kiln-manifests", &["kiln-spec", "kiln-oci"]),
-    ("kiln-kubeadm", &["kiln-spec", "kiln-oci"]),
+    ("kiln-yaml", &["kiln-spec", "kiln-oci"]),
+    ("kiln-manifests", &["kiln-yaml", "kiln-spec", "kiln-oci"]),
+    ("kiln-kubeadm", &["kiln-yaml", "kiln-spec", "kiln-oci"]),
     (
         "kiln-cluster",
         &[
@@ -131,7 +132,8 @@ const ARROWS: [(&str, &[&str]); 31] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
+    "kiln-yaml",
     "kiln-helm",
     "kiln-manifests",
     "kiln-kubeadm",

@@ -35,6 +35,8 @@ pub enum Input {
     Stdin,
     /// A file, or the directory of an OCI layout.
     Path(PathBuf),
+    /// A file that was cut into pieces, in their order; who names them has verified them.
+    Pieces(Vec<PathBuf>),
 }
 
 impl Input {
@@ -43,6 +45,7 @@ impl Input {
         match self {
             Input::Stdin => "standard input".to_owned(),
             Input::Path(path) => path.display().to_string(),
+            Input::Pieces(paths) => paths.first().map_or_else(String::new, |path| path.display().to_string()),
         }
     }
 
@@ -50,6 +53,13 @@ impl Input {
         match self {
             Input::Stdin => Ok(Box::new(io::stdin())),
             Input::Path(path) => Ok(Box::new(File::open(path).map_err(EngineError::file("read the archive", path))?)),
+            Input::Pieces(paths) => {
+                let mut all: Box<dyn Read + Send> = Box::new(io::empty());
+                for path in paths {
+                    all = Box::new(all.chain(File::open(path).map_err(EngineError::file("read the archive", path))?));
+                }
+                Ok(all)
+            }
         }
     }
 }

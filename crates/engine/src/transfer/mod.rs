@@ -115,6 +115,11 @@ impl<'a> Mover<'a> {
     pub fn pull(&self, reference: &Reference, platforms: &Platforms) -> Result<Descriptor> {
         let root = self.images.client().resolve(reference)?;
         let origin = Origin::Registry(reference.clone());
+        // What is contained in a cluster image belongs to it on every platform.
+        let whole = media::is_index(&root.media_type)
+            && parse::<Index>(&reference.familiar(), &self.document(&origin, &root, &reference.familiar())?)?
+                .is_cluster();
+        let platforms = if whole { &Platforms::All } else { platforms };
         let mut selection = self.select(&origin, &reference.familiar(), root.clone(), platforms)?;
         if reference.digest.is_some() && selection.root.digest != root.digest {
             // A name with a digest means what has the digest: the index, of which one platform is here.
@@ -188,7 +193,10 @@ impl<'a> Mover<'a> {
     }
 
     /// A manifest or index of an image, verified.
-    fn document(&self, origin: &Origin, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When it is missing, or not what its digest says.
+    pub fn document(&self, origin: &Origin, descriptor: &Descriptor, name: &str) -> Result<Vec<u8>> {
         if self.store.has_blob(&descriptor.digest)
             && let Ok(bytes) = self.store.read_blob(&descriptor.digest, MAX_DOCUMENT)
         {
@@ -284,7 +292,10 @@ impl<'a> Mover<'a> {
     }
 
     /// Does something to each, several at once; the first failure ends it.
-    pub(crate) fn parallel<T: Sync>(&self, all: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn parallel<T: Sync>(&self, all: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
         let queue = Mutex::new(all.iter());
         let failure: Mutex<Option<EngineError>> = Mutex::default();
         std::thread::scope(|scope| {

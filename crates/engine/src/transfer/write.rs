@@ -25,6 +25,19 @@ impl Mover<'_> {
     /// # Errors
     /// When a blob cannot be had or the file cannot be written.
     pub fn archive(&self, images: &[(Selection, Vec<Reference>)], docker: bool, dest: &Dest) -> Result<()> {
+        archive::write_to(dest, |out| self.archive_into(images, docker, out))
+    }
+
+    /// The same into anything that can be written to.
+    ///
+    /// # Errors
+    /// As [`Mover::archive`].
+    pub fn archive_into(
+        &self,
+        images: &[(Selection, Vec<Reference>)],
+        docker: bool,
+        out: &mut dyn io::Write,
+    ) -> Result<()> {
         let mut places: HashMap<Digest, (Origin, Descriptor)> = HashMap::new();
         let mut written = Vec::new();
         for (selection, names) in images {
@@ -44,7 +57,7 @@ impl Mover<'_> {
                 Err(image_error(&digest.to_string(), "this layer may not be distributed, so no archive can hold it"))
             }
         };
-        archive::write_to(dest, |out| archive::write(&written, docker, &open, out, &|| self.check()))
+        archive::write(&written, docker, &open, out, &|| self.check())
     }
 
     /// Adds an image to the OCI layout in a directory, under a tag if one is given.

@@ -254,6 +254,19 @@ pub struct Args {
     /// The directory of the context to take as its root.
     #[arg(skip)]
     pub context_sub_path: Option<String>,
+    /// The Dockerfile itself, where it is no file.
+    #[arg(skip)]
+    pub dockerfile: Option<Source>,
+}
+
+impl Args {
+    /// What a command line without options means.
+    pub fn defaults() -> Result<Args, CliError> {
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("build"));
+        let parsed = command.try_get_matches_from(["build"]);
+        let args = parsed.and_then(|matches| <Args as clap::FromArgMatches>::from_arg_matches(&matches));
+        args.map_err(|e| CliError::usage(e.to_string()))
+    }
 }
 
 /// Runs the verb.
@@ -358,6 +371,18 @@ impl Build {
         events: Arc<dyn Events>,
         standing: Standing,
     ) -> Result<Build, CliError> {
+        Build::prepare_as(args, global, config, events, standing, &mut dockerfile::parse)
+    }
+
+    /// [`Build::prepare`] for a file of which `parse` makes a Dockerfile.
+    pub fn prepare_as(
+        args: &Args,
+        global: &Global,
+        config: Config,
+        events: Arc<dyn Events>,
+        standing: Standing,
+        parse: &mut dyn FnMut(&Source) -> (ast::Dockerfile, Vec<Diagnostic>),
+    ) -> Result<Build, CliError> {
         let platforms = platforms(args)?;
         let names = references(&args.tags)?;
         let wanted = outputs::parse(args, &names)?;
@@ -368,7 +393,7 @@ impl Build {
         let form = isolation::form(rung(args)?, &standing, &Confinement::here());
         let around = surroundings::open_with(global, config, pull, events, form)?;
         let inputs = Inputs::gather(args, &around)?;
-        let (file, found) = dockerfile::parse(&inputs.dockerfile);
+        let (file, found) = parse(&inputs.dockerfile);
         let epoch = source_date_epoch(args)?;
         let mut session = session(args, &around, &inputs, epoch, standing)?;
         session.ahead = ahead(registry_names(&wanted), &session);
@@ -396,6 +421,16 @@ impl Build {
     fn in_file(&self) -> impl Fn(kiln_engine::EngineError) -> CliError + use<> {
         let source = self.inputs.dockerfile.clone();
         move |error| CliError::InFile { source: Box::new(source.clone()), error: Box::new(error) }
+    }
+
+    /// Values of the file's arguments, as the command line gives them.
+    pub fn arguments(&self) -> &std::collections::BTreeMap<String, String> {
+        &self.options.build_args
+    }
+
+    /// The file that is built, for errors with places in it.
+    pub fn source(&self) -> &Source {
+        &self.inputs.dockerfile
     }
 
     fn for_platforms(&self) -> Vec<Options> {

@@ -4,6 +4,7 @@ pub mod build;
 pub mod cache;
 pub mod cat;
 pub mod chart;
+pub mod cluster;
 pub mod completion;
 pub mod context;
 pub mod copy;
@@ -81,6 +82,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Warmer(args) => executor::warmer::run(&args, global),
         Verb::Node(args) => node::run(*args, global),
         Verb::Chart(args) => chart::run(&args),
+        Verb::Cluster(args) => cluster::run(*args, global),
         Verb::Version(args) => version::run(&args),
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::extra::{self, Extra, Extras};
 use super::header::{self, Header};
 use super::heredoc::{self, Body};
 use super::lines::{Lines, Logical};
@@ -60,35 +61,45 @@ impl Sink {
 pub(super) struct Context<'a> {
     /// The escape character.
     pub(super) escape: char,
+    /// Keywords beyond those of a Dockerfile.
+    pub(super) more: &'static [&'static str],
     pub(super) sink: &'a mut Sink,
 }
 
-pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
+/// A file under way.
+struct Reading<'a> {
+    file: Dockerfile,
+    extras: &'a mut dyn Extras,
+    /// Whether an instruction before the first stage was reported.
+    reported: bool,
+}
+
+pub(super) fn parse(source: &Source, what: &str, extras: &mut dyn Extras) -> (Dockerfile, Vec<Diagnostic>) {
     let mut sink = Sink::default();
-    let mut file = Dockerfile::default();
+    let mut reading = Reading { file: Dockerfile::default(), extras, reported: false };
     if source.text.len() > MAX_LENGTH {
-        let message = format!("the Dockerfile is larger than {} MiB", MAX_LENGTH >> 20);
+        let message = format!("the {what} is larger than {} MiB", MAX_LENGTH >> 20);
         sink.push(Diagnostic::error("TooLong", Span::default(), message));
-        return (file, sink.finish());
+        return (reading.file, sink.finish());
     }
     let (directives, end) = directive::parse(&source.text, &mut sink);
-    file.directives = directives;
-    let mut lines = Lines::new(&source.text, file.directives.escape, end);
-    let mut reported = false;
+    reading.file.directives = directives;
+    let mut lines = Lines::new(&source.text, reading.file.directives.escape, end);
     let mut count = 0;
     while let Some(logical) = lines.logical() {
         count += 1;
         if count > MAX_INSTRUCTIONS {
-            let message = format!("the Dockerfile has more than {MAX_INSTRUCTIONS} instructions");
+            let message = format!("the {what} has more than {MAX_INSTRUCTIONS} instructions");
             sink.push(Diagnostic::error("TooLong", logical.span, message));
             break;
         }
-        one(logical, &mut lines, source, &mut file, &mut reported, &mut sink);
+        one(logical, &mut lines, source, &mut reading, &mut sink);
     }
-    let empty = count == 0;
+    let (empty, file) = (count == 0, reading.file);
     if file.stages.is_empty() && (empty || !sink.has_errors()) {
         let end = Span::new(source.text.len(), source.text.len());
-        let message = if empty { "the Dockerfile has no instructions" } else { "the Dockerfile has no build stage" };
+        let lacks = if empty { "instructions" } else { "build stage" };
+        let message = format!("the {what} has no {lacks}");
         sink.push(
             Diagnostic::error("NoBuildStage", end, message).hint("start one with `FROM image` or `FROM scratch`"),
         );
@@ -96,23 +107,28 @@ pub(super) fn parse(source: &Source) -> (Dockerfile, Vec<Diagnostic>) {
     (file, sink.finish())
 }
 
-/// Parses one instruction and puts it where it belongs. `reported` says whether one before the first stage was.
-fn one(
-    logical: Logical,
-    lines: &mut Lines<'_>,
-    source: &Source,
-    file: &mut Dockerfile,
-    reported: &mut bool,
-    sink: &mut Sink,
-) {
+/// Parses one instruction and puts it where it belongs.
+fn one(logical: Logical, lines: &mut Lines<'_>, source: &Source, reading: &mut Reading<'_>, sink: &mut Sink) {
+    let Reading { file, extras, reported } = reading;
     file.empty_continuations.extend(logical.empty);
-    let header = header::parse(&logical.line, 0..logical.line.text.len());
+    let mut header = header::parse(&logical.line, 0..logical.line.text.len());
     let bodies = bodies(&header, lines, source, sink);
     let Some(bodies) = bodies else { return };
     let end = bodies.as_ref().map_or(logical.span.end, |bodies| bodies.end.max(logical.span.end));
     let bodies = bodies.map(|bodies| bodies.list).unwrap_or_default();
     let span = Span::new(logical.span.start, end);
-    let mut context = Context { escape: file.directives.escape, sink };
+    let mut context = Context { escape: file.directives.escape, more: extras.keywords(), sink };
+    let place = file.stages.last().map(|stage| (file.stages.len() - 1, stage.instructions.len()));
+    let upper = header.keyword.text.to_ascii_uppercase();
+    if let Some(name) = extras.keywords().iter().find(|name| **name == upper) {
+        let (stage, at) = place.unzip();
+        let at = at.unwrap_or(0);
+        extras.read(name, &mut Extra { header: &header, span, stage, at, context: &mut context });
+        return;
+    }
+    if let ("COPY", Some((stage, at))) = (&*header.name, place) {
+        extra::copy_flags(&mut header, *extras, stage, at);
+    }
     if header.name == "FROM" {
         let stage = stage::parse(&header, span, &mut context);
         file.stages.push(Stage { comments: logical.comments, ..stage });
@@ -220,13 +236,14 @@ fn op(header: &Header<'_>, heredocs: Vec<crate::ast::Heredoc>, context: &mut Con
         "VOLUME" => plain::volume(header, context),
         "WORKDIR" => plain::workdir(header, context),
         _ => {
-            unknown(header, context.sink);
+            unknown(header, context);
             None
         }
     }
 }
 
-fn unknown(header: &Header<'_>, sink: &mut Sink) {
+fn unknown(header: &Header<'_>, context: &mut Context<'_>) {
+    let sink = &mut *context.sink;
     let word = &header.keyword.text;
     if word.is_empty() {
         let message = "a line continuation without an instruction";
@@ -237,7 +254,7 @@ fn unknown(header: &Header<'_>, sink: &mut Sink) {
     let shown = if shown.len() < word.len() { shown + "…" } else { shown };
     let diagnostic =
         Diagnostic::error("UnknownInstruction", header.keyword.span, format!("unknown instruction `{shown}`"));
-    let diagnostic = diagnostic.suggest(word, header::KEYWORDS);
+    let diagnostic = diagnostic.suggest(word, header::KEYWORDS.iter().chain(context.more).copied());
     let lonely = diagnostic.hint.is_none();
     sink.push(if lonely {
         diagnostic.hint("if the line belongs to the one before, that one must end in the escape character")
@@ -310,7 +327,7 @@ fn trigger(logical: &Logical, lines: &mut Lines<'_>, source: &Source, sink: &mut
     let bodies = bodies(&header, lines, source, sink)?;
     let end = bodies.as_ref().map_or(logical.span.end, |bodies| bodies.end.max(logical.span.end));
     let bodies = bodies.map(|bodies| bodies.list).unwrap_or_default();
-    instruction(&header, Span::new(logical.span.start, end), bodies, &mut Context { escape: '\\', sink })
+    instruction(&header, Span::new(logical.span.start, end), bodies, &mut Context { escape: '\\', more: &[], sink })
 }
 
 /// The arguments of an instruction that takes exactly one, blanks in it included.

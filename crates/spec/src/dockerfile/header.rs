@@ -109,6 +109,28 @@ fn flag_text(line: &Traced, range: Range<usize>) -> (Traced, usize) {
     (flag, text.len())
 }
 
+impl<'a> Header<'a> {
+    /// The same instruction with other arguments and no flags.
+    pub(super) fn with_args(&self, args: Range<usize>) -> Header<'a> {
+        let (keyword, name, range) = (self.keyword.clone(), self.name.clone(), self.range.clone());
+        Header { line: self.line, keyword, name, range, args, flags: Vec::new() }
+    }
+
+    /// Takes a flag with a value off, so that nobody else sees it.
+    pub(super) fn take_flag(&mut self, name: &str) -> Option<Word> {
+        let is = |flag: &RawFlag| {
+            flag.text
+                .text
+                .strip_prefix("--")
+                .and_then(|text| text.split_once('='))
+                .is_some_and(|(n, v)| n == name && !v.is_empty())
+        };
+        let flag = self.flags.remove(self.flags.iter().position(is)?);
+        let value = flag.text.text.find('=').map_or(0, |equals| equals + 1);
+        Some(flag.text.slice(value..flag.text.text.len()).whole())
+    }
+}
+
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {

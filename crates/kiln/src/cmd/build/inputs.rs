@@ -113,7 +113,7 @@ impl Inputs {
                     .with_hint("--context-sub-path names a directory below the root of the context")
             })?;
         }
-        let (dockerfile, place) = match located.dockerfile {
+        let (dockerfile, place) = match args.dockerfile.clone().or(located.dockerfile) {
             Some(source) => (source, None),
             None => read_dockerfile(args, around, &policy, (located.dir.as_deref(), located.foreign))?,
         };

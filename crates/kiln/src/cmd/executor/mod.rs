@@ -113,7 +113,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> {
-    let mut wanted = options::wanted(given, defaults()?, &variable)?;
+    let mut wanted = options::wanted(given, build::Args::defaults()?, &variable)?;
     if let (None, Some(dir)) = (&global.store, &wanted.dir) {
         global.store = Some(dir.join("store"));
     }
@@ -163,13 +163,6 @@ fn build(given: &Given, global: &mut Global, log: &Log) -> Result<(), CliError> 
     })?;
     progress.finish();
     Ok(())
-}
-
-/// What `kiln build` does without any option.
-fn defaults() -> Result<build::Args, CliError> {
-    let command = <build::Args as clap::Args>::augment_args(Command::new("build"));
-    let parsed = command.try_get_matches_from(["build"]).and_then(|m| build::Args::from_arg_matches(&m));
-    parsed.map_err(|e| CliError::usage(e.to_string()))
 }
 
 /// Variables that choose between ways of kaniko to do something.

@@ -83,6 +83,7 @@ pub fn sent(args: &Args, wanted: &[Output], platforms: &[Platform]) -> Result<Se
         // The caller's, or done here.
         context: _,
         file: _,
+        dockerfile: _,
         platform: _,
         outputs: _,
         push: _,

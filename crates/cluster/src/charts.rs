@@ -1,0 +1,202 @@
+//! Charts of a root file system: found, rendered, and searched for the images of what they become.
+//!
+//! ```text
+//! a chart that renders                  its manifests, hooks and definitions are searched as any manifest
+//!                                       images that only other values would bring are possible ones
+//! a chart that does not, in this order  annotations `helm.sh/images`, `artifacthub.io/images`; lock files of images;
+//!                                       else values that look like images, and lines of its templates
+//! ```
+
+use kiln_engine::rootfs::Root;
+use kiln_helm::{Capabilities, Chart, Files, Kind, Limits, Manifest, Release, RenderError, Rendered, Values};
+use kiln_spec::source::Source;
+
+use crate::error::{ClusterError, Result};
+use crate::report::{self, Certainty, Named};
+use crate::scan::{Collector, Entry, files, text_of};
+
+/// As many charts a root file system may have.
+const MAX_CHARTS: usize = 1000;
+/// The longest file of values.
+const MAX_VALUES: u64 = 16 << 20;
+
+/// A chart and where it is.
+pub(crate) struct Found {
+    /// Its directory or archive.
+    pub(crate) path: String,
+    chart: std::result::Result<Chart, String>,
+}
+
+/// The directories below `dir` that have a `Chart.yaml`, without those inside of other charts.
+pub(crate) fn directories(root: &Root, dir: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for (path, _) in root.tree.walk(dir.as_bytes()) {
+        let Ok(path) = std::str::from_utf8(&path) else { continue };
+        let Some(chart) = path.strip_suffix("/Chart.yaml") else { continue };
+        all.push(chart.to_owned());
+    }
+    all.sort();
+    let mut tops: Vec<String> = Vec::new();
+    for path in all {
+        if !tops.iter().any(|top| path.starts_with(&format!("{top}/"))) {
+            tops.push(path);
+        }
+    }
+    tops
+}
+
+/// Whether a path is inside of one of some directories.
+pub(crate) fn inside(path: &str, dirs: &[String]) -> bool {
+    dirs.iter().any(|dir| path.strip_prefix(&**dir).is_some_and(|rest| rest.starts_with('/')))
+}
+
+/// All charts below a directory.
+pub(crate) fn find(root: &Root, dir: &str) -> Result<Vec<Found>> {
+    let tops = directories(root, dir);
+    let mut all = Vec::new();
+    for path in &tops {
+        let prefix = format!("{path}/");
+        let chart = load(&files(root, path, &|_| true)?, &prefix);
+        all.push(Found { path: path.clone(), chart });
+    }
+    let archive = |path: &str| (path.ends_with(".tgz") || path.ends_with(".tar.gz")) && !inside(path, &tops);
+    for Entry { path, bytes } in files(root, dir, &archive)? {
+        let chart = Chart::archive(&*bytes).map_err(|e| e.to_string());
+        all.push(Found { path, chart });
+    }
+    match all.len() > MAX_CHARTS {
+        true => {
+            Err(ClusterError::File { path: dir.to_owned(), message: format!("it has more than {MAX_CHARTS} charts") })
+        }
+        false => Ok(all),
+    }
+}
+
+fn load(entries: &[Entry], prefix: &str) -> std::result::Result<Chart, String> {
+    let mut all = Files::new();
+    for entry in entries {
+        let name = entry.path.strip_prefix(prefix).unwrap_or(&entry.path);
+        all.add(name, &*entry.bytes).map_err(|e| e.to_string())?;
+    }
+    Chart::load(&all).map_err(|e| e.to_string())
+}
+
+impl Found {
+    /// Searches it, and says what it is.
+    pub(crate) fn search(
+        &self,
+        root: &Root,
+        kubernetes: Option<&str>,
+        collector: &mut Collector<'_>,
+    ) -> Result<Option<report::Chart>> {
+        let chart = match &self.chart {
+            Ok(chart) => chart,
+            Err(why) => {
+                self.failed(why, collector)?;
+                return Ok(None);
+            }
+        };
+        let metadata = chart.metadata();
+        let said = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let described = report::Chart {
+            path: self.path.clone(),
+            name: metadata.name.clone(),
+            version: said(&metadata.version),
+            app_version: said(&metadata.app_version),
+        };
+        if metadata.kind == Kind::Library {
+            return Ok(Some(described));
+        }
+        match self.render(chart, root, kubernetes) {
+            Ok(rendered) => self.manifests(chart, &rendered, collector)?,
+            Err(why) => {
+                self.failed(&why, collector)?;
+                self.guess(chart, collector)?;
+            }
+        }
+        Ok(Some(described))
+    }
+
+    fn render(&self, chart: &Chart, root: &Root, kubernetes: Option<&str>) -> std::result::Result<Rendered, String> {
+        let mut values = Values::new();
+        for path in self.values(chart) {
+            let bytes = root.read_file(path.as_bytes(), MAX_VALUES).map_err(|e| format!("{path}: {e}"))?;
+            let Some(bytes) = bytes else { continue };
+            let text = String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8"))?;
+            values.merge(Values::parse(&text).map_err(|e| format!("{path}: {e}"))?);
+            break;
+        }
+        let release = Release { name: chart.name().to_owned(), seed: Some(0), ..Release::default() };
+        let capabilities = kubernetes.map_or_else(Capabilities::default, Capabilities::of);
+        kiln_helm::render(chart, &values, &release, &capabilities, &Limits::default())
+            .map_err(|e: RenderError| e.to_string())
+    }
+
+    /// The files of values that may be beside it: by the name of its directory, or its own.
+    fn values(&self, chart: &Chart) -> Vec<String> {
+        let (dir, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
+        let own = chart.name();
+        [name, own].map(|name| format!("{dir}/{name}.values.yaml").trim_start_matches('/').to_owned()).to_vec()
+    }
+
+    fn manifests(&self, chart: &Chart, rendered: &Rendered, collector: &mut Collector<'_>) -> Result<()> {
+        rendered.warnings.iter().for_each(|text| collector.warn(format!("{}: {text}", self.path)));
+        let hooks = rendered.hooks.iter();
+        // What only tests run is not needed on a site that has no network.
+        let hooks =
+            hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
+        for Manifest { path, text, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
+            collector.rendered(&self.template(path), text)?;
+        }
+        for file in &rendered.crds {
+            collector.rendered(&self.template(&file.path), &file.text)?;
+        }
+        for named in kiln_helm::images::in_values(chart) {
+            self.take(&named, Certainty::Possible, collector)?;
+        }
+        Ok(())
+    }
+
+    /// A template's path in the root file system: charts call it by their own name first.
+    fn template(&self, path: &str) -> String {
+        let below = path.split_once('/').map_or(path, |(_, below)| below);
+        format!("{}/{below}", self.path)
+    }
+
+    fn take(
+        &self,
+        named: &kiln_helm::images::Named,
+        certainty: Certainty,
+        collector: &mut Collector<'_>,
+    ) -> Result<()> {
+        let file = format!("{}: {}", self.path, named.place);
+        let rule = if certainty == Certainty::Possible { "values" } else { "unrendered" };
+        let place = Named { file, line: None, object: None, rule: rule.to_owned(), certainty };
+        collector.name(&named.image, place)
+    }
+
+    fn failed(&self, why: &str, collector: &mut Collector<'_>) -> Result<()> {
+        if collector.is_strict() {
+            return Err(ClusterError::Unrendered { place: self.path.clone(), message: why.to_owned() });
+        }
+        collector.warn(format!("{}: the chart cannot be rendered, so its images are guessed: {why}", self.path));
+        Ok(())
+    }
+
+    /// What it names without being rendered.
+    fn guess(&self, chart: &Chart, collector: &mut Collector<'_>) -> Result<()> {
+        for list in [kiln_helm::images::annotated(chart), kiln_helm::images::locked(chart)] {
+            if !list.is_empty() {
+                return list.iter().try_for_each(|named| self.take(named, Certainty::Likely, collector));
+            }
+        }
+        for named in kiln_helm::images::in_values(chart) {
+            self.take(&named, Certainty::Likely, collector)?;
+        }
+        for template in chart.templates() {
+            let source = Source { name: format!("{}/{}", self.path, template.name), text: text_of(&template.bytes) };
+            collector.template(&source)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! Cluster images from place to place: registries, files, pieces; interrupted, and on full disks.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::KUBEFILE;
+use crate::site::Site;
+
+fn built() -> Site {
+    let site = Site::new().with_kubernetes();
+    let _ = site.build(KUBEFILE, "a:1", &[]).ok();
+    site
+}
+
+/// The digest of an image in a store.
+fn digest(site: &Site, store: &str, name: &str) -> String {
+    let out = site.kiln(&["--store", store, "cluster", "inspect", name, "--json"]).ok();
+    out.json()["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_pushed_is_pulled_whole_and_skopeo_reads_what_is_contained() {
+    let site = built();
+    let reference = site.target.reference("site/cluster:1");
+    let _ = site.kiln(&["push", "a:1", &reference]).ok();
+    let other = site.t.out("other");
+    let other = other.to_str().unwrap();
+    let _ = site.kiln(&["--store", other, "pull", &reference]).ok();
+    let own = site.t.store().display().to_string();
+    assert_eq!(digest(&site, other, &reference), digest(&site, &own, "a:1"));
+    let listed = site.kiln(&["--store", other, "cluster", "images", &reference, "--why", "mysql"]).ok().stdout;
+    assert!(listed.contains("manifests/imageList:2"), "{listed}");
+    let _ = site.kiln(&["--store", other, "prune", "-f", "-a"]);
+    let _ = site.kiln(&["--store", other, "fsck"]).ok();
+    assert_eq!(digest(&site, other, &reference), digest(&site, &own, "a:1"), "pruning keeps all of it");
+    let nginx = site.field("a:1", "docker.io/library/nginx:latest", "digest");
+    assert_eq!(nginx, site.registry.digest("library/nginx:latest"), "nothing is repacked");
+    let dir = site.t.out("nginx");
+    site.target.pull(&format!("site/cluster@{nginx}"), &format!("oci:{}:x", dir.display()));
+    assert!(dir.join("index.json").exists());
+}
+
+#[test]
+fn what_is_saved_is_loaded_whole_or_in_pieces() {
+    let site = built();
+    let own = site.t.store().display().to_string();
+    let (file, store) = (site.t.out("a.tar.zst"), site.t.out("one"));
+    let (file, store) = (file.to_str().unwrap(), store.to_str().unwrap());
+    let _ = site.kiln(&["cluster", "save", "a:1", "-o", file]).ok();
+    let said = site.kiln(&["--store", store, "cluster", "load", "-i", file]).ok();
+    assert!(said.stdout.starts_with("a:1 ("), "{said}");
+    assert_eq!(digest(&site, store, "a:1"), digest(&site, &own, "a:1"));
+    let (pieces, store) = (site.t.out("p/a.tar"), site.t.out("two"));
+    std::fs::create_dir_all(pieces.parent().unwrap()).unwrap();
+    let (path, store) = (pieces.to_str().unwrap(), store.to_str().unwrap());
+    let _ = site.kiln(&["cluster", "save", "a:1", "-o", path, "--split", "256KiB"]).ok();
+    let document = format!("{path}.parts");
+    let count = std::fs::read_dir(pieces.parent().unwrap()).unwrap().count();
+    assert!(count > 3, "{count}");
+    let _ = site.kiln(&["--store", store, "cluster", "load", "-i", &document]).ok();
+    assert_eq!(digest(&site, store, "a:1"), digest(&site, &own, "a:1"));
+    let alone = site.kiln(&["cluster", "load", "-i", &format!("{path}.part-0001")]).exits(1);
+    assert!(alone.stderr.contains("is one piece of a file") && alone.stderr.contains(".parts"), "{alone}");
+    std::fs::write(format!("{path}.part-0002"), "x").unwrap();
+    std::fs::remove_file(format!("{path}.part-0003")).unwrap();
+    let bad = site.kiln(&["--store", store, "cluster", "load", "-i", &document]).exits(1);
+    assert!(bad.stderr.contains("part-0002 is cut off, a.tar.part-0003 is missing"), "{bad}");
+}
+
+#[test]
+fn a_push_that_is_killed_is_completed_by_the_next() {
+    let site = built();
+    for (round, wait) in [5, 40, 120].into_iter().enumerate() {
+        let reference = site.target.reference(&format!("killed/{round}:1"));
+        let mut command = site.t.command(&["push", "a:1", &reference]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let _ = child.kill();
+        let _ = child.wait();
+        let _ = site.kiln(&["push", "a:1", &reference]).ok();
+        let store = site.t.out(&format!("killed{round}"));
+        let store = store.to_str().unwrap();
+        let _ = site.kiln(&["--store", store, "pull", &reference]).ok();
+        assert_eq!(digest(&site, store, &reference), digest(&site, &site.t.store().display().to_string(), "a:1"));
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_no_half_of_a_file() {
+    let site = built();
+    let small = site.t.out("small");
+    std::fs::create_dir_all(&small).unwrap();
+    // A file system of its own, in a mount namespace of its own.
+    let kiln = env!("CARGO_BIN_EXE_kiln");
+    let store = site.t.store().display().to_string();
+    for more in ["", "--split 128KiB"] {
+        let script = format!(
+            "mount -t tmpfs -o size=512k kiln-test '{dir}' || exit 99\n\
+             '{kiln}' --store '{store}' --progress plain cluster save a:1 -o '{dir}/a.tar' {more}; echo \"code $?\"\nls -A '{dir}'",
+            dir = small.display()
+        );
+        let mut command = std::process::Command::new(kiln_testkit::tools::tool("unshare"));
+        command.args(["--mount", "--propagation", "private", "--", "sh", "-c", &script]);
+        let said = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert_eq!(out.trim(), "code 3", "{more}: {out}{err}");
+        assert!(err.contains("o space left on device"), "{more}: {err}");
+    }
+}
+
+#[test]
+fn images_are_merged_and_tagged_as_any() {
+    let site = built();
+    let text = "FROM scratch\nCOPY imageList manifests\nCMD kubectl get nodes\n";
+    site.write("imageList", "nginx:latest\nexample/dash:v2.4.0\n");
+    let _ = site.build(text, "app:1", &[]).ok();
+    let _ = site.kiln(&["cluster", "merge", "-t", "all:1", "kubernetes:v1.19.8", "app:1"]).ok();
+    let merged = site.kiln(&["cluster", "inspect", "all:1", "--json"]).ok().json();
+    assert_eq!((&merged["type"], &merged["kubernetes"]), (&"rootfs".into(), &"v1.19.8".into()));
+    assert_eq!(merged["launch"], serde_json::json!([{ "run": "kubectl get nodes" }]));
+    assert_eq!(site.names("all:1"), ["docker.io/example/dash:v2.4.0", "docker.io/library/nginx:latest"]);
+    let files = site.kiln(&["ls", "all:1"]).ok().stdout;
+    assert!(files.contains("bin/kubeadm") && files.contains("manifests/imageList"), "{files}");
+    let two = site.kiln(&["cluster", "merge", "-t", "x:1", "kubernetes:v1.19.8", "a:1"]).exits(1);
+    assert!(two.stderr.contains("both bring Kubernetes"), "{two}");
+    let _ = site.kiln(&["tag", "all:1", "again:1"]).ok();
+    let _ = site.kiln(&["rmi", "all:1"]).ok();
+    let _ = site.kiln(&["prune", "-f"]).ok();
+    assert_eq!(site.names("again:1").len(), 2);
+    let plain = site.kiln(&["cluster", "inspect", "nothing:1"]).exits(1);
+    assert!(plain.stderr.contains("hint:"), "{plain}");
+}

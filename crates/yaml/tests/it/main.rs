@@ -1,0 +1,4 @@
+//! Text in, values and places out.
+
+mod hostile;
+mod reading;
