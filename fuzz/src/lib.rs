@@ -14,7 +14,9 @@ pub mod targets;
 
 #[cfg(feature = "registry")]
 use targets::answers;
-use targets::{compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree};
+use targets::{
+    compressed, dockerfile, documents, expand, glob, ignore, index, layer, manifests, names, packages, passwd, tree,
+};
 
 /// A kind of hostile input.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "glob", run: glob::run },
     Target { name: "index", run: index::run },
     Target { name: "layer", run: layer::run },
+    Target { name: "manifests", run: manifests::run },
     Target { name: "names", run: names::run },
     Target { name: "packages", run: packages::run },
     Target { name: "passwd", run: passwd::run },
