@@ -17,7 +17,7 @@ fn manifests_charts_and_sub_charts_name_images() {
     ];
     assert_eq!(names, expected);
     let why = site.kiln(&["cluster", "images", "a:1", "--why", "dash"]).ok().stdout;
-    assert!(why.contains("manifests/recommended.yaml:19") && why.contains("Deployment dash/dash"), "{why}");
+    assert!(why.contains("manifests/recommended.yaml:20") && why.contains("Deployment dash/dash"), "{why}");
     let why = site.kiln(&["cluster", "images", "a:1", "--why", "portal"]).ok().stdout;
     assert!(why.contains("charts/apollo") && why.contains("templates/pod.yaml"), "{why}");
     let inspected = site.kiln(&["cluster", "inspect", "a:1"]).ok().stdout;
@@ -37,7 +37,10 @@ fn values_beside_a_chart_are_its_values() {
 #[test]
 fn a_chart_that_cannot_be_rendered_is_searched_by_other_means() {
     let site = Site::new().with_kubernetes();
-    site.write("apollo/templates/broken.yaml", "x: {{ required \"set the domain\" .Values.domain }}\nimage: example/dash:v2.4.0\n");
+    site.write(
+        "apollo/templates/broken.yaml",
+        "x: {{ required \"set the domain\" .Values.domain }}\nimage: example/dash:v2.4.0\n",
+    );
     let text = "FROM kubernetes:v1.19.8\nCOPY apollo charts\n";
     let built = site.build(text, "a:1", &["--no-images"]).ok();
     assert!(built.stderr.contains("warning: ") && built.stderr.contains("charts/apollo"), "{built}");

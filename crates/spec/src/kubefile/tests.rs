@@ -1,3 +1,5 @@
+//! What Kubefiles mean, in every dialect, and what is wrong with them.
+
 use super::*;
 use crate::ast::{Op, Sourced};
 use crate::diag::render;

@@ -12,7 +12,7 @@ fn parsed(line: &[&str]) -> Result<Given, clap::Error> {
 fn wanted(line: &[&str], env: &[(&str, &str)]) -> Result<Wanted, String> {
     let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
     let given = parsed(line).map_err(|e| e.to_string())?;
-    options::wanted(&given, defaults().unwrap(), &env).map_err(|e| e.render(false))
+    options::wanted(&given, build::Args::defaults().unwrap(), &env).map_err(|e| e.render(false))
 }
 
 #[test]
