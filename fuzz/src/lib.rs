@@ -15,7 +15,7 @@ pub mod targets;
 #[cfg(feature = "registry")]
 use targets::{answers, requests};
 use targets::{
-    chart, compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree,
+    chart, compressed, dockerfile, documents, expand, glob, ignore, index, layer, manifests, names, packages, passwd, tree,
 };
 
 /// A kind of hostile input.
@@ -40,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "glob", run: glob::run },
     Target { name: "index", run: index::run },
     Target { name: "layer", run: layer::run },
+    Target { name: "manifests", run: manifests::run },
     Target { name: "names", run: names::run },
     Target { name: "packages", run: packages::run },
     Target { name: "passwd", run: passwd::run },

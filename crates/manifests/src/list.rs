@@ -101,8 +101,8 @@ struct Entry {
 }
 
 impl Ignore {
-    /// Reads a list: one name a line, as it is written in the files or in full, without a tag for all of them; `*` and `?` stand for anything but a
-    /// slash, `**` for slashes too; `#` starts a comment.
+    /// Reads a list: one name a line, as it is written in the files or in full, without a tag for all of them; `*` and
+    /// `?` stand for anything but a slash, `**` for slashes too; `#` starts a comment.
     pub fn parse(source: &Source) -> (Ignore, Vec<Diagnostic>) {
         let (mut ignore, mut diagnostics) = (Ignore::default(), Vec::new());
         for (line, start) in lines(&source.text) {

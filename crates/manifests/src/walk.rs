@@ -128,7 +128,7 @@ impl<'f, 'a> Walk<'f, 'a> {
         if matches!(self.mode, Mode::Defaults) {
             return self.types(map);
         }
-        let is_pod = CONTAINERS.iter().any(|name| map.get(name).is_some_and(|node| is_containers(node)));
+        let is_pod = CONTAINERS.iter().any(|name| map.get(name).is_some_and(is_containers));
         if is_pod && !matches!(self.mode, Mode::Values(_)) {
             Pods { finder: &mut *self.finder, scene: self.scene, text: self.text, is_meshed: false }
                 .spec(map, &self.path);
@@ -246,10 +246,9 @@ impl<'f, 'a> Walk<'f, 'a> {
     /// Types of custom resources: `default` of properties for images.
     fn types(&mut self, map: &Map) {
         for entry in &map.entries {
-            if let (true, Some(default)) = (word::is_image_key(&entry.key), entry.value.at(&["default"])) {
-                if let Some(text) = default.text() {
-                    self.within(&entry.key, |walk| walk.take(text, default, &rule::SCHEMA, Certainty::Possible));
-                }
+            let default = entry.value.at(&["default"]).filter(|_| word::is_image_key(&entry.key));
+            if let Some((default, text)) = default.and_then(|default| Some((default, default.text()?))) {
+                self.within(&entry.key, |walk| walk.take(text, default, &rule::SCHEMA, Certainty::Possible));
             }
             self.within(&entry.key, |walk| match &entry.value.value {
                 Value::Map(map) => walk.types(map),

@@ -11,6 +11,7 @@ pub mod glob;
 pub mod ignore;
 pub mod index;
 pub mod layer;
+pub mod manifests;
 pub mod names;
 pub mod packages;
 pub mod passwd;

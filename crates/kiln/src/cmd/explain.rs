@@ -46,12 +46,19 @@ struct Shelf {
 const SHELVES: &[Shelf] = &[
     Shelf { title: "Rules for Dockerfiles (kiln build --check)", pages: rules },
     Shelf { title: "Checks of nodes (kiln node verify)", pages: checks },
+    Shelf { title: "Rules by which images are found in manifests", pages: images },
 ];
 
 fn checks() -> Vec<Page> {
     let page =
         |family: &'static Family| Page { id: family.id, line: family.line.to_owned(), text: family.page().into() };
     FAMILIES.iter().map(page).collect()
+}
+
+fn images() -> Vec<Page> {
+    let page =
+        |rule: &&'static kiln_manifests::Rule| Page { id: rule.id, line: rule.line.to_owned(), text: rule.page.into() };
+    kiln_manifests::RULES.iter().map(page).collect()
 }
 
 fn rules() -> Vec<Page> {

@@ -4,6 +4,7 @@
 
 mod base;
 mod build;
+mod config;
 mod diff;
 mod images;
 mod inspect;
@@ -45,6 +46,8 @@ enum Verb {
     Base(Box<base::Args>),
     /// List the images that a cluster image contains
     Images(images::Args),
+    /// Show what kubeadm is told, and by whom
+    Config(config::Args),
     /// Show what is in a cluster image
     Inspect(inspect::Args),
     /// Show which images two cluster images differ in
@@ -63,6 +66,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Build(args) => build::run(&args, global),
         Verb::Base(args) => base::run(&args, global),
         Verb::Images(args) => images::run(&args, global),
+        Verb::Config(args) => config::run(&args, global),
         Verb::Inspect(args) => inspect::run(&args, global),
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Merge(args) => merge::run(&args, global),
