@@ -1,0 +1,1 @@
+//! Garbage in every file that is read.
