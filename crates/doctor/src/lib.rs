@@ -15,9 +15,11 @@
 pub mod checks;
 pub mod error;
 pub mod facts;
+pub mod fix;
 pub mod fleet;
 
 pub mod netlink;
+pub mod path;
 pub mod report;
 
 pub use checks::{Finding, Row, Severity};

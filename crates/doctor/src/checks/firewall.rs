@@ -138,18 +138,17 @@ fn walk(kernel: &Kernel, base: &Chain, name: &str, packet: &Packet<'_>, seen: &m
             continue;
         }
         match &rule.verdict {
-            // A rule with conditions that are not understood (states of connections, marks) decides nothing, unless it
-            // is made for these very addresses: then it has the benefit of the doubt.
-            Some(Verdict::Accept) if !rule.more || rule.from.is_some() || rule.to.is_some() => {
-                return Some(Fate::Accepted);
-            }
+            // What a rule with conditions that are not understood does is not known: what may save the packet is taken
+            // to do so, what may drop it is not, so that nothing is reported that may not be.
+            Some(Verdict::Accept) => return Some(Fate::Accepted),
+            Some(Verdict::Return) if rule.more => return Some(Fate::Accepted),
+            Some(Verdict::Return) => return None,
             Some(Verdict::Drop | Verdict::Reject) if certain(rule) => return Some(Fate::Dropped(words(rule))),
             Some(Verdict::Jump(to)) => match walk(kernel, base, to, packet, seen) {
                 Some(Fate::Dropped(_)) if !certain(rule) => {}
                 Some(fate) => return Some(fate),
                 None => {}
             },
-            Some(Verdict::Return) if certain(rule) => return None,
             _ => {}
         }
     }
@@ -170,7 +169,8 @@ fn by(device: Option<&String>, devices: &[&str]) -> bool {
 }
 
 fn meets(rule: &Rule, packet: &Packet<'_>) -> bool {
-    rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
+    !rule.later
+        && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
         && rule.ports.is_none_or(|(first, last)| packet.port.is_some_and(|port| (first..=last).contains(&port)))
         && rule.from.is_none_or(|network| network.contains(packet.from))
         && rule.to.is_none_or(|network| network.contains(packet.to))

@@ -61,7 +61,7 @@ pub const ROWS: &[Row] = &[
         symptoms: &["FLANNEL_NETWORK", "node \"x\" pod cidr not assigned"],
         cause: "The network in net-conf.json was changed, and not all of flannel's pods were started again; or a host is of another cluster.",
         remedy: "Start flannel's pods again on the hosts with the old network; it has to be kubeadm's podSubnet.",
-        after: &[],
+        after: &["flannel.bad-subnet"],
         check: network_differs,
     },
     Row {

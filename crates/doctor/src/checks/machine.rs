@@ -142,7 +142,7 @@ pub const ROWS: &[Row] = &[
             "device (cni0): state change",
         ],
         cause: "It takes every device that it was not told to leave alone.",
-        remedy: "kiln doctor --fix machine.network-manager writes /etc/NetworkManager/conf.d/kubernetes.conf with unmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:cali*;interface-name:tunl*",
+        remedy: "kiln doctor fix machine.network-manager writes a file in /etc/NetworkManager/conf.d with unmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:cali*;interface-name:tunl*",
         after: &[],
         check: network_manager,
     },
@@ -169,7 +169,7 @@ pub const ROWS: &[Row] = &[
             "kubeadm reset does not remove cni0 and flannel.1",
         ],
         cause: "kubeadm reset does not delete what the pod network made.",
-        remedy: "kiln doctor --fix leftover.devices deletes them (ip link delete cni0; ip link delete flannel.1).",
+        remedy: "kiln doctor fix leftover.devices deletes them (ip link delete cni0; ip link delete flannel.1).",
         after: &[],
         check: leftover_devices,
     },
@@ -179,7 +179,7 @@ pub const ROWS: &[Row] = &[
         line: "rules of an earlier cluster are left on a host that is in none",
         symptoms: &["The reset process does not reset or clean up iptables rules or IPVS tables", "KUBE-SERVICES"],
         cause: "kubeadm reset does not delete rules.",
-        remedy: "kiln doctor --fix leftover.chains deletes the chains KUBE-*, CNI-*, FLANNEL-* and cali-*, and nothing else of the firewall.",
+        remedy: "Delete the chains KUBE-*, CNI-*, FLANNEL-* and cali-* and the rules that jump to them, for example iptables-save | grep -v -e KUBE- -e CNI- -e FLANNEL- -e cali- | iptables-restore; or reboot.",
         after: &[],
         check: leftover_chains,
     },
@@ -250,7 +250,7 @@ fn same_mac(fleet: &Fleet) -> Vec<Found> {
 fn same_name(fleet: &Fleet) -> Vec<Found> {
     shared(fleet, "the name is", |host| match host.kube.flags.get("hostname-override") {
         Some(name) => vec![name.to_lowercase()],
-        None => vec![host.system.hostname.to_lowercase()],
+        None => Some(host.system.hostname.to_lowercase()).filter(|name| !name.is_empty()).into_iter().collect(),
     })
 }
 

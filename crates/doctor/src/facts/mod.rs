@@ -63,22 +63,21 @@ pub struct Unread {
 pub fn gather(root: &Path, netns: Option<&Path>) -> Result<HostFacts, DoctorError> {
     let files = Root::open(root)?;
     let running = netns.is_some() || root == Path::new("/");
-    let namespace = netns.map(|path| {
-        let failed = |source| DoctorError::Namespace { path: path.to_owned(), source };
-        std::fs::File::open(path).map_err(failed)
-    });
-    let namespace = namespace.transpose()?;
-    // Namespaces are of threads: this one ends with what it read.
+    within(netns, || read(&files, running, root == Path::new("/") && netns.is_none()))
+}
+
+/// Does something in a network namespace, on a thread of its own: namespaces are of threads, and this one ends with what
+/// it did.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn within<T: Send>(netns: Option<&Path>, work: impl FnOnce() -> T + Send) -> Result<T, DoctorError> {
+    let Some(path) = netns else { return Ok(work()) };
+    let failed = |source| DoctorError::Namespace { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
     std::thread::scope(|scope| {
-        let reading = scope.spawn(|| {
-            if let (Some(file), Some(path)) = (&namespace, netns) {
-                enter(file).map_err(|source| DoctorError::Namespace { path: path.to_owned(), source })?;
-            }
-            Ok(read(&files, running, root == Path::new("/") && netns.is_none()))
-        });
-        reading.join().unwrap_or_else(|_| {
-            Err(DoctorError::Facts { host: root.display().to_string(), why: "reading them failed".to_owned() })
-        })
+        let working = scope.spawn(|| enter(&file).map_err(failed).map(|()| work()));
+        working.join().unwrap_or_else(|_| Err(failed(std::io::Error::other("the work in it failed"))))
     })
 }
 
@@ -94,7 +93,7 @@ fn read(files: &Root, running: bool, here: bool) -> HostFacts {
     let system = system::System::read(files, here, &mut unread);
     let kube = kube::Kube::read(files, &mut unread);
     let cni = cni::Cni::read(files, &kube, &mut unread);
-    let name = system.hostname.clone();
+    let name = if system.hostname.is_empty() { "host".to_owned() } else { system.hostname.clone() };
     HostFacts { version: VERSION, name, kernel, cni, kube, system, unread }
 }
 
@@ -107,5 +106,18 @@ impl HostFacts {
     /// Whether the host is a member of a cluster, or about to become one.
     pub fn is_node(&self) -> bool {
         self.kube.kubelet_conf || self.kube.running("kubelet", self.kernel.as_ref()) || !self.kube.manifests.is_empty()
+    }
+}
+
+/// Facts that a stranger sent may have more of everything than [`gather`] makes: it is cut.
+pub(crate) fn clamp(facts: &mut HostFacts) {
+    facts.unread.truncate(1000);
+    facts.kube.logs.truncate(200);
+    facts.cni.files.truncate(200);
+    if let Some(kernel) = &mut facts.kernel {
+        kernel.tables.links.truncate(root::ENTRIES);
+        kernel.tables.routes.truncate(root::ENTRIES);
+        kernel.ruleset.chains.truncate(root::ENTRIES);
+        kernel.ruleset.rules.truncate(10_000);
     }
 }

@@ -34,7 +34,7 @@ impl Root {
     fn at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..16 {
-            match openat2(&self.0, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty(), inside) {
+            match openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), inside) {
                 // Something was renamed on the way.
                 Err(Errno::AGAIN) => {}
                 opened => return opened,
@@ -60,7 +60,7 @@ impl Root {
     /// The first `limit` bytes of a regular file.
     fn bytes(&self, path: &str, limit: u64) -> Result<Option<(Vec<u8>, bool)>, String> {
         // A pipe would be waited for.
-        let fd = match self.at(path, OFlags::RDONLY | OFlags::NONBLOCK) {
+        let fd = match self.at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(errno) => return Err(errno.to_string()),
@@ -98,7 +98,7 @@ impl Root {
     /// The last bytes of a log, from the beginning of a line.
     pub fn tail(&self, path: &str, length: u64) -> Option<String> {
         use std::io::{Seek, SeekFrom};
-        let fd = self.at(path, OFlags::RDONLY | OFlags::NONBLOCK).ok()?;
+        let fd = self.at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?;
         let stat = fstat(&fd).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
@@ -148,5 +148,36 @@ impl Root {
     pub fn space(&self, path: &str) -> Option<rustix::fs::StatVfs> {
         let fd = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
         rustix::fs::fstatvfs(&fd).ok()
+    }
+}
+
+impl Root {
+    /// Opens a file to write, or makes it; links are followed inside of the root only.
+    pub(crate) fn create(&self, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.0, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode, inside)
+    }
+
+    /// Deletes a file.
+    pub(crate) fn remove(&self, path: &str) -> Result<(), Errno> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("/", path));
+        let directory = if directory.is_empty() { "/" } else { directory };
+        let fd = self.at(directory, OFlags::PATH | OFlags::DIRECTORY)?;
+        rustix::fs::unlinkat(&fd, name, rustix::fs::AtFlags::empty())
+    }
+
+    /// Makes the directories that a file's path needs.
+    pub(crate) fn directories(&self, path: &str) -> Result<(), Errno> {
+        let mut above = String::from("/");
+        let (directory, _) = path.rsplit_once('/').unwrap_or_default();
+        for name in directory.split('/').filter(|name| !name.is_empty()) {
+            let fd = self.at(&above, OFlags::PATH | OFlags::DIRECTORY)?;
+            match rustix::fs::mkdirat(&fd, name, Mode::from(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+            above = format!("{}/{name}", above.trim_end_matches('/'));
+        }
+        Ok(())
     }
 }

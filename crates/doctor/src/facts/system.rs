@@ -10,7 +10,7 @@ use super::root::Root;
 /// The rest of a machine.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 pub struct System {
-    /// Its name.
+    /// Its name; empty when it is not known.
     pub hostname: String,
     /// `/etc/machine-id`.
     pub machine_id: Option<String>,
@@ -63,7 +63,7 @@ impl System {
         let uuid = if here { root.head("/sys/class/dmi/id/product_uuid", 100) } else { None };
         let swaps = if here { root.text("/proc/swaps", unread).unwrap_or_default() } else { String::new() };
         System {
-            hostname: hostname.unwrap_or_else(|| "host".to_owned()),
+            hostname: hostname.unwrap_or_default(),
             machine_id: word(root.text("/etc/machine-id", unread)),
             product_uuid: word(uuid.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
             arch: names.machine().to_string_lossy().into_owned(),

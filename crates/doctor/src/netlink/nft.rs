@@ -13,6 +13,8 @@ use super::{NetlinkError, Socket, array, attributes, text, u16_at};
 use crate::facts::Network;
 
 const SUBSYSTEM: u16 = 10 << 8;
+/// The state of a connection's first packet.
+const NEW: u32 = 8;
 /// Rules that are kept of one host.
 const RULES: usize = 4000;
 
@@ -73,6 +75,8 @@ pub struct Rule {
     pub output: Option<String>,
     /// Whether there are conditions beside these.
     pub more: bool,
+    /// Whether it is only for packets with a mark, or of connections that exist: never for the first of a connection.
+    pub later: bool,
     /// What it does.
     pub verdict: Option<Verdict>,
     /// Other things it does: `MASQUERADE`, `DNAT`, …
@@ -165,6 +169,9 @@ enum Loaded {
     From,
     To,
     Port,
+    Mark,
+    /// The state of the connection.
+    State,
 }
 
 #[derive(Default)]
@@ -192,6 +199,7 @@ impl Reader {
                 15 => Loaded::Family,
                 6 => Loaded::Input,
                 7 => Loaded::Output,
+                3 => Loaded::Mark,
                 _ => Loaded::Unknown,
             }),
             "payload" => self.load(match (number(2), number(3), number(4), rule.family) {
@@ -201,6 +209,7 @@ impl Reader {
                 (2, 2, 2, _) => Loaded::Port,
                 _ => Loaded::Unknown,
             }),
+            "ct" if number(2) == 0 => self.load(Loaded::State),
             "bitwise" => self.mask = value_of(part(4)).map(be32),
             "cmp" => self.compare(number(2), value_of(part(3)).unwrap_or_default(), rule),
             "range" => self.range(number(2), part(3), part(4), rule),
@@ -221,9 +230,15 @@ impl Reader {
     }
 
     fn compare(&mut self, operation: u32, value: &[u8], rule: &mut Rule) {
-        if operation != 0 {
-            rule.more = true;
-            return;
+        let port = u16::from_be_bytes(array(value));
+        let (first, last) = rule.ports.unwrap_or((0, u16::MAX));
+        match (self.loaded, operation) {
+            // 1: differs; 3: up to; 5: from.
+            (Loaded::State, 1) => return rule.later |= self.mask.is_some_and(|mask| mask.swap_bytes() & NEW == 0),
+            (Loaded::Port, 3) => return rule.ports = Some((first, port)),
+            (Loaded::Port, 5) => return rule.ports = Some((port, last)),
+            (_, 0) => {}
+            _ => return rule.more = true,
         }
         match self.loaded {
             Loaded::Protocol => rule.protocol = value.first().copied(),
@@ -232,7 +247,9 @@ impl Reader {
             Loaded::Output => rule.output = Some(device(value)),
             Loaded::From => rule.from = self.network(value),
             Loaded::To => rule.to = self.network(value),
-            Loaded::Port => rule.ports = Some((u16::from_be_bytes(array(value)), u16::from_be_bytes(array(value)))),
+            Loaded::Port => rule.ports = Some((port, port)),
+            Loaded::Mark => rule.later = true,
+            Loaded::State => rule.more = true,
             Loaded::Unknown => rule.more = true,
         }
     }
@@ -281,6 +298,11 @@ fn verdict(data: &[u8]) -> Option<Verdict> {
 fn extension(name: &str, info: &[u8], rule: &mut Rule) {
     match name {
         "comment" => {}
+        "mark" => rule.later = true,
+        // `xt_conntrack_mtinfo3`: which conditions, which of them turned around, states.
+        "conntrack" if info.len() >= 152 && (u16_at(info, 146), u16_at(info, 148)) == (1, 0) => {
+            rule.later |= u32::from(u16_at(info, 150)) & NEW == 0;
+        }
         "udp" | "tcp" if info.len() >= 10 => {
             let all_sources = (u16_at(info, 0), u16_at(info, 2)) == (0, u16::MAX);
             rule.ports = Some((u16_at(info, 4), u16_at(info, 6))).filter(|ports| *ports != (0, u16::MAX));

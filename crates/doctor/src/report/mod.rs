@@ -2,6 +2,9 @@
 //!
 //! [`text`] a terminal     [`json`] scripts     [`junit`] CI systems     [`page`] one page of HTML with the network drawn
 
+pub mod json;
+pub mod junit;
+pub mod page;
 pub mod text;
 
 use serde::Serialize;

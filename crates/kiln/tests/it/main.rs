@@ -1,6 +1,7 @@
 //! The command line as users see it: one module a topic, the real binary, real registries, other tools as readers.
 
 mod archives;
+mod doctor;
 mod images;
 mod nodes;
 mod registries;

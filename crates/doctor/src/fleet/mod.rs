@@ -1,4 +1,9 @@
 //! The hosts of a cluster, as facts.
+//!
+//! [`remote`] facts over SSH     [`clusterfile`] the hosts that a Clusterfile names
+
+pub mod clusterfile;
+pub mod remote;
 
 use std::net::IpAddr;
 
