@@ -1,6 +1,6 @@
 #!/bin/bash
-# The demonstration: from a fresh Debian 12 to a web server in a registry, and the examples. Nothing is left behind but
-# installed packages, Cargo's target directory and the cached tar of the Debian base.
+# The demonstration: from a fresh Debian 12 to a web server in a registry, the examples, and a node that boots. Nothing is
+# left behind but installed packages, Cargo's target directory and the cached tar of the Debian base.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -13,12 +13,13 @@ run() { printf '%s   $ %s%s\n' "$dim" "$(printf '%q ' "$@" | sed "s#$work#\$WORK
 fail() { printf 'demo: error: %s\n' "$1" >&2; exit 1; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/kiln-demo.XXXXXX")
-registry_pid='' runtime='' container=kiln-demo-$$ server_pid=''
+registry_pid='' guest_pid='' runtime='' container=kiln-demo-$$ server_pid=''
 cleanup() {
   local code=$?
   set +e
   if [ -n "$runtime" ]; then "$runtime" --root "$work/run" delete --force "$container" >/dev/null 2>&1; fi
   [ -z "$server_pid" ] || { kill "$server_pid"; wait "$server_pid"; } 2>/dev/null
+  [ -z "$guest_pid" ] || { kill "$guest_pid"; wait "$guest_pid"; } 2>/dev/null
   [ -z "$registry_pid" ] || { kill "$registry_pid"; wait "$registry_pid"; } 2>/dev/null
   # Should anything still be mounted below, it must not be deleted through.
   if grep -q " $work/" /proc/self/mounts; then
@@ -136,5 +137,30 @@ run kiln ls static-site
 if grep -aq s3cret "$work/secrets.txt"; then fail "the secret is in the image"; fi
 note "the secret is neither in the files of the image, nor in its configuration, nor in its history"
 run kiln du
+
+say "A node: Debian with a kernel and containerd becomes a disk that boots"
+ssh-keygen -q -t ed25519 -N '' -C demo -f "$work/key"
+run kiln build "${arguments[@]}" --build-arg SSH_KEY="$(cat "$work/key.pub")" \
+  -o "type=disk,format=qcow2,size=4G,boot=bios+uefi,dest=$work/node.qcow2" examples/debian-node
+run qemu-img info "$work/node.qcow2"
+note "will it work as a node? kubeadm's own checks, on the disk as it lies there"
+run kiln node verify -p kubeadm "$work/node.qcow2"
+# An emulated processor: slower than KVM, and the same on every machine.
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+note "it is booted by its BIOS boot loader, with an emulated processor; nothing is written to it"
+qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -nographic -snapshot \
+  -drive "file=$work/node.qcow2,if=virtio" -device virtio-rng-pci \
+  -nic "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:$port-:22" </dev/null >"$work/console.log" 2>&1 & guest_pid=$!
+login() {
+  ssh -q -p "$port" -i "$work/key" -o BatchMode=yes -o ConnectTimeout=5 -o StrictHostKeyChecking=no \
+    -o UserKnownHostsFile=/dev/null root@127.0.0.1 "$@"
+}
+for _ in $(seq 120); do
+  if login true </dev/null 2>/dev/null; then break; fi
+  kill -0 $guest_pid 2>/dev/null || fail "the machine stopped: $(tail -n3 "$work/console.log")"
+  sleep 2
+done
+login 'echo "logged in to $(hostname): $(. /etc/os-release; echo "$PRETTY_NAME"), Linux $(uname -r)"; containerd --version' |
+  sed 's/^/   | /' || fail "no login within four minutes: $(tail -n3 "$work/console.log")"
 
 printf '\n%sDone: every step worked.%s\n' "$bold" "$off"

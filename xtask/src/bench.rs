@@ -13,6 +13,7 @@
 //! end with this process.
 //!
 //! [`workload`] what is built, of [`content`]     [`builder`] who builds     [`measure`] what it costs, by [`process`]
+//! [`nodes`] node images beside Packer's
 //! [`told`] where Kiln's time went     [`target`] what is meant to be reached     [`report`] the tables
 
 mod builder;
@@ -20,6 +21,7 @@ mod content;
 mod interrupt;
 mod machine;
 mod measure;
+mod nodes;
 mod process;
 mod proxy;
 mod report;
@@ -48,7 +50,8 @@ use workload::Workload;
 /// `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Workloads, w1 to w10; all of them if none is named. w6 is w2 built again
+    /// Workloads, w1 to w10 for container images and n1, n2 for node images; all of the former if none is named. w6 is
+    /// w2 built again
     workloads: Vec<String>,
     /// Repetitions; medians are printed
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -115,7 +118,10 @@ impl Mode {
 
 /// Runs the benchmark and prints its tables.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let workloads = workload::named(&args.workloads)?;
+    let (of_nodes, of_images): (Vec<_>, Vec<_>) =
+        args.workloads.iter().cloned().partition(|name| nodes::NAMES.contains(&name.as_str()));
+    // Who names node images only wants no others.
+    let workloads = if of_images.is_empty() && !of_nodes.is_empty() { vec![] } else { workload::named(&of_images)? };
     let interrupt = Interrupt::listen();
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     let unwritable = |cause| Error::Write { path: parent.clone(), cause };
@@ -125,18 +131,54 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let kiln = args.kiln.clone().map_or_else(cargo::build_kiln, Ok)?;
     let mut report =
         Report { machine: Machine::here(&dir), command: command_line(), repetitions: args.runs, ..Report::default() };
-    let tools: &[Tool] = if args.alone { &[] } else { &args.peers };
-    let peers = tools.iter().any(|t| t.in_chroot()).then(|| Peers::start(&dir)).transpose();
-    let builders = builders(kiln, tools, &peers, &mut report)?;
     let meter = Meter { limit: Duration::from_secs(args.timeout), interrupt };
-    let bench = Bench { args, builders, meter, base: base(args.base.as_deref(), &dir)?, dir };
-    for workload in workloads {
-        bench.workload(workload, &mut report)?;
+    if !of_nodes.is_empty() {
+        measure_nodes(args, &kiln, &of_nodes, &dir, &meter, &mut report)?;
+    }
+    if !workloads.is_empty() {
+        measure_images(args, kiln, workloads, dir, meter, &mut report)?;
     }
     if let Some(document) = &args.markdown {
         write_into(document, &report.markdown())?;
     }
     print!("{}", if args.json { report.json() + "\n" } else { report.markdown() });
+    Ok(())
+}
+
+/// Node images: Kiln and Packer.
+fn measure_nodes(
+    args: &Args,
+    kiln: &Path,
+    names: &[String],
+    dir: &Path,
+    meter: &Meter,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let base = nodes::base(args.base.as_deref())?;
+    let names: Vec<&'static str> = nodes::NAMES.into_iter().filter(|n| names.iter().any(|name| name == n)).collect();
+    if !args.alone && names.contains(&"n1") {
+        report.tools.push(("packer", nodes::packer_version()?));
+    }
+    let nodes = nodes::Nodes { kiln, base: &base, dir, meter, runs: args.runs, peers: !args.alone };
+    nodes.run(&names, report)
+}
+
+/// Container images: Kiln and all builders that are asked for.
+fn measure_images(
+    args: &Args,
+    kiln: PathBuf,
+    workloads: Vec<&Workload>,
+    dir: PathBuf,
+    meter: Meter,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let tools: &[Tool] = if args.alone { &[] } else { &args.peers };
+    let peers = tools.iter().any(|t| t.in_chroot()).then(|| Peers::start(&dir)).transpose();
+    let builders = builders(kiln, tools, &peers, report)?;
+    let bench = Bench { args, builders, meter, base: base(args.base.as_deref(), &dir)?, dir };
+    for workload in workloads {
+        bench.workload(workload, report)?;
+    }
     Ok(())
 }
 
@@ -298,7 +340,10 @@ impl Bench<'_> {
 
 /// The row of a tool, which is made when it is first needed.
 fn row<'a>(report: &'a mut Report, workload: &Workload, mode: Mode, tool: &'static str) -> &'a mut Row {
-    let label = workload.label(mode);
+    row_of(report, workload.label(mode), mode, tool)
+}
+
+fn row_of<'a>(report: &'a mut Report, label: &'static str, mode: Mode, tool: &'static str) -> &'a mut Row {
     let same = |r: &Row| r.workload == label && r.tool == tool && r.mode == mode;
     let at = report.rows.iter().position(same).unwrap_or_else(|| {
         // Rows of one mode are together.
@@ -312,10 +357,7 @@ fn row<'a>(report: &'a mut Report, workload: &Workload, mode: Mode, tool: &'stat
 
 /// The base image, as a layout to push from.
 fn base(tar: Option<&Path>, dir: &Path) -> Result<Layout, Error> {
-    let tar = match tar {
-        Some(tar) => tar.to_owned(),
-        None => measure::line(&mut std::process::Command::new(cargo::root().join("scripts/debian-base.sh")))?.into(),
-    };
+    let tar = nodes::base(tar)?;
     let bytes = fs::read(&tar).map_err(|cause| Error::Read { path: tar.clone(), cause })?;
     let mut layout = Layout::new(dir.join("base"));
     layout.image("base:1", kiln_testkit::layout::busybox_config(), &[bytes]);

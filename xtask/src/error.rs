@@ -18,7 +18,7 @@ pub(crate) enum Error {
     Json { what: String, cause: serde_json::Error },
     #[error("cargo built no executable `{0}`")]
     NoBinary(&'static str),
-    #[error("`{0}` is not a workload: w1 to w10")]
+    #[error("`{0}` is not a workload: w1 to w10, n1, n2")]
     NoWorkload(String),
     #[error("{0}")]
     MissingTool(String),

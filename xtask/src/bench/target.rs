@@ -7,7 +7,10 @@ pub(super) const MEMORY: u64 = 200 << 20;
 /// Building again what did not change may take as many times as long as one look at every file of the context.
 pub(super) const WALKS: f64 = 1.5;
 
-const SHARES: [(&str, Mode, f64); 15] = [
+/// Seconds that a disk of 500 MB of files may take to be written.
+pub(super) const DISK: f64 = 5.0;
+
+const SHARES: [(&str, Mode, f64); 17] = [
     ("w1", Mode::Cold, 0.5),
     ("w1", Mode::NoCache, 0.4),
     ("w1", Mode::Warm, 0.4),
@@ -23,6 +26,8 @@ const SHARES: [(&str, Mode, f64); 15] = [
     ("w9", Mode::NoCache, 0.4),
     ("w9", Mode::Warm, 0.5),
     ("w10", Mode::Cold, 0.3),
+    ("n1", Mode::Cold, 0.1),
+    ("n1", Mode::Changed, 0.02),
 ];
 
 /// The share of a row, if it has a target.

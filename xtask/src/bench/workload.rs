@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn an_unknown_workload_is_named() {
-        assert_eq!(named(&["w77".into()]).unwrap_err().to_string(), "`w77` is not a workload: w1 to w10");
+        assert_eq!(named(&["w77".into()]).unwrap_err().to_string(), "`w77` is not a workload: w1 to w10, n1, n2");
         assert_eq!(named(&[]).unwrap().len(), 9);
     }
 

@@ -145,6 +145,8 @@ pub fn versions_equal(look: &Look<'_>) -> Result<Finding> {
             there |= look.command(name)?.is_some();
         }
         return Ok(match there {
+            // Many images leave them to whoever makes the cluster; that they must be there is a rule of its own.
+            false if found.is_empty() => Finding::skip("none of them is installed"),
             true => Finding::unknown(format!("no package says which version {} is of", missing.join(", "))),
             false => Finding::fail(format!("not installed: {}", missing.join(", "))),
         });

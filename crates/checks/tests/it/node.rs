@@ -214,6 +214,8 @@ fn each_fault_of_a_host_that_runs_is_found() {
     is(firewall.answer("systemctl is-active firewalld.service", 0, "active\n"), &["os.services.firewalld"]);
     let skew = status(&[("kubeadm", "1.31.0-1"), ("kubelet", "1.30.0-1"), ("kubectl", "1.31.0-1")]);
     is(running().file("/var/lib/dpkg/status", skew), &["k8s.bin.versions"]);
+    let one = status(&[("kubelet", "1.30.0-1")]);
+    is(running().file("/var/lib/dpkg/status", one), &["k8s.bin.versions"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "tests")]
 
+mod boots;
 mod cache;
 mod failures;
 mod files;

@@ -3,7 +3,7 @@
 use crate::Node;
 
 /// The template of the documentation of ACK's image builder, with its keys.
-const SEED: &str = r#"{
+pub const SEED: &str = r#"{
   "variables": {
     "region": "cn-hangzhou",
     "image_name": "test_image{{timestamp}}",

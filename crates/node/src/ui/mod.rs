@@ -222,10 +222,10 @@ pub enum Stream {
 impl Lines {
     /// Takes some bytes.
     pub fn add(&mut self, stream: Stream, bytes: &[u8]) {
-        for part in bytes.split_inclusive(|b| *b == b'\n' || *b == b'\r') {
+        for part in bytes.split_inclusive(|b| *b == b'\n') {
             let line = &mut self.parts[stream as usize];
             line.extend_from_slice(part);
-            if part.ends_with(b"\n") || part.ends_with(b"\r") || line.len() >= MAX_LINE {
+            if part.ends_with(b"\n") || line.len() >= MAX_LINE {
                 let line = std::mem::take(line);
                 self.show(stream, &line);
             }
@@ -244,11 +244,10 @@ impl Lines {
 
     fn show(&self, stream: Stream, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
+        // What a terminal would show: text before a carriage return is written over, as progress bars do.
+        let text = text.trim_end().rsplit('\r').next().unwrap_or_default();
         // What remains would move the cursor or change colours of the terminal for good.
-        let text: String = text.trim_end().chars().filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b')).collect();
-        if text.is_empty() && line.contains(&b'\r') {
-            return;
-        }
+        let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b')).collect();
         match stream {
             Stream::Out => self.ui.message(&text),
             Stream::Err => self.ui.put_stderr(&text),
@@ -311,6 +310,15 @@ mod tests {
             "==> node: Provisioning with shell script: a.sh\n==> node: second\n    node: one\n\
              ==> node: oops <sensitive>\n    node: two\n"
         );
+    }
+
+    #[test]
+    fn a_line_that_is_written_over_is_shown_as_it_ends() {
+        let (ui, kept) = ui(Look::default());
+        let mut lines = ui.build("node", 0).lines();
+        lines.add(Stream::Out, b"(Reading ... 5%\r(Reading ... 100%\r(Reading ... done.)\n\rUnpacking a\r\n\n\r");
+        lines.end();
+        assert_eq!(kept.text(), "    node: (Reading ... done.)\n    node: Unpacking a\n    node: \n    node: \n");
     }
 
     #[test]
