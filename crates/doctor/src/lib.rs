@@ -5,7 +5,7 @@
 //!
 //! [`netlink`] the kernel's tables: links, routes, neighbours, rules of nf_tables, features of devices
 //! [`facts`] one host     [`fleet`] many, over SSH     [`checks`] the table of what can be wrong
-//! [`path`] a packet's way from state, and probes that prove it     [`fix`] what can be put right, and undone
+//! [`path`] a packet's way, from state     [`fix`] what can be put right, and undone
 //! [`report`] findings as text, JSON, JUnit, a page
 //!
 //! Adding a check: a row in the table of its module in [`checks`], a fault in `tests/it` that yields exactly it, and

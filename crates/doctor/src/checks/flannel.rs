@@ -160,6 +160,7 @@ pub const ROWS: &[Row] = &[
             "flannel.device-down",
             "flannel.device-address",
             "flannel.peer-route",
+            "flannel.peer-stale",
         ],
         check: peer_arp,
     },

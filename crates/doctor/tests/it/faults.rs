@@ -80,7 +80,7 @@ fn tunnels() {
             "flannel.peer-stale",
             BOTH,
             "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:77",
-            "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:01",
+            "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:01; ip -n $N1 neigh replace 10.244.0.0 lladdr 0a:58:0a:f4:00:00 dev flannel.1 nud permanent",
         ),
         (
             "flannel.peer-stale",
@@ -113,7 +113,7 @@ fn devices_and_leases() {
                 "flannel.device-address",
                 FIRST,
                 device,
-                "ip -n $N0 address del 10.244.9.0/32 dev flannel.1; ip -n $N0 address add 10.244.0.0/32 dev flannel.1",
+                "ip -n $N0 address del 10.244.9.0/32 dev flannel.1; ip -n $N0 address add 10.244.0.0/32 dev flannel.1; ip -n $N0 route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink",
             ),
             (
                 "flannel.bridge-address",

@@ -51,7 +51,7 @@ fn the_hop_that_loses_it() {
             "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:77",
             "node1",
             "the packet is for",
-            "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:01",
+            "ip -n $N1 link set flannel.1 address 0a:58:0a:f4:00:01; ip -n $N1 neigh replace 10.244.0.0 lladdr 0a:58:0a:f4:00:00 dev flannel.1 nud permanent",
         ),
         (
             "bridge -n $N0 fdb del 0a:58:0a:f4:00:01 dev flannel.1",
