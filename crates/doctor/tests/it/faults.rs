@@ -103,7 +103,7 @@ fn tunnels() {
 fn devices_and_leases() {
     let bench = Bench::new(2);
     let down = format!("ip -n $N0 link set flannel.1 up\n{DEVICE}").leak();
-    let device = "ip -n $N0 address del 10.244.0.0/32 dev flannel.1; ip -n $N0 address add 10.244.9.0/32 dev flannel.1";
+    let device = "ip -n $N0 address add 10.244.9.0/32 dev flannel.1; ip -n $N0 address del 10.244.0.0/32 dev flannel.1";
     let bridge = "ip -n $N0 address del 10.244.0.1/24 dev cni0; ip -n $N0 address add 10.244.9.1/24 dev cni0";
     inject(
         &bench,
@@ -113,7 +113,7 @@ fn devices_and_leases() {
                 "flannel.device-address",
                 FIRST,
                 device,
-                "ip -n $N0 address del 10.244.9.0/32 dev flannel.1; ip -n $N0 address add 10.244.0.0/32 dev flannel.1; ip -n $N0 route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink",
+                "ip -n $N0 address add 10.244.0.0/32 dev flannel.1; ip -n $N0 address del 10.244.9.0/32 dev flannel.1",
             ),
             (
                 "flannel.bridge-address",
