@@ -13,7 +13,7 @@
 pub mod targets;
 
 #[cfg(feature = "registry")]
-use targets::answers;
+use targets::{answers, requests};
 use targets::{compressed, dockerfile, documents, expand, glob, ignore, index, layer, names, packages, passwd, tree};
 
 /// A kind of hostile input.
@@ -40,6 +40,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", run: names::run },
     Target { name: "packages", run: packages::run },
     Target { name: "passwd", run: passwd::run },
+    #[cfg(feature = "registry")]
+    Target { name: "requests", run: requests::run },
     Target { name: "tree", run: tree::run },
 ];
 

@@ -94,6 +94,14 @@ pub enum DiskError {
         /// Why not.
         why: String,
     },
+    /// It is not clear which partition has the root file system, or that one cannot be read.
+    #[error("cannot find the root file system of the disk: {why}{}", parts.iter().map(|p| format!("\n  {p}")).collect::<String>())]
+    NoRoot {
+        /// Why not.
+        why: String,
+        /// What the disk has, a line for each partition.
+        parts: Vec<String>,
+    },
     /// A tree cannot boot.
     #[error("the disk would not boot: {what}")]
     Boot {

@@ -7,8 +7,11 @@
 //! ```
 //! Partitions keep their numbers, 1 to 3, also where one is left out, so that root is always the third.
 
+use std::collections::BTreeMap;
+
 use crate::boot::{Arch, Wish};
 use crate::error::{DiskError, Result};
+use crate::ext4::InodeFlags;
 use crate::image::{Compression, Format, MAX_SIZE};
 use crate::part::{ALIGN, Guid, Kind, Partition, gpt, kind};
 
@@ -68,6 +71,9 @@ pub struct Spec {
     pub epoch: u64,
     /// Threads that compress.
     pub threads: usize,
+    /// Marks of files in the root file system, such as that nobody may change them; by their paths, as they are in the
+    /// tree. File systems that others write have none.
+    pub flags: BTreeMap<Vec<u8>, InodeFlags>,
 }
 
 impl Default for Spec {
@@ -88,6 +94,7 @@ impl Default for Spec {
             seed: [0; 16],
             epoch: 0,
             threads: 1,
+            flags: BTreeMap::new(),
         }
     }
 }

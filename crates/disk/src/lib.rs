@@ -6,7 +6,7 @@
 //! [`io`] what a disk is to the rest         [`error`] what can go wrong        [`ext4`] its writer and its reader
 //! [`image`] raw, qcow2, VHD, VMDK, tar.gz of Google's cloud       [`part`] GPT and MBR       [`fat`] its writer and its reader
 //! [`boot`] kernels and boot loaders     [`layout`] what is where on a disk     [`mkfs`] btrfs, by its own program
-//! [`write`] all of it together
+//! [`root`] which partition of a disk has the system     [`write`] all of it together
 //!
 //! Adding an image format: a file in `image/`, its row in [`image::Format`]. Adding a boot loader: a file in `boot/`.
 //! Adding a file system: a directory beside `ext4/` that takes and gives [`kiln_oci::Entry`]s.
@@ -21,6 +21,7 @@ pub mod io;
 pub mod layout;
 pub mod mkfs;
 pub mod part;
+pub mod root;
 pub mod write;
 
 pub use error::{DiskError, Result};

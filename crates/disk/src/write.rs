@@ -143,10 +143,13 @@ pub struct Rewrite {
     pub partition: Option<u32>,
     /// The size of the new disk, when it shall be larger. The root has to be its last partition, and grows with it.
     pub size: Option<u64>,
+    /// What the size of the new disk is a multiple of, for a format that says so; 0 for any. What is added for it at the
+    /// end belongs to no partition where the root is not the last one.
+    pub granule: u64,
 }
 
 /// Copies the disk `base` to the empty file `raw`, all but the content of its root file system, which `root` writes.
-/// Gives the partition it is in now.
+/// Gives the partition it is in now. Partition 0 is the whole of a disk without a table; its boot sectors are kept.
 ///
 /// # Errors
 /// When `base` has no table or no such partition, cannot be grown, or reading or writing fails.
@@ -158,6 +161,15 @@ pub fn rewrite(
 ) -> Result<Partition> {
     let len = base.len().map_err(|source| DiskError::Read { what: "disk", offset: 0, source })?;
     let damaged = |why: &str| DiskError::Damaged { format: "disk", what: "partitions".into(), why: why.into() };
+    let wanted = how.size.unwrap_or(len).next_multiple_of(SECTOR);
+    let new_len = wanted.max(len).next_multiple_of(how.granule.max(SECTOR));
+    if wanted < len {
+        let why = format!("a disk of {len} bytes cannot become smaller: {wanted}");
+        return Err(DiskError::Options { format: "disk", why });
+    }
+    if how.partition == Some(0) {
+        return rewrite_whole(base, new_len, raw, root);
+    }
     let mut table = part::read(base)?.ok_or_else(|| damaged("it has no partition table"))?;
     let number = match how.partition {
         Some(number) => number,
@@ -165,19 +177,42 @@ pub fn rewrite(
     };
     let old = table.partitions.iter().find(|p| p.number == number).cloned();
     let old = old.ok_or_else(|| damaged(&format!("there is no partition {number}")))?;
-    let new_len = how.size.unwrap_or(len).next_multiple_of(SECTOR);
-    if new_len < len {
-        let why = format!("a disk of {len} bytes cannot become smaller: {new_len}");
+    let last = table.partitions.iter().max_by_key(|p| p.start).is_some_and(|p| p.number == number);
+    if wanted > len && !last {
+        let why = "it cannot be grown: its root is not the last partition".to_owned();
         return Err(DiskError::Options { format: "disk", why });
     }
     raw.zero_at(0, new_len).map_err(|source| DiskError::Write { what: "disk", offset: 0, source })?;
     copy_around(base, &old, raw)?;
     if new_len > len || table.repaired.is_some() {
-        grow(&mut table, number, len, new_len, raw)?;
+        grow(&mut table, last.then_some(number), (len, new_len), raw)?;
     }
     let new = table.partitions.iter().find(|p| p.number == number).cloned().unwrap_or(old);
     root(&mut new.window(&mut *raw), &new)?;
+    keep_boot_sectors(base, new.start, raw)?;
     Ok(new)
+}
+
+/// A disk that is one file system.
+fn rewrite_whole(
+    base: &dyn Source,
+    len: u64,
+    raw: &mut File,
+    root: &mut dyn FnMut(&mut Window<&mut File>, &Partition) -> Result<()>,
+) -> Result<Partition> {
+    raw.zero_at(0, len).map_err(|source| DiskError::Write { what: "disk", offset: 0, source })?;
+    let (kind, name) = (Kind::Mbr(0x83), String::new());
+    let whole = Partition { number: 0, kind, id: None, name, attributes: 0, start: 0, len };
+    root(&mut whole.window(&mut *raw), &whole)?;
+    keep_boot_sectors(base, whole.start, raw)?;
+    Ok(whole)
+}
+
+/// Copies what is in front of a file system's superblock, which is not the file system's.
+fn keep_boot_sectors(base: &dyn Source, start: u64, raw: &mut File) -> Result<()> {
+    let mut boot = [0; 1024];
+    base.read_exact_at(&mut boot, start).map_err(|source| DiskError::Read { what: "disk", offset: start, source })?;
+    raw.write_at(&boot, start).map_err(|source| DiskError::Write { what: "boot sectors", offset: start, source })
 }
 
 /// Copies everything but one partition.
@@ -201,29 +236,26 @@ fn copy_around(base: &dyn Source, hole: &Partition, raw: &mut File) -> Result<()
     Ok(())
 }
 
-fn grow(table: &mut Table, number: u32, old_len: u64, len: u64, raw: &mut File) -> Result<()> {
+/// Writes a table for the new size; the partition `number`, if any, goes up to the new end.
+fn grow(table: &mut Table, number: Option<u32>, (old_len, len): (u64, u64), raw: &mut File) -> Result<()> {
     let no = |why: &str| Err(DiskError::Options { format: "disk", why: format!("it cannot be grown: {why}") });
-    let last = table.partitions.iter().max_by_key(|p| p.start).map(|p| p.number);
-    if last != Some(number) && len > old_len {
-        return no("its root is not the last partition");
-    }
     let usable = match table.scheme {
         Scheme::Gpt(_) => gpt::usable(len).end,
         Scheme::Mbr(_) => len.min(u64::from(u32::MAX) * SECTOR),
     };
-    let partitions = table.partitions.iter_mut().filter(|p| p.number == number && len > old_len);
-    for p in partitions {
-        p.len = p.len.max((usable - p.start) / part::ALIGN * part::ALIGN);
+    for p in table.partitions.iter_mut().filter(|p| Some(p.number) == number && len > old_len) {
+        p.len = p.len.max(usable.saturating_sub(p.start) / part::ALIGN * part::ALIGN);
     }
-    match table.scheme {
-        Scheme::Gpt(disk) => {
-            // The old backup lies in what is now the partition.
+    match (table.scheme, number) {
+        (Scheme::Gpt(disk), _) => {
+            // The old backup lies in what is now the partition, or behind the last one.
             let (at, size) = (old_len / SECTOR * SECTOR - 33 * SECTOR, 33 * SECTOR);
             raw.zero_at(at, size).map_err(|source| DiskError::Write { what: "old table", offset: at, source })?;
             gpt::write(raw, len, disk, &table.partitions)
         }
-        Scheme::Mbr(_) if number > 4 => no("its root is a logical partition"),
-        Scheme::Mbr(_) => {
+        (Scheme::Mbr(_), None) => Ok(()),
+        (Scheme::Mbr(_), Some(5..)) => no("its root is a logical partition"),
+        (Scheme::Mbr(_), Some(number)) => {
             let sectors = table.partitions.iter().find(|p| p.number == number).map_or(0, |p| p.len / SECTOR);
             let offset = 446 + 16 * u64::from(number - 1) + 12;
             let data = u32::try_from(sectors).unwrap_or(u32::MAX).to_le_bytes();

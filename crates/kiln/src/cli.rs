@@ -159,6 +159,8 @@ pub enum Verb {
     Fsck(cmd::fsck::Args),
     /// Build and check images of machines
     Node(Box<cmd::node::Args>),
+    /// Serve the store as a registry
+    Registry(cmd::registry::Args),
     /// Build as kaniko's executor does, with its flags
     Executor(Box<cmd::executor::Args>),
     /// Fetch bases for executors, as kaniko's warmer does

@@ -150,6 +150,23 @@ impl From<kiln_kube::KubeError> for CliError {
     }
 }
 
+impl From<kiln_serve::ServeError> for CliError {
+    fn from(error: kiln_serve::ServeError) -> Self {
+        use kiln_serve::ServeError::{Registry, Store};
+        match error {
+            Store(error) => error.into(),
+            Registry(error) => error.into(),
+            error => {
+                let (message, hint, input) = (error.to_string(), error.hint(), error.is_input());
+                match input {
+                    true => CliError::Input { message, hint },
+                    false => CliError::Environment { message, hint },
+                }
+            }
+        }
+    }
+}
+
 impl From<RegistryError> for CliError {
     fn from(error: RegistryError) -> Self {
         EngineError::from(error).into()

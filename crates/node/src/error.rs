@@ -59,6 +59,17 @@ pub enum NodeError {
         /// What to do.
         hint: Option<String>,
     },
+    /// A virtual machine, or what it needs, could not be had.
+    #[error(transparent)]
+    Vm(#[from] Box<kiln_vm::VmError>),
+    /// What a machine is logged in to with cannot be used.
+    #[error("`{key}`: {why}")]
+    Login {
+        /// The key of the template.
+        key: &'static str,
+        /// Why.
+        why: String,
+    },
     /// A machine could not be commanded.
     #[error("{action}: {why}")]
     Machine {
@@ -128,6 +139,12 @@ impl From<EngineError> for NodeError {
             EngineError::Cancelled => NodeError::Cancelled,
             error => NodeError::Engine(Box::new(error)),
         }
+    }
+}
+
+impl From<kiln_vm::VmError> for NodeError {
+    fn from(error: kiln_vm::VmError) -> Self {
+        NodeError::Vm(Box::new(error))
     }
 }
 

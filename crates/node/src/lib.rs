@@ -5,7 +5,8 @@
 //! through its post-processors ([`post`]). Everything is said through [`ui`], in Packer's words and without a sensitive
 //! value.
 //!
-//! [`run`] builds side by side, failures, questions     [`builder`] `offline`, `file`, `null`
+//! [`run`] builds side by side, failures, questions     [`builder`] `offline`, `qemu`, `null`, `file`
+//! [`communicator`] machines over SSH
 //! [`offline`] images without a machine: cached steps of the engine     [`target`] what provisioners change
 //! [`provision`] `shell`, `file`, `shell-local`, `kiln-…`     [`post`] `manifest`, `checksum`, `compress`, …
 //! [`guard`] kernel parameters that are somebody else's     [`images`] container images for nodes
@@ -15,6 +16,7 @@
 
 pub mod artifact;
 pub mod builder;
+pub mod communicator;
 pub mod error;
 pub mod guard;
 pub mod images;

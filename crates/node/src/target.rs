@@ -6,7 +6,7 @@
 //! Adding a builder with a machine: implement [`Communicator`] and hand [`Commanded`] to the provisioners.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ pub trait Target: Send {
 }
 
 /// The machine's answers while a command runs.
-pub type Output<'a> = dyn FnMut(Stream, &[u8]) + 'a;
+pub type Output<'a> = dyn FnMut(Stream, &[u8]) + Send + 'a;
 
 /// How a command of a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ pub trait Communicator: Send {
     ///
     /// # Errors
     /// When the machine does not take it.
-    fn upload(&mut self, content: &mut dyn Read, size: u64, mode: u32, path: &str) -> Result<()>;
+    fn upload(&mut self, content: &mut (dyn Read + Send), size: u64, mode: u32, path: &str) -> Result<()>;
 
     /// Copies a directory to `path`; `contents` says whether only what is in it goes there.
     ///
@@ -119,13 +119,24 @@ pub trait Communicator: Send {
     ///
     /// # Errors
     /// When the machine does not give it.
-    fn download(&mut self, path: &str, to: &mut dyn std::io::Write) -> Result<()>;
+    fn download(&mut self, path: &str, to: &mut (dyn Write + Send)) -> Result<()>;
 
     /// Copies a directory from `path`.
     ///
     /// # Errors
     /// When the machine does not give it, or it cannot be written here.
     fn download_dir(&mut self, path: &str, to: &Path) -> Result<()>;
+
+    /// Waits for that long until the machine answers: it may be booting. One that is connected answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    fn reach(&mut self, _limit: Duration, _cancel: &Cancel) -> Result<()> {
+        Ok(())
+    }
+
+    /// From now on this token stops copies; commands have their own.
+    fn obey(&mut self, _cancel: &Cancel) {}
 }
 
 /// A machine as a target.
@@ -136,12 +147,20 @@ pub struct Commanded<C> {
 }
 
 /// How long a machine is left alone between two tries to reach it.
-const BETWEEN_TRIES: Duration = Duration::from_secs(2);
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+/// A machine gets this long to answer, even if nothing is said about waiting.
+const LEAST_WAIT: Duration = Duration::from_secs(10);
 
 impl<C: Communicator> Commanded<C> {
     /// This machine, whose commands are shown by `ui`.
-    pub fn new(machine: C, ui: BuildUi, cancel: Cancel) -> Commanded<C> {
+    pub fn new(mut machine: C, ui: BuildUi, cancel: Cancel) -> Commanded<C> {
+        machine.obey(&cancel);
         Commanded { machine, ui, cancel }
+    }
+
+    /// The machine itself, to look at.
+    pub fn look(&self) -> &C {
+        &self.machine
     }
 
     /// The machine itself.
@@ -160,13 +179,41 @@ impl<C: Communicator> Commanded<C> {
     fn start(&mut self, script: &Script) -> Result<Ended> {
         let deadline = Instant::now() + script.start_timeout;
         loop {
-            let tried = self.try_start(script);
+            let tried = self.reach(deadline).and_then(|()| self.try_start(script));
             match tried {
                 Err(NodeError::Machine { .. }) if Instant::now() < deadline => {
-                    pause(BETWEEN_TRIES.min(deadline - Instant::now()), &self.cancel)?;
+                    pause(BETWEEN_TRIES.min(deadline.saturating_duration_since(Instant::now())), &self.cancel)?;
                 }
                 tried => return tried,
             }
+        }
+    }
+
+    fn reach(&mut self, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.machine.reach(left.max(LEAST_WAIT), &self.cancel)
+    }
+
+    /// Takes the script away again. It may have restarted the machine, which then is waited for.
+    fn remove(&mut self, script: &Script) -> Result<()> {
+        let paths = [Some(&script.path), script.variables.as_ref().map(|(path, _)| path)];
+        let command = paths.into_iter().flatten().fold("rm -f".to_owned(), |all, path| all + " " + &quote(path));
+        let deadline = Instant::now() + script.start_timeout;
+        loop {
+            let error = match self.reach(deadline).and_then(|()| self.exec(&command)) {
+                Ok(Ended::Code(0)) => return Ok(()),
+                Ok(Ended::Code(code)) => {
+                    let why = format!("`{command}` exited with {code}");
+                    return Err(NodeError::Machine { action: "removing the script".to_owned(), why });
+                }
+                Ok(Ended::Disconnected) => NodeError::Disconnected,
+                Err(error @ NodeError::Machine { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            pause(BETWEEN_TRIES, &self.cancel)?;
         }
     }
 
@@ -181,30 +228,15 @@ impl<C: Communicator> Commanded<C> {
 
 impl<C: Communicator> Target for Commanded<C> {
     fn run(&mut self, script: &Script) -> Result<()> {
-        let ended = self.start(script)?;
-        let code = match ended {
-            Ended::Code(code) => code,
-            Ended::Disconnected if script.may_disconnect || script.valid.contains(&DISCONNECTED) => return Ok(()),
+        match self.start(script)? {
+            Ended::Code(code) if script.valid.contains(&code) => {}
+            Ended::Code(code) => return Err(NodeError::Script { code, allowed: script.valid.clone() }),
+            Ended::Disconnected if script.may_disconnect || script.valid.contains(&DISCONNECTED) => {
+                self.ui.message("The machine disconnected, as it may");
+            }
             Ended::Disconnected => return Err(NodeError::Disconnected),
-        };
-        if !script.valid.contains(&code) {
-            return Err(NodeError::Script { code, allowed: script.valid.clone() });
         }
-        if script.remove {
-            let mut paths = quote(&script.path);
-            if let Some((path, _)) = &script.variables {
-                paths += &format!(" {}", quote(path));
-            }
-            // It may have restarted the machine at its end.
-            let deadline = Instant::now() + script.start_timeout;
-            while let Err(e) = self.exec(&format!("rm -f {paths}")) {
-                if Instant::now() >= deadline {
-                    return Err(e);
-                }
-                pause(BETWEEN_TRIES, &self.cancel)?;
-            }
-        }
-        Ok(())
+        if script.remove { self.remove(script) } else { Ok(()) }
     }
 
     fn upload(&mut self, what: &Upload, destination: &str) -> Result<()> {
@@ -240,7 +272,7 @@ impl<C: Communicator> Target for Commanded<C> {
     fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>> {
         let mut text = Vec::new();
         let command = format!("test -f {0} && cat {0}", quote(path));
-        let mut keep = |stream, bytes: &[u8]| {
+        let mut keep = |stream: Stream, bytes: &[u8]| {
             if stream == Stream::Out && text.len() < MAX_READ {
                 text.extend_from_slice(bytes);
             }
@@ -257,6 +289,7 @@ impl<C: Communicator> Target for Commanded<C> {
     }
 
     fn obey(&mut self, cancel: Cancel) {
+        self.machine.obey(&cancel);
         self.cancel = cancel;
     }
 }
@@ -331,7 +364,7 @@ mod tests {
             next.ok_or_else(|| NodeError::Machine { action: "connect".to_owned(), why: "refused".to_owned() })
         }
 
-        fn upload(&mut self, content: &mut dyn Read, size: u64, mode: u32, path: &str) -> Result<()> {
+        fn upload(&mut self, content: &mut (dyn Read + Send), size: u64, mode: u32, path: &str) -> Result<()> {
             let mut bytes = Vec::new();
             content.read_to_end(&mut bytes).unwrap();
             assert_eq!(bytes.len() as u64, size);
@@ -344,7 +377,7 @@ mod tests {
             Ok(())
         }
 
-        fn download(&mut self, path: &str, to: &mut dyn std::io::Write) -> Result<()> {
+        fn download(&mut self, path: &str, to: &mut (dyn Write + Send)) -> Result<()> {
             to.write_all(&self.files[path].1).map_err(NodeError::file("write", path))
         }
 

@@ -197,6 +197,14 @@ impl BlobWriter {
         self.written
     }
 
+    /// The file that is written, to read what is there already: by offsets only, since both share one position.
+    ///
+    /// # Errors
+    /// When the process has no more descriptors.
+    pub fn reader(&self) -> io::Result<File> {
+        self.temp.file.try_clone()
+    }
+
     /// Starts again with nothing, for a download that has to.
     ///
     /// # Errors

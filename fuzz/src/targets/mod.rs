@@ -13,6 +13,8 @@ pub mod layer;
 pub mod names;
 pub mod packages;
 pub mod passwd;
+#[cfg(feature = "registry")]
+pub mod requests;
 pub mod tree;
 
 /// The input as text, as Kiln reads a Dockerfile: what is not UTF-8 is replaced.

@@ -9,11 +9,13 @@
 
 mod core;
 mod facts;
+mod follow;
 mod plan;
 mod tree;
 mod version;
 
 pub use facts::{Efi, Facts, Kernel, Tree, gather};
+pub use follow::follow;
 pub use plan::{Change, EspFile, EspSource, Plan, Wish, plan};
 pub use tree::DirTree;
 pub use version::compare as compare_versions;

@@ -3,5 +3,6 @@
 mod boots;
 mod ext4;
 mod formats;
+mod root;
 mod tables;
 mod tools;

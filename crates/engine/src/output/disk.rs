@@ -79,7 +79,7 @@ fn arch(platform: &Platform) -> Result<Arch> {
 }
 
 /// What all identifiers of the disk are made of.
-fn seed(image: &Image) -> [u8; 16] {
+pub(super) fn seed(image: &Image) -> [u8; 16] {
     let mut seed = [0; 16];
     let hex = image.descriptor.digest.hex();
     for (byte, pair) in seed.iter_mut().zip(hex.as_bytes().chunks(2)) {
@@ -110,13 +110,28 @@ fn fill(
         return Err(DiskError::Unsupported { format: "disk", what });
     }
     let rows = rows(&root.tree, wish.changes)?;
-    let mut plan = ext4::Plan::new();
-    rows.iter().for_each(|(entry, _)| plan.add(entry));
     let time = u32::try_from(wish.epoch).unwrap_or(u32::MAX);
     let label = wish.label.to_owned();
-    let options = ext4::Options { label, time, blank: true, ..ext4::Options::new(wish.len, wish.id.0) };
+    let flags = spec.flags.clone();
+    let options = ext4::Options { label, time, blank: true, flags, ..ext4::Options::new(wish.len, wish.id.0) };
+    write_rows(target, options, &rows, root, session)
+}
+
+/// Writes entries as an ext4 file system.
+pub(super) fn write_rows(
+    target: &mut Window<&mut File>,
+    mut options: ext4::Options,
+    rows: &[(Entry, Body<'_>)],
+    root: &Root,
+    session: &Session,
+) -> Result<(), DiskError> {
+    let mut plan = ext4::Plan::new();
+    rows.iter().for_each(|(entry, _)| plan.add(entry));
+    // A marked file may be one that a disk does not have, or has no more.
+    let there: BTreeSet<&[u8]> = rows.iter().map(|(entry, _)| &*entry.path).collect();
+    options.flags.retain(|path, _| there.contains(&**path));
     let mut writer = ext4::Writer::new(target, options, Some(&plan))?;
-    for (entry, body) in &rows {
+    for (entry, body) in rows {
         if session.check_cancelled().is_err() {
             let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
             return Err(DiskError::Body { path: text(&entry.path), source });
@@ -137,14 +152,14 @@ fn text(path: &[u8]) -> String {
 }
 
 /// Where the bytes of an entry come from.
-enum Body<'a> {
+pub(super) enum Body<'a> {
     None,
     Bytes(&'a [u8]),
     File(FileRef),
 }
 
 /// The entries of the root file system, parents first: the tree's, changed.
-fn rows<'a>(tree: &Tree, changes: &'a [Change]) -> Result<Vec<(Entry, Body<'a>)>, DiskError> {
+pub(super) fn rows<'a>(tree: &Tree, changes: &'a [Change]) -> Result<Vec<(Entry, Body<'a>)>, DiskError> {
     let place = |path: &str| -> Result<Vec<u8>, DiskError> {
         let failed = |why: String| DiskError::Path { format: "tree", path: path.to_owned(), why };
         let (parent, base) = name::split(path.trim_start_matches('/').as_bytes());

@@ -2,6 +2,7 @@
 //!
 //! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
 //! [`files`] the file system itself, as a directory or a tar     [`disk`] a bootable disk
+//! [`rebuilt`] a disk whose root is replaced
 //!
 //! [`ahead`] layers pushed before the image is whole
 
@@ -10,6 +11,7 @@ pub mod archive;
 pub mod disk;
 pub mod files;
 pub mod image;
+pub mod rebuilt;
 pub mod registry;
 
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ pub mod node;
 pub mod prune;
 pub mod pull;
 pub mod push;
+pub mod registry;
 pub mod rmi;
 pub mod save;
 pub mod sbom;
@@ -74,6 +75,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Verb::Du(args) => du::run(&args, global),
         Verb::Prune(args) => prune::run(&args, global),
         Verb::Fsck(args) => fsck::run(&args, global),
+        Verb::Registry(args) => registry::run(&args, global),
         Verb::Executor(args) => executor::run(&args, global),
         Verb::Warmer(args) => executor::warmer::run(&args, global),
         Verb::Node(args) => node::run(*args, global),

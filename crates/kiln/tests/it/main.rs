@@ -5,3 +5,4 @@ mod doctor;
 mod images;
 mod nodes;
 mod registries;
+mod serve;

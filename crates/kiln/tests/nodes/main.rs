@@ -4,13 +4,20 @@
 
 mod boots;
 mod cache;
+mod disks;
 mod failures;
 mod files;
+mod guest;
 mod hcl;
 mod offline;
 mod own;
 mod post;
+mod qemu;
 mod secrets;
+mod ssh;
+#[path = "../../../host/tests/it/sshd.rs"]
+#[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]
+mod sshd;
 mod templates;
 
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ fn mistakes_have_their_place() {
         (provisioner(r#"{"type": "shell", "inline": ["a"], "valid_exit_codes": [-1]}"#), "is no exit code"),
         (provisioner(r#"{"type": "file", "source": "gone", "destination": "/x"}"#), "Bad source 'gone'"),
         (provisioner(r#"{"type": "file", "source": "t.json"}"#), "Destination must be specified"),
-        (provisioner(r#"{"type": "ansible", "playbook_file": "x"}"#), "`ansible-local` runs in the image"),
+        (provisioner(r#"{"type": "ansible", "playbook_file": "x"}"#), "playbook_file: x is invalid"),
         (provisioner(r#"{"type": "shell", "inline": ["{{user `gone`}}"]}"#), "gone"),
         (template("", r#", "post-processors": [{"type": "compress", "format": "rar"}]"#), "no format `rar`"),
         (template("", r#", "post-processors": [{"type": "checksum", "checksum_types": ["sha25"]}]"#), "did you mean"),
@@ -35,7 +35,7 @@ fn bases_and_formats_that_cannot_be_are_refused() {
     std::fs::write(node.t.context().join("disk.qcow2"), b"QFI\xfb\0\0\0\x03").unwrap();
     for (args, wanted) in [
         (&["-base", "./gone"][..], "no such file or directory"),
-        (&["-base", "disk.qcow2"], "a disk (qcow2)"),
+        (&["-base", "disk.qcow2"], "qcow2 image"),
         (&["-base", "base.tar", "-format", "vdi"], "writes no such disks"),
         (&["-base", "base.tar", "-format", "tarr"], "did you mean `tar`?"),
         (&["-base", "base.tar", "-builder", "qemu"], "only `offline` can stand in"),

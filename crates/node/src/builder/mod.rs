@@ -2,9 +2,10 @@
 //!
 //! | builder | target | artifact |
 //! |---|---|---|
-//! | [`null`] | none | none |
+//! | [`null`] | a machine that is there, or none | none |
 //! | [`file`] | none | a file |
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
+//! | [`qemu`] | a virtual machine | its disk |
 //!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
@@ -12,6 +13,8 @@
 pub mod file;
 pub mod null;
 pub mod offline;
+pub mod qemu;
+pub mod site;
 
 use std::path::Path;
 
@@ -24,6 +27,8 @@ use crate::offline::Workshop;
 use crate::target::{Script, Target, Upload};
 use crate::ui::BuildUi;
 
+pub use site::{Fetcher, Site};
+
 /// What a builder works with.
 pub struct Job<'a> {
     /// Where it says what it does.
@@ -34,6 +39,8 @@ pub struct Job<'a> {
     pub force: bool,
     /// What the offline builder works with.
     pub workshop: &'a Workshop,
+    /// What builders with a machine work with.
+    pub site: &'a Site,
     /// The identifier of the run.
     pub uuid: &'a str,
 }
@@ -74,7 +81,7 @@ pub struct Choice {
 }
 
 /// Types that this version can build.
-pub const KINDS: [&str; 3] = ["file", "null", "offline"];
+pub const KINDS: [&str; 4] = ["file", "null", "offline", "qemu"];
 
 /// The builder of a build.
 ///
@@ -83,6 +90,8 @@ pub const KINDS: [&str; 3] = ["file", "null", "offline"];
 pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
     match choice.builder.as_deref() {
         Some("offline") => return offline::Offline::parse(build, choice).map(boxed),
+        // The template's own, also where the offline builder would be taken.
+        Some(own) if own == build.kind => {}
         Some(other) => {
             let hint = "leave -builder out to take the template's own".to_owned();
             let what = format!("-builder {other}: only `offline` can stand in for another builder");
@@ -95,7 +104,10 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         "file" => file::File::parse(&build.config).map(boxed),
         "offline" => offline::Offline::parse(build, choice).map(boxed),
         // Nothing forces a machine: the base is here, and its files are all that is changed.
-        "qemu" if choice.base.is_some() => offline::Offline::parse(build, choice).map(boxed),
+        "qemu" if choice.builder.is_none() && offline::machine_needed(build, choice)?.is_none() => {
+            offline::Offline::parse(build, choice).map(boxed)
+        }
+        "qemu" => qemu::Qemu::parse(build).map(boxed),
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));
             let known = offline::known(kind);

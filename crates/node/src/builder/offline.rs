@@ -1,5 +1,7 @@
 //! `offline`: Kiln's own builder, and how the configurations of other builders are read as its own.
 
+use std::path::Path;
+
 use kiln_packer::fields::Fields;
 use kiln_packer::model::{Build, BuildFacts};
 
@@ -9,13 +11,15 @@ use crate::error::{NodeError, Result};
 use crate::guard::Guard;
 use crate::offline::base::Base;
 use crate::offline::output::{Format, Wanted};
-use crate::offline::{self, report};
+use crate::offline::{self, Given, disk, report};
 use crate::target::Target;
 
 /// The builder `offline`.
 pub struct Offline {
-    base: Base,
+    base: Given,
     wanted: Wanted,
+    /// The builder that the template names, and why it is not the one.
+    instead: Option<(String, String)>,
     guard: Guard,
     /// Keys of another builder that mean nothing here.
     unused: Vec<String>,
@@ -65,23 +69,89 @@ impl Offline {
         let directory = f.string("output_directory")?.unwrap_or_else(|| format!("output-{}", file_name(&build.name)));
         let own = build.kind == "offline";
         let given = f.string("format")?;
-        let format = format(build, &f, choice.format.as_deref(), given.filter(|_| own || build.kind == "qemu"))?;
+        let given = given.filter(|_| own || build.kind == "qemu");
+        let format = match (&base, given.as_deref().or(choice.format.as_deref())) {
+            // As Packer's qemu builder; else as the base is written.
+            (Base::Disk(_), None) if build.kind == "qemu" => Format::Disk(kiln_disk::image::Format::Qcow2),
+            (Base::Disk(path), None) => Format::Disk(disk::format_of(path)?),
+            _ => format(build, &f, choice.format.as_deref(), given)?,
+        };
         if format != Format::Image && name.contains('/') {
             let message = format!("`{name}` cannot be the name of a file");
             return Err(build.place.error("BadName", message).into());
         }
-        let size = if own || build.kind == "qemu" { size(&f)? } else { None };
+        // Packer leaves a disk as large as it is with skip_resize_disk.
+        let keep = build.kind == "qemu" && f.bool("skip_resize_disk")?.unwrap_or(false);
+        let size = if own || build.kind == "qemu" { size(&f)?.filter(|_| !keep) } else { None };
+        let compressed = if own || build.kind == "qemu" { f.bool("disk_compression")?.unwrap_or(false) } else { false };
+        let compression = compressed.then_some(kiln_disk::image::Compression::Zlib);
+        let from_template = choice.base.is_none() && (own || build.kind == "qemu");
+        let checksum = if from_template { f.string("iso_checksum")? } else { None };
         let guard = guard(build, &f, own)?;
         let mut unused = Vec::new();
         if own {
             f.finish()?;
         } else {
+            if build.kind == "qemu" {
+                f.ignore(&["disk_image"]);
+            }
             // They say how a machine is made and reached. That nothing of it is read is told when the build begins.
             unused = f.unknown().iter().filter_map(|fault| key_of(&fault.diagnostic.message)).collect();
         }
-        let wanted = Wanted { format, directory: directory.into(), name, size };
+        let wanted = Wanted { format, directory: directory.into(), name, size, compression };
         let none = NoMachine { builder: "offline" };
-        Ok(Offline { base, wanted, guard, unused, root: None, none, made: false })
+        let base = Given { base, checksum: checksum.filter(|sum| !sum.is_empty()) };
+        let instead = (!own).then(|| (build.kind.clone(), why(choice)));
+        Ok(Offline { base, wanted, instead, guard, unused, root: None, none, made: false })
+    }
+}
+
+/// Why the offline builder is the one.
+fn why(choice: &Choice) -> String {
+    match (&choice.builder, &choice.base) {
+        (Some(_), _) => "-builder offline".to_owned(),
+        (None, Some(_)) => "-base is given".to_owned(),
+        (None, None) => "the base is a disk here, and nothing needs it to run".to_owned(),
+    }
+}
+
+/// Why a template for the builder `qemu` needs a machine; `None` when its files can be changed without one.
+///
+/// # Errors
+/// When its configuration has mistakes.
+pub fn machine_needed(build: &Build, choice: &Choice) -> Result<Option<String>> {
+    if choice.base.is_some() {
+        return Ok(None);
+    }
+    let f = build.config.fields();
+    if !f.bool("disk_image")?.unwrap_or(false) {
+        return Ok(Some("disk_image is not true: its base is started to install a system".to_owned()));
+    }
+    if f.strings("boot_command")?.is_some_and(|keys| !keys.is_empty()) {
+        return Ok(Some("boot_command types on the machine's keyboard".to_owned()));
+    }
+    if let Some(kind) = f.string("communicator")?.filter(|kind| kind != "ssh") {
+        return Ok(Some(format!("its communicator is {kind}")));
+    }
+    let formats = f.string("format")?;
+    if let Some(format) = choice.format.clone().or(formats).filter(|name| Format::by_name(name).is_none()) {
+        return Ok(Some(format!("its format is {format}")));
+    }
+    // Ansible connects by itself, so it needs someone who answers.
+    let known = |kind: &str| kind != "ansible" && crate::provision::KINDS.iter().any(|(name, _)| *name == kind);
+    if let Some(block) = build.provisioners.iter().find(|block| !known(&block.kind)) {
+        return Ok(Some(format!("the provisioner {} needs a machine that runs", block.kind)));
+    }
+    let mut urls = f.strings("iso_urls")?.unwrap_or_default();
+    urls.extend(f.string("iso_url")?);
+    let urls: Vec<&str> = urls.iter().map(|url| &**url).filter(|url| !url.is_empty()).collect();
+    let Some(path) = urls.iter().map(|url| url.strip_prefix("file://").unwrap_or(url)).find(|p| Path::new(p).is_file())
+    else {
+        return Ok(Some(format!("its disk is not on this machine: {}", urls.join(", "))));
+    };
+    match Base::find(path)? {
+        Base::Disk(path) => Ok(disk::BaseDisk::open(&path).err().map(|e| e.to_string())),
+        _ => Ok(Some(format!("{path} is no disk"))),
     }
 }
 
@@ -102,13 +172,16 @@ fn base(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>, choice: &Choic
     let own = f.string("base")?;
     let mut foreign_base = None;
     for key in foreign.map_or(&[][..], |foreign| foreign.bases) {
-        let found = f.strings(key)?.unwrap_or_default().into_iter().next();
-        foreign_base = foreign_base.or(found.filter(|text| !text.is_empty()));
+        let mut found = f.strings(key)?.unwrap_or_default();
+        found.retain(|text| !text.is_empty());
+        // Of several addresses, one of this machine.
+        let here = |text: &&String| Path::new(text.strip_prefix("file://").unwrap_or(text)).exists();
+        foreign_base = foreign_base.or(found.iter().find(here).or(found.first()).cloned());
     }
     if let Some(text) = choice.base.as_deref().or(own.as_deref()) {
         return Base::find(text);
     }
-    let hint = "say what it starts from: -base DIR|FILE.tar|docker-image://NAME";
+    let hint = "say what it starts from: -base DIR|FILE.tar|DISK|docker-image://NAME";
     let Some(text) = foreign_base else {
         return Err(build.place.error("NoBase", "the offline builder has no base to start from").hint(hint).into());
     };
@@ -187,6 +260,10 @@ impl Builder for Offline {
         self.wanted.make_room(job.force, job.ui)?;
         self.made = true;
         job.ui.say("Building offline: scripts change files, and no machine runs...");
+        if let Some((kind, why)) = &self.instead {
+            let machine = if kind == "qemu" { "; -builder qemu builds in a virtual machine" } else { "" };
+            job.ui.message(&format!("not with the builder {kind}, because {why}{machine}"));
+        }
         if !self.unused.is_empty() {
             job.ui.message(&format!("not needed offline: {}", self.unused.join(", ")));
         }
@@ -218,7 +295,7 @@ impl Builder for Offline {
         let (ran, cached) = root.counts();
         report::summary(&finished.notes, job.ui);
         job.ui.say(&format!("Writing the result ({ran} steps ran, {cached} were in the cache)..."));
-        self.wanted.write(&finished, root.session()).map(Some)
+        self.wanted.write(&finished, root.disk(), root.session(), job.ui).map(Some)
     }
 
     fn clean_up(&mut self, job: &Job<'_>, failed: bool) {

@@ -6,10 +6,10 @@
 //! | a tar, compressed or not | a root directory in a file |
 //! | `oci-layout://DIR[:TAG]` | an image in a layout |
 //! | `docker-image://NAME`, or another name | an image of the store, or of its registry |
-//! | a disk | refused so far, with the reason |
+//! | a disk: raw, qcow2, VHD, VMDK | the root file system in it ([`super::disk`]) |
 //!
-//! Files become a layer of the store first. Whether that was done before is told by the size and time of a tar's file, and
-//! by the content of a directory.
+//! Files become a layer of the store first. Whether that was done before is told by the inode, size and times of a
+//! tar's or disk's file, and by the content of a directory.
 //!
 //! Adding a kind of base: a variant of [`Base`], and how it becomes an image in [`Base::prepare`].
 
@@ -25,6 +25,7 @@ use kiln_oci::compress::Compression;
 use kiln_oci::{Digest, Platform};
 use kiln_plan::options::NamedContext;
 
+use super::disk::BaseDisk;
 use super::rootfs;
 use crate::error::{NodeError, Result};
 
@@ -42,6 +43,8 @@ pub enum Base {
     Directory(PathBuf),
     /// A tar of one.
     Tar(PathBuf),
+    /// A disk with one.
+    Disk(PathBuf),
     /// An image of an OCI layout.
     Layout(String),
     /// An image by its name.
@@ -49,8 +52,7 @@ pub enum Base {
 }
 
 /// First bytes of formats of disks.
-const DISKS: [(&[u8], &str); 4] =
-    [(b"QFI\xfb", "qcow2"), (b"KDMV", "VMDK"), (b"vhdxfile", "VHDX"), (b"conectix", "VHD")];
+const DISKS: [&[u8]; 6] = [b"QFI\xfb", b"KDMV", b"vhdxfile", b"conectix", b"COWD", b"# Disk DescriptorFile"];
 
 impl Base {
     /// What a text means.
@@ -72,14 +74,7 @@ impl Base {
             });
         }
         if path.is_file() {
-            return match disk_format(&path)? {
-                None => Ok(Base::Tar(path)),
-                Some(format) => Err(NodeError::Base {
-                    base: text.to_owned(),
-                    why: format!("it is a disk ({format}), and the offline builder cannot read disks yet"),
-                    hint: Some("give its root directory or a tar of it as the base: -base DIR|FILE.tar".to_owned()),
-                }),
-            };
+            return Ok(if is_disk(&path)? { Base::Disk(path) } else { Base::Tar(path) });
         }
         let like_a_path = text.starts_with(['/', '.']) || text.starts_with("file://");
         if like_a_path || text.parse::<kiln_oci::Reference>().is_err() {
@@ -87,63 +82,97 @@ impl Base {
                 base: text.to_owned(),
                 why: "there is no such file or directory, and it is no name of an image".to_owned(),
                 hint: Some(
-                    "a base is a root directory, a tar of one, oci-layout://DIR, or docker-image://NAME".to_owned(),
+                    "a base is a root directory, a tar of one, a disk, oci-layout://DIR, or docker-image://NAME"
+                        .to_owned(),
                 ),
             });
         }
         Ok(Base::Image(text.to_owned()))
     }
 
-    /// The base as an image that a Dockerfile can begin with.
+    /// Opens the base if it is a disk.
+    ///
+    /// # Errors
+    /// When it is one that cannot be a base.
+    pub fn disk(&self) -> Result<Option<BaseDisk>> {
+        match self {
+            Base::Disk(path) => BaseDisk::open(path).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The base as an image that a Dockerfile can begin with. `disk` is what [`Base::disk`] gave.
     ///
     /// # Errors
     /// When it cannot be read, or the store cannot keep it.
-    pub fn prepare(&self, session: &Session, platform: &Platform) -> Result<NamedContext> {
-        match self {
-            Base::Image(name) => Ok(NamedContext::Image(name.clone())),
-            Base::Layout(text) => Ok(NamedContext::OciLayout(text.clone())),
-            Base::Tar(path) => {
+    pub fn prepare(&self, disk: Option<&BaseDisk>, session: &Session, platform: &Platform) -> Result<NamedContext> {
+        match (self, disk) {
+            (Base::Image(name), _) => Ok(NamedContext::Image(name.clone())),
+            (Base::Layout(text), _) => Ok(NamedContext::OciLayout(text.clone())),
+            (Base::Disk(path), Some(disk)) => remembered(session, &format!("{platform} {}", disk.key()), || {
+                let digest = piped(session, platform, path, |out| disk.pack(out))?;
+                disk.same().map(|()| digest)
+            }),
+            (Base::Disk(path), None) => {
+                let disk = BaseDisk::open(path)?;
+                self.prepare(Some(&disk), session, platform)
+            }
+            (Base::Tar(path), _) => {
                 let meta = path.metadata().map_err(NodeError::file("read", path))?;
                 let real = path.canonicalize().map_err(NodeError::file("read", path))?;
                 let state = (real.display().to_string(), meta.size(), meta.mtime(), meta.mtime_nsec(), meta.ino());
-                let key = format!("{platform} {state:?}");
-                if let Some(known) = session.store.cache_get(RECORD, &key)
-                    && let Some(digest) = whole(session, &known)
-                {
-                    return Ok(image(&digest));
-                }
-                let input = import::open(&kiln_engine::archive::Input::Path(path.clone()))?;
-                let digest = take(session, input, &path.display().to_string(), platform)?;
-                session.store.cache_put(RECORD, &key, digest.to_string().as_bytes()).map_err(EngineError::from)?;
-                Ok(image(&digest))
-            }
-            Base::Directory(dir) => {
-                let (reader, mut writer) = std::io::pipe().map_err(NodeError::file("read", dir))?;
-                let title = dir.display().to_string();
-                std::thread::scope(|scope| {
-                    let packing = scope.spawn(move || {
-                        let packed = rootfs::pack(dir, &mut writer);
-                        drop(writer.flush());
-                        packed
-                    });
-                    let taken = take(session, Box::new(reader), &title, platform);
-                    // A reader that gave up makes the writer fail, too: what the reader says comes first unless the
-                    // directory itself was at fault.
-                    match (packing.join(), taken) {
-                        (Ok(Ok(())), taken) => taken.map(|digest| image(&digest)),
-                        (Ok(Err(packing)), Err(taken)) => match packing {
-                            NodeError::File { ref source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe => {
-                                Err(taken)
-                            }
-                            packing => Err(packing),
-                        },
-                        (Ok(Err(packing)), Ok(_)) => Err(packing),
-                        (Err(panic), _) => std::panic::resume_unwind(panic),
-                    }
+                remembered(session, &format!("{platform} {state:?}"), || {
+                    let input = import::open(&kiln_engine::archive::Input::Path(path.clone()))?;
+                    take(session, input, &path.display().to_string(), platform)
                 })
+            }
+            (Base::Directory(dir), _) => {
+                piped(session, platform, dir, |out| rootfs::pack(dir, out)).map(|digest| image(&digest))
             }
         }
     }
+}
+
+/// The image that a record says was made before, or that `make` makes now.
+fn remembered(session: &Session, key: &str, make: impl FnOnce() -> Result<Digest>) -> Result<NamedContext> {
+    if let Some(known) = session.store.cache_get(RECORD, key)
+        && let Some(digest) = whole(session, &known)
+    {
+        return Ok(image(&digest));
+    }
+    let digest = make()?;
+    session.store.cache_put(RECORD, key, digest.to_string().as_bytes()).map_err(EngineError::from)?;
+    Ok(image(&digest))
+}
+
+/// Makes an image of what `pack` writes as a tar.
+fn piped(
+    session: &Session,
+    platform: &Platform,
+    from: &Path,
+    pack: impl FnOnce(&mut dyn Write) -> Result<()> + Send,
+) -> Result<Digest> {
+    let (reader, mut writer) = std::io::pipe().map_err(NodeError::file("read", from))?;
+    let title = from.display().to_string();
+    std::thread::scope(|scope| {
+        let packing = scope.spawn(move || {
+            let packed = pack(&mut writer);
+            drop(writer.flush());
+            packed
+        });
+        let taken = take(session, Box::new(reader), &title, platform);
+        // A reader that gave up makes the writer fail, too: what the reader says comes first unless what is packed
+        // was itself at fault.
+        match (packing.join(), taken) {
+            (Ok(Ok(())), taken) => taken,
+            (Ok(Err(packing)), Err(taken)) => match packing {
+                NodeError::File { ref source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe => Err(taken),
+                packing => Err(packing),
+            },
+            (Ok(Err(packing)), Ok(_)) => Err(packing),
+            (Err(panic), _) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// The digest that a record holds, if all of that image is in the store.
@@ -173,19 +202,17 @@ fn take(session: &Session, tar: Box<dyn Read + Send>, title: &str, platform: &Pl
     Ok(import::import(&mover, tar, title, &wanted, None)?.digest)
 }
 
-/// Which format of disks a file has, by its first bytes, and the end of the first sector.
-fn disk_format(path: &Path) -> Result<Option<&'static str>> {
+/// Whether a file is a disk, by its first bytes and the end of the first sector; a file system alone is one, too.
+fn is_disk(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(NodeError::file("read", path))?;
-    file.take(1024).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
-    if let Some((_, name)) = DISKS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        return Ok(Some(name));
-    }
+    let file = File::open(path).map_err(NodeError::file("open", path))?;
+    file.take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
     let boots = start.get(510..512) == Some(&[0x55, 0xaa]);
     let gpt = start.get(512..520) == Some(b"EFI PART");
+    let ext = start.get(1080..1082) == Some(&[0x53, 0xef]);
     // The header of a tar has its magic at 257, where a boot sector has code.
     let tar = start.get(257..262) == Some(b"ustar");
-    Ok(((boots && !tar) || gpt).then_some("raw"))
+    Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || ext) && !tar) || gpt)
 }
 
 #[cfg(test)]
@@ -208,9 +235,10 @@ mod tests {
         assert_eq!(Base::find(&at("layout")).unwrap(), Base::Layout(at("layout")));
         assert_eq!(Base::find(&at("a.tar")).unwrap(), Base::Tar(at("a.tar").into()));
         assert_eq!(Base::find("debian:12").unwrap(), Base::Image("debian:12".to_owned()));
-        for (bad, why) in [("a.qcow2", "a disk (qcow2)"), ("a.raw", "a disk (raw)"), ("gone", "no such file")] {
-            let error = Base::find(&at(bad)).unwrap_err();
-            assert!(error.to_string().contains(why) && error.hint().is_some(), "{error}");
+        for disk in ["a.qcow2", "a.raw"] {
+            assert_eq!(Base::find(&at(disk)).unwrap(), Base::Disk(at(disk).into()));
         }
+        let error = Base::find(&at("gone")).unwrap_err();
+        assert!(error.to_string().contains("no such file") && error.hint().is_some(), "{error}");
     }
 }

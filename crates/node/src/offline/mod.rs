@@ -6,11 +6,14 @@
 //!
 //! [`base`] what it starts from     [`step`] a provisioner's work as an instruction, and what is in its key
 //! [`shims`] programs that stand in for those which need a running system     [`report`] what became of their wishes
-//! [`output`] what comes out        [`rootfs`] a directory as a tar
+//! [`output`] what comes out        [`rootfs`] a directory as a tar     [`disk`] a disk, opened and put together again
+//! [`marks`] what `chattr` was asked for
 //!
 //! Adding a kind of output: a variant in [`output`].
 
 pub mod base;
+pub mod disk;
+pub mod marks;
 pub mod output;
 pub mod report;
 pub mod rootfs;
@@ -71,6 +74,15 @@ pub struct Workshop {
     pub salt: Option<String>,
 }
 
+/// What a build begins with.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The base.
+    pub base: base::Base,
+    /// What a disk's checksum is to be, as `iso_checksum` says it.
+    pub checksum: Option<String>,
+}
+
 /// A root that provisioners change.
 pub struct Offline {
     session: Session,
@@ -82,6 +94,8 @@ pub struct Offline {
     steps: Vec<Step>,
     guard: Guard,
     notes: Vec<Note>,
+    /// The base, when it is a disk.
+    disk: Option<disk::BaseDisk>,
     layers: Vec<Layer>,
     /// In every script's key, when none is to be found in the cache.
     salt: Option<String>,
@@ -102,7 +116,8 @@ impl Offline {
     ///
     /// # Errors
     /// When the base cannot be had.
-    pub fn open(workshop: &Workshop, base: &base::Base, guard: Guard, ui: BuildUi, cancel: Cancel) -> Result<Offline> {
+    pub fn open(workshop: &Workshop, base: &Given, guard: Guard, ui: BuildUi, cancel: Cancel) -> Result<Offline> {
+        let disk = base.base.disk()?;
         let reader = Reader::new(ui.clone());
         let mut session = (workshop.sessions)(reader.clone());
         session.settings.network_files = NetworkFiles::Image;
@@ -111,12 +126,30 @@ impl Offline {
         let mut options = Options::new(workshop.platform.clone());
         options.platform_explicit = true;
         options.secrets.insert(step::RESOLV_CONF.to_owned());
-        let context = base.prepare(&session, &workshop.platform)?;
+        if let Some(disk) = &disk {
+            ui.message(&disk.describe());
+            disk.warnings().iter().for_each(|text| ui.message(&format!("warning: {text}")));
+            base.checksum.iter().try_for_each(|sum| disk.check(sum, &session))?;
+        }
+        let context = base.base.prepare(disk.as_ref(), &session, &workshop.platform)?;
         options.contexts.insert(base::NAME.to_owned(), context);
         let (steps, notes, layers) = Default::default();
         let salt = workshop.salt.clone();
-        let mut offline =
-            Offline { session, cancel, options, ui, reader, steps, guard, notes, layers, salt, ran: 0, cached: 0 };
+        let mut offline = Offline {
+            session,
+            cancel,
+            options,
+            ui,
+            reader,
+            steps,
+            guard,
+            notes,
+            disk,
+            layers,
+            salt,
+            ran: 0,
+            cached: 0,
+        };
         // A base that cannot be had is found now, not by the first script.
         let (plan, reports) = offline.build()?;
         offline.layers = layers_of(&plan, &reports);
@@ -240,6 +273,11 @@ impl Offline {
     /// The engine's session, for what is made of the root.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The disk that it began with.
+    pub fn disk(&self) -> Option<&disk::BaseDisk> {
+        self.disk.as_ref()
     }
 
     /// How many steps ran, and how many were in the cache.

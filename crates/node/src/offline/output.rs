@@ -6,17 +6,19 @@
 //! | `tar` | the root in one file |
 //! | `oci` | an image in an archive of an OCI layout |
 //! | `image` | an image in the store |
-//! | `qcow2`, `raw`, … | a disk that boots, if the root has a kernel and a boot loader |
+//! | `qcow2`, `raw`, … | the base, if that is a disk, with the root in its place; else a disk that boots, if the root has
+//! a kernel and a boot loader |
 
 use std::path::{Path, PathBuf};
 
-use kiln_disk::image::Format as Disk;
+use kiln_disk::image::{Compression, Format as Disk};
 use kiln_disk::layout::Spec;
 use kiln_engine::output::{self as engine, Artifact as Made, Dest, Output};
 use kiln_engine::session::Session;
 use kiln_oci::Reference;
 
-use super::Finished;
+use super::disk::BaseDisk;
+use super::{Finished, marks};
 use crate::artifact::Artifact;
 use crate::error::{NodeError, Result};
 use crate::ui::BuildUi;
@@ -60,8 +62,10 @@ pub struct Wanted {
     pub directory: PathBuf,
     /// The name of the file in it, or of the image.
     pub name: String,
-    /// The size of a disk in bytes; `None` for what its files need.
+    /// The size of a disk in bytes; `None` for what its files need, or the base has.
     pub size: Option<u64>,
+    /// How a qcow2 disk is compressed.
+    pub compression: Option<Compression>,
 }
 
 impl Wanted {
@@ -126,7 +130,13 @@ impl Wanted {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, finished: &Finished, session: &Session) -> Result<Artifact> {
+    pub fn write(
+        &self,
+        finished: &Finished,
+        base: Option<&BaseDisk>,
+        session: &Session,
+        ui: &BuildUi,
+    ) -> Result<Artifact> {
         let images = vec![finished.built.image.clone()];
         let made = Made::new(images, Vec::new(), &Default::default(), false, session)?;
         let digest = made.root.digest.to_string();
@@ -137,17 +147,15 @@ impl Wanted {
             return Ok(Artifact::of_files(BUILDER_ID, &digest, Vec::new(), text));
         };
         let output = match self.format {
-            Format::Directory => Output::Local { dest: path.clone() },
-            Format::Tar => Output::Tar { dest: Dest::Path(path.clone()) },
-            Format::Disk(format) => {
-                let spec = Spec { format, size: self.size, ..Spec::default() };
-                Output::Disk { dest: path.clone(), spec: Box::new(spec) }
-            }
+            Format::Directory => Some(Output::Local { dest: path.clone() }),
+            Format::Tar => Some(Output::Tar { dest: Dest::Path(path.clone()) }),
+            Format::Disk(format) => self.disk(format, &path, (finished, base), &made, session, ui)?,
             Format::Oci | Format::Image => {
-                Output::OciArchive { names: self.reference().into_iter().collect(), dest: Dest::Path(path.clone()) }
+                let names = self.reference().into_iter().collect();
+                Some(Output::OciArchive { names, dest: Dest::Path(path.clone()) })
             }
         };
-        engine::publish(&output, &made, session)?;
+        output.iter().try_for_each(|output| engine::publish(output, &made, session))?;
         let text = match self.format {
             Format::Disk(_) => format!("VM files in directory: {}", self.directory.display()),
             _ => format!("Root of the node: {}", path.display()),
@@ -155,6 +163,31 @@ impl Wanted {
         let files = if self.format == Format::Directory { files_below(&path)? } else { vec![path] };
         let artifact = Artifact::of_files(BUILDER_ID, &self.name, files, text);
         Ok(Artifact { directory: Some(self.directory.clone()), ..artifact })
+    }
+}
+
+impl Wanted {
+    /// Writes a disk over its base, or says how a new one is to be.
+    fn disk(
+        &self,
+        format: Disk,
+        path: &Path,
+        (finished, base): (&Finished, Option<&BaseDisk>),
+        made: &Made,
+        session: &Session,
+        ui: &BuildUi,
+    ) -> Result<Option<Output>> {
+        let mut spec = Spec { format, size: self.size, compression: self.compression, ..Spec::default() };
+        let layers = made.images.first().map_or(&[][..], |image| &image.layers);
+        let (marks, vain) = marks::of(&finished.notes, &session.roots.tree(layers)?.tree);
+        vain.iter().for_each(|text| ui.message(&format!("warning: not kept: {text}")));
+        if let Some(base) = base {
+            base.rebuild(path, &spec, &marks, made, session)?;
+            return Ok(None);
+        }
+        let marks = marks.into_iter().map(|(path, marks)| (path, marks.apply(Default::default())));
+        spec.flags = marks.filter(|(_, flags)| !flags.is_empty()).collect();
+        Ok(Some(Output::Disk { dest: path.to_owned(), spec: Box::new(spec) }))
     }
 }
 

@@ -169,8 +169,11 @@ fn temporary(text: &str, suffix: &str) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// Runs a command to its end, or until the user stops it; then its whole group is killed.
-fn run(words: &[String], variables: &Variables, ui: &BuildUi, cancel: &Cancel) -> Result<i32> {
+/// Runs a command to its end, or until the user stops it; then its whole group is killed. Returns its code.
+///
+/// # Errors
+/// When it cannot be started, or the user stops it.
+pub fn run(words: &[String], variables: &Variables, ui: &BuildUi, cancel: &Cancel) -> Result<i32> {
     let Some((program, args)) = words.split_first() else {
         return Err(NodeError::Unsupported { what: "execute_command is empty".to_owned(), hint: None });
     };

@@ -1,7 +1,8 @@
 //! Provisioners: what a template's blocks do to a target.
 //!
 //! [`shell`] scripts there    [`file`] files there and back    [`local`] scripts here    [`pause`] `sleep`, `breakpoint`
-//! [`ansible`] `ansible-local`    [`environment`] variables for scripts
+//! [`ansible`] `ansible-local`    [`ansible_ssh`] `ansible`
+//! [`environment`] variables for scripts
 //! [`own`] Kiln's: time zone, swap, kernel parameters, name servers, repositories, images, kernel
 //!
 //! A block is parsed strictly, before anything runs and once more with the facts of its machine.
@@ -9,6 +10,7 @@
 //! Adding a provisioner: its module, its variant of [`Provisioner`], its row in [`KINDS`].
 
 pub mod ansible;
+pub mod ansible_ssh;
 pub mod environment;
 pub mod file;
 pub mod local;
@@ -64,6 +66,8 @@ pub enum Provisioner {
     Breakpoint(pause::Breakpoint),
     /// `ansible-local`.
     AnsibleLocal(ansible::AnsibleLocal),
+    /// `ansible`.
+    Ansible(ansible_ssh::Ansible),
     /// One of Kiln's own.
     Own(own::Own),
 }
@@ -72,13 +76,14 @@ pub enum Provisioner {
 type Parse = fn(&Config) -> Result<Provisioner>;
 
 /// Types of provisioners.
-pub const KINDS: [(&str, Parse); 13] = [
+pub const KINDS: [(&str, Parse); 14] = [
     ("shell", |c| shell::Shell::parse(c).map(Provisioner::Shell)),
     ("file", |c| file::File::parse(c).map(Provisioner::File)),
     ("shell-local", |c| local::Local::parse(c).map(Provisioner::Local)),
     ("sleep", |c| pause::Sleep::parse(c).map(Provisioner::Sleep)),
     ("breakpoint", |c| pause::Breakpoint::parse(c).map(Provisioner::Breakpoint)),
     ("ansible-local", |c| ansible::AnsibleLocal::parse(c).map(Provisioner::AnsibleLocal)),
+    ("ansible", |c| ansible_ssh::Ansible::parse(c).map(Provisioner::Ansible)),
     ("kiln-timezone", |c| own::timezone(c).map(Provisioner::Own)),
     ("kiln-swap", |c| own::swap(c).map(Provisioner::Own)),
     ("kiln-sysctl", |c| own::sysctl(c).map(Provisioner::Own)),
@@ -89,8 +94,7 @@ pub const KINDS: [(&str, Parse); 13] = [
 ];
 
 /// Types that Packer has and Kiln has not, and why.
-const ABSENT: [(&str, &str); 8] = [
-    ("ansible", "it connects to a machine that runs; `ansible-local` runs in the image, offline too"),
+const ABSENT: [(&str, &str); 7] = [
     ("powershell", "it is for Windows guests"),
     ("windows-shell", "it is for Windows guests"),
     ("windows-restart", "it is for Windows guests"),
@@ -134,6 +138,7 @@ impl Provisioner {
             Provisioner::Sleep(sleep) => sleep.run(stage),
             Provisioner::Breakpoint(breakpoint) => breakpoint.run(stage),
             Provisioner::AnsibleLocal(ansible) => ansible.run(stage),
+            Provisioner::Ansible(ansible) => ansible.run(stage),
             Provisioner::Own(own) => own.run(stage),
         }
     }

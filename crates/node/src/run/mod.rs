@@ -21,7 +21,7 @@ use kiln_packer::model::{Build, Template};
 use kiln_sandbox::Cancel;
 
 use crate::artifact::Artifact;
-use crate::builder::{self, Builder, Choice, Job};
+use crate::builder::{self, Builder, Choice, Job, Site};
 use crate::error::{NodeError, Result};
 use crate::images::Images;
 use crate::offline::Workshop;
@@ -57,6 +57,8 @@ pub struct Surroundings<'a> {
     pub ui: &'a Arc<Ui>,
     /// What the offline builder works with.
     pub workshop: &'a Workshop,
+    /// What builders with a machine work with.
+    pub site: &'a Site,
     /// Where container images come from.
     pub images: &'a (dyn Images + Sync),
     /// Who answers questions.
@@ -186,6 +188,7 @@ impl<'a> Process<'a> {
             cancel: self.around.cancel,
             force: self.settings.force,
             workshop: self.around.workshop,
+            site: self.around.site,
             uuid: &self.settings.uuid,
         };
         let made = self.make(&mut *builder, &job);

@@ -39,6 +39,8 @@ pub struct Superblock {
     pub blocks: u64,
     /// Blocks that are free.
     pub free_blocks: u64,
+    /// Blocks that only root can use.
+    pub reserved_blocks: u64,
     /// Inodes there are.
     pub inodes: u32,
     /// Whether the journal has changes that are not in their places yet.
@@ -76,6 +78,7 @@ impl Superblock {
             block_size: 1024 << get32(b, 0x18).min(32),
             blocks: u64::from(get32(b, 4)),
             free_blocks: u64::from(get32(b, 12)),
+            reserved_blocks: u64::from(get32(b, 8)),
             inodes: get32(b, 0),
             needs_recovery: feature(0x60) & incompat::RECOVER != 0,
             compat: feature(0x5C),
@@ -101,6 +104,7 @@ impl Superblock {
         if found.incompat & incompat::BIT64 != 0 {
             found.blocks = get_split(b, 4, 0x150);
             found.free_blocks = get_split(b, 12, 0x158);
+            found.reserved_blocks = get_split(b, 8, 0x154);
             found.desc_size = u64::from(get16(b, 0xFE));
         }
         found.check(len)?;
@@ -112,8 +116,24 @@ impl Superblock {
         self.ro_compat & ro_compat != 0
     }
 
+    /// Per cent of the blocks that only root can use, as [`Options`](super::super::Options) take it.
+    pub fn reserved_percent(&self) -> u8 {
+        let percent = u128::from(self.reserved_blocks) * 100 / u128::from(self.blocks.max(1));
+        u8::try_from(percent.min(50)).unwrap_or(5)
+    }
+
+    /// The names of features that this file system has and one that Kiln writes has not.
+    pub fn features_lost(&self) -> Vec<&'static str> {
+        const COMPAT: [(u32, &str); 3] = [(0x400, "fast_commit"), (0x800, "stable_inodes"), (0x1000, "orphan_file")];
+        const RO_COMPAT: [(u32, &str); 3] = [(0x100, "quota"), (0x2000, "project"), (0x8000, "verity")];
+        const INCOMPAT: [(u32, &str); 2] = [(incompat::MMP, "mmp"), (incompat::CSUM_SEED, "metadata_csum_seed")];
+        let sets = [(self.compat, &COMPAT[..]), (self.ro_compat, &RO_COMPAT), (self.incompat, &INCOMPAT)];
+        let lost = sets.iter().flat_map(|(has, names)| names.iter().filter(move |(bit, _)| has & bit != 0));
+        lost.map(|(_, name)| *name).collect()
+    }
+
     /// Whether checksums are kept.
-    pub(crate) fn sums(&self) -> bool {
+    pub fn sums(&self) -> bool {
         self.has(ro_compat::METADATA_CSUM)
     }
 

@@ -8,7 +8,8 @@ use crate::ext4::raw::{put16, put32};
 /// Bytes for entries in a block; its checksum takes the others.
 const ROOM: usize = BLOCK - TAIL;
 const TAIL: usize = 12;
-/// The places for entries in the first block of a tree, and in those below it.
+/// The places that are used for entries in the first block of a tree, and in those below it: as many as there are beside
+/// a checksum.
 const ROOT_LIMIT: usize = (BLOCK - 0x20 - 8) / 8;
 const NODE_LIMIT: usize = (BLOCK - 8 - 8) / 8;
 /// The longest entry.
@@ -35,6 +36,8 @@ pub(crate) mod kind {
 /// What a directory's checksums and hashes depend on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seeds {
+    /// Whether blocks have checksums.
+    pub sums: bool,
     /// Of the directory's checksums.
     pub sum: u32,
     /// Of the names' hashes.
@@ -61,14 +64,14 @@ pub(crate) fn blocks(own: u32, parent: u32, entries: &[Dirent], seeds: Seeds) ->
     let need: usize = dots.iter().chain(entries).map(|entry| entry_len(entry.name)).sum();
     if need <= ROOM {
         let all: Vec<Dirent> = dots.iter().chain(entries).copied().collect();
-        return Some((leaf(&all, seeds.sum), false));
+        return Some((leaf(&all, seeds), false));
     }
     Some((tree(dots, entries, seeds)?, true))
 }
 
 /// Blocks without entries.
 pub(crate) fn empty(count: usize, seeds: Seeds) -> Vec<u8> {
-    (0..count).flat_map(|_| leaf(&[], seeds.sum)).collect()
+    (0..count).flat_map(|_| leaf(&[], seeds)).collect()
 }
 
 fn put(block: &mut [u8], at: usize, entry: Dirent, len: usize) {
@@ -79,20 +82,24 @@ fn put(block: &mut [u8], at: usize, entry: Dirent, len: usize) {
     block[at + 8..at + 8 + entry.name.len()].copy_from_slice(entry.name);
 }
 
-fn leaf(entries: &[Dirent], seed: u32) -> Vec<u8> {
+fn leaf(entries: &[Dirent], seeds: Seeds) -> Vec<u8> {
     let mut block = vec![0; BLOCK];
+    let end = if seeds.sums { ROOM } else { BLOCK };
     let mut at = 0;
     for (n, entry) in entries.iter().enumerate() {
-        let len = if n + 1 == entries.len() { ROOM - at } else { entry_len(entry.name) };
+        let len = if n + 1 == entries.len() { end - at } else { entry_len(entry.name) };
         put(&mut block, at, *entry, len);
         at += len;
     }
     if entries.is_empty() {
-        put16(&mut block, 4, ROOM as u16);
+        put16(&mut block, 4, end as u16);
+    }
+    if !seeds.sums {
+        return block;
     }
     put16(&mut block, ROOM + 4, TAIL as u16);
     block[ROOM + 7] = 0xDE;
-    let sum = crc32c(seed, &block[..ROOM]);
+    let sum = crc32c(seeds.sum, &block[..ROOM]);
     put32(&mut block, ROOM + 8, sum);
     block
 }
@@ -117,7 +124,7 @@ fn leaves(entries: &[Dirent], seeds: Seeds) -> Vec<(u32, Vec<u8>)> {
         // An odd hash says that names with this hash are in the leaf before, too.
         let mark = first | u32::from(before == Some(first));
         let names: Vec<Dirent> = now.iter().map(|(_, entry)| *entry).collect();
-        found.push((mark, leaf(&names, seeds.sum)));
+        found.push((mark, leaf(&names, seeds)));
         before = now.last().map(|(hash, _)| hash.0);
         rest = later;
     }
@@ -141,17 +148,17 @@ fn tree(dots: [Dirent; 2], entries: &[Dirent], seeds: Seeds) -> Option<Vec<u8>> 
     root[30] = u8::from(nodes > 0);
     let mut out = Vec::with_capacity((1 + nodes + leaves.len()) * BLOCK);
     if nodes == 0 {
-        index(&mut root, 0x20, ROOT_LIMIT, &places, seeds.sum);
+        index(&mut root, 0x20, ROOT_LIMIT, &places, seeds);
         out.extend(root);
     } else {
         let parts = places.chunks(NODE_LIMIT);
         let tops: Vec<(u32, u32)> = parts.clone().zip(1..).map(|(part, block)| (part[0].0, block)).collect();
-        index(&mut root, 0x20, ROOT_LIMIT, &tops, seeds.sum);
+        index(&mut root, 0x20, ROOT_LIMIT, &tops, seeds);
         out.extend(root);
         for part in parts {
             let mut node = vec![0; BLOCK];
             put16(&mut node, 4, BLOCK as u16);
-            index(&mut node, 8, NODE_LIMIT, part, seeds.sum);
+            index(&mut node, 8, NODE_LIMIT, part, seeds);
             out.extend(node);
         }
     }
@@ -160,13 +167,17 @@ fn tree(dots: [Dirent; 2], entries: &[Dirent], seeds: Seeds) -> Option<Vec<u8>> 
 }
 
 /// Hashes with their blocks, from `at` on. The first hash is not stored: the counts are in its place.
-fn index(block: &mut [u8], at: usize, limit: usize, places: &[(u32, u32)], seed: u32) {
+fn index(block: &mut [u8], at: usize, limit: usize, places: &[(u32, u32)], seeds: Seeds) {
     for (n, (hash, child)) in places.iter().enumerate() {
         put32(block, at + n * 8, *hash);
         put32(block, at + n * 8 + 4, *child);
     }
-    put16(block, at, limit as u16);
+    // Where there is no checksum, there is one place more.
+    put16(block, at, (limit + usize::from(!seeds.sums)) as u16);
     put16(block, at + 2, places.len() as u16);
-    let sum = crc32c(crc32c(seed, &block[..at + places.len() * 8]), &[0; 8]);
+    if !seeds.sums {
+        return;
+    }
+    let sum = crc32c(crc32c(seeds.sum, &block[..at + places.len() * 8]), &[0; 8]);
     put32(block, at + limit * 8 + 4, sum);
 }

@@ -56,7 +56,7 @@ impl<W: WriteAt> Writer<W> {
             dir.children.iter().map(|(name, child)| Dirent { name, ino: child.ino, kind: child.kind }).collect();
         let hash = superblock::hash_seed(&self.options);
         let hash = [0, 4, 8, 12].map(|at| get32(&hash, at));
-        let seeds = Seeds { sum: Inode::seed(ino, self.seed), hash };
+        let seeds = Seeds { sums: self.options.checksums, sum: Inode::seed(ino, self.seed), hash };
         let Some((mut bytes, tree)) = dir::blocks(ino, dir.parent, &entries, seeds) else {
             return Err(refuse(&path, "it has more names than a directory can"));
         };
@@ -168,7 +168,9 @@ impl<W: WriteAt> Writer<W> {
         self.names.dirs.keys().for_each(|ino| dirs[((ino - 1) / per_group) as usize] += 1);
         let mut out = Vec::new();
         for (number, dirs) in (0u32..).zip(dirs) {
-            let mut group = Group { dirs, flags: INODE_ZEROED, ..Group::default() };
+            // Without checksums nothing tells which bitmaps are there: all are.
+            let flags = if self.options.checksums { INODE_ZEROED } else { 0 };
+            let mut group = Group { dirs, flags, ..Group::default() };
             self.block_bitmap(number, &mut group)?;
             self.inode_bitmap(number, &mut group)?;
             let tables = &self.geometry.tables[number as usize];
@@ -191,7 +193,7 @@ impl<W: WriteAt> Writer<W> {
         let taken: u32 = bits.iter().map(|b| b.count_ones()).sum();
         group.free_blocks = (range.end - range.start) as u32 - taken;
         let last = u64::from(number) + 1 == self.geometry.groups();
-        if !last && u64::from(taken) == self.geometry.super_len(u64::from(number)) {
+        if self.options.checksums && !last && u64::from(taken) == self.geometry.super_len(u64::from(number)) {
             group.flags |= BLOCK_UNINIT;
             return Ok(());
         }
@@ -204,8 +206,8 @@ impl<W: WriteAt> Writer<W> {
         let per_group = self.geometry.inodes_per_group;
         let used = (self.next_inode - 1).saturating_sub(number * per_group).min(per_group);
         group.free_inodes = per_group - used;
-        group.unused_inodes = per_group - used;
-        if used == 0 {
+        group.unused_inodes = if self.options.checksums { per_group - used } else { 0 };
+        if used == 0 && self.options.checksums {
             group.flags |= INODE_UNINIT;
             return Ok(());
         }

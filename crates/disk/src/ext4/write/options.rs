@@ -42,6 +42,33 @@ impl InodeFlags {
         InodeFlags(self.0 | other.0)
     }
 
+    /// Without those of `other`.
+    #[must_use]
+    pub fn without(self, other: InodeFlags) -> InodeFlags {
+        InodeFlags(self.0 & !other.0)
+    }
+
+    /// The mark that `lsattr` shows as, and `chattr` takes by, this letter; `None` for letters of marks that tell how
+    /// an inode is stored.
+    pub fn by_letter(letter: char) -> Option<InodeFlags> {
+        Some(match letter {
+            'S' => InodeFlags::SYNC,
+            'i' => InodeFlags::IMMUTABLE,
+            'a' => InodeFlags::APPEND,
+            'd' => InodeFlags::NODUMP,
+            'A' => InodeFlags::NOATIME,
+            'j' => InodeFlags::JOURNAL_DATA,
+            'D' => InodeFlags::DIRSYNC,
+            'T' => InodeFlags::TOPDIR,
+            _ => return None,
+        })
+    }
+
+    /// All marks.
+    pub fn all() -> InodeFlags {
+        InodeFlags(Self::ALL)
+    }
+
     /// Whether all of `other` is set.
     pub fn has(self, other: InodeFlags) -> bool {
         self.0 & other.0 == other.0
@@ -70,6 +97,9 @@ pub struct Options {
     pub reserved_percent: u8,
     /// Marks of paths, such as [`InodeFlags::IMMUTABLE`]. A path that never comes is an error.
     pub flags: BTreeMap<Vec<u8>, InodeFlags>,
+    /// Whether metadata has checksums (`metadata_csum`). e2fsprogs before 1.43 and GRUB before 2.02 do not know them; a
+    /// system that old does not check such a file system, and does not start for it.
+    pub checksums: bool,
     /// The target reads as zeros already, as a new file does; otherwise it is made to.
     pub blank: bool,
 }
@@ -85,6 +115,7 @@ impl Options {
             inodes: None,
             reserved_percent: 5,
             flags: BTreeMap::new(),
+            checksums: true,
             blank: false,
         }
     }

@@ -62,13 +62,13 @@ pub(crate) fn superblock(options: &Options, geometry: &Geometry, totals: &Totals
         (0x15E, 32),
     ];
     values.into_iter().for_each(|(at, value)| put16(&mut b, at, value));
-    features(&mut b, geometry, totals);
+    features(&mut b, options, geometry, totals);
     b[0x68..0x78].copy_from_slice(&options.uuid);
     b[0x78..0x78 + options.label.len()].copy_from_slice(options.label.as_bytes());
     b[0xEC..0xFC].copy_from_slice(&hash_seed(options));
     b[0xFC] = 1;
     b[0x174] = FLEX_LOG;
-    b[0x175] = 1;
+    b[0x175] = u8::from(options.checksums);
     if let Some((map, size)) = &totals.journal {
         let (size, size_hi) = halves(*size);
         put32(&mut b, 0xE0, JOURNAL_INO);
@@ -80,13 +80,14 @@ pub(crate) fn superblock(options: &Options, geometry: &Geometry, totals: &Totals
     b
 }
 
-fn features(b: &mut [u8], geometry: &Geometry, totals: &Totals) {
+fn features(b: &mut [u8], options: &Options, geometry: &Geometry, totals: &Totals) {
     let journal = if totals.journal.is_some() { compat::HAS_JOURNAL } else { 0 };
     let resize = if geometry.reserved_desc > 0 { compat::RESIZE_INODE } else { 0 };
     put32(b, 0x5C, journal | resize | compat::EXT_ATTR | compat::DIR_INDEX);
     put32(b, 0x60, incompat::FILETYPE | incompat::EXTENTS | incompat::BIT64 | incompat::FLEX_BG);
     use ro_compat::{DIR_NLINK, EXTRA_ISIZE, HUGE_FILE, LARGE_FILE, METADATA_CSUM, SPARSE_SUPER};
-    put32(b, 0x64, SPARSE_SUPER | LARGE_FILE | HUGE_FILE | DIR_NLINK | EXTRA_ISIZE | METADATA_CSUM);
+    let sums = if options.checksums { METADATA_CSUM } else { 0 };
+    put32(b, 0x64, SPARSE_SUPER | LARGE_FILE | HUGE_FILE | DIR_NLINK | EXTRA_ISIZE | sums);
 }
 
 /// What the hashes of names depend on: something that differs between file systems, but not between builds.

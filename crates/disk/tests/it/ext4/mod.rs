@@ -3,5 +3,5 @@
 mod crashed;
 mod hostile;
 mod read;
-mod tree;
+pub(crate) mod tree;
 mod written;

@@ -20,6 +20,25 @@ fn everything_arrives() {
 }
 
 #[test]
+fn old_systems_get_no_checksums() {
+    let tree = Tree::sample();
+    let image = blank(300 * MIB);
+    let mut old = options(300 * MIB);
+    old.checksums = false;
+    tree.write_to(image.reopen().unwrap(), old).unwrap();
+    check(image.path());
+    let features = e2fs("dumpe2fs", &["-h", image.path().to_str().unwrap()]);
+    assert!(!features.contains("metadata_csum"), "{features}");
+    assert!(!kiln_disk::ext4::Image::open(image.reopen().unwrap()).unwrap().superblock().sums());
+    let mounted = Mounted::new(image.path(), "loop");
+    same_as_mounted(&tree, mounted.path());
+    // Into groups of which nothing was used before.
+    fs::write(mounted.path().join("new"), vec![1; 200 << 20]).unwrap();
+    drop(mounted);
+    check(image.path());
+}
+
+#[test]
 fn the_kernel_writes_to_it() {
     let image = Tree::sample().image(64 * MIB);
     let mounted = Mounted::new(image.path(), "loop");
@@ -83,7 +102,7 @@ fn it_is_what_mke2fs_would_make() {
 
 #[test]
 fn big_directories_are_hashed() {
-    for count in [60, 300, 40_000] {
+    for (count, checksums) in [(60, true), (300, true), (40_000, true), (60, false), (300, false), (12_000, false)] {
         let mut tree = Tree::default();
         tree.dir("d");
         for n in 0..count {
@@ -92,6 +111,7 @@ fn big_directories_are_hashed() {
         }
         let mut with = options(300 * MIB);
         with.inodes = Some(50_000);
+        with.checksums = checksums;
         let image = blank(300 * MIB);
         tree.write_to(image.reopen().unwrap(), with).unwrap();
         check(image.path());

@@ -1,6 +1,8 @@
 //! `kiln node build`: a template goes in, images of machines come out.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +13,7 @@ use kiln_engine::rootfs::Roots;
 use kiln_engine::session::NetworkFiles;
 use kiln_engine::{Session, Settings};
 use kiln_node::NodeError;
-use kiln_node::builder::Choice;
+use kiln_node::builder::{Choice, Fetcher, Site};
 use kiln_node::images::Known;
 use kiln_node::offline::Workshop;
 use kiln_node::run::ask::Lines;
@@ -20,7 +22,8 @@ use kiln_node::run::{self, Surroundings as Around};
 use kiln_node::ui::{Look, Masks, Ui};
 use kiln_oci::Platform;
 use kiln_oci::compress::Compression;
-use kiln_sandbox::{Confinement, Init, Limits, Rung, Standing};
+use kiln_registry::{BlobSink, Client};
+use kiln_sandbox::{Cancel, Confinement, Init, Limits, Rung, Standing};
 
 use super::template::{self, TemplateOptions};
 use crate::cli::Global;
@@ -32,13 +35,14 @@ use crate::surroundings::{self, Surroundings};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The builder to use whatever the template says: offline
+    /// The builder to use whatever the template says: offline, or the template's own by its name
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
-    /// What the offline builder starts from: a root directory, a tar of one, oci-layout://DIR, docker-image://NAME
+    /// What the offline builder starts from: a root directory, a tar of one, a disk, oci-layout://DIR,
+    /// docker-image://NAME
     #[arg(long, value_name = "DIR|FILE|IMAGE")]
     base: Option<String>,
-    /// What the offline builder writes: tar, directory, oci, image
+    /// What the offline builder writes: tar, directory, oci, image, qcow2, raw, vhd, vmdk, gce
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Whether lines are coloured
@@ -79,6 +83,8 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
+  kiln node build -builder qemu node.json                         the template's own builder, with a machine
+  kiln node build -builder offline -base debian-12.qcow2 -format qcow2 node.json   over a disk, which stays as it is
   kiln node build -var region=eu -only 'qemu*' node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
   kiln node build -builder offline -base docker-image://debian:12 -format directory node.json";
@@ -117,12 +123,65 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         run::Settings { parallel: args.parallel_builds, on_error, force: args.force, debug: args.debug, choice, uuid };
     let images = Known { session: (workshop.sessions)(Arc::new(Silent)), platform: workshop.platform.clone() };
     let asker = Lines::stdin();
-    let with = Around { ui: &ui, workshop: &workshop, images: &images, asker: &asker, cancel: &around.cancel };
+    let site = site(global, &around)?;
+    let with =
+        Around { ui: &ui, workshop: &workshop, site: &site, images: &images, asker: &asker, cancel: &around.cancel };
     let outcome = run::run(&template, &settings, &with);
     match outcome.failed.is_empty() {
         true => Ok(()),
         // Each has been told in its place.
         false => Err(CliError::Told { code: 1 }),
+    }
+}
+
+/// What builders with a machine find here. Fetched disks are kept in the store's directory, or where Packer has them.
+fn site(global: &Global, around: &Surroundings) -> Result<Site, CliError> {
+    let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = match path("PACKER_CACHE_DIR") {
+        Some(dir) => dir,
+        None => surroundings::store_dir(global)?.join("kiln/fetched"),
+    };
+    Ok(Site {
+        path: std::env::var_os("PATH"),
+        home: path("HOME"),
+        agent: path("SSH_AUTH_SOCK"),
+        temporary: std::env::temp_dir(),
+        cache,
+        fetcher: Arc::new(Downloads { client: around.images.client().clone() }),
+    })
+}
+
+/// Disk images by HTTP.
+struct Downloads {
+    client: Client,
+}
+
+/// More than any disk image has.
+const LARGEST: u64 = 1 << 40;
+
+impl Fetcher for Downloads {
+    fn fetch(&self, address: &str, to: &Path, _: &Cancel) -> Result<(), String> {
+        let file = File::create_new(to).map_err(|e| format!("cannot write {}: {e}", to.display()))?;
+        // The client has a flag of its own that the same signals set.
+        match self.client.fetch_url(address, None, LARGEST, &mut Landing(file), &|_| {}) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err("the server says that nothing changed, but nothing was known".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// A file that is written from the start again when the connection broke.
+struct Landing(File);
+
+impl BlobSink for Landing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn reset(&mut self) -> std::io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.seek(std::io::SeekFrom::Start(0)).map(drop)
     }
 }
 

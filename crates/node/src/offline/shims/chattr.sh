@@ -7,7 +7,8 @@ flags=
 missing=0
 for word in "$@"; do
     case $word in
-    -R | -V | -f | -v | -p) ;;
+    -R) flags=" -R$flags" ;;
+    -V | -f | -v | -p) ;;
     [+=-]*) flags="$flags $word" ;;
     *)
         if [ -e "$word" ] || [ -L "$word" ]; then

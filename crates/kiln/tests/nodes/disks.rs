@@ -1,0 +1,291 @@
+//! Disks as bases: opened, changed and written back, as e2fsprogs, sgdisk, qemu-img and the kernel see them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kiln_testkit::Output;
+
+use crate::{Node, base};
+
+const UUID: &str = "11111111-2222-4333-8444-555555555555";
+/// The root partition, in sectors of the disk.
+const START: u64 = 14_336;
+const MIB: u64 = 1 << 20;
+
+/// Runs a program that has to succeed.
+#[track_caller]
+fn run(program: &str, args: &[&str]) -> String {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let out = Command::new("env").arg(format!("PATH={path}")).arg(program).args(args).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{program} {args:?} (is its Debian package installed?): {text}");
+    text
+}
+
+/// A file system of a disk, mounted by the kernel until this is dropped.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+impl Mounted {
+    fn new(at: PathBuf, disk: &Path, options: &str) -> Mounted {
+        std::fs::create_dir(&at).unwrap();
+        let how = format!("loop,offset={}{options}", START * 512);
+        run("mount", &["-o", &how, "-t", "ext4", disk.to_str().unwrap(), at.to_str().unwrap()]);
+        Mounted(at)
+    }
+
+    fn at(&self, path: &str) -> String {
+        self.0.join(path).to_str().unwrap().to_owned()
+    }
+}
+
+fn noise(len: u64, mut seed: u64) -> Vec<u8> {
+    let next = |_| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    };
+    (0..len).map(next).collect()
+}
+
+fn put(disk: &Path, bytes: &[u8], at: u64) {
+    let file = std::fs::File::options().write(true).open(disk).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+}
+
+/// A disk as clouds have them: boot code, a BIOS boot partition, an EFI system partition, a root at the end; and a
+/// machine that was never shut down, so that its journal has the newest of it.
+fn disk(node: &Node, fstab: &str) -> PathBuf {
+    let dir = node.t.context();
+    let path = dir.join("disk.raw");
+    let at = path.to_str().unwrap();
+    std::fs::File::create(&path).unwrap().set_len(80 * MIB).unwrap();
+    let root = format!("3:{START}:+64M");
+    run(
+        "sgdisk",
+        &["-n", "1:2048:+1M", "-t", "1:ef02", "-n", "2:4096:+5M", "-t", "2:ef00", "-n", &root, "-t", "3:8300", at],
+    );
+    put(&path, &noise(440, 1), 0);
+    put(&path, &noise(MIB, 2), 2048 * 512);
+    put(&path, &noise(5 * MIB, 3), 4096 * 512);
+    let offset = format!("offset={}", START * 512);
+    run("mke2fs", &["-q", "-F", "-t", "ext4", "-U", UUID, "-L", "cloudimg", "-m", "3", "-E", &offset, at, "64M"]);
+    let mounted = Mounted::new(dir.join("mnt"), &path, ",commit=300");
+    run("tar", &["-C", &mounted.at(""), "-xf", dir.join("base.tar").to_str().unwrap()]);
+    for path in ["etc/acl", "etc/locked", "etc/changed", "etc/held"] {
+        std::fs::write(mounted.at(path), path).unwrap();
+    }
+    std::fs::write(mounted.at("etc/fstab"), fstab).unwrap();
+    std::fs::write(mounted.at("etc/os-release"), "ID=debian\n").unwrap();
+    std::fs::create_dir_all(mounted.at("boot/grub")).unwrap();
+    std::fs::write(mounted.at("boot/vmlinuz-6.1.0-9-node"), "old").unwrap();
+    std::fs::write(mounted.at("boot/grub/grub.cfg"), "linux /boot/vmlinuz-6.1.0-9-node root=LABEL=cloudimg\n").unwrap();
+    std::fs::hard_link(mounted.at("etc/held"), mounted.at("etc/held-too")).unwrap();
+    run("setfacl", &["-m", "u:1000:rw", &mounted.at("etc/acl")]);
+    run("setfattr", &["-n", "user.note", "-v", "kept", &mounted.at("etc/changed")]);
+    run("setcap", &["cap_net_raw+ep", &mounted.at("bin/dash")]);
+    run("truncate", &["-s", "40M", &mounted.at("etc/sparse")]);
+    run("mknod", &["-m", "600", &mounted.at("etc/device"), "c", "1", "3"]);
+    run("chattr", &["+i", &mounted.at("etc/locked")]);
+    run("sync", &["-f", &mounted.at("")]);
+    let crashed = dir.join("crashed.raw");
+    run("cp", &["--sparse=always", at, crashed.to_str().unwrap()]);
+    run("chattr", &["-i", &mounted.at("etc/locked")]);
+    drop(mounted);
+    std::fs::rename(&crashed, &path).unwrap();
+    put(&path, &noise(1024, 4), START * 512);
+    path
+}
+
+fn sum(path: &Path) -> String {
+    run("sha256sum", &[path.to_str().unwrap()]).split(' ').next().unwrap().to_owned()
+}
+
+fn template(more: &str, provisioners: &str) -> String {
+    format!(
+        r#"{{"builders": [{{"type": "qemu", "name": "node", "disk_image": true, "ssh_username": "root",
+            "vm_name": "node.img", "output_directory": "out"{more}}}], "provisioners": [{provisioners}]}}"#
+    )
+}
+
+fn build(node: &Node, template: &str, more: &[&str]) -> Output {
+    node.write("t.json", template);
+    let _ = std::fs::remove_dir_all(node.t.context().join("out"));
+    let mut args = vec!["node", "build", "-color=false"];
+    args.extend(more);
+    args.push("t.json");
+    node.t.kiln(&args)
+}
+
+const FSTAB: &str =
+    "UUID=11111111-2222-4333-8444-555555555555 / ext4 defaults 0 1\nLABEL=ESP /boot/efi vfat umask=0077 0 1\n";
+
+/// The bytes of a disk up to the superblock of its root, without the tables at its start.
+fn before_the_root(disk: &Path) -> (Vec<u8>, Vec<u8>) {
+    let bytes = std::fs::read(disk).unwrap();
+    (bytes[..440].to_vec(), bytes[34 * 512..START as usize * 512 + 1024].to_vec())
+}
+
+#[test]
+fn a_disk_is_changed_without_a_machine_and_keeps_what_nobody_changed() {
+    let node = Node::over(base());
+    let raw = disk(&node, FSTAB);
+    let dir = node.t.context();
+    let qcow2 = dir.join("base.qcow2");
+    run("qemu-img", &["convert", "-c", "-O", "qcow2", raw.to_str().unwrap(), qcow2.to_str().unwrap()]);
+    let original = sum(&qcow2);
+    let from = format!(r#", "iso_url": "base.qcow2", "iso_checksum": "sha256:{original}", "disk_size": "100M""#);
+    let lines = r#"{"type": "shell", "inline": ["echo new > /etc/new", "echo more >> /etc/changed",
+        "chattr +a /etc/new", "chattr -i /etc/locked", "rm /etc/hosts",
+        "mv /boot/vmlinuz-6.1.0-9-node /boot/vmlinuz-6.1.0-21-node"]},
+        {"type": "kiln-dns", "nameservers": ["9.9.9.9"]}"#;
+    let template = template(&from, lines);
+    let out = build(&node, &template, &[]).ok().stdout;
+    for wanted in [
+        "not with the builder qemu, because the base is a disk here, and nothing needs it to run; -builder qemu",
+        "root file system: partition 3 (it has os-release",
+        "its fstab says that it is /), with what its journal has",
+        "--> node: VM files in directory: out",
+    ] {
+        assert!(out.contains(wanted), "{wanted:?} in\n{out}");
+    }
+    assert_eq!(sum(&qcow2), original, "the base was changed");
+    let image = dir.join("out/node.img");
+    assert!(run("qemu-img", &["check", image.to_str().unwrap()]).contains("No errors"));
+    let made = dir.join("made.raw");
+    run("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", image.to_str().unwrap(), made.to_str().unwrap()]);
+    assert_eq!(std::fs::metadata(&made).unwrap().len(), 100 * MIB);
+    check_disk(&made, &raw, 100);
+    let (old, new) = (Mounted::new(dir.join("old"), &raw, ""), Mounted::new(dir.join("new"), &made, ",ro"));
+    check_files(&old, &new);
+    drop((old, new));
+
+    // Once more: neither the disk nor a script is read or run again.
+    let again = build(&node, &template, &["-format", "vhd"]).ok().stdout;
+    assert!(again.contains("(0 steps ran, 2 were in the cache)"), "{again}");
+    let info = run("qemu-img", &["info", "-f", "vpc", image.to_str().unwrap()]);
+    assert!(info.contains("100 MiB"), "{info}");
+}
+
+fn check_disk(made: &Path, raw: &Path, mib: u64) {
+    let said = run("sgdisk", &["-v", made.to_str().unwrap()]);
+    assert!(said.contains("No problems found"), "{said}");
+    let part = run("sgdisk", &["-i", "3", made.to_str().unwrap()]);
+    assert!(part.contains(&format!("First sector: {START}")), "{part}");
+    assert!(part.contains(&format!("Last sector: {}", (mib - 1) * 2048 - 1)), "{part}");
+    assert!(before_the_root(made) == before_the_root(raw), "boot loaders are not what they were");
+    let root = format!("{}?offset={}", made.display(), START * 512);
+    let said = run("e2fsck", &["-fn", &root]);
+    assert!(!said.contains("Fix?"), "{said}");
+    let said = run("dumpe2fs", &["-h", &root]);
+    assert!(said.contains(UUID) && said.contains("cloudimg"), "{said}");
+    let blocks = ((mib - 1) * 2048 - START) / 8;
+    assert!(said.contains(&format!("Block count:              {blocks}\n")), "{said}");
+}
+
+fn check_files(old: &Mounted, new: &Mounted) {
+    let stat = |m: &Mounted, path: &str| run("stat", &["-c", "%a %u:%g %y %F %s %h %t,%T", &m.at(path)]);
+    for path in ["etc/acl", "etc/locked", "etc/held", "etc/held-too", "etc/sparse", "etc/device", "bin/dash", "bin/sh"]
+    {
+        assert_eq!(stat(old, path), stat(new, path), "{path}");
+    }
+    let acl = |m: &Mounted| run("getfacl", &["-cnp", &m.at("etc/acl")]);
+    assert!(acl(new).contains("user:1000:rw-"), "{}", acl(new));
+    assert_eq!(acl(old), acl(new));
+    assert!(run("getfattr", &["-n", "user.note", "--only-values", &new.at("etc/changed")]).contains("kept"));
+    assert!(run("getcap", &[&new.at("bin/dash")]).contains("cap_net_raw=ep"));
+    assert_eq!(std::fs::read_to_string(new.at("etc/changed")).unwrap(), "etc/changedmore\n");
+    assert_eq!(run("stat", &["-c", "%b", &new.at("etc/sparse")]), "0\n");
+    assert!(!Path::new(&new.at("etc/hosts")).exists());
+    let grub = std::fs::read_to_string(new.at("boot/grub/grub.cfg")).unwrap();
+    assert_eq!(grub, "linux /boot/vmlinuz-6.1.0-21-node root=LABEL=cloudimg\n");
+    assert_eq!(std::fs::read_to_string(new.at("etc/resolv.conf")).unwrap().lines().last(), Some("nameserver 9.9.9.9"));
+    let flags = |path: &str| run("lsattr", &["-d", &new.at(path)]).split(' ').next().unwrap().replace(['-', 'e'], "");
+    assert_eq!([flags("etc/new"), flags("etc/locked"), flags("etc/resolv.conf")], ["a", "", "i"]);
+}
+
+#[test]
+fn bases_that_cannot_be_are_refused_and_nothing_is_left() {
+    let node = Node::over(base());
+    let raw = disk(&node, FSTAB);
+    let dir = node.t.context();
+    let bad = dir.join("bad.img");
+    let script = r#"{"type": "shell", "inline": ["mkdir -p /boot/efi/EFI", "echo x > /boot/efi/EFI/x"]}"#;
+    let refused = |more: &str, provisioners: &str, args: &[&str], wanted: &str| {
+        let before = sum(&bad);
+        let out = build(&node, &template(&format!(r#", "iso_url": "bad.img"{more}"#), provisioners), args).exits(1);
+        let text = format!("{}{}", out.stdout, out.stderr);
+        assert!(text.contains(wanted), "{wanted:?} in\n{text}");
+        assert!(!dir.join("out").exists(), "something is left:\n{text}");
+        assert_eq!(before, sum(&bad));
+    };
+    let fresh = || drop(std::fs::copy(&raw, &bad).unwrap());
+    let offline = &["-builder", "offline"][..];
+
+    fresh();
+    refused(r#", "iso_checksum": "md5:00000000000000000000000000000000""#, "", &[], "md5");
+    refused(r#", "disk_size": "40M""#, "", &[], "cannot become smaller");
+    refused("", script, &[], "`/boot/efi/EFI/x`, but /boot/efi is a file system of its own");
+    // The end of the disk is missing; both tables are damaged.
+    std::fs::File::options().write(true).open(&bad).unwrap().set_len(50 * MIB).unwrap();
+    refused("", "", offline, "beyond the end of the disk");
+    fresh();
+    put(&bad, &[0xff; 8], 512 + 40);
+    put(&bad, &[0xff; 8], 80 * MIB - 512 + 40);
+    refused("", "", offline, "partition table (GPT)");
+    // A table of inodes that makes no sense is found while files are read; the journal has no newer one.
+    fresh();
+    let root = format!("{}?offset={}", bad.display(), START * 512);
+    let replayed = Command::new("/usr/sbin/e2fsck").args(["-fy", &root]).output().unwrap();
+    assert!(replayed.status.code().is_some_and(|code| code <= 1), "{replayed:?}");
+    let table = run("debugfs", &["-R", "imap /etc/acl", &root]);
+    let block: u64 = table.split("located at block ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    put(&bad, &noise(4096, 9), START * 512 + block * 4096);
+    refused("", "", offline, "its checksum is wrong");
+    // A boot loader that knows where its files lie, an encrypted root, and one that cannot do without another file system.
+    fresh();
+    put(&bad, b"EXTLINUX", START * 512 + 3);
+    refused("", "", offline, "EXTLINUX boots it by the numbers of blocks");
+    put(&bad, b"LUKS\xba\xbe", START * 512);
+    refused("", "", offline, "partition 3: it is encrypted");
+    drop(std::fs::remove_file(&raw));
+    std::fs::rename(disk(&node, "LABEL=cloudimg / ext4\nLABEL=usr /usr ext4\n"), &bad).unwrap();
+    refused("", "", offline, "its /usr is a file system of its own");
+}
+
+#[test]
+fn a_full_disk_and_a_kill_leave_no_half_image() {
+    let node = Node::over(base());
+    let dir = node.t.context();
+    let raw = disk(&node, FSTAB);
+    std::fs::rename(&raw, dir.join("base.raw")).unwrap();
+    let small = dir.join("small");
+    std::fs::create_dir(&small).unwrap();
+    run("mount", &["-t", "tmpfs", "-o", "size=2m", "none", small.to_str().unwrap()]);
+    let small = Mounted(small);
+    let from = r#", "iso_url": "base.raw", "format": "raw""#;
+    let full = template(from, "").replace(r#""out""#, r#""small/out""#);
+    let out = build(&node, &full, &[]).exits(1);
+    let text = format!("{}{}", out.stdout, out.stderr);
+    assert!(text.contains("No space left on device"), "{text}");
+    assert_eq!(std::fs::read_dir(&small.0).unwrap().count(), 0, "{text}");
+    drop(small);
+
+    // Killed while it builds: what it was to write is not there, nor anything beside it.
+    node.write("t.json", &template(from, r#"{"type": "shell", "inline": ["sleep 600"]}"#));
+    let mut kiln = node.t.command(&["node", "build", "t.json"]).spawn().unwrap();
+    let out = dir.join("out");
+    while !out.is_dir() {
+        assert!(kiln.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    kiln.kill().unwrap();
+    kiln.wait().unwrap();
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    assert!(build(&node, &template(from, ""), &[]).ok().stdout.contains("VM files in directory"));
+}
