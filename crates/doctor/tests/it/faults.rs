@@ -121,7 +121,7 @@ fn devices_and_leases() {
                 bridge,
                 "ip -n $N0 address del 10.244.9.1/24 dev cni0; ip -n $N0 address add 10.244.0.1/24 dev cni0",
             ),
-            ("flannel.mtu", FIRST, "ip -n $N0 link set flannel.1 mtu 1500", "ip -n $N0 link set flannel.1 mtu 1450"),
+            ("flannel.mtu", FIRST, "ip -n $N0 link set eth0 mtu 1400", "ip -n $N0 link set eth0 mtu 1500"),
             (
                 "flannel.path-mtu",
                 BOTH,
