@@ -47,7 +47,17 @@ const SHELVES: &[Shelf] = &[
     Shelf { title: "Rules for Dockerfiles (kiln build --check)", pages: rules },
     Shelf { title: "Checks of nodes (kiln node verify)", pages: checks },
     Shelf { title: "Rules by which images are found in manifests", pages: images },
+    Shelf { title: "Checks of the pod network (kiln doctor)", pages: network },
 ];
+
+fn network() -> Vec<Page> {
+    let page = |row: &'static kiln_doctor::Row| Page {
+        id: row.id,
+        line: row.line.to_owned(),
+        text: kiln_doctor::checks::catalogue::page(row).into(),
+    };
+    kiln_doctor::checks::rows().map(page).collect()
+}
 
 fn checks() -> Vec<Page> {
     let page =

@@ -2,6 +2,7 @@
 
 mod archives;
 mod charts;
+mod doctor;
 mod images;
 mod nodes;
 mod registries;

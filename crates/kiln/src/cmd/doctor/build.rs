@@ -1,38 +1,22 @@
-//! `kiln doctor`: what works on this machine, and what is missing.
-//!
-//! [`remedy`] what would bring a missing rung, in words and as lines of a pod's specification
-
-mod remedy;
+//! `kiln doctor build`: how RUN can be isolated here, and what is missing.
 
 use kiln_engine::isolation::Isolation;
 use kiln_sandbox::{Confinement, Init, RungReport, Standing, strongest};
 use kiln_store::{ErrorKind, StoreError};
 use serde_json::{Value, json};
 
+use super::remedy::{self, Remedy};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::surroundings;
-use remedy::Remedy;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What to look at
-    #[command(subcommand)]
-    subject: Subject,
-}
-
-/// What can be looked at.
-#[derive(Debug, clap::Subcommand)]
-enum Subject {
-    /// How RUN can be isolated here
-    #[command(after_help = EXAMPLES)]
-    Build {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -52,11 +36,10 @@ struct Row {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let Subject::Build { json } = args.subject;
     // The kubelet sets it in every container.
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let rows = rows(global, in_pod)?;
-    if json {
+    if args.json {
         let rows: Vec<Value> = rows.iter().map(as_json).collect();
         println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
     } else {

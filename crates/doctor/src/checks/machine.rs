@@ -1,0 +1,467 @@
+//! The machine itself: names that must be its own, time, DNS, other managers of its network, what a reset left behind.
+
+use super::Severity::{Error, Warning};
+use super::{Found, Row};
+use crate::Fleet;
+use crate::facts::HostFacts;
+use crate::fleet::uplink_addresses;
+
+/// Certificates are dated back by five minutes; sealer refuses hosts that differ by more than one.
+const SKEW: i64 = 60_000;
+
+/// The rows.
+pub const ROWS: &[Row] = &[
+    Row {
+        id: "machine.same-id",
+        severity: Warning,
+        line: "hosts have the same machine-id",
+        symptoms: &["duplicate machine-id", "weave: peer name collision", "hosts get the same address by DHCP"],
+        cause: "The machines are copies of one disk.",
+        remedy: "rm /etc/machine-id && systemd-machine-id-setup, then reboot; empty the file in the image (kiln node build does).",
+        after: &[],
+        check: same_id,
+    },
+    Row {
+        id: "machine.same-uuid",
+        severity: Warning,
+        line: "hosts have the same product_uuid",
+        symptoms: &[
+            "/sys/class/dmi/id/product_uuid",
+            "verify the MAC address and product_uuid are unique for every node",
+        ],
+        cause: "The virtual machines were cloned with their numbers.",
+        remedy: "Give each virtual machine a UUID of its own.",
+        after: &[],
+        check: same_uuid,
+    },
+    Row {
+        id: "machine.same-mac",
+        severity: Error,
+        line: "hosts have network devices with the same address",
+        symptoms: &[
+            "verify the MAC address and product_uuid are unique for every node",
+            "connections break now and then",
+        ],
+        cause: "The virtual machines were cloned with their network cards.",
+        remedy: "Give each card an address of its own.",
+        after: &[],
+        check: same_mac,
+    },
+    Row {
+        id: "machine.same-name",
+        severity: Error,
+        line: "hosts have the same name",
+        symptoms: &[
+            "a Node with name \"x\" and status \"Ready\" already exists in the cluster",
+            "one node instead of two",
+        ],
+        cause: "Both kubelets say they are the same node: the second takes the first's place, with its podCIDR.",
+        remedy: "hostnamectl set-hostname NAME, kubeadm reset and join again.",
+        after: &[],
+        check: same_name,
+    },
+    Row {
+        id: "machine.clock",
+        severity: Error,
+        line: "clocks of hosts differ",
+        symptoms: &["x509: certificate has expired or is not yet valid", "etcd: clock difference", "Unauthorized"],
+        cause: "No time service runs, or it cannot reach its servers.",
+        remedy: "Install and start chrony (or systemd-timesyncd) on all hosts.",
+        after: &[],
+        check: clock,
+    },
+    Row {
+        id: "machine.dns-loop",
+        severity: Error,
+        line: "the kubelet hands pods a name server on their own loopback",
+        symptoms: &[
+            "plugin/loop: Loop (127.0.0.1:… -> :53) detected for zone \".\"",
+            "coredns CrashLoopBackOff",
+            "Loop … detected",
+        ],
+        cause: "/etc/resolv.conf names a stub (systemd-resolved's 127.0.0.53, dnsmasq), and CoreDNS takes it over: it asks itself.",
+        remedy: "Set resolvConf: /run/systemd/resolve/resolv.conf in /var/lib/kubelet/config.yaml, start the kubelet and CoreDNS's pods again.",
+        after: &[],
+        check: dns_loop,
+    },
+    Row {
+        id: "machine.no-dns",
+        severity: Warning,
+        line: "the file that pods get their name servers from has none",
+        symptoms: &["dial udp: lookup … on [::1]:53", "CoreDNS: no upstream nameservers"],
+        cause: "Nothing writes /etc/resolv.conf on this host.",
+        remedy: "Put a name server into it.",
+        after: &[],
+        check: no_dns,
+    },
+    Row {
+        id: "machine.cgroup-driver",
+        severity: Error,
+        line: "kubelet and container runtime manage cgroups in different ways",
+        symptoms: &[
+            "kubelet cgroup driver: \"systemd\" is different from docker cgroup driver: \"cgroupfs\"",
+            "pods are killed and started again",
+            "expected cgroupsPath to be of format \"slice:prefix:name\"",
+        ],
+        cause: "containerd's default is cgroupfs, kubeadm's is systemd.",
+        remedy: "Set SystemdCgroup = true for runc in /etc/containerd/config.toml, or cgroupDriver: cgroupfs for the kubelet; start both again.",
+        after: &[],
+        check: cgroup_driver,
+    },
+    Row {
+        id: "machine.swap",
+        severity: Warning,
+        line: "swap is on, and the kubelet does not start with it",
+        symptoms: &["running with swap on is not supported, please disable swap!", "[ERROR Swap]"],
+        cause: "A swap device is in use, and failSwapOn is not false.",
+        remedy: "swapoff -a, and take it out of /etc/fstab.",
+        after: &[],
+        check: swap,
+    },
+    Row {
+        id: "machine.kubelet-down",
+        severity: Error,
+        line: "the kubelet does not run",
+        symptoms: &[
+            "[kubelet-check] The HTTP call equal to 'curl -sSL http://localhost:10248/healthz' failed",
+            "node is NotReady",
+            "Kubelet stopped posting node status",
+        ],
+        cause: "It was stopped, or ends at once: a wrong setting, swap, a missing runtime.",
+        remedy: "journalctl -u kubelet -e says why; systemctl enable --now kubelet.",
+        after: &["machine.swap", "machine.cgroup-driver"],
+        check: kubelet_down,
+    },
+    Row {
+        id: "machine.network-manager",
+        severity: Warning,
+        line: "NetworkManager manages the devices of the pod network",
+        symptoms: &[
+            "NetworkManager removes routes of flannel.1",
+            "cali interfaces lose their routes",
+            "device (cni0): state change",
+        ],
+        cause: "It takes every device that it was not told to leave alone.",
+        remedy: "kiln doctor fix machine.network-manager writes a file in /etc/NetworkManager/conf.d with unmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:cali*;interface-name:tunl*",
+        after: &[],
+        check: network_manager,
+    },
+    Row {
+        id: "machine.networkd",
+        severity: Warning,
+        line: "systemd-networkd manages the devices of the pod network",
+        symptoms: &[
+            "flannel.1 loses its routes after networkctl reload",
+            "flannel.1 has an address of DHCP",
+            "systemd-networkd: flannel.1: Gained carrier",
+        ],
+        cause: "A .network file matches them by a pattern such as `*`.",
+        remedy: "Match by kind or driver of the real card; or add a file that comes first, with Name=cni* flannel* cali* veth* and Unmanaged=yes. ManageForeignRoutes=no in networkd.conf keeps it from deleting routes.",
+        after: &[],
+        check: networkd,
+    },
+    Row {
+        id: "leftover.devices",
+        severity: Warning,
+        line: "devices of an earlier cluster are left on a host that is in none",
+        symptoms: &[
+            "\"cni0\" already has an IP address different from",
+            "kubeadm reset does not remove cni0 and flannel.1",
+        ],
+        cause: "kubeadm reset does not delete what the pod network made.",
+        remedy: "kiln doctor fix leftover.devices deletes them (ip link delete cni0; ip link delete flannel.1).",
+        after: &[],
+        check: leftover_devices,
+    },
+    Row {
+        id: "leftover.chains",
+        severity: Warning,
+        line: "rules of an earlier cluster are left on a host that is in none",
+        symptoms: &["The reset process does not reset or clean up iptables rules or IPVS tables", "KUBE-SERVICES"],
+        cause: "kubeadm reset does not delete rules.",
+        remedy: "Delete the chains KUBE-*, CNI-*, FLANNEL-* and cali-* and the rules that jump to them, for example iptables-save | grep -v -e KUBE- -e CNI- -e FLANNEL- -e cali- | iptables-restore; or reboot.",
+        after: &[],
+        check: leftover_chains,
+    },
+    Row {
+        id: "leftover.config",
+        severity: Warning,
+        line: "the configuration of an earlier pod network is left on a host that is in no cluster",
+        symptoms: &[
+            "The reset process does not clean CNI configuration. To do so, you must remove /etc/cni/net.d",
+            "pods use the old network",
+        ],
+        cause: "kubeadm reset does not delete /etc/cni/net.d (it did before 1.17).",
+        remedy: "Delete the files in /etc/cni/net.d before the host joins again.",
+        after: &[],
+        check: leftover_config,
+    },
+];
+
+/// `6.1.0-18-amd64` → (6, 1).
+pub fn release(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Something that is to be each host's own, and is not.
+fn shared(fleet: &Fleet, what: &str, of: impl Fn(&HostFacts) -> Vec<String>) -> Vec<Found> {
+    let mut groups: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    for host in &fleet.hosts {
+        let mut values = of(host);
+        values.sort();
+        values.dedup();
+        for value in values {
+            groups.entry(value).or_default().push(host.name.clone());
+        }
+    }
+    let same = groups.into_iter().filter(|(_, hosts)| hosts.len() > 1);
+    same.map(|(value, hosts)| {
+        let evidence = vec![format!("{what} {} on {}", super::logs::printable(&value), hosts.join(", "))];
+        Found { hosts, evidence, edge: None }
+    })
+    .collect()
+}
+
+fn same_id(fleet: &Fleet) -> Vec<Found> {
+    shared(fleet, "/etc/machine-id is", |host| {
+        host.system.machine_id.iter().filter(|id| *id != "uninitialized").cloned().collect()
+    })
+}
+
+fn same_uuid(fleet: &Fleet) -> Vec<Found> {
+    // Firmware that has no number says one of these.
+    let real = |id: &&String| {
+        !id.starts_with("00000000-")
+            && !id.to_ascii_lowercase().starts_with("ffffffff-")
+            && !id.starts_with("03000200-")
+    };
+    shared(fleet, "product_uuid is", |host| host.system.product_uuid.iter().filter(real).cloned().collect())
+}
+
+fn same_mac(fleet: &Fleet) -> Vec<Found> {
+    shared(fleet, "a device has", |host| {
+        let macs =
+            |tables| uplink_addresses(tables).filter_map(|(link, _)| link.mac.map(|mac| mac.to_string())).collect();
+        host.tables().map(macs).unwrap_or_default()
+    })
+}
+
+fn same_name(fleet: &Fleet) -> Vec<Found> {
+    shared(fleet, "the name is", |host| match host.kube.flags.get("hostname-override") {
+        Some(name) => vec![name.to_lowercase()],
+        None => Some(host.system.hostname.to_lowercase()).filter(|name| !name.is_empty()).into_iter().collect(),
+    })
+}
+
+fn clock(fleet: &Fleet) -> Vec<Found> {
+    let known: Vec<(&HostFacts, i64)> =
+        fleet.hosts.iter().filter_map(|host| Some((host, host.system.ahead?))).collect();
+    let mut sorted: Vec<i64> = known.iter().map(|(_, ahead)| *ahead).collect();
+    sorted.sort_unstable();
+    let Some(middle) = sorted.get(sorted.len() / 2).copied().filter(|_| sorted.len() > 1) else { return Vec::new() };
+    let off = known.into_iter().filter(|(_, ahead)| ahead.saturating_sub(middle).saturating_abs() > SKEW);
+    off.map(|(host, ahead)| {
+        let seconds = ahead.saturating_sub(middle) / 1000;
+        let words = if seconds < 0 { "behind" } else { "ahead of" };
+        Found::on(&host.name, format!("its clock is {} s {words} the others", seconds.saturating_abs()))
+    })
+    .collect()
+}
+
+/// The file that pods get their name servers from, and those in it; nothing when it is not known.
+fn resolv(host: &HostFacts) -> Option<(&str, &[String])> {
+    let set = host.kube.flags.get("resolv-conf").or_else(|| host.kube.kubelet.get("resolvConf")).map(String::as_str);
+    match set {
+        None | Some("" | "/etc/resolv.conf") => Some(("/etc/resolv.conf", &host.system.resolv)),
+        Some(path @ "/run/systemd/resolve/resolv.conf") => Some((path, &host.system.resolved)),
+        Some(_) => None,
+    }
+}
+
+fn dns_loop(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for host in fleet.hosts.iter().filter(|host| host.is_node()) {
+        let Some((path, servers)) = resolv(host) else { continue };
+        if let Some(own) = servers.iter().find(|server| server.starts_with("127.") || *server == "::1") {
+            let seen = format!("{path} has nameserver {}", super::logs::printable(own));
+            let set = host.kube.kubelet.get("resolvConf").map_or("not set", String::as_str);
+            out.push(Found::on(&host.name, seen).and(format!("resolvConf of the kubelet is {set}")));
+        }
+    }
+    out
+}
+
+fn no_dns(fleet: &Fleet) -> Vec<Found> {
+    let hosts = fleet.hosts.iter().filter(|host| host.is_node()).filter_map(|host| Some((host, resolv(host)?)));
+    let bare =
+        hosts.filter(|(host, (path, servers))| servers.is_empty() && !host.unread.iter().any(|u| u.what == *path));
+    bare.map(|(host, (path, _))| Found::on(&host.name, format!("{path} has no nameserver"))).collect()
+}
+
+fn cgroup_driver(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for host in fleet.hosts.iter().filter(|host| host.is_node()) {
+        let kubelet = host.kube.flags.get("cgroup-driver").or_else(|| host.kube.kubelet.get("cgroupDriver"));
+        let (Some(kubelet), Some(systemd)) = (kubelet, host.kube.runtime.systemd_cgroup) else { continue };
+        if (kubelet == "systemd") != systemd {
+            let seen = format!("cgroupDriver of the kubelet is {}", super::logs::printable(kubelet));
+            out.push(
+                Found::on(&host.name, seen).and(format!("SystemdCgroup in /etc/containerd/config.toml is {systemd}")),
+            );
+        }
+    }
+    out
+}
+
+fn swap(fleet: &Fleet) -> Vec<Found> {
+    let on = fleet.nodes().filter(|(host, _)| !host.system.swaps.is_empty());
+    let refused = on.filter(|(host, kernel)| {
+        host.kube.kubelet.get("failSwapOn").is_none_or(|value| value != "false") && kernel.process("kubelet").is_none()
+    });
+    refused.map(|(host, _)| Found::on(&host.name, format!("swap on {}", host.system.swaps.join(", ")))).collect()
+}
+
+fn kubelet_down(fleet: &Fleet) -> Vec<Found> {
+    let joined = fleet.nodes().filter(|(host, kernel)| host.kube.kubelet_conf && kernel.process("kubelet").is_none());
+    joined
+        .map(|(host, _)| Found::on(&host.name, "/etc/kubernetes/kubelet.conf is there, and no process kubelet"))
+        .collect()
+}
+
+/// Whether a pattern of NetworkManager or systemd (`*`, `?`) is met.
+fn glob(pattern: &str, name: &str) -> bool {
+    match (pattern.chars().next(), name.chars().next()) {
+        (None, None) => true,
+        (Some('*'), _) => {
+            let rest = pattern.get(1..).unwrap_or_default();
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter()
+                .any(|at| !rest.contains('*') && glob(rest, name.get(at..).unwrap_or_default()) || rest.is_empty())
+        }
+        (Some(a), Some(b)) if a == '?' || a == b => {
+            glob(pattern.get(a.len_utf8()..).unwrap_or_default(), name.get(b.len_utf8()..).unwrap_or_default())
+        }
+        _ => false,
+    }
+}
+
+fn pod_devices(host: &HostFacts) -> Vec<&str> {
+    let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
+    let ours = links.iter().map(|link| link.name.as_str()).filter(|name| {
+        *name == "cni0" || ["flannel", "cali", "vxlan.calico", "tunl0"].iter().any(|start| name.starts_with(start))
+    });
+    ours.take(8).collect()
+}
+
+fn network_manager(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for (host, kernel) in fleet.nodes().filter(|(_, kernel)| kernel.process("NetworkManager").is_some()) {
+        let words: Vec<&str> = host.system.unmanaged.iter().flat_map(|line| line.split([';', ','])).collect();
+        let left_alone = |name: &str| {
+            words.iter().any(|word| {
+                let pattern = word.trim().strip_prefix("interface-name:").map(|p| p.trim_start_matches(['=', '~']));
+                pattern.is_some_and(|pattern| glob(pattern, name))
+            })
+        };
+        let taken: Vec<&str> = pod_devices(host).into_iter().filter(|name| !left_alone(name)).collect();
+        if !taken.is_empty() {
+            let pid = kernel.process("NetworkManager").map_or(0, |process| process.pid);
+            let seen =
+                format!("NetworkManager runs (process {pid}), and no unmanaged-devices has {}", taken.join(", "));
+            out.push(Found::on(&host.name, seen));
+        }
+    }
+    out
+}
+
+fn networkd(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for (host, _) in fleet.nodes().filter(|(_, kernel)| kernel.process("systemd-network").is_some()) {
+        let devices = pod_devices(host);
+        let hit = host.system.networkd.iter().find_map(|(path, names)| {
+            let device = devices.iter().find(|device| names.split_whitespace().any(|pattern| glob(pattern, device)))?;
+            Some(format!("{path} matches {device}: Name={}", super::logs::printable(names)))
+        });
+        out.extend(hit.map(|seen| Found::on(&host.name, seen)));
+    }
+    out
+}
+
+/// Hosts that are in no cluster.
+fn free(fleet: &Fleet) -> impl Iterator<Item = &HostFacts> {
+    fleet.hosts.iter().filter(|host| !host.is_node())
+}
+
+/// Devices that only a pod network makes.
+pub fn left_devices(host: &HostFacts) -> Vec<&str> {
+    let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
+    let made = |name: &str| {
+        matches!(name, "cni0" | "kube-ipvs0" | "vxlan.calico" | "nodelocaldns" | "weave" | "flannel0")
+            || name.starts_with("flannel.")
+            || name.starts_with("flannel-v6.")
+            || (name.starts_with("cali") && name.len() == 15)
+    };
+    links.iter().map(|link| link.name.as_str()).filter(|name| made(name)).collect()
+}
+
+fn leftover_devices(fleet: &Fleet) -> Vec<Found> {
+    let left = free(fleet).map(|host| (host, left_devices(host))).filter(|(_, names)| !names.is_empty());
+    left.map(|(host, names)| Found::on(&host.name, names.join(", "))).collect()
+}
+
+/// Chains that only Kubernetes and its networks make.
+pub fn left_chain(name: &str) -> bool {
+    ["KUBE-", "CNI-", "FLANNEL-", "cali-"].iter().any(|start| name.starts_with(start))
+}
+
+fn leftover_chains(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for host in free(fleet) {
+        let Some(kernel) = &host.kernel else { continue };
+        let new = kernel.ruleset.chains.iter().map(|chain| (&chain.name, &chain.table));
+        let old = kernel.legacy.iter().map(|chain| (&chain.name, &chain.table));
+        let left: Vec<String> = new
+            .chain(old)
+            .filter(|(name, _)| left_chain(name))
+            .map(|(name, table)| format!("{table}/{name}"))
+            .collect();
+        if let Some(first) = left.first() {
+            out.push(Found::on(&host.name, format!("{} chains: {first} …", left.len())));
+        }
+    }
+    out
+}
+
+fn leftover_config(fleet: &Fleet) -> Vec<Found> {
+    let ours = |file: &&crate::facts::cni::File| {
+        file.plugins
+            .iter()
+            .any(|name| name == "flannel" || name == "calico" || name == "weave-net" || name == "cilium-cni")
+    };
+    let mut out = Vec::new();
+    for host in free(fleet) {
+        let names: Vec<&str> = host.cni.files.iter().filter(ours).map(|file| file.name.as_str()).collect();
+        if !names.is_empty() {
+            out.push(Found::on(&host.name, format!("{}: {}", host.cni.directory, names.join(", "))));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        assert!(glob("*", "cni0") && glob("cni*", "cni0") && glob("cni?", "cni0") && glob("cni0", "cni0"));
+        assert!(!glob("en*", "cni0") && !glob("cni", "cni0") && !glob("", "x") && glob("*0", "cni0"));
+    }
+
+    #[test]
+    fn releases() {
+        assert_eq!(release("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(release("garbage"), None);
+    }
+}

@@ -1,0 +1,243 @@
+//! The kubelet, the runtime's configuration, static pods, and what pods of the system log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Unread;
+use super::kernel::Kernel;
+use super::root::Root;
+
+/// Pods whose logs say why a network is down, by how their names begin.
+const PODS: [&str; 9] = [
+    "kube-flannel",
+    "calico",
+    "canal",
+    "coredns",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "etcd",
+];
+/// How much of the end of each log is read, in bytes, and kept, in lines.
+const TAIL: u64 = 64 << 10;
+const LINES: usize = 200;
+const LOGS: usize = 100;
+
+/// What is known of Kubernetes on a host.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct Kube {
+    /// Whether there is a kubelet.conf: the host joined.
+    pub kubelet_conf: bool,
+    /// The static pods that the kubelet is to run.
+    pub manifests: Vec<StaticPod>,
+    /// Settings of the kubelet's configuration that matter here, as text.
+    pub kubelet: BTreeMap<String, String>,
+    /// Flags that kubeadm gives the kubelet, without dashes.
+    pub flags: BTreeMap<String, String>,
+    /// What the runtime is told.
+    pub runtime: Runtime,
+    /// Logs of the system's pods.
+    pub logs: Vec<Log>,
+}
+
+/// A static pod.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct StaticPod {
+    /// The file's name.
+    pub file: String,
+    /// The pod's name.
+    pub name: String,
+    /// The image of its first container.
+    pub image: String,
+    /// The words of its first container's command.
+    pub command: Vec<String>,
+    /// Why it cannot be used.
+    pub error: Option<String>,
+}
+
+/// What a container runtime is told.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct Runtime {
+    /// Whether containerd leaves cgroups to systemd.
+    pub systemd_cgroup: Option<bool>,
+    /// Where it looks for plugins.
+    pub bin_dir: Option<String>,
+    /// Where it looks for their configuration.
+    pub conf_dir: Option<String>,
+}
+
+/// The end of a container's log.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct Log {
+    /// The pod's name.
+    pub pod: String,
+    /// The container's name.
+    pub container: String,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Its last lines, without time and stream.
+    pub lines: Vec<String>,
+}
+
+impl Kube {
+    pub(super) fn read(root: &Root, unread: &mut Vec<Unread>) -> Kube {
+        Kube {
+            kubelet_conf: root.exists("/etc/kubernetes/kubelet.conf"),
+            manifests: manifests(root, unread),
+            kubelet: kubelet(root, unread),
+            flags: flags(&root.text("/var/lib/kubelet/kubeadm-flags.env", unread).unwrap_or_default()),
+            runtime: runtime(root, unread),
+            logs: logs(root, unread),
+        }
+    }
+
+    /// Whether a program runs on this host's network.
+    pub fn running(&self, name: &str, kernel: Option<&Kernel>) -> bool {
+        kernel.is_some_and(|kernel| kernel.process(name).is_some())
+    }
+
+    /// A flag of a static pod's command: `--cluster-cidr` of `kube-controller-manager`.
+    pub fn flag(&self, pod: &str, flag: &str) -> Option<&str> {
+        let pod = self.manifests.iter().find(|manifest| manifest.name == pod)?;
+        pod.command.iter().find_map(|word| word.strip_prefix(flag)?.strip_prefix('='))
+    }
+}
+
+fn manifests(root: &Root, unread: &mut Vec<Unread>) -> Vec<StaticPod> {
+    let directory = "/etc/kubernetes/manifests";
+    let wanted = |name: &String| !name.starts_with('.');
+    let names: Vec<String> = root.list(directory, unread).into_iter().filter(wanted).take(64).collect();
+    let mut out = Vec::new();
+    for file in names {
+        let Some(text) = root.text(&format!("{directory}/{file}"), unread) else { continue };
+        let pod = StaticPod { file, ..StaticPod::default() };
+        out.push(match serde_saphyr::from_str::<Value>(&text) {
+            Ok(value) => static_pod(&value, pod),
+            Err(error) => StaticPod { error: Some(first_line(&error.to_string())), ..pod },
+        });
+    }
+    out
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn static_pod(value: &Value, mut pod: StaticPod) -> StaticPod {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    pod.name = text("/metadata/name");
+    pod.image = text("/spec/containers/0/image");
+    for pointer in ["/spec/containers/0/command", "/spec/containers/0/args"] {
+        let words = value.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        pod.command.extend(words.filter_map(Value::as_str).map(str::to_owned));
+    }
+    if text("/kind") != "Pod" || pod.name.is_empty() || pod.image.is_empty() {
+        pod.error = Some("is no Pod with a name and an image".to_owned());
+    }
+    pod
+}
+
+fn kubelet(root: &Root, unread: &mut Vec<Unread>) -> BTreeMap<String, String> {
+    let path = "/var/lib/kubelet/config.yaml";
+    let Some(text) = root.text(path, unread) else { return BTreeMap::new() };
+    let value: Value = match serde_saphyr::from_str(&text) {
+        Ok(value) => value,
+        Err(error) => {
+            unread.push(Unread { what: path.to_owned(), why: first_line(&error.to_string()) });
+            return BTreeMap::new();
+        }
+    };
+    let keys = ["cgroupDriver", "resolvConf", "podCIDR", "staticPodPath", "failSwapOn", "clusterDomain"];
+    let read = |key: &str| match value.get(key)? {
+        Value::String(text) => Some((key.to_owned(), text.clone())),
+        other => Some((key.to_owned(), other.to_string())),
+    };
+    keys.iter().filter_map(|key| read(key)).collect()
+}
+
+/// `KUBELET_KUBEADM_ARGS="--a=b --c=d"`.
+fn flags(text: &str) -> BTreeMap<String, String> {
+    let value = text.lines().find_map(|line| line.strip_prefix("KUBELET_KUBEADM_ARGS=")).unwrap_or_default();
+    let words = value.trim().trim_matches('"').split_whitespace().filter_map(|word| word.strip_prefix("--"));
+    words.filter_map(|word| word.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+}
+
+fn runtime(root: &Root, unread: &mut Vec<Unread>) -> Runtime {
+    let path = "/etc/containerd/config.toml";
+    let Some(text) = root.text(path, unread) else { return Runtime::default() };
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            let why = first_line(&error.to_string());
+            unread.push(Unread { what: path.to_owned(), why });
+            return Runtime::default();
+        }
+    };
+    // The tables of versions 1, 2 and 3 of this file have other names, and the same keys.
+    let mut out = Runtime::default();
+    let mut open: Vec<(&toml::Table, usize)> = vec![(&table, 0)];
+    while let Some((table, depth)) = open.pop() {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) if depth < 12 => open.push((inner, depth + 1)),
+                toml::Value::Boolean(flag) if key == "SystemdCgroup" => out.systemd_cgroup = Some(*flag),
+                toml::Value::String(text) if key == "bin_dir" => out.bin_dir = Some(text.clone()),
+                toml::Value::String(text) if key == "conf_dir" => out.conf_dir = Some(text.clone()),
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
+/// `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/N.log`: the kubelet counts the starts of a container in its names.
+fn logs(root: &Root, unread: &mut Vec<Unread>) -> Vec<Log> {
+    let base = "/var/log/pods";
+    let mut out = Vec::new();
+    for directory in root.list(base, unread) {
+        let mut parts = directory.splitn(3, '_');
+        let (Some(_), Some(pod), Some(_)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        if !PODS.iter().any(|start| pod.starts_with(start)) {
+            continue;
+        }
+        for container in root.list(&format!("{base}/{directory}"), unread) {
+            let path = format!("{base}/{directory}/{container}");
+            let numbers =
+                root.list(&path, unread).into_iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok());
+            let Some(restarts) = numbers.max() else { continue };
+            let Some(text) = root.tail(&format!("{path}/{restarts}.log"), TAIL) else { continue };
+            if out.len() == LOGS {
+                return out;
+            }
+            out.push(Log { pod: pod.to_owned(), container, restarts, lines: lines(&text) });
+        }
+    }
+    out
+}
+
+/// `2016-12-28T02:52:22.09Z stderr F text`.
+fn lines(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(LINES));
+    let bare = |line: &&str| match line.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
+        [_, "stdout" | "stderr", "F" | "P", text] => (*text).chars().take(600).collect(),
+        _ => line.chars().take(600).collect(),
+    };
+    last.map(bare).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_lines() {
+        let found = flags("KUBELET_KUBEADM_ARGS=\"--node-ip=10.0.0.1 --x --cgroup-driver=systemd\"\n");
+        assert_eq!(found["cgroup-driver"], "systemd");
+        assert_eq!(found.len(), 2);
+        assert_eq!(lines("2016-12-28T02:52:22.09Z stderr F a b\nbare\n"), ["a b", "bare"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! The rest of a machine: names that must be its own, time, DNS, who else changes its network, space on its disks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Unread;
+use super::root::Root;
+
+/// The rest of a machine.
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+pub struct System {
+    /// Its name; empty when it is not known.
+    pub hostname: String,
+    /// `/etc/machine-id`.
+    pub machine_id: Option<String>,
+    /// The firmware's number of the machine.
+    pub product_uuid: Option<String>,
+    /// `x86_64`.
+    pub arch: String,
+    /// When the facts were read, in milliseconds since 1970, by its own clock.
+    pub clock: i64,
+    /// How far its clock is ahead of the one that asked, in milliseconds; known of hosts that are asked over a network.
+    pub ahead: Option<i64>,
+    /// Name servers of /etc/resolv.conf.
+    pub resolv: Vec<String>,
+    /// Name servers of the file that systemd-resolved writes for others, if it does.
+    pub resolved: Vec<String>,
+    /// `unmanaged-devices` of NetworkManager's configuration.
+    pub unmanaged: Vec<String>,
+    /// Files of systemd-networkd with the names they match.
+    pub networkd: Vec<(String, String)>,
+    /// Whether ufw is switched on.
+    pub ufw: bool,
+    /// Files that set `net.ipv4.ip_forward`, in the order they count, with what they set.
+    pub forward_files: Vec<(String, String)>,
+    /// Swap devices.
+    pub swaps: Vec<String>,
+    /// Space: path, part of it that is free, part of the inodes.
+    pub disks: Vec<Disk>,
+}
+
+/// Space of a file system.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct Disk {
+    /// A directory on it.
+    pub path: String,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes it has.
+    pub size: u64,
+    /// Inodes that are free, in a hundred; 100 where there is no limit.
+    pub inodes_free: u64,
+}
+
+impl System {
+    pub(super) fn read(root: &Root, here: bool, unread: &mut Vec<Unread>) -> System {
+        let word = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let names = rustix::system::uname();
+        let own = here.then(|| names.nodename().to_string_lossy().into_owned());
+        let hostname = own.or_else(|| word(root.text("/etc/hostname", unread)));
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let uuid = if here { root.head("/sys/class/dmi/id/product_uuid", 100) } else { None };
+        let swaps = if here { root.text("/proc/swaps", unread).unwrap_or_default() } else { String::new() };
+        System {
+            hostname: hostname.unwrap_or_default(),
+            machine_id: word(root.text("/etc/machine-id", unread)),
+            product_uuid: word(uuid.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
+            arch: names.machine().to_string_lossy().into_owned(),
+            clock: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            ahead: None,
+            resolv: nameservers(&root.text("/etc/resolv.conf", unread).unwrap_or_default()),
+            resolved: nameservers(&root.text("/run/systemd/resolve/resolv.conf", unread).unwrap_or_default()),
+            unmanaged: unmanaged(root, unread),
+            networkd: networkd(root, unread),
+            ufw: root
+                .text("/etc/ufw/ufw.conf", unread)
+                .is_some_and(|text| text.lines().any(|l| l.trim() == "ENABLED=yes")),
+            forward_files: forward_files(root, unread),
+            swaps: swaps.lines().skip(1).filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect(),
+            disks: ["/", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log"]
+                .iter()
+                .filter_map(|path| disk(root, path))
+                .collect(),
+        }
+    }
+}
+
+fn nameservers(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    lines.map(|rest| rest.trim().to_owned()).filter(|word| !word.is_empty()).take(16).collect()
+}
+
+/// The files of directories, of which one in an earlier directory hides its namesakes; in the order of their names.
+fn layered(root: &Root, directories: &[&str], end: &str, unread: &mut Vec<Unread>) -> Vec<(String, String)> {
+    let mut found = std::collections::BTreeMap::new();
+    for directory in directories {
+        for name in root.list(directory, unread).into_iter().filter(|name| name.ends_with(end)).take(200) {
+            found.entry(name).or_insert(*directory);
+        }
+    }
+    let paths = found.into_iter().map(|(name, directory)| format!("{directory}/{name}"));
+    paths.filter_map(|path| Some((path.clone(), root.text(&path, unread)?))).collect()
+}
+
+fn unmanaged(root: &Root, unread: &mut Vec<Unread>) -> Vec<String> {
+    let directories = ["/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"];
+    let mut texts = layered(root, &directories, ".conf", unread);
+    let main = "/etc/NetworkManager/NetworkManager.conf";
+    texts.extend(root.text(main, unread).map(|text| (main.to_owned(), text)));
+    let lines = texts.iter().flat_map(|(_, text)| text.lines());
+    let values = lines.filter_map(|line| line.trim().strip_prefix("unmanaged-devices"));
+    values.filter_map(|rest| rest.split_once('=')).map(|(_, value)| value.trim().to_owned()).collect()
+}
+
+fn networkd(root: &Root, unread: &mut Vec<Unread>) -> Vec<(String, String)> {
+    let directories = ["/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network"];
+    let mut out = Vec::new();
+    for (path, text) in layered(root, &directories, ".network", unread) {
+        let mut section = "";
+        let managed = !text.lines().any(|line| line.trim() == "Unmanaged=yes");
+        for line in text.lines().map(str::trim) {
+            if line.starts_with('[') {
+                section = line;
+            } else if let Some(value) = line.strip_prefix("Name=").filter(|_| section == "[Match]" && managed) {
+                out.push((path.clone(), value.to_owned()));
+            }
+        }
+    }
+    out
+}
+
+/// sysctl.d(5): all files of these directories in the order of their names, then /etc/sysctl.conf.
+fn forward_files(root: &Root, unread: &mut Vec<Unread>) -> Vec<(String, String)> {
+    let directories = ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
+    let mut texts = layered(root, &directories, ".conf", unread);
+    texts.extend(root.text("/etc/sysctl.conf", unread).map(|text| ("/etc/sysctl.conf".to_owned(), text)));
+    let mut out = Vec::new();
+    for (path, text) in texts {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            let key = key.trim().trim_start_matches('-').replace('/', ".");
+            if key == "net.ipv4.ip_forward" || key == "net.ipv4.conf.all.forwarding" {
+                out.push((path.clone(), value.trim().to_owned()));
+            }
+        }
+    }
+    out
+}
+
+fn disk(root: &Root, path: &str) -> Option<Disk> {
+    let space = root.space(path)?;
+    let unit = space.f_frsize.max(1);
+    Some(Disk {
+        path: path.to_owned(),
+        free: space.f_bavail.saturating_mul(unit),
+        size: space.f_blocks.saturating_mul(unit),
+        inodes_free: (space.f_favail.saturating_mul(100)).checked_div(space.f_files).unwrap_or(100),
+    })
+}

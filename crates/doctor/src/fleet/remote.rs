@@ -1,0 +1,232 @@
+//! Facts of hosts over SSH: the binary is sent, asked once, and removed. Nothing else is left or needed on a host.
+//!
+//! A host may hang or lie: every step has a limit, and what it says is data of a known form or an error.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kiln_host::command::Sudo;
+use kiln_host::copy::{Put, RemotePath, Source};
+use kiln_host::{Cancel, Command, Host};
+
+use super::{Fleet, Missing};
+use crate::facts::{HostFacts, VERSION};
+use crate::{DoctorError, facts};
+
+/// Hosts that are asked at one time.
+const AT_ONCE: usize = 16;
+/// How long the removal of what was sent may take.
+const REMOVAL: Duration = Duration::from_secs(5);
+/// A directory of root's own on a file system from which programs may be run.
+const PLACE: &str = "umask 077; for p in /tmp /var/tmp /run \"$HOME\"; do d=$(mktemp -d \"$p/kiln-doctor.XXXXXXXX\" 2>/dev/null) || continue; \
+printf '#!/bin/sh\\n' > \"$d/x\" && chmod 700 \"$d/x\" && \"$d/x\" 2>/dev/null && rm \"$d/x\" && printf %s \"$d\" && exit 0; rm -rf \"$d\"; done; \
+echo 'there is no directory from which programs may be run' >&2; exit 1";
+
+/// How hosts are asked.
+pub struct Asking<'a> {
+    /// The binary that is sent: the one that runs.
+    pub binary: &'a Path,
+    /// How long one host may take.
+    pub limit: Duration,
+    /// Whether root's rights are had by sudo.
+    pub sudo: bool,
+    /// Stops everything.
+    pub cancel: &'a Cancel,
+}
+
+/// Asks all hosts, many at a time. Names are those that the user gave.
+pub fn gather(hosts: &[(String, Box<dyn Host>)], asking: &Asking<'_>) -> Fleet {
+    let next = AtomicUsize::new(0);
+    let answers: Mutex<Vec<(usize, Result<HostFacts, DoctorError>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(hosts.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((name, host)) = hosts.get(at) else { break };
+                    let answer = within(name, host.as_ref(), asking);
+                    if let Ok(mut answers) = answers.lock() {
+                        answers.push((at, answer));
+                    }
+                }
+            });
+        }
+    });
+    let mut answers = answers.into_inner().unwrap_or_default();
+    answers.sort_by_key(|(at, _)| *at);
+    let mut fleet = Fleet::default();
+    for (at, answer) in answers {
+        let host = hosts.get(at).map(|(name, _)| name.clone()).unwrap_or_default();
+        match answer {
+            Ok(facts) => fleet.hosts.push(HostFacts { name: host, ..facts }),
+            Err(DoctorError::Host { why, .. } | DoctorError::Facts { why, .. }) => {
+                fleet.missing.push(Missing { host, why })
+            }
+            Err(error) => fleet.missing.push(Missing { host, why: error.to_string() }),
+        }
+    }
+    fleet
+}
+
+/// Asks one host; when its time is over, the connection is cut.
+fn within(name: &str, host: &dyn Host, asking: &Asking<'_>) -> Result<HostFacts, DoctorError> {
+    let own = Cancel::new();
+    let done = AtomicBool::new(false);
+    let late = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while !done.load(Ordering::Acquire) {
+                if start.elapsed() > asking.limit || asking.cancel.is_set() {
+                    late.store(!asking.cancel.is_set(), Ordering::Release);
+                    own.cancel();
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let answer = ask(name, host, asking, &own);
+        done.store(true, Ordering::Release);
+        match answer {
+            Err(_) if late.load(Ordering::Acquire) => {
+                let why = format!("did not answer within {} s", asking.limit.as_secs());
+                Err(DoctorError::Host { host: name.to_owned(), why })
+            }
+            answer => answer,
+        }
+    })
+}
+
+fn ask(name: &str, host: &dyn Host, asking: &Asking<'_>, cancel: &Cancel) -> Result<HostFacts, DoctorError> {
+    let failed = |error: kiln_host::HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
+    let place = host.succeed("make a directory", &Command::shell(PLACE), cancel).map_err(failed)?;
+    let place = String::from_utf8(place)
+        .ok()
+        .filter(|place| is_ours(place))
+        .ok_or_else(|| DoctorError::Host { host: name.to_owned(), why: "says a directory that is none".to_owned() })?;
+    let answer = sent(name, host, asking, &place, cancel);
+    remove(host, &place);
+    answer
+}
+
+/// Also when the host was given up; it may hang at this as well.
+fn remove(host: &dyn Host, place: &str) {
+    let cancel = Cancel::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while !done.load(Ordering::Acquire) && start.elapsed() < REMOVAL {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            cancel.cancel();
+        });
+        // That it could not be removed is nothing that findings depend on.
+        let _ = host.output(&Command::program(["rm", "-rf", place]), &cancel);
+        done.store(true, Ordering::Release);
+    });
+}
+
+/// What [`PLACE`] prints: an absolute path that ends with the name that was asked for, without anything that could be
+/// something else to `rm`.
+fn is_ours(place: &str) -> bool {
+    let plain = place.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    let last = place.rsplit_once("/kiln-doctor.").map(|(_, last)| last);
+    place.starts_with('/')
+        && plain
+        && !place.contains("..")
+        && last.is_some_and(|last| last.len() == 8 && !last.contains('/'))
+}
+
+fn sent(
+    name: &str,
+    host: &dyn Host,
+    asking: &Asking<'_>,
+    place: &str,
+    cancel: &Cancel,
+) -> Result<HostFacts, DoctorError> {
+    let failed = |error: kiln_host::HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
+    let local = |source: std::io::Error| DoctorError::Host {
+        host: name.to_owned(),
+        why: format!("cannot read {}: {source}", asking.binary.display()),
+    };
+    let mut file = std::fs::File::open(asking.binary).map_err(local)?;
+    let length = file.metadata().map_err(local)?.len();
+    let source = Source { name: "kiln", reader: &mut file, length };
+    let path = format!("{place}/kiln");
+    let put = Put { mode: Some(0o700), ..Put::default() };
+    host.put(source, &RemotePath::from(path.as_str()), &put, cancel).map_err(failed)?;
+    let mut command = Command::program([path.as_str(), "doctor", "--facts-json"]);
+    if asking.sudo {
+        command = command.sudo(Sudo::default());
+    }
+    let before = now();
+    let output = host.succeed("read its facts", &command, cancel).map_err(failed)?;
+    let after = now();
+    parse(name, &output, (before, after))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a host said, between two moments of this machine's clock.
+///
+/// # Errors
+/// When it is nothing that [`facts::gather`] makes.
+pub fn parse(name: &str, text: &[u8], (before, after): (i64, i64)) -> Result<HostFacts, DoctorError> {
+    let failed = |why: String| DoctorError::Facts { host: name.to_owned(), why };
+    let mut facts: HostFacts = serde_json::from_slice(text).map_err(|error| failed(error.to_string()))?;
+    if facts.version != VERSION {
+        return Err(failed(format!("they are of version {}, this is {VERSION}", facts.version)));
+    }
+    facts::clamp(&mut facts);
+    // Anything it may have been between the two is no difference.
+    let clock = facts.system.clock;
+    facts.system.ahead = Some(match clock {
+        _ if clock < before => clock.saturating_sub(before),
+        _ if clock > after => clock.saturating_sub(after),
+        _ => 0,
+    });
+    Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_removed() {
+        assert!(is_ours("/tmp/kiln-doctor.a1B2c3D4"));
+        for bad in [
+            "",
+            "/",
+            "/tmp",
+            "/tmp/kiln-doctor.",
+            "/tmp/kiln-doctor.a1B2c3D4/..",
+            "/etc\n/tmp/kiln-doctor.a1B2c3D4",
+            "-rf /kiln-doctor.a1B2c3D4",
+            "/tmp/kiln-doctor.$(x)1234",
+            "/tmp/../kiln-doctor.a1B2c3D4",
+        ] {
+            assert!(!is_ours(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn clocks() {
+        let facts = |clock| {
+            let mut facts = HostFacts { version: VERSION, ..HostFacts::default() };
+            facts.system.clock = clock;
+            serde_json::to_vec(&facts).unwrap()
+        };
+        let ahead = |clock| parse("a", &facts(clock), (1000, 3000)).unwrap().system.ahead.unwrap();
+        assert_eq!([ahead(2000), ahead(0), ahead(9000), ahead(i64::MIN)], [0, -1000, 6000, i64::MIN]);
+        for bad in [&b""[..], b"{}", b"[]", b"null", b"\xff"] {
+            assert!(parse("a", bad, (0, 0)).is_err());
+        }
+    }
+}

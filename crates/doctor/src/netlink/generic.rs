@@ -1,0 +1,122 @@
+//! Generic netlink: features of network devices (linux/ethtool_netlink.h), services of IPVS (linux/ip_vs.h).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use rustix::net::netlink::GENERIC;
+use serde::{Deserialize, Serialize};
+
+use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at};
+
+/// A service of IPVS and where it leads.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct VirtualService {
+    /// 6 TCP, 17 UDP, 132 SCTP.
+    pub protocol: u16,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A socket for one family.
+struct Family {
+    socket: Socket,
+    id: u16,
+}
+
+/// Nothing when the kernel does not have that family.
+fn family(what: &'static str, name: &str) -> Result<Option<Family>, NetlinkError> {
+    let mut socket = Socket::open(what, Some(GENERIC))?;
+    let ask = [&[3, 1, 0, 0][..], &attribute(2, &[name.as_bytes(), &[0]].concat())].concat();
+    let answers = match socket.get(what, 0x10, &ask) {
+        Err(NetlinkError::Refused { errno: rustix::io::Errno::NOENT, .. }) => return Ok(None),
+        answers => answers?,
+    };
+    let id = answers.iter().flat_map(|body| attributes(body.get(4..).unwrap_or_default())).find(|(kind, _)| *kind == 1);
+    Ok(id.map(|(_, value)| Family { socket, id: u16_at(value, 0) }))
+}
+
+/// The features that a device has switched on, by ethtool's names: `tx-checksum-ip-generic`.
+///
+/// # Errors
+/// When the kernel refuses; kernels before 5.6 cannot say.
+pub fn features(device: &str) -> Result<Option<Vec<String>>, NetlinkError> {
+    let what = "features of devices";
+    let Some(mut family) = family(what, "ethtool")? else { return Ok(None) };
+    let name = attribute(2, &[device.as_bytes(), &[0]].concat());
+    let ask = [&[11, 1, 0, 0][..], &attribute(1 | 0x8000, &name)].concat();
+    let answers = match family.socket.get(what, family.id, &ask) {
+        Err(NetlinkError::Refused { errno: rustix::io::Errno::OPNOTSUPP, .. }) => return Ok(None),
+        answers => answers?,
+    };
+    let active = |body: &[u8]| -> Vec<String> {
+        let sets = attributes(body.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == 4);
+        sets.flat_map(|(_, set)| bits(set)).collect()
+    };
+    Ok(Some(answers.iter().flat_map(|body| active(body)).collect()))
+}
+
+/// The names in a set of bits that lists those that are set.
+fn bits(set: &[u8]) -> Vec<String> {
+    let lists = attributes(set).filter(|(kind, _)| *kind == 3);
+    let entries = lists.flat_map(|(_, list)| attributes(list));
+    entries.flat_map(|(_, bit)| attributes(bit)).filter(|(kind, _)| *kind == 2).map(|(_, name)| text(name)).collect()
+}
+
+/// The services of IPVS; nothing when the kernel has no IPVS.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn virtual_services() -> Result<Vec<VirtualService>, NetlinkError> {
+    let what = "services of IPVS";
+    let Some(mut family) = family(what, "IPVS")? else { return Ok(Vec::new()) };
+    family.socket.dump(what, family.id, &[4, 1, 0, 0], |message| service(message.body))
+}
+
+fn service(body: &[u8]) -> Option<VirtualService> {
+    let (_, inner) = attributes(body.get(4..)?).find(|(kind, _)| *kind == 1)?;
+    let (mut family, mut protocol, mut address, mut port) = (0, 0, None, 0);
+    for (kind, value) in attributes(inner) {
+        match kind {
+            1 => family = u16_at(value, 0),
+            2 => protocol = u16_at(value, 0),
+            3 => address = Some(value),
+            4 => port = u16::from_be_bytes(array(value)),
+            _ => {}
+        }
+    }
+    let ip = match family {
+        2 => IpAddr::V4(Ipv4Addr::from(array::<4>(address?))),
+        10 => IpAddr::V6(Ipv6Addr::from(array::<16>(address?))),
+        _ => return None,
+    };
+    Some(VirtualService { protocol, ip, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_of_loopback_have_names() {
+        let found = features("lo").unwrap();
+        assert!(found.is_none_or(|names| names.iter().any(|name| name == "loopback")));
+    }
+
+    #[test]
+    fn a_service_is_read_and_garbage_is_none() {
+        let parts = [
+            attribute(1, &2u16.to_ne_bytes()),
+            attribute(2, &6u16.to_ne_bytes()),
+            attribute(3, &[[10, 96, 0, 1].as_slice(), &[0; 12]].concat()),
+            attribute(4, &443u16.to_be_bytes()),
+        ];
+        let body = [&[4, 1, 0, 0][..], &attribute(1, &parts.concat())].concat();
+        let wanted = VirtualService { protocol: 6, ip: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), port: 443 };
+        assert_eq!(service(&body), Some(wanted));
+        for length in 0..body.len() {
+            let _ = service(&body[..length]);
+        }
+        assert_eq!(service(&[255; 30]), None);
+    }
+}

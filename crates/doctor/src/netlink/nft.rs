@@ -1,0 +1,314 @@
+//! Chains and rules of nf_tables, in which iptables keeps its rules as well. Attributes: linux/netfilter/nf_tables.h.
+//!
+//! Of a rule is kept what decides about a packet of pods: addresses, devices, protocol, port, verdict. A condition that
+//! is not understood is marked ([`Rule::more`]), so that nobody takes such a rule for one that meets every packet.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use rustix::net::netlink::NETFILTER;
+use serde::{Deserialize, Serialize};
+
+use super::{NetlinkError, Socket, array, attributes, text, u16_at};
+use crate::facts::Network;
+
+const SUBSYSTEM: u16 = 10 << 8;
+/// The state of a connection's first packet.
+const NEW: u32 = 8;
+/// Rules that are kept of one host.
+const RULES: usize = 4000;
+
+/// A chain.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct Chain {
+    /// 1 inet, 2 ip, 10 ip6, 7 bridge.
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Where packets enter it: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting; nothing for chains that others
+    /// jump to.
+    pub hook: Option<u32>,
+    /// Whether it drops what no rule decides about.
+    pub drops: bool,
+    /// How many rules it has.
+    pub rules: u32,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Lets it through this chain's hook.
+    Accept,
+    /// Throws it away.
+    Drop,
+    /// Throws it away, and says so.
+    Reject,
+    /// Back to the chain before.
+    Return,
+    /// On in another chain.
+    Jump(String),
+}
+
+/// A rule.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Default)]
+pub struct Rule {
+    /// As of [`Chain`].
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// The protocol over IP: 4 IP in IP, 6 TCP, 17 UDP.
+    pub protocol: Option<u8>,
+    /// First and last port it is for.
+    pub ports: Option<(u16, u16)>,
+    /// From where.
+    pub from: Option<Network>,
+    /// To where.
+    pub to: Option<Network>,
+    /// The device it came in by; `+` at the end stands for anything.
+    pub input: Option<String>,
+    /// The device it leaves by.
+    pub output: Option<String>,
+    /// Whether there are conditions beside these.
+    pub more: bool,
+    /// Whether it is only for packets with a mark, or of connections that exist: never for the first of a connection.
+    pub later: bool,
+    /// What it does.
+    pub verdict: Option<Verdict>,
+    /// Other things it does: `MASQUERADE`, `DNAT`, …
+    pub does: Vec<String>,
+}
+
+/// What nf_tables has.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct Ruleset {
+    /// All chains.
+    pub chains: Vec<Chain>,
+    /// Rules of the chains of firewalls and networks of pods; those of single services are only counted.
+    pub rules: Vec<Rule>,
+}
+
+impl Ruleset {
+    /// Reads it in the namespace of this thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn read() -> Result<Ruleset, NetlinkError> {
+        let what = "rules of nf_tables";
+        let mut socket = match Socket::open(what, Some(NETFILTER)) {
+            Err(NetlinkError::Refused { errno: rustix::io::Errno::PROTONOSUPPORT, .. }) => {
+                return Ok(Ruleset::default());
+            }
+            socket => socket?,
+        };
+        let mut chains = socket.dump(what, SUBSYSTEM | 4, &[0; 4], |message| chain(message.body))?;
+        let rules = socket.dump(what, SUBSYSTEM | 7, &[0; 4], |message| rule(message.body))?;
+        let mut counts: BTreeMap<(u8, &str, &str), u32> = BTreeMap::new();
+        for rule in &rules {
+            *counts.entry((rule.family, &rule.table, &rule.chain)).or_default() += 1;
+        }
+        for chain in &mut chains {
+            chain.rules = counts.get(&(chain.family, chain.table.as_str(), chain.name.as_str())).copied().unwrap_or(0);
+        }
+        let of_services = ["KUBE-SVC-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "CNI-DN-", "CNI-"];
+        let kept = |rule: &Rule| {
+            !of_services.iter().any(|start| rule.chain.starts_with(start)) && rule.chain != "KUBE-SERVICES"
+        };
+        let rules = rules.into_iter().filter(kept).take(RULES).collect();
+        Ok(Ruleset { chains, rules })
+    }
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(array(bytes))
+}
+
+fn chain(body: &[u8]) -> Option<Chain> {
+    let (family, empty) = (*body.first()?, String::new());
+    let mut out = Chain { family, table: empty.clone(), name: empty, hook: None, drops: false, rules: 0 };
+    for (kind, value) in attributes(body.get(4..)?) {
+        match kind {
+            1 => out.table = text(value),
+            3 => out.name = text(value),
+            4 => out.hook = attributes(value).find(|(kind, _)| *kind == 1).map(|(_, number)| be32(number)),
+            5 => out.drops = be32(value) == 0,
+            _ => {}
+        }
+    }
+    Some(out)
+}
+
+fn rule(body: &[u8]) -> Option<Rule> {
+    let mut out = Rule { family: *body.first()?, ..Rule::default() };
+    let mut reader = Reader::default();
+    for (kind, value) in attributes(body.get(4..)?) {
+        match kind {
+            1 => out.table = text(value),
+            2 => out.chain = text(value),
+            4 => attributes(value).for_each(|(_, element)| reader.expression(element, &mut out)),
+            _ => {}
+        }
+    }
+    Some(out)
+}
+
+/// What an expression put into the register that the next compares.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Loaded {
+    #[default]
+    Unknown,
+    Protocol,
+    /// The family of the packet: it is in the chain already.
+    Family,
+    Input,
+    Output,
+    From,
+    To,
+    Port,
+    Mark,
+    /// The state of the connection.
+    State,
+}
+
+#[derive(Default)]
+struct Reader {
+    loaded: Loaded,
+    mask: Option<u32>,
+}
+
+impl Reader {
+    fn expression(&mut self, element: &[u8], rule: &mut Rule) {
+        let (mut name, mut data) = (String::new(), &[][..]);
+        for (kind, value) in attributes(element) {
+            match kind {
+                1 => name = text(value),
+                2 => data = value,
+                _ => {}
+            }
+        }
+        let number =
+            |wanted: u16| attributes(data).find(|(kind, _)| *kind == wanted).map_or(0, |(_, value)| be32(value));
+        let part = |wanted: u16| attributes(data).find(|(kind, _)| *kind == wanted).map_or(&[][..], |(_, value)| value);
+        match name.as_str() {
+            "meta" => self.load(match number(2) {
+                16 => Loaded::Protocol,
+                15 => Loaded::Family,
+                6 => Loaded::Input,
+                7 => Loaded::Output,
+                3 => Loaded::Mark,
+                _ => Loaded::Unknown,
+            }),
+            "payload" => self.load(match (number(2), number(3), number(4), rule.family) {
+                (1, 9, 1, _) => Loaded::Protocol,
+                (1, 12, 1..=4, _) => Loaded::From,
+                (1, 16, 1..=4, _) => Loaded::To,
+                (2, 2, 2, _) => Loaded::Port,
+                _ => Loaded::Unknown,
+            }),
+            "ct" if number(2) == 0 => self.load(Loaded::State),
+            "bitwise" => self.mask = value_of(part(4)).map(be32),
+            "cmp" => self.compare(number(2), value_of(part(3)).unwrap_or_default(), rule),
+            "range" => self.range(number(2), part(3), part(4), rule),
+            "immediate" => rule.verdict = verdict(part(2)).or(rule.verdict.take()),
+            "counter" | "log" => {}
+            "reject" => rule.verdict = Some(Verdict::Reject),
+            "masq" => rule.does.push("MASQUERADE".to_owned()),
+            "nat" => rule.does.push(if number(1) == 0 { "SNAT" } else { "DNAT" }.to_owned()),
+            "match" => extension(&text(part(1)), part(3), rule),
+            "target" if text(part(1)) == "REJECT" => rule.verdict = Some(Verdict::Reject),
+            "target" => rule.does.push(text(part(1))),
+            _ => rule.more = true,
+        }
+    }
+
+    fn load(&mut self, loaded: Loaded) {
+        *self = Reader { loaded, mask: None };
+    }
+
+    fn compare(&mut self, operation: u32, value: &[u8], rule: &mut Rule) {
+        let port = u16::from_be_bytes(array(value));
+        let (first, last) = rule.ports.unwrap_or((0, u16::MAX));
+        match (self.loaded, operation) {
+            // 1: differs; 3: up to; 5: from.
+            (Loaded::State, 1) => return rule.later |= self.mask.is_some_and(|mask| mask.swap_bytes() & NEW == 0),
+            (Loaded::Port, 3) => return rule.ports = Some((first, port)),
+            (Loaded::Port, 5) => return rule.ports = Some((port, last)),
+            (_, 0) => {}
+            _ => return rule.more = true,
+        }
+        match self.loaded {
+            Loaded::Protocol => rule.protocol = value.first().copied(),
+            Loaded::Family => {}
+            Loaded::Input => rule.input = Some(device(value)),
+            Loaded::Output => rule.output = Some(device(value)),
+            Loaded::From => rule.from = self.network(value),
+            Loaded::To => rule.to = self.network(value),
+            Loaded::Port => rule.ports = Some((port, port)),
+            Loaded::Mark => rule.later = true,
+            Loaded::State => rule.more = true,
+            Loaded::Unknown => rule.more = true,
+        }
+    }
+
+    /// Networks of whole bytes are compared by those bytes, others by a mask.
+    fn network(&self, value: &[u8]) -> Option<Network> {
+        let bits = u8::try_from(value.len().min(4) * 8).ok()?;
+        let prefix = self.mask.map_or(bits, |mask| u8::try_from(mask.count_ones()).unwrap_or(32));
+        Some(Network { ip: IpAddr::V4(Ipv4Addr::from(array::<4>(value))), prefix })
+    }
+
+    fn range(&mut self, operation: u32, from: &[u8], to: &[u8], rule: &mut Rule) {
+        let end = |bytes| value_of(bytes).map(|value| u16::from_be_bytes(array(value)));
+        match (self.loaded == Loaded::Port && operation == 0, end(from), end(to)) {
+            (true, Some(from), Some(to)) => rule.ports = Some((from, to)),
+            _ => rule.more = true,
+        }
+    }
+}
+
+/// The name of a device; of one that only begins so, no zero is compared.
+fn device(value: &[u8]) -> String {
+    if value.contains(&0) { text(value) } else { format!("{}+", text(value)) }
+}
+
+/// `NFTA_DATA_VALUE`.
+fn value_of(bytes: &[u8]) -> Option<&[u8]> {
+    attributes(bytes).find(|(kind, _)| *kind == 1).map(|(_, value)| value)
+}
+
+fn verdict(data: &[u8]) -> Option<Verdict> {
+    let (_, verdict) = attributes(data).find(|(kind, _)| *kind == 2)?;
+    let chain = || attributes(verdict).find(|(kind, _)| *kind == 2).map(|(_, name)| text(name));
+    let (_, code) = attributes(verdict).find(|(kind, _)| *kind == 1)?;
+    match i32::from_be_bytes(array(code)) {
+        0 => Some(Verdict::Drop),
+        1 => Some(Verdict::Accept),
+        -3 | -4 => Some(Verdict::Jump(chain()?)),
+        -5 => Some(Verdict::Return),
+        _ => None,
+    }
+}
+
+/// Conditions of iptables that nf_tables has no words for: `xt_udp` and `xt_tcp` begin with the source's and the
+/// destination's first and last ports.
+fn extension(name: &str, info: &[u8], rule: &mut Rule) {
+    match name {
+        "comment" => {}
+        "mark" => rule.later = true,
+        // `xt_conntrack_mtinfo3`: which conditions, which of them turned around, states.
+        "conntrack" if info.len() >= 152 && (u16_at(info, 146), u16_at(info, 148)) == (1, 0) => {
+            rule.later |= u32::from(u16_at(info, 150)) & NEW == 0;
+        }
+        "udp" | "tcp" if info.len() >= 10 => {
+            let all_sources = (u16_at(info, 0), u16_at(info, 2)) == (0, u16::MAX);
+            rule.ports = Some((u16_at(info, 4), u16_at(info, 6))).filter(|ports| *ports != (0, u16::MAX));
+            let inverted = info.get(if name == "udp" { 8 } else { 11 }).is_some_and(|flags| *flags != 0);
+            rule.more |= !all_sources || inverted;
+        }
+        _ => rule.more = true,
+    }
+}

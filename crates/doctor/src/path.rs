@@ -1,0 +1,243 @@
+//! A packet's way from one address of a pod to another, hop by hop, as the tables of the hosts have it.
+//!
+//! Nothing is sent: each hop is what a kernel would do with the packet, and the first that would lose it is named. What
+//! is between the hosts (switches, a cloud's security groups) is not in any table, and is said to be unknown.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::checks::firewall::{Packet, dropped_at};
+use crate::fleet::{Fleet, uplink_addresses};
+use crate::netlink::route::{Link, Route, Tables};
+use crate::{HostFacts, checks};
+
+/// One step.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Hop {
+    /// Where.
+    pub host: String,
+    /// What happens to the packet.
+    pub what: String,
+    /// Why the packet is lost here.
+    pub lost: Option<String>,
+}
+
+/// The way from one address to another; it ends where the packet arrives or is lost.
+///
+/// # Errors
+/// When no host of the fleet has the address that it starts from.
+pub fn trace(fleet: &Fleet, from: IpAddr, to: IpAddr) -> Result<Vec<Hop>, String> {
+    let start = home(fleet, from).ok_or_else(|| format!("no host that was looked at has {from}, or pods with it"))?;
+    let mut way = Way { fleet, from, to, hops: Vec::new() };
+    way.leave(start);
+    Ok(way.hops)
+}
+
+/// The host that has an address, on a device or as one of its pods'.
+fn home(fleet: &Fleet, ip: IpAddr) -> Option<&HostFacts> {
+    let of_pods =
+        |host: &&HostFacts| host.cni.subnet.as_ref().and_then(|s| s.subnet).is_some_and(|own| own.contains(ip));
+    fleet.owner(ip).or_else(|| fleet.hosts.iter().find(of_pods))
+}
+
+struct Way<'a> {
+    fleet: &'a Fleet,
+    from: IpAddr,
+    to: IpAddr,
+    hops: Vec<Hop>,
+}
+
+impl<'a> Way<'a> {
+    fn hop(&mut self, host: &HostFacts, what: impl Into<String>) {
+        self.hops.push(Hop { host: host.name.clone(), what: what.into(), lost: None });
+    }
+
+    fn lost(&mut self, host: &HostFacts, what: impl Into<String>, why: impl Into<String>) {
+        self.hops.push(Hop { host: host.name.clone(), what: what.into(), lost: Some(why.into()) });
+    }
+
+    fn packet(&self, tables: &'a Tables) -> Packet<'a> {
+        let names = tables.links.iter().map(|link| link.name.as_str());
+        let devices =
+            names.filter(|name| *name != "lo" && !name.starts_with("docker") && !name.starts_with("br-")).collect();
+        Packet { protocol: 6, port: Some(80), from: self.from, to: self.to, devices }
+    }
+
+    /// Out of the pod, through rules and routes of its host.
+    fn leave(&mut self, host: &'a HostFacts) {
+        let Some(kernel) = &host.kernel else { return self.lost(host, "its kernel", "was not looked at") };
+        let tables = &kernel.tables;
+        let own = tables.owner(self.from).is_some();
+        if !own && !self.from_pod(host, tables) {
+            return;
+        }
+        let Some(route) = tables.route_to(self.to) else {
+            return self.lost(host, format!("route to {}", self.to), "there is none");
+        };
+        let Some(link) = route.link.and_then(|index| tables.by_index(index)) else {
+            return self.lost(
+                host,
+                format!("route {}", route.to),
+                "leads nowhere: a black hole, or its device is gone",
+            );
+        };
+        let via = route.via.map(|via| format!(" via {via}")).unwrap_or_default();
+        self.hop(host, format!("route {}{via} dev {}", route.to, link.name));
+        if !link.up {
+            return self.lost(host, format!("device {}", link.name), "is down");
+        }
+        if !own {
+            if kernel.setting("net/ipv4/ip_forward") == Some(0) {
+                return self.lost(host, "forwarding", "net.ipv4.ip_forward is 0");
+            }
+            if let Some(rule) = dropped_at(kernel, 2, &self.packet(tables)) {
+                return self.lost(host, "rules of FORWARD", rule);
+            }
+            self.hop(host, "rules of FORWARD let it pass");
+        }
+        match &link.vxlan {
+            Some(_) => self.tunnel(host, tables, route, link),
+            None if link.name == "cni0" || tables.owner(self.to).is_some() => self.deliver(host, tables),
+            None => self.plain(host, tables, route, link),
+        }
+    }
+
+    /// What is known of the pod's end: its bridge, and how many pods are on it.
+    fn from_pod(&mut self, host: &HostFacts, tables: &Tables) -> bool {
+        let what = format!("pod {} sends", self.from);
+        match tables.link("cni0") {
+            None => self.hop(host, format!("{what}; there is no cni0")),
+            Some(bridge) if !bridge.up => self.lost(host, what, "its bridge cni0 is down"),
+            Some(bridge) => {
+                let ports = tables.links.iter().filter(|link| link.master == Some(bridge.index)).count();
+                self.hop(host, format!("{what} by the bridge cni0, which has {ports} pods"));
+            }
+        }
+        self.hops.iter().all(|hop| hop.lost.is_none())
+    }
+
+    /// Through VXLAN: the tunnel's neighbour, the host behind it, the way there, its rules.
+    fn tunnel(&mut self, host: &'a HostFacts, tables: &'a Tables, route: &Route, link: &Link) {
+        let next = route.via.unwrap_or(self.to);
+        let entry = tables.neighbours.iter().find(|entry| entry.link == link.index && entry.ip == next);
+        let Some(mac) = entry.and_then(|entry| entry.mac) else {
+            return self.lost(host, format!("neighbour {next} dev {}", link.name), "is not known");
+        };
+        self.hop(host, format!("neighbour {next} is {mac}"));
+        let Some(forward) = tables.forwards.iter().find(|entry| entry.link == link.index && entry.mac == mac) else {
+            return self.lost(host, format!("entry for {mac} dev {}", link.name), "there is none");
+        };
+        let vxlan = link.vxlan.clone().unwrap_or_default();
+        let local = vxlan.local.map(|ip| ip.to_string()).unwrap_or_default();
+        self.hop(host, format!("packed into UDP {} (VNI {}) from {local} to {}", vxlan.port, vxlan.vni, forward.host));
+        let Some(peer) = self.fleet.owner(forward.host) else {
+            return self.lost(host, format!("host {}", forward.host), "is none of those that were looked at");
+        };
+        let Some(kernel) = &peer.kernel else { return self.lost(peer, "its kernel", "was not looked at") };
+        self.hop(peer, "what is between the hosts is in no table: not known");
+        let outer = |from| Packet {
+            protocol: 17,
+            port: Some(vxlan.port),
+            from,
+            to: forward.host,
+            devices: uplink_addresses(&kernel.tables).map(|(link, _)| link.name.as_str()).collect(),
+        };
+        let rule = vxlan
+            .local
+            .and_then(|from| dropped_at(kernel, 0, &outer(from)).or_else(|| dropped_at(kernel, 1, &outer(from))));
+        if let Some(rule) = rule {
+            return self.lost(peer, "rules of INPUT", rule);
+        }
+        let listens =
+            |other: &&Link| other.vxlan.as_ref().is_some_and(|own| own.port == vxlan.port && own.vni == vxlan.vni);
+        let Some(device) = kernel.tables.links.iter().find(listens) else {
+            return self.lost(peer, "unpacking", format!("no device takes UDP {} with VNI {}", vxlan.port, vxlan.vni));
+        };
+        match device.mac {
+            _ if !device.up => self.lost(peer, format!("device {}", device.name), "is down"),
+            Some(own) if own != mac => {
+                self.lost(peer, format!("device {}", device.name), format!("has {own}, the packet is for {mac}"));
+            }
+            _ => {
+                self.hop(peer, format!("unpacked by {}", device.name));
+                self.arrive(peer);
+            }
+        }
+    }
+
+    /// Without a tunnel: to the host that is next.
+    fn plain(&mut self, host: &'a HostFacts, tables: &'a Tables, route: &Route, link: &Link) {
+        let next = route.via.unwrap_or(self.to);
+        let peer = self.fleet.owner(next).filter(|peer| peer.name != host.name);
+        match peer {
+            Some(peer) => {
+                self.hop(host, format!("to {next} by {}", link.name));
+                self.arrive(peer);
+            }
+            None if tables.owner(next).is_some() => self.deliver(host, tables),
+            None if checks::firewall::pod_network(host).is_some_and(|network| network.contains(self.to)) => {
+                let why = "leaves the hosts that were looked at, though it is for a pod";
+                self.lost(host, format!("to {next} by {}", link.name), why);
+            }
+            None => self.hop(host, format!("leaves by {} for {next}: what comes after is not known", link.name)),
+        }
+    }
+
+    /// Through rules and routes of the last host.
+    fn arrive(&mut self, host: &'a HostFacts) {
+        let Some(kernel) = &host.kernel else { return self.lost(host, "its kernel", "was not looked at") };
+        let tables = &kernel.tables;
+        if tables.owner(self.to).is_some() {
+            return self.deliver(host, tables);
+        }
+        if kernel.setting("net/ipv4/ip_forward") == Some(0) {
+            return self.lost(host, "forwarding", "net.ipv4.ip_forward is 0");
+        }
+        if let Some(rule) = dropped_at(kernel, 2, &self.packet(tables)) {
+            return self.lost(host, "rules of FORWARD", rule);
+        }
+        match tables.route_to(self.to).and_then(|route| Some((route, tables.by_index(route.link?)?))) {
+            None => self.lost(host, format!("route to {}", self.to), "there is none"),
+            Some((route, link)) if link.vxlan.is_some() => {
+                self.lost(host, format!("route {} dev {}", route.to, link.name), "leads back into the tunnel");
+            }
+            Some((_, link)) if !link.up => self.lost(host, format!("device {}", link.name), "is down"),
+            Some((route, link)) => {
+                self.hop(host, format!("route {} dev {}", route.to, link.name));
+                self.deliver(host, tables);
+            }
+        }
+    }
+
+    fn deliver(&mut self, host: &HostFacts, tables: &Tables) {
+        let to = self.to;
+        if let Some(link) = tables.owner(to) {
+            return self.hop(host, format!("{to} is its own, on {}", link.name));
+        }
+        let leased = host.cni.stores.iter().flat_map(|store| &store.leases).any(|lease| lease.ip == to);
+        let answered = tables.neighbours.iter().find(|entry| entry.ip == to);
+        match answered {
+            // 0x20: nobody answered.
+            Some(entry) if entry.state & 0x20 != 0 => {
+                self.lost(host, format!("pod {to}"), "does not answer ARP on cni0")
+            }
+            _ if !leased && !host.cni.stores.is_empty() => {
+                self.lost(host, format!("pod {to}"), "no pod of the host has this address")
+            }
+            _ => self.hop(host, format!("pod {to}")),
+        }
+    }
+}
+
+/// The way, a line each.
+pub fn render(hops: &[Hop]) -> String {
+    let mut out = String::new();
+    for hop in hops {
+        let mark = if hop.lost.is_some() { "LOST" } else { "ok" };
+        let why = hop.lost.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let line = checks::logs::printable(&format!("{}: {}{why}", hop.host, hop.what));
+        out += &format!("{mark:<5} {line}\n");
+    }
+    out
+}

@@ -1,0 +1,50 @@
+//! Findings for people and programs: what is broken, where, what to do; then what was seen.
+//!
+//! [`text`] a terminal     [`json`] scripts     [`junit`] CI systems     [`page`] one page of HTML with the network drawn
+
+pub mod json;
+pub mod junit;
+pub mod page;
+pub mod text;
+
+use serde::Serialize;
+
+use crate::{Finding, Fleet};
+
+/// What became of a look at a fleet.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// What was looked at.
+    #[serde(skip)]
+    pub fleet: &'a Fleet,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything could be looked at, and nothing was found.
+    Healthy,
+    /// Something was found.
+    Findings,
+    /// Nothing was found, and not everything could be looked at.
+    Unknown,
+}
+
+impl<'a> Report<'a> {
+    /// Looks.
+    pub fn new(fleet: &'a Fleet) -> Report<'a> {
+        Report { fleet, findings: crate::checks::run(fleet) }
+    }
+
+    /// How it ended.
+    pub fn outcome(&self) -> Outcome {
+        let blind = !self.fleet.missing.is_empty() || self.fleet.hosts.iter().any(|host| !host.unread.is_empty());
+        match (self.findings.is_empty(), blind) {
+            (false, _) => Outcome::Findings,
+            (true, true) => Outcome::Unknown,
+            (true, false) => Outcome::Healthy,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Hosts that answer, lie, hang and refuse: a program that stands for Kiln is sent to this machine and run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_doctor::Fleet;
+use kiln_doctor::facts::gather;
+use kiln_doctor::fleet::remote::{Asking, gather as ask};
+use kiln_doctor::report::{Outcome, Report};
+use kiln_host::recording::Answer;
+use kiln_host::{Cancel, Host, Local, Network, Recording};
+
+fn program(directory: &Path, script: &str) -> PathBuf {
+    let path = directory.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// What is said of this machine when it runs this script.
+fn said(script: &str) -> Fleet {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("facts"), facts()).unwrap();
+    let binary = program(directory.path(), &format!("cd {}\n{script}", directory.path().display()));
+    let network = Network::start().unwrap();
+    let fleet = asked(&[("h0".to_owned(), Box::new(Local::new(&network)) as Box<dyn Host>)], &binary);
+    // Nothing stays behind.
+    for directory in ["/tmp", "/var/tmp", "/run"] {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let left = fs::read(entry.path().join("kiln")).unwrap_or_default();
+            assert!(left != fs::read(&binary).unwrap(), "{}", entry.path().display());
+        }
+    }
+    fleet
+}
+
+fn asked(hosts: &[(String, Box<dyn Host>)], binary: &Path) -> Fleet {
+    let cancel = Cancel::new();
+    ask(hosts, &Asking { binary, limit: Duration::from_secs(3), sudo: false, cancel: &cancel })
+}
+
+fn facts() -> Vec<u8> {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    fs::write(root.path().join("etc/hostname"), "node7\n").unwrap();
+    serde_json::to_vec(&gather(root.path(), None).unwrap()).unwrap()
+}
+
+#[test]
+fn many_hosts_answer_in_the_order_they_were_named() {
+    let facts = facts();
+    let host = |i: usize| {
+        let host = Recording::new(format!("root@h{i}"));
+        host.answer("mktemp", Answer::output("/tmp/kiln-doctor.a1B2c3D4"));
+        host.answer("kiln doctor --facts-json", Answer::output(facts.clone()));
+        (format!("h{i}"), Box::new(host) as Box<dyn Host>)
+    };
+    let mut hosts: Vec<_> = (0..40).map(host).collect();
+    let silent = Recording::new("root@h40");
+    silent.answer("mktemp", Answer::output("/etc"));
+    hosts.push(("h40".to_owned(), Box::new(silent) as Box<dyn Host>));
+    let directory = tempfile::tempdir().unwrap();
+    let fleet = asked(&hosts, &program(directory.path(), ""));
+    let names: Vec<String> = fleet.hosts.iter().map(|host| host.name.clone()).collect();
+    assert_eq!(names, (0..40).map(|i| format!("h{i}")).collect::<Vec<_>>());
+    assert!(fleet.hosts.iter().all(|host| host.system.hostname == "node7" && host.system.ahead.is_some()));
+    assert_eq!(fleet.missing[0].why, "says a directory that is none");
+}
+
+/// The real program on this machine says the truth.
+#[test]
+fn a_program_that_prints_facts() {
+    let fleet = said("test \"$1 $2\" = 'doctor --facts-json' && cat facts");
+    assert_eq!(fleet.hosts[0].system.hostname, "node7", "{:?}", fleet.missing);
+}
+
+#[test]
+fn hosts_that_lie_hang_or_fail_are_not_looked_at() {
+    let cases = [
+        ("echo '{\"version\":1}'", "cannot be read|missing field"),
+        ("sed 's/\"version\":1/\"version\":99/' facts", "version 99"),
+        ("printf '\\033[2J\\0garbage'", "expected"),
+        ("exit 7", "7"),
+        ("sleep 60", "did not answer within 3 s"),
+        ("yes '[[[[[[[['", ""),
+    ];
+    for (script, why) in cases {
+        let fleet = said(script);
+        assert!(fleet.hosts.is_empty(), "{script}");
+        assert_eq!(fleet.missing[0].host, "h0");
+        assert!(why.split('|').any(|why| fleet.missing[0].why.contains(why)), "{script}: {}", fleet.missing[0].why);
+        assert_eq!(Report::new(&fleet).outcome(), Outcome::Unknown);
+    }
+}

@@ -1,0 +1,174 @@
+//! Which hosts are looked at: this one, roots and namespaces, kept facts, others over SSH.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_doctor::facts::{self, HostFacts};
+use kiln_doctor::fleet::clusterfile::{self, Target};
+use kiln_doctor::fleet::{Missing, remote};
+use kiln_doctor::{DoctorError, Fleet};
+use kiln_host::keys::PrivateKey;
+use kiln_host::ssh::Auth;
+use kiln_host::ssh::target::{Target as Address, User};
+use kiln_host::{Cancel, Host, Network, Secret, Ssh, SshOptions};
+
+use crate::error::CliError;
+
+/// Options that say which hosts.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// Hosts to look at over SSH, as [USER@]HOST[:PORT] with commas between; nothing has to be installed there
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    hosts: Vec<String>,
+    /// A Clusterfile that names the hosts (sealer's or sealos's)
+    #[arg(short = 'f', long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A directory that stands for `/`, as of a rescue system; without --netns only its files are looked at
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// A network namespace to look at instead of this one
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// A host made of a root directory and a network namespace; may be given for many
+    #[arg(long = "host", value_name = "NAME=DIR[,NETNS]")]
+    local: Vec<String>,
+    /// Facts that --facts-json printed; may be given for many hosts
+    #[arg(long, value_name = "FILE")]
+    facts: Vec<PathBuf>,
+    /// How long one host may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Accept hosts whose keys are not in known_hosts, and keep their keys
+    #[arg(long)]
+    accept_new_hosts: bool,
+}
+
+impl Args {
+    /// Whether this host is the one that is looked at.
+    pub fn here(&self) -> bool {
+        self.hosts.is_empty() && self.file.is_none() && self.local.is_empty() && self.facts.is_empty()
+    }
+
+    /// The root and the namespace of one host.
+    pub fn one(&self) -> (&Path, Option<&Path>) {
+        (self.root.as_deref().unwrap_or(Path::new("/")), self.netns.as_deref())
+    }
+
+    /// The facts of all.
+    pub fn fleet(&self) -> Result<Fleet, CliError> {
+        if self.here() {
+            let (root, netns) = self.one();
+            return Ok(Fleet::new(vec![facts::gather(root, netns).map_err(environment)?]));
+        }
+        if self.root.is_some() || self.netns.is_some() {
+            return Err(CliError::usage("--root and --netns are for one host; --host NAME=DIR,NETNS is for many"));
+        }
+        let mut all = Vec::new();
+        for text in &self.local {
+            all.push(local(text)?);
+        }
+        for path in &self.facts {
+            all.push(kept(path)?);
+        }
+        let mut missing = Vec::new();
+        let targets = self.targets()?;
+        if !targets.is_empty() {
+            let remote = self.ask(&targets)?;
+            all.extend(remote.hosts);
+            missing = remote.missing;
+        }
+        Ok(Fleet { missing, ..Fleet::new(all) })
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, CliError> {
+        let mut out = Vec::new();
+        if let Some(path) = &self.file {
+            let text = fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
+            out = clusterfile::hosts(&text).map_err(|why| CliError::input(format!("{}: {why}", path.display())))?;
+        }
+        for text in self.hosts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+            let address = Address::parse(text).map_err(|error| CliError::usage(error.to_string()))?;
+            out.push(Target { host: address.host, port: address.port, user: address.user, ..Target::default() });
+        }
+        Ok(out)
+    }
+
+    fn ask(&self, targets: &[Target]) -> Result<Fleet, CliError> {
+        let network = Network::start().map_err(|error| CliError::environment(error.to_string()))?;
+        let user = user(self.accept_new_hosts)?;
+        let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
+        let mut failed = Vec::new();
+        for target in targets {
+            match options(target, &user) {
+                Ok(options) => hosts.push((target.host.clone(), Box::new(Ssh::new(&network, options)))),
+                Err(why) => failed.push(Missing { host: target.host.clone(), why }),
+            }
+        }
+        let binary =
+            std::env::current_exe().map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
+        let cancel = Cancel::new();
+        let limit = Duration::from_secs(self.timeout.max(1));
+        // Those who are not root need its rights to see rules and namespaces.
+        let (root, others): (Vec<_>, Vec<_>) =
+            hosts.into_iter().partition(|(_, host)| host.name().starts_with("root@"));
+        let asking = |sudo| remote::Asking { binary: &binary, limit, sudo, cancel: &cancel };
+        let mut fleet = remote::gather(&root, &asking(false));
+        let more = remote::gather(&others, &asking(true));
+        fleet.hosts.extend(more.hosts);
+        fleet.missing.extend(more.missing.into_iter().chain(failed));
+        Ok(fleet)
+    }
+}
+
+fn environment(error: DoctorError) -> CliError {
+    CliError::environment(error.to_string())
+}
+
+/// `NAME=DIR[,NETNS]`.
+fn local(text: &str) -> Result<HostFacts, CliError> {
+    let Some((name, rest)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        return Err(CliError::usage(format!("--host {text}: is not NAME=DIR or NAME=DIR,NETNS")));
+    };
+    let (root, netns) = rest.split_once(',').map_or((rest, None), |(root, netns)| (root, Some(Path::new(netns))));
+    let facts = facts::gather(Path::new(root), netns).map_err(environment)?;
+    Ok(HostFacts { name: name.to_owned(), ..facts })
+}
+
+fn kept(path: &Path) -> Result<HostFacts, CliError> {
+    let failed = |why: String| CliError::input(format!("{}: {why}", path.display()));
+    let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let mut facts = remote::parse("facts", &bytes, (0, 0)).map_err(|error| failed(error.to_string()))?;
+    // They were read some time ago: its clock says nothing.
+    facts.system.ahead = None;
+    Ok(facts)
+}
+
+fn user(accept_new: bool) -> Result<User, CliError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let home = variable("HOME").map(PathBuf::from);
+    let home =
+        home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
+    let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+    Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
+}
+
+fn options(target: &Target, user: &User) -> Result<SshOptions, String> {
+    let address = Address { user: target.user.clone(), host: target.host.clone(), port: target.port };
+    let mut warnings = Vec::new();
+    let mut options = address.options(user, &mut |_| None, &mut warnings).map_err(|error| error.to_string())?;
+    if let Some(path) = &target.key {
+        let home = user.home.to_string_lossy();
+        let path = path.strip_prefix("~/").map_or_else(|| path.clone(), |rest| format!("{home}/{rest}"));
+        if let Ok(text) = fs::read_to_string(&path) {
+            let key = PrivateKey::parse(&path, &Secret::new(text), None).map_err(|error| error.to_string())?;
+            options.auth.insert(0, Auth::Key { key, certificate: None });
+        }
+    }
+    if let Some(password) = &target.password {
+        options.auth.push(Auth::Password(Secret::new(password.clone())));
+        options.auth.push(Auth::Interactive(Secret::new(password.clone())));
+    }
+    Ok(options)
+}

@@ -1,0 +1,66 @@
+//! `kiln doctor` of the pod network, as a user calls it. What it finds is tested where it is found, in `kiln-doctor`.
+
+use kiln_testkit::TestContext;
+
+/// A root of a node that has no pod network.
+fn bare() -> TestContext {
+    TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"))
+        .dir("root/etc/kubernetes", 0o755)
+        .dir("root/etc/cni/net.d", 0o755)
+        .file("root/etc/kubernetes/kubelet.conf", 0o600, "")
+        .file("root/etc/hostname", 0o644, "node1\n")
+        .file("root/etc/resolv.conf", 0o644, "nameserver 10.0.0.1\n")
+}
+
+#[test]
+fn findings_as_text_json_and_files() {
+    let t = bare();
+    let root = t.context().join("root").display().to_string();
+    let text = t.kiln(&["doctor", "--root", &root]).exits(1).stdout;
+    assert!(
+        text.starts_with("1 host, 1 finding. First: the host has no configuration of a pod network (node1)."),
+        "{text}"
+    );
+    assert!(text.contains("error[cni.no-config] node1:"), "{text}");
+    let (junit, html) = (t.out("junit.xml").display().to_string(), t.out("page.html").display().to_string());
+    let args = ["doctor", "network", "--root", &root, "--json", "--junit", &junit, "--html", &html];
+    let json = t.kiln(&args).exits(1).json();
+    assert_eq!(json["findings"][0]["id"], "cni.no-config");
+    assert_eq!(json["outcome"], "findings");
+    assert!(std::fs::read_to_string(junit).unwrap().contains("failures=\"1\""));
+    assert!(std::fs::read_to_string(html).unwrap().contains("<svg"));
+    let page = t.kiln(&["explain", "cni.no-config"]).ok().stdout;
+    assert!(page.contains("cni plugin not initialized"), "{page}");
+}
+
+#[test]
+fn kept_facts_are_judged_later() {
+    let t = bare();
+    let root = t.context().join("root").display().to_string();
+    let facts = t.kiln(&["doctor", "--facts-json", "--root", &root]).ok().raw_stdout;
+    t.write("facts.json", 0o644, &facts);
+    let kept = t.context().join("facts.json").display().to_string();
+    let text = t.kiln(&["doctor", "--facts", &kept]).exits(1).stdout;
+    assert!(text.contains("error[cni.no-config]"), "{text}");
+    t.write("facts.json", 0o644, "{}");
+    let said = t.kiln(&["doctor", "--facts", &kept]).exits(1).stderr;
+    assert!(said.contains("facts.json"), "{said}");
+}
+
+#[test]
+fn wrong_words() {
+    let t = bare();
+    let root = t.context().join("root").display().to_string();
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["doctor", "--host", "nothing"], 2, "NAME=DIR"),
+        (&["doctor", "--root", "/nowhere/at/all"], 3, "/nowhere/at/all"),
+        (&["doctor", "--host", "a=/", "--root", "/"], 2, "--root and --netns"),
+        (&["doctor", "path", "web-0", "10.0.0.1", "--root", &root], 2, "no address"),
+        (&["doctor", "fix", "nonsense", "--root", &root], 2, "is no finding"),
+        (&["doctor", "--hosts", "root:pw@h"], 2, "password"),
+    ];
+    for (args, code, why) in cases {
+        let said = t.kiln(args).exits(code).stderr;
+        assert!(said.contains(why), "{args:?}: {said}");
+    }
+}
