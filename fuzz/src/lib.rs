@@ -15,7 +15,8 @@ pub mod targets;
 #[cfg(feature = "registry")]
 use targets::{answers, requests};
 use targets::{
-    chart, compressed, dockerfile, documents, expand, glob, ignore, index, layer, manifests, names, packages, passwd, tree,
+    chart, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer, manifests, names,
+    node, packages, packer, passwd, template, tree,
 };
 
 /// A kind of hostile input.
@@ -33,19 +34,25 @@ pub const TARGETS: &[Target] = &[
     Target { name: "answers", run: answers::run },
     Target { name: "chart", run: chart::run },
     Target { name: "compressed", run: compressed::run },
+    Target { name: "disk", run: disk::run },
     Target { name: "dockerfile", run: dockerfile::run },
     Target { name: "documents", run: documents::run },
     Target { name: "dockerignore", run: ignore::run },
     Target { name: "expand", run: expand::run },
+    Target { name: "ext4", run: ext4::run },
     Target { name: "glob", run: glob::run },
+    Target { name: "hcl", run: hcl::run },
     Target { name: "index", run: index::run },
     Target { name: "layer", run: layer::run },
     Target { name: "manifests", run: manifests::run },
     Target { name: "names", run: names::run },
+    Target { name: "node", run: node::run },
     Target { name: "packages", run: packages::run },
+    Target { name: "packer", run: packer::run },
     Target { name: "passwd", run: passwd::run },
     #[cfg(feature = "registry")]
     Target { name: "requests", run: requests::run },
+    Target { name: "template", run: template::run },
     Target { name: "tree", run: tree::run },
 ];
 

@@ -69,7 +69,7 @@ impl<'a> Way<'a> {
         let Some(kernel) = &host.kernel else { return self.lost(host, "its kernel", "was not looked at") };
         let tables = &kernel.tables;
         let own = tables.owner(self.from).is_some();
-        if !own && !self.from_pod(host, tables) {
+        if !own && !self.leaves_pod(host, tables) {
             return;
         }
         let Some(route) = tables.route_to(self.to) else {
@@ -104,7 +104,7 @@ impl<'a> Way<'a> {
     }
 
     /// What is known of the pod's end: its bridge, and how many pods are on it.
-    fn from_pod(&mut self, host: &HostFacts, tables: &Tables) -> bool {
+    fn leaves_pod(&mut self, host: &HostFacts, tables: &Tables) -> bool {
         let what = format!("pod {} sends", self.from);
         match tables.link("cni0") {
             None => self.hop(host, format!("{what}; there is no cni0")),

@@ -4,19 +4,26 @@
 pub mod answers;
 pub mod chart;
 pub mod compressed;
+pub mod disk;
 pub mod dockerfile;
 pub mod documents;
 pub mod expand;
+pub mod ext4;
 pub mod glob;
+pub mod hcl;
 pub mod ignore;
 pub mod index;
 pub mod layer;
 pub mod manifests;
 pub mod names;
+pub mod node;
 pub mod packages;
+pub mod packer;
 pub mod passwd;
 #[cfg(feature = "registry")]
 pub mod requests;
+mod sparse;
+pub mod template;
 pub mod tree;
 
 /// The input as text, as Kiln reads a Dockerfile: what is not UTF-8 is replaced.

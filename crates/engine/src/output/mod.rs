@@ -37,9 +37,12 @@ pub enum Dest {
     Path(PathBuf),
 }
 
-/// What looks at a file that has no name yet, and gives the reason when it is to have none.
+/// Looks at a file; the reason when it is to have no name.
+pub type Look = dyn Fn(&File) -> std::result::Result<(), String> + Send + Sync;
+
+/// What looks at a file that has no name yet.
 #[derive(Clone)]
-pub struct Inspect(pub Arc<dyn Fn(&File) -> std::result::Result<(), String> + Send + Sync>);
+pub struct Inspect(pub Arc<Look>);
 
 impl std::fmt::Debug for Inspect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

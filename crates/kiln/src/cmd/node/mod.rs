@@ -40,7 +40,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Build the images of a template
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Say whether a template has mistakes
     Validate(validate::Args),
     /// Show what a template consists of

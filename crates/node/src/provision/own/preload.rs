@@ -81,7 +81,7 @@ pub fn preload(config: &Config) -> Result<Preload> {
     }
     for archive in &archives {
         let path = Path::new(archive);
-        if !path.is_file() && !(mode != Some(Mode::Archive) && kiln_engine::archive::is_layout(path)) {
+        if !path.is_file() && (mode == Some(Mode::Archive) || !kiln_engine::archive::is_layout(path)) {
             let message = format!("`{archive}`: there is no such file, and no OCI layout");
             return Err(f.fault("archives", "NoArchive", message).into());
         }

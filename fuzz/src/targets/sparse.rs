@@ -1,0 +1,26 @@
+//! Large files in few bytes: what a disk holds, without its zeros.
+
+/// The most bytes such a file has.
+const MAX: usize = 4 << 20;
+
+/// The file that patches describe: its length in KiB (two bytes), then offsets (four bytes), lengths (two bytes) and
+/// bytes, numbers little-endian. What does not fit is cut, so that every input is a file.
+pub(super) fn file(mut patches: &[u8]) -> Vec<u8> {
+    let Some(len) = number::<2>(&mut patches) else { return Vec::new() };
+    let mut bytes = vec![0; (len << 10).min(MAX)];
+    while let (Some(at), Some(len)) = (number::<4>(&mut patches), number::<2>(&mut patches)) {
+        let (patch, rest) = patches.split_at(len.min(patches.len()));
+        patches = rest;
+        if let Some(place) = bytes.get_mut(at..) {
+            let len = place.len().min(patch.len());
+            place[..len].copy_from_slice(&patch[..len]);
+        }
+    }
+    bytes
+}
+
+fn number<const N: usize>(bytes: &mut &[u8]) -> Option<usize> {
+    let (number, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(number.iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte)))
+}
