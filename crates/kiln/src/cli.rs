@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cmd;
 
-/// Builds container images from Dockerfiles, without a daemon, and keeps, shows and moves them
+/// Builds every image Kubernetes runs on, without a daemon, and says why its pod network is down
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, propagate_version = true, after_help = EXAMPLES)]
 pub struct Cli {
@@ -26,6 +26,10 @@ Examples:
   kiln images                                 list what is kept
   kiln ls app /etc                            look into an image
   kiln save app | ssh host docker load        hand it on
+  kiln node build node.json                   a node image of a template of Packer's
+  kiln cluster build -t shop:v1 .             a cluster image of the Kubefile here
+  kiln registry serve                         let others pull what is kept
+  kiln doctor                                 what of this node's pod network is broken, and why
 
 `kiln VERB --help` explains each verb, with examples.";
 
