@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_host::command::Sudo;
 use kiln_host::copy::{Put, RemotePath, Source};
-use kiln_host::{Cancel, Command, Host};
+use kiln_host::ssh::{HostKeyProblem, Unreachable};
+use kiln_host::{Cancel, Command, Host, HostError};
 
 use super::{Fleet, Missing};
 use crate::facts::{HostFacts, VERSION};
@@ -100,7 +101,7 @@ fn within(name: &str, host: &dyn Host, asking: &Asking<'_>) -> Result<HostFacts,
 }
 
 fn ask(name: &str, host: &dyn Host, asking: &Asking<'_>, cancel: &Cancel) -> Result<HostFacts, DoctorError> {
-    let failed = |error: kiln_host::HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
+    let failed = |error: HostError| DoctorError::Host { host: name.to_owned(), why: told(&error) };
     let place = host.succeed("make a directory", &Command::shell(PLACE), cancel).map_err(failed)?;
     let place = String::from_utf8(place)
         .ok()
@@ -109,6 +110,16 @@ fn ask(name: &str, host: &dyn Host, asking: &Asking<'_>, cancel: &Cancel) -> Res
     let answer = sent(name, host, asking, &place, cancel);
     remove(host, &place);
     answer
+}
+
+/// The failure, and what to do about one that everybody meets.
+fn told(error: &HostError) -> String {
+    match error {
+        HostError::Connect { why: Unreachable::HostKey(HostKeyProblem::Unknown { .. }), .. } => {
+            format!("{error}; --accept-new-host-keys takes it, and keeps it in known_hosts")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Also when the host was given up; it may hang at this as well.
@@ -147,7 +158,7 @@ fn sent(
     place: &str,
     cancel: &Cancel,
 ) -> Result<HostFacts, DoctorError> {
-    let failed = |error: kiln_host::HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
+    let failed = |error: HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
     let local = |source: std::io::Error| DoctorError::Host {
         host: name.to_owned(),
         why: format!("cannot read {}: {source}", asking.binary.display()),

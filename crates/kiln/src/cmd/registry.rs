@@ -9,11 +9,19 @@ use crate::error::CliError;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What to do
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln registry serve                                  127.0.0.1:5000, for this machine
+  kiln registry passwd users alice                     a user, with a password that is asked for
+  kiln registry serve --addr :5000 --tls-self tls --htpasswd users
+  kiln registry serve --image shop:v1                  what one cluster image contains";
 
 /// What can be done.
 #[derive(Debug, clap::Subcommand)]

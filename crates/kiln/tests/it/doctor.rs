@@ -1,6 +1,10 @@
 //! `kiln doctor` of the pod network, as a user calls it. What it finds is tested where it is found, in `kiln-doctor`.
 
+use std::os::unix::fs::PermissionsExt;
+
 use kiln_testkit::TestContext;
+
+use crate::sshd::Sshd;
 
 /// A root of a node that has no pod network.
 fn bare() -> TestContext {
@@ -45,6 +49,24 @@ fn kept_facts_are_judged_later() {
     t.write("facts.json", 0o644, "{}");
     let said = t.kiln(&["doctor", "--facts", &kept]).exits(1).stderr;
     assert!(said.contains("facts.json"), "{said}");
+}
+
+/// What the server's host has is this machine's own: only that it is looked at is told here.
+#[test]
+fn a_host_over_ssh_is_looked_at() {
+    let sshd = Sshd::start();
+    let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
+    let (ssh, host) = (t.home().join(".ssh"), format!("root@127.0.0.1:{}", sshd.port));
+    std::fs::create_dir(&ssh).unwrap();
+    std::fs::write(ssh.join("id_ed25519"), sshd.user_key.openssh().unwrap().expose()).unwrap();
+    std::fs::set_permissions(ssh.join("id_ed25519"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let unknown = t.kiln(&["doctor", "--hosts", &host]).exits(3).stdout;
+    assert!(unknown.contains("its host key is not known") && unknown.contains("--accept-new-host-keys"), "{unknown}");
+    let first = t.kiln(&["doctor", "--json", "--accept-new-host-keys", "--hosts", &host]);
+    assert_eq!(first.json()["hosts"].as_array().map(Vec::len), Some(1), "{}", first.stdout);
+    assert!(std::fs::read_to_string(ssh.join("known_hosts")).unwrap().contains("ssh-ed25519"));
+    let again = t.kiln(&["doctor", "--json", "--hosts", &host]);
+    assert_eq!(again.json()["missing"].as_array().map(Vec::len), Some(0), "{}", again.stdout);
 }
 
 #[test]

@@ -7,3 +7,6 @@ mod images;
 mod nodes;
 mod registries;
 mod serve;
+#[path = "../../../host/tests/it/sshd.rs"]
+#[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]
+mod sshd;

@@ -127,7 +127,8 @@ pub fn machine_needed(build: &Build, choice: &Choice) -> Result<Option<String>> 
     if !f.bool("disk_image")?.unwrap_or(false) {
         return Ok(Some("disk_image is not true: its base is started to install a system".to_owned()));
     }
-    if f.strings("boot_command")?.is_some_and(|keys| !keys.is_empty()) {
+    // Its texts are of a machine's address, which there is none of.
+    if f.verbatims("boot_command")?.is_some_and(|keys| !keys.is_empty()) || f.has("boot_steps") {
         return Ok(Some("boot_command types on the machine's keyboard".to_owned()));
     }
     if let Some(kind) = f.string("communicator")?.filter(|kind| kind != "ssh") {

@@ -42,7 +42,7 @@ pub struct Args {
     timeout: u64,
     /// Accept hosts whose keys are not in known_hosts, and keep their keys
     #[arg(long)]
-    accept_new_hosts: bool,
+    accept_new_host_keys: bool,
 }
 
 impl Args {
@@ -97,7 +97,7 @@ impl Args {
 
     fn ask(&self, targets: &[Target]) -> Result<Fleet, CliError> {
         let network = Network::start().map_err(|error| CliError::environment(error.to_string()))?;
-        let user = user(self.accept_new_hosts)?;
+        let user = user(self.accept_new_host_keys)?;
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
         for target in targets {
