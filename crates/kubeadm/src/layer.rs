@@ -270,11 +270,12 @@ impl Reader<'_> {
 
     /// A document that is not kubeadm's: a Clusterfile has some.
     fn foreign(&mut self, root: &Node, group: &str, kind: &str) {
-        if CLUSTERFILE_GROUPS.contains(&group) && kind != "KubeadmConfig" {
-            return;
-        }
         let what = if kind.is_empty() { "a document without a kind".to_owned() } else { format!("{kind} of {group}") };
         let span = root.at(&["kind"]).map_or(root.span, |node| node.span);
+        if CLUSTERFILE_GROUPS.contains(&group) && kind != "KubeadmConfig" {
+            let message = format!("{what} is not read here: what it says of hosts and files reaches no configuration");
+            return self.found.push(Diagnostic::warning("NotRead", span, message));
+        }
         let message = format!("{what} is no configuration of kubeadm, the kubelet or kube-proxy");
         self.found.push(
             Diagnostic::error("UnknownKind", span, message).hint("each document starts with apiVersion and kind"),

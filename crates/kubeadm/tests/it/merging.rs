@@ -41,6 +41,8 @@ fn one_field_of_the_clusterfile_changes_one_field() {
         None,
     );
     assert_eq!(lines(&resolved, "bindPort: 8443"), ["bindPort: 8443  # Clusterfile:8"]);
+    let told = format!("{:?}", resolved.warnings);
+    assert!(told.contains("Cluster of sealer.io is not read here"), "{told}");
     assert_eq!(lines(&resolved, "advertiseAddress"), ["advertiseAddress: 10.0.0.1  # etc/kubeadm.yml:3"]);
     assert_eq!(lines(&resolved, "criSocket")[0], "criSocket: /var/run/dockershim.sock  # default:7");
 }
