@@ -42,7 +42,7 @@ RUN systemctl enable systemd-networkd ssh && ssh-keygen -A && echo root:unused |
 const NETWORK: &str = "[Match]\nType=ether\n\n[Network]\nDHCP=yes\n";
 const SYSCTL: &str = "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\n";
 const SETTINGS: &str = "#!/bin/sh -e\nprintf 'overlay\\nbr_netfilter\\n' > /etc/modules-load.d/kubernetes.conf\n\
-    mkdir -p /etc/containerd\nprintf 'version = 2\\n' > /etc/containerd/config.toml\n";
+    ln -sf /usr/share/zoneinfo/Asia/Shanghai /etc/localtime\n";
 const PACKAGES: &str = "#!/bin/sh -e\nexport DEBIAN_FRONTEND=noninteractive http_proxy=$PACKAGES\napt-get update -q\n\
     apt-get install -qy --no-install-recommends containerd runc socat conntrack ebtables ethtool iptables\n";
 const VERIFY: &str = "#!/bin/sh -e\ncommand -v containerd runc socat conntrack\ntest -f /etc/sysctl.d/99-node.conf\n";
