@@ -3,9 +3,9 @@
 //! The platform tunes them when a machine joins; what an image says in a file wins over that at the next boot, or is
 //! lost, and neither is what was meant. A line that sets one is a [`Breach`] unless the parameter is allowed by name.
 
-use crate::read::lines::glob;
 use crate::read::sysctl::{Setting, Settings, parse, same};
 use crate::system::{Result, System};
+use kiln_spec::glob::fnmatch;
 
 /// A parameter that belongs to a platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,8 @@ pub fn breaches<'a>(
     let mut found = Vec::new();
     for setting in settings.into_iter().filter(|setting| setting.value.is_some()) {
         for protected in table {
-            let hit = setting.key == protected.key || (setting.key.contains('*') && glob(&setting.key, protected.key));
+            let hit =
+                setting.key == protected.key || (setting.key.contains('*') && fnmatch(&setting.key, protected.key));
             if hit && !allowed.iter().any(|name| name == protected.key) {
                 found.push(Breach { protected: *protected, setting: setting.clone() });
             }

@@ -8,6 +8,8 @@
 //! Compared with moby on random rules and paths, three oddities are left out, all accidents of its translation to
 //! regular expressions: `\d`, `\b` and the like are the letters here, `*` and `?` between `[` and `]` are characters,
 //! and a malformed pattern is an error wherever it is malformed.
+//!
+//! [`fnmatch`] is for names that are no paths: units, devices, users.
 
 mod matcher;
 mod parse;
@@ -86,4 +88,70 @@ pub fn has_wildcards(pattern: impl AsRef<[u8]>) -> bool {
         }
     }
     false
+}
+
+/// Whether a name matches a pattern in which `*` stands for any text, slashes too, and `?` for one character; nothing else
+/// has a meaning. systemd, sysctl, sshd and NetworkManager have such patterns. Takes pattern × name steps at most.
+pub fn fnmatch(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    p = star + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_as_in_a_shell() {
+        for (pattern, name, wanted) in [
+            ("*.conf", "a.conf", true),
+            ("a*b*c", "a--b-bc", true),
+            ("a?c", "ac", false),
+            ("*", "", true),
+            ("", "x", false),
+            ("*", "a", true),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("?b", "ab", true),
+            ("*.ks", "x.ks", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*c", "abd", false),
+            ("?", "", false),
+            ("?b", "b", false),
+            ("*.ks", "x.cfg", false),
+            ("a", "ab", false),
+            ("*", "cni0", true),
+            ("cni*", "cni0", true),
+            ("cni?", "cni0", true),
+            ("cni0", "cni0", true),
+            ("*0", "cni0", true),
+            ("en*", "cni0", false),
+            ("cni", "cni0", false),
+        ] {
+            assert_eq!(fnmatch(pattern, name), wanted, "{pattern} {name}");
+        }
+        assert!(!fnmatch(&"*a".repeat(2000), &"a".repeat(1999)), "patterns of many stars end soon");
+    }
 }

@@ -1,5 +1,7 @@
 //! Which kernel a boot loader starts: GRUB's menu and saved entry, and entries of the Boot Loader Specification.
 
+use kiln_spec::glob::fnmatch;
+
 use super::{lines, version};
 use crate::system::{Result, System};
 
@@ -77,7 +79,7 @@ fn pick<'a>(entries: &'a [Entry], wanted: &str) -> Option<&'a Entry> {
             && parts.iter().enumerate().all(|(at, part)| numbers[at] == *part || titles[at] == *part)
     };
     let last = parts.last().copied().unwrap_or(wanted).trim_end_matches(".conf");
-    let by_id = |entry: &&Entry| entry.id.as_deref().is_some_and(|id| id == last || lines::glob(last, id));
+    let by_id = |entry: &&Entry| entry.id.as_deref().is_some_and(|id| id == last || fnmatch(last, id));
     entries.iter().find(by_path).or_else(|| entries.iter().find(by_id))
 }
 

@@ -3,6 +3,8 @@
 //! Of lines about one keyword the first counts; what a `Match` says counts before. Of conditions, `all`, `User` and
 //! `Group` of root are known; a block with others may hold or not, and is what [`Setting::unsure`] tells.
 
+use kiln_spec::glob::fnmatch;
+
 use super::lines;
 use crate::system::{Result, System};
 
@@ -121,8 +123,8 @@ fn root_in(names: &str) -> Holds {
     let mut holds = Holds::Never;
     for pattern in names.split(',') {
         match pattern.strip_prefix('!') {
-            Some(not) if lines::glob(not, "root") => return Holds::Never,
-            None if lines::glob(pattern, "root") => holds = Holds::ForRoot,
+            Some(not) if fnmatch(not, "root") => return Holds::Never,
+            None if fnmatch(pattern, "root") => holds = Holds::ForRoot,
             _ => {}
         }
     }
@@ -137,7 +139,7 @@ fn files(system: &dyn System, pattern: &str) -> Result<Vec<String>> {
         return Ok(vec![pattern]);
     }
     let names = system.list(dir)?.unwrap_or_default();
-    Ok(names.iter().filter(|name| lines::glob(last, name)).map(|name| format!("{dir}/{name}")).collect())
+    Ok(names.iter().filter(|name| fnmatch(last, name)).map(|name| format!("{dir}/{name}")).collect())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! then by file name, and /etc/sysctl.conf last; of lines about one parameter the last wins, a name over a pattern
 //! ```
 
+use kiln_spec::glob::fnmatch;
+
 use super::lines;
 use crate::system::{Result, System};
 
@@ -62,7 +64,7 @@ impl Settings {
         match by_name {
             Some(setting) if setting.value.is_some() => Some(setting),
             Some(_) => None,
-            None => self.0.iter().rev().find(|s| s.value.is_some() && s.key.contains('*') && lines::glob(&s.key, key)),
+            None => self.0.iter().rev().find(|s| s.value.is_some() && s.key.contains('*') && fnmatch(&s.key, key)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Services of systemd: whether they start at boot, from links and presets.
 
+use kiln_spec::glob::fnmatch;
+
 use super::lines;
 use crate::system::{Kind, Result, System};
 
@@ -124,7 +126,7 @@ fn preset(system: &dyn System, name: &str) -> Result<Option<String>> {
         for (line, content) in lines::meaningful(&text, &['#', ';']) {
             let mut words = content.split_whitespace();
             let (Some(verb), Some(pattern)) = (words.next(), words.next()) else { continue };
-            if lines::glob(pattern, name) {
+            if fnmatch(pattern, name) {
                 return Ok((verb == "enable").then(|| lines::place(&path, line)));
             }
         }

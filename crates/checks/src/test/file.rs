@@ -1,5 +1,6 @@
 //! Paths: what is there, with which rights, and what it says.
 
+use kiln_spec::glob::fnmatch;
 use regex::Regex;
 
 use crate::read::lines;
@@ -20,7 +21,7 @@ pub(super) fn expand(look: &Look<'_>, path: &str) -> Result<Vec<String>> {
         return Ok(look.system.stat(path, false)?.map(|_| path.to_owned()).into_iter().collect());
     };
     let names = look.system.list(dir)?.unwrap_or_default();
-    Ok(names.iter().filter(|name| lines::glob(last, name)).map(|name| format!("{dir}/{name}")).collect())
+    Ok(names.iter().filter(|name| fnmatch(last, name)).map(|name| format!("{dir}/{name}")).collect())
 }
 
 /// Nothing is at a path.

@@ -1,5 +1,7 @@
 //! The machine itself: names that must be its own, time, DNS, other managers of its network, what a reset left behind.
 
+use kiln_spec::glob::fnmatch;
+
 use super::Severity::{Error, Warning};
 use super::{Found, Row};
 use crate::Fleet;
@@ -329,23 +331,6 @@ fn kubelet_down(fleet: &Fleet) -> Vec<Found> {
         .collect()
 }
 
-/// Whether a pattern of NetworkManager or systemd (`*`, `?`) is met.
-fn glob(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            let rest = pattern.get(1..).unwrap_or_default();
-            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.into_iter()
-                .any(|at| !rest.contains('*') && glob(rest, name.get(at..).unwrap_or_default()) || rest.is_empty())
-        }
-        (Some(a), Some(b)) if a == '?' || a == b => {
-            glob(pattern.get(a.len_utf8()..).unwrap_or_default(), name.get(b.len_utf8()..).unwrap_or_default())
-        }
-        _ => false,
-    }
-}
-
 fn pod_devices(host: &HostFacts) -> Vec<&str> {
     let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
     let ours = links.iter().map(|link| link.name.as_str()).filter(|name| {
@@ -361,7 +346,7 @@ fn network_manager(fleet: &Fleet) -> Vec<Found> {
         let left_alone = |name: &str| {
             words.iter().any(|word| {
                 let pattern = word.trim().strip_prefix("interface-name:").map(|p| p.trim_start_matches(['=', '~']));
-                pattern.is_some_and(|pattern| glob(pattern, name))
+                pattern.is_some_and(|pattern| fnmatch(pattern, name))
             })
         };
         let taken: Vec<&str> = pod_devices(host).into_iter().filter(|name| !left_alone(name)).collect();
@@ -380,7 +365,8 @@ fn networkd(fleet: &Fleet) -> Vec<Found> {
     for (host, _) in fleet.nodes().filter(|(_, kernel)| kernel.process("systemd-network").is_some()) {
         let devices = pod_devices(host);
         let hit = host.system.networkd.iter().find_map(|(path, names)| {
-            let device = devices.iter().find(|device| names.split_whitespace().any(|pattern| glob(pattern, device)))?;
+            let device =
+                devices.iter().find(|device| names.split_whitespace().any(|pattern| fnmatch(pattern, device)))?;
             Some(format!("{path} matches {device}: Name={}", super::logs::printable(names)))
         });
         out.extend(hit.map(|seen| Found::on(&host.name, seen)));
@@ -452,12 +438,6 @@ fn leftover_config(fleet: &Fleet) -> Vec<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns() {
-        assert!(glob("*", "cni0") && glob("cni*", "cni0") && glob("cni?", "cni0") && glob("cni0", "cni0"));
-        assert!(!glob("en*", "cni0") && !glob("cni", "cni0") && !glob("", "x") && glob("*0", "cni0"));
-    }
 
     #[test]
     fn releases() {

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_helm::{Capabilities, KUBE_VERSION, Limits, Release, Rendered, SetKind, Values, Version};
+use kiln_spec::glob::Pattern;
 
 use super::read;
 use crate::error::CliError;
@@ -189,8 +190,10 @@ fn texts(args: &Args, chart: &str, rendered: &Rendered) -> Result<Vec<Text>, Cli
     }
     let mut chosen = Vec::new();
     for wanted in &args.show_only {
-        let full = format!("{chart}/{}", wanted.trim_start_matches('/'));
-        let (hits, rest): (Vec<Text>, Vec<Text>) = texts.into_iter().partition(|text| matches(&full, &text.path));
+        // A pattern of Go's, as helm takes it; one that is malformed matches nothing there either.
+        let pattern = Pattern::new(format!("{chart}/{}", wanted.trim_start_matches('/'))).ok();
+        let (hits, rest): (Vec<Text>, Vec<Text>) =
+            texts.into_iter().partition(|text| pattern.as_ref().is_some_and(|p| p.matches(&text.path)));
         if hits.is_empty() {
             return Err(CliError::input(format!("could not find template {wanted} in chart")));
         }
@@ -198,17 +201,6 @@ fn texts(args: &Args, chart: &str, rendered: &Rendered) -> Result<Vec<Text>, Cli
         texts = rest;
     }
     Ok(chosen)
-}
-
-/// `*` stands for any text without slashes.
-fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == path,
-        Some((head, tail)) => path.strip_prefix(head).is_some_and(|rest| {
-            let end = rest.find('/').unwrap_or(rest.len());
-            (0..=end).filter(|&at| rest.is_char_boundary(at)).any(|at| matches(tail, &rest[at..]))
-        }),
-    }
 }
 
 fn block(text: &Text) -> String {
