@@ -3,7 +3,7 @@
 mod render;
 mod suggest;
 
-pub use render::render;
+pub use render::{harmful, markup, render};
 pub use suggest::did_you_mean;
 
 use crate::source::Span;

@@ -1,5 +1,6 @@
 //! Reports for programs: JSON, and JUnit's XML.
 
+use kiln_spec::diag::markup;
 use serde_json::{Value, json};
 
 use super::{Outcome, Report};
@@ -58,10 +59,10 @@ pub fn junit(report: &Report) -> String {
         format!("tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\"", outcomes.len())
     };
     let all: Vec<&Outcome> = report.outcomes.iter().collect();
-    out += &format!("<testsuites name=\"{}\" {}>\n", xml(&report.target), head(&all));
+    out += &format!("<testsuites name=\"{}\" {}>\n", markup(&report.target), head(&all));
     for profile in &report.profiles {
         let of: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.profile == *profile).collect();
-        out += &format!("  <testsuite name=\"{}\" {}>\n", xml(profile), head(&of));
+        out += &format!("  <testsuite name=\"{}\" {}>\n", markup(profile), head(&of));
         for outcome in of {
             out += &case(profile, outcome);
         }
@@ -74,13 +75,13 @@ fn case(profile: &str, outcome: &Outcome) -> String {
     let finding = &outcome.finding;
     let open = format!(
         "    <testcase classname=\"{}\" name=\"{}: {}\"",
-        xml(profile),
-        xml(&outcome.rule.id),
-        xml(&outcome.rule.title)
+        markup(profile),
+        markup(&outcome.rule.id),
+        markup(&outcome.rule.title)
     );
     let mut details: Vec<String> = finding.evidence.iter().map(|e| format!("{}: {}", e.place, e.text)).collect();
     details.extend(outcome.hint().map(|hint| format!("hint: {hint}")));
-    let (reason, details) = (xml(&finding.reason), xml(&details.join("\n")));
+    let (reason, details) = (markup(&finding.reason), markup(&details.join("\n")));
     let fatal = outcome.severity() == crate::Severity::Error;
     let inner = match finding.verdict {
         Verdict::Pass => return format!("{open}/>\n"),
@@ -90,22 +91,4 @@ fn case(profile: &str, outcome: &Outcome) -> String {
         Verdict::Fail | Verdict::Unknown => format!("<system-out>warning: {reason}\n{details}</system-out>"),
     };
     format!("{open}>{inner}</testcase>\n")
-}
-
-/// A text in XML or HTML: what means something there is escaped, and what may not be there at all is replaced.
-pub(super) fn xml(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            '\n' => out.push('\n'),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -1,6 +1,7 @@
 //! A report as one page: no scripts, nothing fetched, all text escaped.
 
-use super::document::xml;
+use kiln_spec::diag::markup;
+
 use super::{Outcome, Report};
 use crate::{Severity, Verdict};
 
@@ -19,7 +20,7 @@ pub fn render(report: &Report) -> String {
         Verdict::Unknown => ("unknown", "could not check"),
         Verdict::Pass | Verdict::Skip => ("pass", "pass"),
     };
-    let target = xml(&report.target);
+    let target = markup(&report.target);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
@@ -30,7 +31,7 @@ pub fn render(report: &Report) -> String {
     for profile in &report.profiles {
         out += &format!(
             "<h2>{}</h2>\n<table><tr><th>Result</th><th>Check</th><th>What was found</th></tr>\n",
-            xml(profile)
+            markup(profile)
         );
         let mut of: Vec<&Outcome> = report.outcomes.iter().filter(|outcome| outcome.profile == *profile).collect();
         of.sort_by_key(|outcome| rank(outcome));
@@ -63,14 +64,17 @@ fn row(outcome: &Outcome) -> String {
         (Verdict::Unknown, _) => ("unknown", "could not check"),
         (Verdict::Skip, _) => ("skip", "skipped"),
     };
-    let mut what = xml(&finding.reason);
+    let mut what = markup(&finding.reason);
     for evidence in &finding.evidence {
-        what +=
-            &format!("<p class=\"e\"><code>{}</code>: <code>{}</code></p>", xml(&evidence.place), xml(&evidence.text));
+        what += &format!(
+            "<p class=\"e\"><code>{}</code>: <code>{}</code></p>",
+            markup(&evidence.place),
+            markup(&evidence.text)
+        );
     }
     if let Some(hint) = outcome.hint().filter(|_| finding.verdict == Verdict::Fail) {
-        what += &format!("<p class=\"h\"><b>hint:</b> {}</p>", xml(hint));
+        what += &format!("<p class=\"h\"><b>hint:</b> {}</p>", markup(hint));
     }
-    let check = format!("<code>{}</code><br>{}", xml(&outcome.rule.id), xml(&outcome.rule.title));
+    let check = format!("<code>{}</code><br>{}", markup(&outcome.rule.id), markup(&outcome.rule.title));
     format!("<tr><td><span class=\"v {class}\">{word}</span></td><td>{check}</td><td>{what}</td></tr>\n")
 }

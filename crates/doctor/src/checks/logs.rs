@@ -1,5 +1,7 @@
 //! Lines of logs that say what is wrong. A row of the table [`LINES`] is a pattern; rows of the catalogue refer to it.
 
+use kiln_spec::diag::harmful;
+
 use super::Severity::{Error, Warning};
 use super::{Found, Row};
 use crate::Fleet;
@@ -211,9 +213,7 @@ pub const ROWS: &[Row] = &[
 
 /// A text of a stranger's with what could change a terminal taken out, and no longer than a line.
 pub fn printable(text: &str) -> String {
-    let safe = |c: char| {
-        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') { '\u{fffd}' } else { c }
-    };
+    let safe = |c: char| if harmful(c) { '\u{fffd}' } else { c };
     text.chars().take(300).map(safe).collect()
 }
 

@@ -1,7 +1,8 @@
 //! For CI systems: one case for each check, failed when it found something; one for each host that was not looked at.
 
+use kiln_spec::diag::markup;
+
 use super::Report;
-use super::page::escaped;
 use crate::checks;
 
 /// The document.
@@ -10,13 +11,13 @@ pub fn render(report: &Report<'_>) -> String {
     for row in checks::rows() {
         count += 1;
         let found: Vec<_> = report.findings.iter().filter(|finding| finding.id == row.id).collect();
-        cases += &format!("  <testcase classname=\"kiln.doctor\" name=\"{}\">", escaped(row.id));
+        cases += &format!("  <testcase classname=\"kiln.doctor\" name=\"{}\">", markup(row.id));
         if !found.is_empty() {
             failures += 1;
             let said = |f: &&crate::Finding| format!("{}: {}", f.hosts.join(", "), f.evidence.join("; "));
             let said: Vec<String> = found.iter().map(said).collect();
-            let text = escaped(&format!("{}\nremedy: {}", said.join("\n"), row.remedy));
-            cases += &format!("<failure message=\"{}\">{text}</failure>", escaped(row.line));
+            let text = markup(&format!("{}\nremedy: {}", said.join("\n"), row.remedy));
+            cases += &format!("<failure message=\"{}\">{text}</failure>", markup(row.line));
         }
         cases += "</testcase>\n";
     }
@@ -26,10 +27,10 @@ pub fn render(report: &Report<'_>) -> String {
     let missing = report.fleet.missing.iter().map(|missing| (missing.host.clone(), missing.why.clone()));
     for (host, why) in missing.chain(unread) {
         (count, errors) = (count + 1, errors + 1);
-        let name = escaped(&host);
+        let name = markup(&host);
         cases += &format!(
             "  <testcase classname=\"kiln.doctor.hosts\" name=\"{name}\"><error message=\"{}\"/></testcase>\n",
-            escaped(&why)
+            markup(&why)
         );
     }
     format!(

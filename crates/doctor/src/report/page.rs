@@ -1,5 +1,7 @@
 //! One page without anything from elsewhere: the verdict, the network as a drawing, the findings.
 
+use kiln_spec::diag::markup;
+
 use super::Report;
 use crate::HostFacts;
 use crate::checks::Severity;
@@ -18,44 +20,24 @@ pre{padding:.6rem;overflow:auto}svg{width:100%;height:auto;background:#fafbfc;bo
 svg text{font:12px ui-monospace,monospace}.host{fill:#fff;stroke:#57606a}.host.bad{stroke:#c62828;stroke-width:2.5}\
 .edge{stroke:#9aa4af;fill:none}.edge.bad{stroke:#c62828;stroke-width:3}";
 
-/// A text as text of HTML or XML, attributes included. What XML does not allow is shown as U+FFFD.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            '\n' => out.push('\n'),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{202a}'..='\u{202e}') => {
-                out.push('\u{fffd}')
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// The page.
 pub fn render(report: &Report<'_>) -> String {
     let text = super::text::render(report);
-    let verdict = escaped(text.lines().next().unwrap_or_default());
+    let verdict = markup(text.lines().next().unwrap_or_default());
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Pod network</title><style>{STYLE}</style></head>\n<body>\n<h1>{verdict}</h1>\n{}",
         drawing(report)
     );
     for finding in &report.findings {
         let class = if finding.severity == Severity::Error { "error" } else { "warning" };
-        let hosts = escaped(&finding.hosts.join(if finding.edge.is_some() { " → " } else { ", " }));
-        out += &format!("<article class=\"{class}\"><h2>{hosts}: {}</h2>\n<pre>", escaped(finding.line));
-        finding.evidence.iter().for_each(|seen| out += &format!("{}\n", escaped(&printable(seen))));
+        let hosts = markup(&finding.hosts.join(if finding.edge.is_some() { " → " } else { ", " }));
+        out += &format!("<article class=\"{class}\"><h2>{hosts}: {}</h2>\n<pre>", markup(finding.line));
+        finding.evidence.iter().for_each(|seen| out += &format!("{}\n", markup(&printable(seen))));
         out += &format!(
             "</pre><p><b>Cause</b> {}</p><p><b>Remedy</b> {}</p><p><code>{}</code></p></article>\n",
-            escaped(finding.cause),
-            escaped(finding.remedy),
-            escaped(finding.id)
+            markup(finding.cause),
+            markup(finding.remedy),
+            markup(finding.id)
         );
     }
     let missing = report.fleet.missing.iter().map(|missing| (missing.host.clone(), missing.why.clone()));
@@ -63,7 +45,7 @@ pub fn render(report: &Report<'_>) -> String {
         host.unread.iter().map(|unread| (host.name.clone(), format!("{}: {}", unread.what, unread.why)))
     });
     for (host, why) in missing.chain(unread) {
-        out += &format!("<p>Not looked at: {}: {}</p>\n", escaped(&host), escaped(&why));
+        out += &format!("<p>Not looked at: {}: {}</p>\n", markup(&host), markup(&why));
     }
     out + "</body></html>\n"
 }
@@ -99,7 +81,7 @@ fn drawing(report: &Report<'_>) -> String {
         for (number, line) in lines(host).into_iter().enumerate() {
             let (x, y) = (x + 12, y + 22 + number * 17);
             out +=
-                &format!("<text x=\"{x}\" y=\"{y}\">{}</text>\n", escaped(&line.chars().take(32).collect::<String>()));
+                &format!("<text x=\"{x}\" y=\"{y}\">{}</text>\n", markup(&line.chars().take(32).collect::<String>()));
         }
     }
     let more = report.fleet.hosts.len().saturating_sub(DRAWN);

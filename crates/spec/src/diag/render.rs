@@ -172,9 +172,28 @@ fn printable_char(c: char) -> (String, usize) {
     }
 }
 
-/// Control characters, and those that change the direction of text.
-fn harmful(c: char) -> bool {
+/// Whether a terminal would act on a character: control characters, and those that change the direction of text.
+pub fn harmful(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text of a stranger's as text of HTML or XML, attributes included: what means something there is escaped, and what
+/// may not be there, or is [`harmful`], is U+FFFD. Line ends stay.
+pub fn markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\'' => out += "&#39;",
+            '\n' => out.push('\n'),
+            c if harmful(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A message without harmful characters and of bearable length.
