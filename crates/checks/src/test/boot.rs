@@ -1,6 +1,7 @@
 //! What is needed to start: loaders, initial RAM disks, mounts, swap, control groups.
 
-use crate::read::{boot, fstab, lines};
+use crate::read::fstab::{self, Mount};
+use crate::read::{boot, lines};
 use crate::system::{Kind, Result};
 use crate::{Finding, Look};
 
@@ -67,19 +68,28 @@ fn controllers(look: &Look<'_>, path: &str) -> Result<Finding> {
 
 /// `fstab` names file systems by what stays the same on another machine.
 pub fn fstab_names(look: &Look<'_>) -> Result<Finding> {
-    let mounts = fstab::of(look.system)?;
-    let mut finding = Finding::pass(format!("{} names nothing by the order of disks", fstab::PATH));
-    for mount in &mounts {
-        const UNSTABLE: [&str; 4] = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/nvme"];
-        if UNSTABLE.iter().any(|prefix| mount.device.starts_with(prefix)) {
-            if finding.verdict == crate::Verdict::Pass {
-                finding = Finding::fail("disks are named by the order in which they are found");
-            }
-            finding =
-                finding.at(lines::place(fstab::PATH, mount.line), format!("{} on {}", mount.device, mount.target));
-        }
-    }
-    Ok(finding)
+    const UNSTABLE: [&str; 4] = ["/dev/sd", "/dev/vd", "/dev/xvd", "/dev/nvme"];
+    let unstable = |mount: &Mount| UNSTABLE.iter().any(|prefix| mount.device.starts_with(prefix));
+    let passes = format!("{} names nothing by the order of disks", fstab::PATH);
+    none_of(look, passes, "disks are named by the order in which they are found", unstable)
+}
+
+/// No line of `fstab` is one that is not wanted; those that are, are the evidence.
+pub(super) fn none_of(
+    look: &Look<'_>,
+    passes: String,
+    fails: &str,
+    unwanted: impl Fn(&Mount) -> bool,
+) -> Result<Finding> {
+    let found: Vec<Mount> = fstab::of(look.system)?.into_iter().filter(unwanted).collect();
+    let finding = match found.is_empty() {
+        true => Finding::pass(passes),
+        false => Finding::fail(fails),
+    };
+    let place = |mount: &Mount| lines::place(fstab::PATH, mount.line);
+    Ok(found
+        .iter()
+        .fold(finding, |finding, mount| finding.at(place(mount), format!("{} on {}", mount.device, mount.target))))
 }
 
 /// The root file system can grow into a larger disk.

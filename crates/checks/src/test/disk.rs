@@ -1,6 +1,8 @@
 //! What only a disk has: its partition table, its loaders, the identifiers that must fit together.
 
-use crate::read::{boot, fstab, lines};
+use super::boot::none_of;
+use crate::read::boot;
+use crate::read::fstab::{self, Mount};
 use crate::system::Result;
 use crate::system::media::{Boots, Media, Scheme};
 use crate::{Finding, Look};
@@ -52,20 +54,10 @@ pub fn loader(look: &Look<'_>) -> Result<Finding> {
 /// What `fstab` mounts at boot is on the disk.
 pub fn mounts(look: &Look<'_>) -> Result<Finding> {
     of(look, |media| {
-        let mut finding = Finding::pass(format!("what {} mounts is on the disk", fstab::PATH));
-        for mount in fstab::of(look.system)? {
-            if mount.options.iter().any(|option| option == "noauto" || option == "nofail") {
-                continue;
-            }
-            if let Ok(None) = media.find(&mount.device) {
-                if finding.verdict == crate::Verdict::Pass {
-                    finding = Finding::fail("the machine would wait at boot for what is not on the disk");
-                }
-                finding =
-                    finding.at(lines::place(fstab::PATH, mount.line), format!("{} on {}", mount.device, mount.target));
-            }
-        }
-        Ok(finding)
+        let optional = |mount: &Mount| mount.options.iter().any(|option| option == "noauto" || option == "nofail");
+        let absent = |mount: &Mount| !optional(mount) && matches!(media.find(&mount.device), Ok(None));
+        let fails = "the machine would wait at boot for what is not on the disk";
+        none_of(look, format!("what {} mounts is on the disk", fstab::PATH), fails, absent)
     })
 }
 

@@ -153,13 +153,13 @@ impl Disk {
                     if found.flags.bits() & ext4::InodeFlags::IMMUTABLE.bits() != 0 {
                         self.locked.insert((volume, u64::from(found.ino)));
                     }
-                    let path = join_paths(target, &found.entry.path);
+                    let path = join(target, &found.entry.path);
                     self.put_entry(&path, target, &found.entry, (volume, u64::from(found.ino), &layer))?;
                 }
             }
             Files::Fat(_, entries) => {
                 for (at, entry) in entries.iter().enumerate() {
-                    let path = join_paths(target, entry.path.as_bytes());
+                    let path = join(target, entry.path.as_bytes());
                     let place = (volume, at as u64, &layer);
                     let kind = match entry.directory {
                         true => NodeKind::Dir(Children::new()),
@@ -191,7 +191,7 @@ impl Disk {
             // Only layers have them.
             EntryKind::Whiteout | EntryKind::Opaque => return Ok(()),
             EntryKind::Hardlink { target: first } => {
-                let Some(node) = self.tree.at(&join_paths(target, first)).cloned() else { return Ok(()) };
+                let Some(node) = self.tree.at(&join(target, first)).cloned() else { return Ok(()) };
                 return self.tree.insert(path, node).map_err(|e| damaged(&escape(path), &e.to_string()));
             }
         };
@@ -279,14 +279,6 @@ impl System for Disk {
 /// A file of a volume: which one is in `offset`, for what nobody else asks.
 fn reference(size: u64, path: &[u8], (volume, inode, layer): (u64, u64, &Arc<Digest>)) -> FileRef {
     FileRef { size, layer: Arc::clone(layer), path: Arc::from(path), offset: volume, inode }
-}
-
-fn join_paths(target: &[u8], path: &[u8]) -> Vec<u8> {
-    match (target.is_empty(), path.is_empty()) {
-        (true, _) => path.to_vec(),
-        (_, true) => target.to_vec(),
-        _ => join(target, path),
-    }
 }
 
 fn damaged(what: &str, why: &str) -> DiskError {
