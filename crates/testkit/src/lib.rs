@@ -7,6 +7,7 @@
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
+//! [`initramfs`] what a kernel starts with
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster
 //! [`tools`] is the tool installed, and if not, which package brings it
@@ -19,6 +20,7 @@ pub mod command;
 pub mod context;
 pub mod emulator;
 pub mod filter;
+pub mod initramfs;
 pub mod layout;
 pub mod plain;
 pub mod registry;
@@ -31,6 +33,7 @@ pub use command::Output;
 pub use context::TestContext;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;
+pub use initramfs::Initramfs;
 pub use layout::Layout;
 pub use plain::Ids;
 pub use registry::{Auth, Registry};

@@ -1,6 +1,7 @@
 //! Tools of the machine, and the packages that bring them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The list that `scripts/setup.sh` installs from.
 const PACKAGES: &str = include_str!("../../../scripts/packages.txt");
@@ -23,6 +24,17 @@ pub fn packages() -> impl Iterator<Item = Package> {
         let (file, why) = rest.trim_start().split_once(' ').unwrap_or((rest.trim_start(), ""));
         Package { name, file, why: why.trim() }
     })
+}
+
+/// The tar of a minimal Debian, made by `scripts/debian-base.sh` and kept by it for a week.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn debian_base() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/debian-base.sh");
+    let made = Command::new(script).output().expect("run scripts/debian-base.sh");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    PathBuf::from(String::from_utf8(made.stdout).expect("a path in UTF-8").trim())
 }
 
 /// Where the tool is.

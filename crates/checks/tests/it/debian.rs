@@ -2,19 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::process::Command;
 
 use kiln_checks::system::{ImageTree, Memory};
 use kiln_checks::{Look, Profile, Verdict, verify};
 use kiln_oci::{Digest, IndexedEntry, LayerIndex, LayerReader, Tree};
-
-/// The tar of a minimal Debian; kept for a week by the script that makes it.
-fn tar() -> std::path::PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/debian-base.sh");
-    let made = Command::new(script).output().expect("run scripts/debian-base.sh");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    String::from_utf8(made.stdout).unwrap().trim().into()
-}
+use kiln_testkit::tools::debian_base;
 
 fn index(tar: &std::path::Path) -> LayerIndex {
     let mut reader = LayerReader::new(File::open(tar).unwrap());
@@ -28,7 +20,7 @@ fn index(tar: &std::path::Path) -> LayerIndex {
 
 #[test]
 fn a_minimal_debian_is_clean_and_is_no_node() {
-    let path = tar();
+    let path = debian_base();
     let mut tree = Tree::new();
     tree.apply(&index(&path), &Digest::of(b"debian")).unwrap();
     let system = ImageTree::new("debian", &tree, |file| {

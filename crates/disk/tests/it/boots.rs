@@ -12,23 +12,12 @@ use kiln_disk::layout::Spec;
 use kiln_disk::part::{self, Partition};
 use kiln_disk::write::{Rewrite, Root, assemble, rewrite, write};
 use kiln_disk::{DiskError, ReadAt, Window, WriteAt};
+use kiln_testkit::Initramfs;
 use tempfile::TempDir;
 
 use crate::tools::{file, run, text, try_run};
 
 const MARK: &str = "KILN-IS-UP";
-
-/// One file of a cpio archive.
-fn member(out: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
-    let fields = [0, mode, 0, 0, 1, 0, data.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-    out.extend(b"070701");
-    out.extend(fields.iter().flat_map(|f| format!("{f:08x}").into_bytes()));
-    out.extend(name.as_bytes());
-    out.push(0);
-    out.resize(Vec::len(out).next_multiple_of(4), 0);
-    out.extend(data);
-    out.resize(Vec::len(out).next_multiple_of(4), 0);
-}
 
 /// An initramfs that says that it is up, shows how it was started, and powers the machine off. It speaks by the
 /// kernel's log: what is written to a console may not have left it when the power goes.
@@ -38,20 +27,14 @@ fn initramfs() -> Vec<u8> {
         "#!/bin/busybox sh\n/bin/busybox mkdir -p /proc\n/bin/busybox mount -t proc proc /proc\n\
          echo \"<0>{MARK} $(/bin/busybox cat /proc/cmdline)\" > /dev/kmsg\n/bin/busybox poweroff -f\n"
     );
-    let mut out = Vec::new();
-    for dir in ["bin", "dev"] {
-        member(&mut out, dir, 0o40755, b"");
-    }
-    member(&mut out, "bin/busybox", 0o100_755, &busybox);
-    member(&mut out, "init", 0o100_755, init.as_bytes());
     // /dev/console, which the kernel opens for init, and /dev/kmsg.
-    for (name, numbers) in [("dev/console", b"0000000500000001"), ("dev/kmsg", b"000000010000000b")] {
-        let at = Vec::len(&out);
-        member(&mut out, name, 0o20600, b"");
-        out[at + 6 + 8 * 9..at + 6 + 8 * 11].copy_from_slice(numbers);
-    }
-    member(&mut out, "TRAILER!!!", 0, b"");
-    out
+    Initramfs::new()
+        .dirs(&["bin", "dev"])
+        .file("bin/busybox", 0o755, busybox)
+        .file("init", 0o755, init)
+        .device("dev/console", (5, 1))
+        .device("dev/kmsg", (1, 11))
+        .finish()
 }
 
 fn put(root: &Path, path: &str, data: &[u8]) {

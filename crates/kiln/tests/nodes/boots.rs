@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln_testkit::TestContext;
-use kiln_testkit::tools::tool;
+use kiln_testkit::tools::{debian_base, tool};
 
 use crate::offline::SEED;
 
@@ -43,11 +43,7 @@ const VERIFY: &str = "#!/bin/bash -e\nuname -r\nsystemctl --version\ncommand -v 
 /// Debian as an image `node`, with a key that logs in; beside the seed's template and its scripts.
 fn debian() -> TestContext {
     let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")).timeout(PATIENCE);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/debian-base.sh");
-    let made = Command::new(script).output().expect("run scripts/debian-base.sh");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let base = String::from_utf8(made.stdout).unwrap();
-    let _ = t.kiln(&["import", base.trim(), "debian:bookworm"]).ok();
+    let _ = t.kiln(&["import", debian_base().to_str().unwrap(), "debian:bookworm"]).ok();
     let key = t.out("key");
     let _ = t.tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]).ok();
     let public = format!("SSH_KEY={}", std::fs::read_to_string(t.out("key.pub")).unwrap().trim());

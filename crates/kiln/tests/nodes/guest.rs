@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kiln_testkit::tools::tool;
-use kiln_testkit::{Rootfs, TestContext};
+use kiln_testkit::{Initramfs, Rootfs, TestContext};
 
 /// Drivers that the kernel has as modules, in an order in which they can be loaded.
 const MODULES: [&str; 11] = [
@@ -155,31 +155,14 @@ fn needed(program: &Path) -> Vec<String> {
     text.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/'))).map(str::to_owned).collect()
 }
 
-/// An initramfs in the kernel's format ("newc").
+/// What finds the root.
 fn initramfs(busybox: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for dir in ["bin", "dev", "proc", "sys", "root"] {
-        entry(&mut out, dir, 0o040_755, &[]);
-    }
-    entry(&mut out, "busybox", 0o100_755, busybox);
     let names = MODULES.map(|m| m.rsplit('/').next().unwrap()).join(" ");
-    entry(&mut out, "init", 0o100_755, INITRAMFS.replace("MODULES", &names).as_bytes());
-    for module in MODULES {
+    let all = Initramfs::new().dirs(&["bin", "dev", "proc", "sys", "root"]).file("busybox", 0o755, busybox);
+    let all = all.file("init", 0o755, INITRAMFS.replace("MODULES", &names));
+    let modules = MODULES.iter().fold(all, |all, module| {
         let path = format!("/lib/modules/{}/kernel/{module}.ko", version());
-        entry(&mut out, &format!("{}.ko", module.rsplit('/').next().unwrap()), 0o100_644, &read(Path::new(&path)));
-    }
-    entry(&mut out, "TRAILER!!!", 0, &[]);
-    out
-}
-
-fn entry(out: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
-    let size = |n: usize| u32::try_from(n).unwrap();
-    let fields = [0, mode, 0, 0, 1, 0, size(data.len()), 0, 0, 0, 0, size(name.len()) + 1, 0];
-    out.extend_from_slice(b"070701");
-    fields.iter().for_each(|f| out.extend_from_slice(format!("{f:08x}").as_bytes()));
-    out.extend_from_slice(name.as_bytes());
-    out.push(0);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out.extend_from_slice(data);
-    out.resize(out.len().next_multiple_of(4), 0);
+        all.file(&format!("{}.ko", module.rsplit('/').next().unwrap()), 0o644, read(Path::new(&path)))
+    });
+    modules.finish()
 }

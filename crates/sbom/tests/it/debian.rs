@@ -7,17 +7,10 @@ use std::process::Command;
 
 use kiln_oci::Digest;
 use kiln_sbom::{Inventory, Scanner, cyclonedx, spdx};
+use kiln_testkit::tools::debian_base;
 
 use crate::documents::{created, subject};
 use crate::validators;
-
-/// The base image of the demonstration.
-fn base() -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/debian-base.sh");
-    let made = Command::new(script).output().expect("run scripts/debian-base.sh");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    PathBuf::from(String::from_utf8(made.stdout).unwrap().trim())
-}
 
 fn scan(tar: &PathBuf) -> Inventory {
     let mut scanner = Scanner::default();
@@ -41,7 +34,7 @@ fn of_dpkg(tar: &PathBuf) -> BTreeSet<String> {
 
 #[test]
 fn a_debian_base_has_the_packages_that_dpkg_lists() {
-    let tar = base();
+    let tar = debian_base();
     let found = scan(&tar);
     let ours: BTreeSet<String> = (found.packages.iter())
         .map(|p| {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_testkit::Initramfs;
 use kiln_testkit::tools::tool;
 use kiln_vm::machine::{Kernel, Network};
 use kiln_vm::{Accelerator, Machine, Overrides, Qemu, Vm, VmError};
@@ -58,45 +59,14 @@ fn module(name: &str) -> PathBuf {
     PathBuf::from(format!("/lib/modules/{version}/kernel/{name}.ko"))
 }
 
-/// An initramfs in the kernel's format ("newc"), by hand.
+/// A shell with modules.
 fn initramfs(init: &str, modules: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for dir in ["bin", "dev", "etc", "proc", "sys"] {
-        entry(&mut out, dir, 0o040_755, &[]);
-    }
-    entry(&mut out, "busybox", 0o100_755, &std::fs::read(tool("busybox")).unwrap());
+    let all = Initramfs::new().dirs(&["bin", "dev", "etc", "proc", "sys"]);
+    let all = all.file("busybox", 0o755, std::fs::read(tool("busybox")).unwrap());
     // The C library in busybox looks names up, and breaks when it does not know how.
-    entry(&mut out, "etc/nsswitch.conf", 0o100_644, b"hosts: files\n");
-    entry(&mut out, "init", 0o100_755, init.as_bytes());
-    for name in modules {
-        let file = format!("{}.ko", name.rsplit('/').next().unwrap());
-        entry(&mut out, &file, 0o100_644, &std::fs::read(module(name)).unwrap());
-    }
-    entry(&mut out, "TRAILER!!!", 0, &[]);
-    out
-}
-
-fn entry(out: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
-    let fields = [
-        0,
-        mode,
-        0,
-        0,
-        1,
-        0,
-        u32::try_from(data.len()).unwrap(),
-        0,
-        0,
-        0,
-        0,
-        u32::try_from(name.len()).unwrap() + 1,
-        0,
-    ];
-    out.extend_from_slice(b"070701");
-    fields.iter().for_each(|f| out.extend_from_slice(format!("{f:08x}").as_bytes()));
-    out.extend_from_slice(name.as_bytes());
-    out.push(0);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out.extend_from_slice(data);
-    out.resize(out.len().next_multiple_of(4), 0);
+    let all = all.file("etc/nsswitch.conf", 0o644, "hosts: files\n").file("init", 0o755, init);
+    let modules = modules.iter().fold(all, |all, name| {
+        all.file(&format!("{}.ko", name.rsplit('/').next().unwrap()), 0o644, std::fs::read(module(name)).unwrap())
+    });
+    modules.finish()
 }
