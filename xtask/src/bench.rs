@@ -77,6 +77,9 @@ pub(crate) struct Args {
     /// Seconds a build may take
     #[arg(long, default_value_t = 900)]
     timeout: u64,
+    /// Stop a peer that takes this many times as long as kiln did, and a minute at least: it is a row that says so
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(2..))]
+    patience: Option<u32>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -264,7 +267,7 @@ impl Bench<'_> {
             Ok(site) => Some(site),
             Err(e) => {
                 eprintln!("  {run}/{} {tool:11} failed: {e}", self.args.runs);
-                failed = Some(e);
+                failed = Some((Mode::Cold, e));
                 None
             }
         };
@@ -276,9 +279,10 @@ impl Bench<'_> {
             let mut request = Request { workload, mode, context: &context, target: &target, proxy, cache: None };
             if let Some(site) = site.as_mut().filter(|_| failed.is_none()) {
                 workload.change(&context, if mode == Mode::Changed { run } else { 0 })?;
+                let meter = self.meter.within(self.patience(workload, mode, builder.tool, report));
                 let built = match mode {
-                    Mode::Shared => self.share(site, &mut request, &cache),
-                    _ => self.build(site, &request),
+                    Mode::Shared => self.share(site, &mut request, &cache, &meter),
+                    _ => build(site, &request, &meter),
                 };
                 match built {
                     Ok(done) if wanted => {
@@ -289,30 +293,48 @@ impl Bench<'_> {
                     Ok(_) => {}
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(e) => {
-                        eprintln!("  {run}/{} {tool:11} {:8} failed: {e}", self.args.runs, mode.name());
-                        failed = Some(e);
+                        eprintln!("  {run}/{} {tool:11} {:8} failed: {}", self.args.runs, mode.name(), e.brief());
+                        failed = Some((mode, e));
                     }
                 }
             }
-            if let Some(e) = &failed {
-                row(report, workload, mode, tool).failed = Some(format!("failed: {}", e.brief()));
+            match &failed {
+                Some((first, Error::Late(seconds))) if *first == mode => {
+                    row(report, workload, mode, tool).stopped = Some(*seconds);
+                }
+                Some((first, e)) if *first != mode => {
+                    let why = format!("not run: {}: {}", first.name(), e.brief());
+                    row(report, workload, mode, tool).failed = Some(why);
+                }
+                Some((_, e)) => row(report, workload, mode, tool).failed = Some(format!("failed: {}", e.brief())),
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// Brings all steps to a repository, forgets them here, and builds with those of the repository.
-    fn share<'s>(&self, site: &mut Site<'_>, request: &mut Request<'s>, cache: &'s str) -> Result<Run, Error> {
-        request.cache = Some(Cache::To(cache));
-        self.build(site, request)?;
-        request.cache = Some(Cache::From(cache));
-        site.prepare()?;
-        self.build(site, request)
+    /// How long a peer may take: as often as long as Kiln, once it is known what that is. Other rungs of Kiln are no
+    /// peers.
+    fn patience(&self, workload: &Workload, mode: Mode, tool: Tool, report: &mut Report) -> Option<Duration> {
+        let times = self.args.patience.filter(|_| tool != Tool::Kiln && tool.rung().is_none())?;
+        let ours = row(report, workload, mode, Tool::Kiln.name()).median()?.wall;
+        Some(Duration::from_secs_f64((ours * f64::from(times)).max(60.0)))
     }
 
-    fn build(&self, site: &Site<'_>, request: &Request<'_>) -> Result<Run, Error> {
-        let ran = site.build(request, &self.meter)?;
-        Ok(Run { cost: ran.cost, told: Told::read(&ran.said) })
+    /// Brings all steps to a repository, forgets them here, and builds with those of the repository. What is measured,
+    /// and may be late, is the second build.
+    fn share<'s>(
+        &self,
+        site: &mut Site<'_>,
+        request: &mut Request<'s>,
+        cache: &'s str,
+        meter: &Meter,
+    ) -> Result<Run, Error> {
+        request.cache = Some(Cache::To(cache));
+        build(site, request, &self.meter)?;
+        request.cache = Some(Cache::From(cache));
+        site.prepare()?;
+        build(site, request, meter)
     }
 
     /// A proxy that has all packages, because Kiln has built with it once.
@@ -323,7 +345,7 @@ impl Bench<'_> {
         let url = proxy.url();
         let request =
             Request { workload, mode: Mode::NoCache, context, target: "warm-up", proxy: Some(&url), cache: None };
-        self.build(&site, &request)?;
+        build(&site, &request, &self.meter)?;
         eprintln!("  packages fetched in {:.1} s", started.elapsed().as_secs_f64());
         Ok(proxy)
     }
@@ -338,6 +360,11 @@ impl Bench<'_> {
     }
 }
 
+fn build(site: &Site<'_>, request: &Request<'_>, meter: &Meter) -> Result<Run, Error> {
+    let ran = site.build(request, meter)?;
+    Ok(Run { cost: ran.cost, told: Told::read(&ran.said) })
+}
+
 /// The row of a tool, which is made when it is first needed.
 fn row<'a>(report: &'a mut Report, workload: &Workload, mode: Mode, tool: &'static str) -> &'a mut Row {
     row_of(report, workload.label(mode), mode, tool)
@@ -349,7 +376,7 @@ fn row_of<'a>(report: &'a mut Report, label: &'static str, mode: Mode, tool: &'s
         // Rows of one mode are together.
         let after = report.rows.iter().rposition(|r| r.workload == label && r.mode == mode);
         let at = after.map_or(report.rows.len(), |at| at + 1);
-        report.rows.insert(at, Row { workload: label, mode, tool, runs: Vec::new(), failed: None });
+        report.rows.insert(at, Row { workload: label, mode, tool, runs: Vec::new(), stopped: None, failed: None });
         at
     });
     &mut report.rows[at]

@@ -14,6 +14,8 @@ pub(crate) enum Error {
     Start { program: String, cause: io::Error },
     #[error("{command}\nended with {status}; the end of what it said:\n{said}")]
     Failed { command: String, status: String, said: String },
+    #[error("stopped after {0} s: it took too long")]
+    Late(u64),
     #[error("{what} is not JSON that can be understood here: {cause}")]
     Json { what: String, cause: serde_json::Error },
     #[error("cargo built no executable `{0}`")]

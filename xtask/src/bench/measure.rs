@@ -73,6 +73,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// One with no more time than this.
+    pub(super) fn within(&self, limit: Option<Duration>) -> Meter {
+        Meter { limit: limit.unwrap_or(self.limit).min(self.limit), interrupt: self.interrupt.clone() }
+    }
+
     /// Runs a command to its end. `daemon` works for it: what it and its children do meanwhile counts.
     pub(super) fn run(&self, command: &mut Command, daemon: Option<u32>) -> Result<Ran, Error> {
         self.interrupt.check()?;
@@ -102,9 +107,11 @@ impl Meter {
         let (peak, late) = watcher.join().unwrap_or((0, false));
         let said = all(&mut log);
         self.interrupt.check()?;
-        if late || !used.status.success() {
-            let status = if late { "a signal: it took too long".to_owned() } else { used.status.to_string() };
-            return Err(Error::Failed { command: shown, status, said: tail(&said) });
+        if late {
+            return Err(Error::Late(self.limit.as_secs()));
+        }
+        if !used.status.success() {
+            return Err(Error::Failed { command: shown, status: used.status.to_string(), said: tail(&said) });
         }
         let cpu = (used.rusage.utime + used.rusage.stime).as_secs_f64();
         let cost = Cost {
@@ -238,6 +245,6 @@ mod tests {
     #[test]
     fn a_command_without_end_is_ended() {
         let failed = run("sleep 60", None, 0.05).unwrap_err().to_string();
-        assert!(failed.contains("it took too long"), "{failed}");
+        assert!(failed.contains("stopped after 0 s"), "{failed}");
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Row {
     pub(super) mode: Mode,
     pub(super) tool: &'static str,
     pub(super) runs: Vec<Run>,
+    /// Seconds after which it was stopped, because that was too long to wait for.
+    pub(super) stopped: Option<u64>,
     /// Why there are no runs, or fewer.
     pub(super) failed: Option<String>,
 }
@@ -51,7 +53,7 @@ impl Row {
     }
 
     /// Medians, each by itself; `None` if it never ran to its end.
-    fn median(&self) -> Option<Cost> {
+    pub(super) fn median(&self) -> Option<Cost> {
         let of = |value: fn(&Cost) -> f64| middle(self.runs.iter().map(|r| value(&r.cost)).collect());
         Some(Cost {
             wall: of(|c| c.wall)?,
@@ -173,8 +175,12 @@ impl Report {
             if let Some(why) = &row.failed {
                 text += &format!("{start} {} ||||||\n", cell(why));
             }
-            let Some(cost) = row.median() else { continue };
             let ours = self.of(row).find(|r| r.tool == "kiln" && r.tool != row.tool).and_then(Row::median);
+            if let Some(seconds) = row.stopped {
+                let below = ours.map_or(String::new(), |ours| format!("< {:.2}", ours.wall / seconds as f64));
+                text += &format!("{start} stopped after {seconds} |  |  |  | {below} |\n");
+            }
+            let Some(cost) = row.median() else { continue };
             text += &format!(
                 "{start} {} | {:.2} | {} | {} | {} |\n",
                 seconds(cost.wall),
@@ -218,7 +224,7 @@ impl Report {
     /// One JSON document with every run.
     pub(super) fn json(&self) -> String {
         let rows = self.rows.iter().map(|r| {
-            json!({"workload": r.workload, "mode": r.mode, "tool": r.tool, "median": r.median(), "runs": r.runs, "failed": r.failed})
+            json!({"workload": r.workload, "mode": r.mode, "tool": r.tool, "median": r.median(), "runs": r.runs, "stopped": r.stopped, "failed": r.failed})
         });
         let rows: Vec<_> = rows.collect();
         let unit = json!({"wall": "s", "cpu": "s", "memory": "B", "written": "B", "busy": "s", "walk": "s"});
@@ -269,7 +275,7 @@ mod tests {
             told.runs = vec![0.02];
         }
         let runs = walls.iter().map(|w| Run { cost: cost(w), told: told.clone() }).collect();
-        Row { workload, mode, tool, runs, failed: None }
+        Row { workload, mode, tool, runs, stopped: None, failed: None }
     }
 
     fn report(rows: Vec<Row>) -> Report {
@@ -297,6 +303,16 @@ mod tests {
         let text = report(vec![row("w7", Mode::Cold, "kiln", &[0.0123]), failed]).markdown();
         assert!(text.contains("| w7 | cold | buildkit | it ended \\| badly ||||||"), "{text}");
         assert!(text.contains("| w7 | cold | 0.012 |  |  |  | ≤ 0.5 |  |  | 2 |"), "{text}");
+    }
+
+    #[test]
+    fn who_was_stopped_is_slower_than_that() {
+        let mut late = row("w2", Mode::Cold, "buildah", &[]);
+        late.stopped = Some(100);
+        let rows = vec![row("w2", Mode::Cold, "kiln", &[5.0]), row("w2", Mode::Cold, "buildkit", &[50.0]), late];
+        let text = report(rows).markdown();
+        assert!(text.contains("| w2 | cold | buildah | stopped after 100 |  |  |  | < 0.05 |"), "{text}");
+        assert!(text.contains("| w2 | cold | 5.00 | 50.00 | buildkit | 0.10 |"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 32] = [
+const ARROWS: [(&str, &[&str]); 35] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -19,13 +19,15 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("kiln-gotmpl", &[]),
     ("kiln-hcl", &["kiln-spec", "kiln-oci"]),
     ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec", "kiln-oci"]),
-    ("kiln-disk", &["kiln-oci"]),
+    ("kiln-init", &[]),
+    ("kiln-disk", &["kiln-init", "kiln-oci"]),
     ("kiln-host", &[]),
     ("kiln-vm", &[]),
     ("kiln-checks", &["kiln-sbom", "kiln-spec", "kiln-oci"]),
     (
         "kiln-engine",
         &[
+            "kiln-init",
             "kiln-disk",
             "kiln-plan",
             "kiln-spec",
@@ -41,6 +43,7 @@ const ARROWS: [(&str, &[&str]); 32] = [
     (
         "kiln-node",
         &[
+            "kiln-init",
             "kiln-engine",
             "kiln-plan",
             "kiln-spec",
@@ -60,6 +63,25 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("kiln-yaml", &["kiln-spec", "kiln-oci"]),
     ("kiln-manifests", &["kiln-yaml", "kiln-spec", "kiln-oci"]),
     ("kiln-kubeadm", &["kiln-yaml", "kiln-spec", "kiln-oci"]),
+    ("kiln-clusterfile", &["kiln-helm", "kiln-kubeadm", "kiln-yaml", "kiln-spec", "kiln-oci"]),
+    (
+        "kiln-launch",
+        &[
+            "kiln-cluster",
+            "kiln-clusterfile",
+            "kiln-doctor",
+            "kiln-serve",
+            "kiln-kubeadm",
+            "kiln-checks",
+            "kiln-host",
+            "kiln-store",
+            "kiln-registry",
+            "kiln-http",
+            "kiln-yaml",
+            "kiln-spec",
+            "kiln-oci",
+        ],
+    ),
     (
         "kiln-cluster",
         &[
@@ -71,14 +93,21 @@ const ARROWS: [(&str, &[&str]); 32] = [
             "kiln-sandbox",
             "kiln-helm",
             "kiln-manifests",
+            "kiln-sbom",
+            "kiln-attest",
+            "kiln-yaml",
             "kiln-oci",
         ],
     ),
     ("kiln-serve", &["kiln-store", "kiln-registry", "kiln-http", "kiln-spec", "kiln-oci"]),
-    ("kiln-doctor", &["kiln-host", "kiln-spec", "kiln-oci"]),
+    ("kiln-doctor", &["kiln-host", "kiln-kube", "kiln-http", "kiln-yaml", "kiln-spec", "kiln-oci"]),
     (
         "kiln",
         &[
+            "kiln-clusterfile",
+            "kiln-init",
+            "kiln-launch",
+            "kiln-yaml",
             "kiln-cluster",
             "kiln-doctor",
             "kiln-helm",
@@ -132,7 +161,8 @@ const ARROWS: [(&str, &[&str]); 32] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
+    "kiln-clusterfile",
     "kiln-yaml",
     "kiln-helm",
     "kiln-manifests",
