@@ -195,7 +195,7 @@ pub struct Args {
     /// Compression of new layers: gzip, zstd or none
     #[arg(long, value_name = "HOW", default_value = "gzip")]
     pub compression: String,
-    /// Level of the compression
+    /// Level of the compression: 0 to 9 for gzip (3 unless given), 1 to 22 for zstd (3)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub compression_level: Option<i32>,
     /// With SOURCE_DATE_EPOCH, whether files that RUN writes are dated no later than it

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kiln_engine::isolation::Isolation;
 use kiln_engine::session::NetworkFiles;
 use kiln_engine::{Session, Settings};
-use kiln_oci::compress::Compression;
+use kiln_oci::compress::{Compression, GZIP_LEVEL};
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Platform, Reference};
 use kiln_plan::options::{NoCache, Options, Ulimit};
@@ -182,13 +182,14 @@ fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, CliError> {
 }
 
 fn compression(args: &Args) -> Result<Compression, CliError> {
+    let gzip = i32::try_from(GZIP_LEVEL).unwrap_or(i32::MAX);
     let level = |default: i32, range: std::ops::RangeInclusive<i32>| match args.compression_level.unwrap_or(default) {
         -1 => Ok(default),
         n if range.contains(&n) => Ok(n),
         n => Err(CliError::usage(format!("--compression-level {n}: expected {} to {}", range.start(), range.end()))),
     };
     match &*args.compression {
-        "gzip" => Ok(Compression::Gzip { level: u32::try_from(level(6, 0..=9)?).unwrap_or(6) }),
+        "gzip" => Ok(Compression::Gzip { level: u32::try_from(level(gzip, 0..=9)?).unwrap_or(GZIP_LEVEL) }),
         "zstd" => Ok(Compression::Zstd { level: level(3, 1..=22)? }),
         "none" | "uncompressed" => Ok(Compression::None),
         other => Err(CliError::usage(format!("--compression {other}: expected gzip, zstd or none"))),
