@@ -265,9 +265,8 @@ fn damaged_disks_are_refused_and_nothing_is_left() {
     let (raw, bad) = (dir.join("small.raw"), dir.join("bad.img"));
     crate::fetched::small_disk(&node.t, &raw);
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let qcow2 = |more: &[&str]| {
-        run("qemu-img", &[&["convert", "-O", "qcow2"], more, &[&text(&raw), &text(&bad)]].concat());
-    };
+    let (from, to) = (text(&raw), text(&bad));
+    let qcow2 = |more: &[&str]| run("qemu-img", &[&["convert", "-O", "qcow2"], more, &[&*from, &*to]].concat());
     let refused = |what: &str, wanted: &str| {
         let keys = r#", "iso_url": "bad.img", "format": "raw""#;
         let provisioners = r#"{"type": "file", "content": "x", "destination": "/x"}"#;
@@ -278,7 +277,7 @@ fn damaged_disks_are_refused_and_nothing_is_left() {
     };
     let cut = |len: u64| std::fs::File::options().write(true).open(&bad).unwrap().set_len(len).unwrap();
     let flip = |at: u64, bytes: &[u8]| put(&bad, bytes, at);
-    let fresh = || drop(std::fs::copy(&raw, &bad).unwrap());
+    let fresh = || std::fs::copy(&raw, &bad).unwrap();
 
     qcow2(&[]);
     let whole = std::fs::metadata(&bad).unwrap().len();

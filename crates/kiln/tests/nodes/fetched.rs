@@ -114,7 +114,7 @@ fn disks_are_fetched_once_in_every_format_and_with_every_kind_of_checksum() {
     let (wrong, gone, right) = (at("disk.raw"), at("absent/disk.vhd"), at("disk.vhd"));
     let sum = format!(r#""iso_checksum": "sha256:{}""#, bench.sum("vhd"));
     let keys = format!(r#", "iso_urls": ["{gone}", "{wrong}", "{right}"], {sum}"#);
-    bench.build(&keys, &[]).ok();
+    let _ = bench.build(&keys, &[]).ok();
     // Of its own, with what the command line says; the result is written as the base is.
     let sum = format!("sha256:{}", bench.sum("qcow2"));
     let own =
