@@ -147,6 +147,14 @@ pub trait Communicator: Send {
     /// When the machine does not give it, or it cannot be written here.
     fn download_dir(&mut self, path: &str, to: &Path) -> Result<()>;
 
+    /// Waits until it answers, where it is known whether it does; one that answers is not waited for.
+    ///
+    /// # Errors
+    /// When it does not in that time, or never will.
+    fn reach(&mut self, _patience: Duration, _cancel: &Cancel) -> Result<()> {
+        Ok(())
+    }
+
     /// From now on this token stops copies; commands have their own.
     fn obey(&mut self, _cancel: &Cancel) {}
 }
@@ -158,8 +166,8 @@ pub struct Commanded<C> {
     cancel: Cancel,
 }
 
-/// How long a machine is left alone between two tries to reach it.
-const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+/// How long a machine that answers is left alone between two tries to start a script.
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
 impl<C: Communicator> Commanded<C> {
     /// This machine, whose commands are shown by `ui`.
@@ -189,6 +197,7 @@ impl<C: Communicator> Commanded<C> {
     fn start(&mut self, script: &Script) -> Result<Ended> {
         let deadline = Instant::now() + script.start_timeout;
         loop {
+            self.reach(deadline)?;
             let tried = self.try_start(script);
             match tried {
                 Err(NodeError::Machine { .. }) if Instant::now() < deadline => {
@@ -199,12 +208,21 @@ impl<C: Communicator> Commanded<C> {
         }
     }
 
+    /// Waits for a machine that went away, until then.
+    fn reach(&mut self, deadline: Instant) -> Result<()> {
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Ok(()),
+            left => self.machine.reach(left, &self.cancel),
+        }
+    }
+
     /// Takes the script away again. It may have restarted the machine, which then is waited for.
     fn remove(&mut self, script: &Script) -> Result<()> {
         let paths = [Some(&script.path), script.variables.as_ref().map(|(path, _)| path)];
         let command = paths.into_iter().flatten().fold("rm -f".to_owned(), |all, path| all + " " + &quote(path));
         let deadline = Instant::now() + script.start_timeout;
         loop {
+            self.reach(deadline)?;
             let error = match self.exec(&command) {
                 Ok(Ended::Code(0)) => return Ok(()),
                 Ok(Ended::Code(code)) => {
@@ -402,9 +420,21 @@ mod tests {
         ran: Vec<String>,
         /// What the next commands end with; `None` is a machine that does not answer.
         next: Vec<Option<Ended>>,
+        /// How often it was waited for, and whether it then answers.
+        waited: usize,
+        never: bool,
     }
 
     impl Communicator for Double {
+        fn reach(&mut self, patience: Duration, _: &Cancel) -> Result<()> {
+            assert!(!patience.is_zero());
+            self.waited += 1;
+            match self.never {
+                true => Err(NodeError::Machine { action: "waiting".to_owned(), why: "it panicked".to_owned() }),
+                false => Ok(()),
+            }
+        }
+
         fn exec(&mut self, command: &str, output: &mut Output<'_>, _: &Cancel) -> Result<Ended> {
             self.ran.push(command.to_owned());
             output(Stream::Out, b"said\n");
@@ -483,8 +513,17 @@ mod tests {
         let (mut target, _) = commanded(vec![None, Some(Ended::Code(0))]);
         target.run(&script(Duration::from_secs(60))).unwrap();
         assert_eq!(target.machine().ran.len(), 3);
+        // Before the script, before it again, and before it is taken away.
+        assert_eq!(target.machine().waited, 3);
         let (mut target, _) = commanded(vec![None]);
         assert!(matches!(target.run(&script(Duration::ZERO)), Err(NodeError::Machine { .. })));
+        assert_eq!(target.machine().waited, 0);
+        // One that will never answer is not waited for a second time.
+        let (mut target, _) = commanded(vec![]);
+        target.machine().never = true;
+        let error = target.run(&script(Duration::from_secs(600))).unwrap_err();
+        assert!(error.to_string().contains("it panicked") && target.machine().ran.is_empty(), "{error}");
+        assert_eq!(target.machine().waited, 1);
     }
 
     #[test]

@@ -195,8 +195,15 @@ impl Console {
 
     /// Everything that is kept, without what controls terminals.
     pub fn text(&self) -> String {
+        self.text_since(0)
+    }
+
+    /// What is kept of what came from this position on.
+    fn text_since(&self, from: u64) -> String {
         let mut output = lock(&self.shared.output);
-        plain(output.kept.make_contiguous())
+        let skip = usize::try_from(from.saturating_sub(output.dropped)).unwrap_or(usize::MAX);
+        let kept = output.kept.make_contiguous();
+        plain(&kept[skip.min(kept.len())..])
     }
 
     /// The last lines that are not empty.
@@ -208,7 +215,12 @@ impl Console {
 
     /// What has been recognised, in the order of [`KNOWN`], each kind once.
     pub fn sights(&self) -> Vec<(Sight, &'static str)> {
-        let text = self.text();
+        self.sights_since(0)
+    }
+
+    /// The same, of what came from this position on: a machine that boots again is not what it was before.
+    pub fn sights_since(&self, from: u64) -> Vec<(Sight, &'static str)> {
+        let text = self.text_since(from);
         let mut seen: Vec<(Sight, &'static str)> = Vec::new();
         for (sight, needle, meaning) in KNOWN {
             if text.contains(needle) && !seen.iter().any(|(s, _)| s == sight) {
@@ -331,6 +343,19 @@ mod tests {
             ["the serial console's last lines:", "| Cloud-init: \u{fffd} DataSourceNone", "| host login:"]
         );
         assert_eq!(Console::default().diagnosis().len(), 1);
+    }
+
+    #[test]
+    fn what_was_before_need_not_count() {
+        let console = said(&[b"x Kernel panic - y\n", &vec![b'-'; KEPT]]);
+        assert!(console.sights().is_empty(), "it is no longer kept");
+        console.heard(b"Kernel panic\n");
+        let again = console.position();
+        assert_eq!(console.sights_since(again - 13)[..], [(Sight::Panic, "the guest's kernel panicked")]);
+        assert!(console.sights_since(again).is_empty());
+        console.heard(b"login:");
+        assert_eq!(console.sights_since(again)[0].0, Sight::Login);
+        assert!(console.sights_since(u64::MAX).is_empty());
     }
 
     #[test]

@@ -45,6 +45,7 @@ struct Shared {
     inbox: Mutex<Inbox>,
     changed: Condvar,
     next: AtomicU64,
+    resets: AtomicU64,
 }
 
 /// A handle on the socket; clones are the same connection.
@@ -137,6 +138,11 @@ impl Qmp {
             let at = inbox.events.iter().position(|e| names.contains(&e.name.as_str()))?;
             inbox.events.remove(at)
         })
+    }
+
+    /// How often the machine has begun anew since it was started: by its own reboot, or because somebody reset it.
+    pub fn resets(&self) -> u64 {
+        self.shared.resets.load(Ordering::Relaxed)
     }
 
     /// Presses the power button.
@@ -247,6 +253,9 @@ fn read(stream: UnixStream, shared: &Shared) -> String {
         let Ok(message) = serde_json::from_slice::<Value>(&line) else {
             return format!("what came is not JSON: {:?}", String::from_utf8_lossy(&line[..line.len().min(80)]));
         };
+        if message["event"] == "RESET" {
+            shared.resets.fetch_add(1, Ordering::Relaxed);
+        }
         sort(message, &mut lock(&shared.inbox));
         shared.changed.notify_all();
     }
@@ -310,7 +319,9 @@ mod tests {
             _ => vec![fine(request, json!({}))],
         }))
         .unwrap();
+        assert_eq!(qmp.resets(), 0);
         assert_eq!(qmp.status().unwrap(), "running");
+        assert_eq!(qmp.resets(), 1);
         assert_eq!(qmp.event(&["SHUTDOWN", "RESET"], ANSWER).unwrap().data, json!({ "guest": true }));
         assert_eq!(qmp.execute("bad", Value::Null).unwrap_err().to_string(), "qemu refused `bad`: no such thing");
         let late = qmp.event(&["RESET"], Duration::ZERO).unwrap_err().to_string();

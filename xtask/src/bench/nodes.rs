@@ -6,7 +6,8 @@
 //! | n2 | the disk that n1 starts from, when every step of its Dockerfile is cached | cold |
 //!
 //! Packer's machine is emulated (`tcg`), since the processor's own virtualisation is not to be had everywhere; its share of
-//! the ratio goes with it. Packages come through one caching proxy, which has them before anybody is measured.
+//! the ratio goes with it. Packages come through one caching proxy, which has them before anybody is measured: a build that
+//! is not measured asks for them first. Kiln's store is a new one for each cold run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,12 @@ impl Nodes<'_> {
         self.meter.run(self.kiln(&setup).args(["import"]).arg(self.base).arg("debian:bookworm"), None)?;
         let disk = dir.join("base.qcow2");
         self.disk(&setup, &dir, &disk, &proxy)?;
+        if names.contains(&"n1") {
+            eprintln!("nodes: letting the proxy see what is installed");
+            self.write_template(&dir, &disk, 0)?;
+            self.meter.run(&mut self.offline(&setup, &dir, &proxy), None)?;
+            remove(&dir.join("out"))?;
+        }
         for run in 1..=self.runs {
             if names.contains(&"n2") {
                 let again = dir.join("again.qcow2");
@@ -122,15 +129,10 @@ impl Nodes<'_> {
 
     /// One turn of both builders, each with nothing known and with another last script.
     fn template(&self, dir: &Path, disk: &Path, proxy: &Proxy, run: u32, report: &mut Report) -> Result<(), Error> {
-        let store = dir.join("store");
-        let out = dir.join("out");
+        let (store, out) = (dir.join("store"), dir.join("out"));
         for mode in [Mode::Cold, Mode::Changed] {
-            content::write(&dir.join("clean.sh"), clean(if mode == Mode::Changed { run } else { 0 }).as_bytes())?;
-            let template = dir.join("node.json");
-            content::write(&template, template_text(dir, disk, &out).to_string().as_bytes())?;
-            let mut build = self.kiln(&store);
-            build.args(["node", "build", "-builder", "offline", "-var"]).arg(format!("packages={}", proxy.url()));
-            let ran = self.meter.run(build.arg(&template), None);
+            let template = self.write_template(dir, disk, if mode == Mode::Changed { run } else { 0 })?;
+            let ran = self.meter.run(&mut self.offline(&store, dir, proxy), None);
             self.told(report, "n1", mode, KILN, run, ran)?;
             remove(&out)?;
             if self.peers {
@@ -145,6 +147,22 @@ impl Nodes<'_> {
             }
         }
         remove(&store)
+    }
+
+    /// The template with the last script of this number; where it is.
+    fn write_template(&self, dir: &Path, disk: &Path, last: u32) -> Result<PathBuf, Error> {
+        content::write(&dir.join("clean.sh"), clean(last).as_bytes())?;
+        let path = dir.join("node.json");
+        content::write(&path, template_text(dir, disk, &dir.join("out")).to_string().as_bytes())?;
+        Ok(path)
+    }
+
+    /// Kiln's build of the template, without a machine.
+    fn offline(&self, store: &Path, dir: &Path, proxy: &Proxy) -> Command {
+        let mut build = self.kiln(store);
+        build.args(["node", "build", "-builder", "offline", "-var"]).arg(format!("packages={}", proxy.url()));
+        build.arg(dir.join("node.json"));
+        build
     }
 
     fn kiln(&self, store: &Path) -> Command {

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::options::{Family, Proxy, ProxyKind, SshOptions};
@@ -20,6 +21,10 @@ use crate::error::printable;
 
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 16;
+/// Between two connections to a machine that does not greet, and how many are kept open beside each other: fewer than
+/// servers take from somebody who has not logged in yet.
+const AGAIN: Duration = Duration::from_millis(500);
+const AT_ONCE: usize = 6;
 /// The header of an HTTP proxy's answer.
 const HEADER_LIMIT: usize = 16 << 10;
 /// How much of the other side's first bytes is kept.
@@ -47,6 +52,47 @@ pub(crate) async fn dial(options: &SshOptions, within: Duration) -> Result<Box<d
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(why)) => Err(fail(why)),
         Err(_) => Err(fail(format!("no answer within {:.1} s", within.as_secs_f64()))),
+    }
+}
+
+/// Connects to a machine that may be booting, and returns the first connection on which it says something.
+///
+/// Whoever forwards the port of a virtual machine accepts connections before the machine has a network, and tells it of
+/// them again only after seconds. So a new connection is made beside those that are silent.
+pub(crate) async fn first_to_greet(options: &SshOptions, within: Duration) -> Result<Box<dyn Stream>, Unreachable> {
+    let mut tries = JoinSet::new();
+    let mut last = Unreachable::NoBanner(within);
+    let mut next = tokio::time::Instant::now();
+    let end = next + within;
+    loop {
+        tokio::select! {
+            biased;
+            Some(tried) = tries.join_next(), if !tries.is_empty() => match tried {
+                Ok(Ok(stream)) => return Ok(Box::new(stream)),
+                Ok(Err(why)) => last = why,
+                Err(_) => {}
+            },
+            () = tokio::time::sleep_until(next), if tries.len() < AT_ONCE => {
+                let (host, port, family) = (options.host.clone(), options.port, options.family);
+                tries.spawn(async move { greeting(&host, port, family, within).await });
+                next += AGAIN;
+            }
+            () = tokio::time::sleep_until(end) => return Err(last),
+        }
+        // None is left that could still greet: the caller decides when to try again.
+        if tries.is_empty() {
+            return Err(last);
+        }
+    }
+}
+
+/// A connection on which the other side has said something, which is still to be read.
+async fn greeting(host: &str, port: u16, family: Family, within: Duration) -> Result<TcpStream, Unreachable> {
+    let stream = tcp(host, port, family, within).await?;
+    match timeout(within, stream.peek(&mut [0; 1])).await {
+        Ok(Ok(1..)) => Ok(stream),
+        Ok(_) => Err(Unreachable::Closed(String::new())),
+        Err(_) => Err(Unreachable::NoBanner(within)),
     }
 }
 

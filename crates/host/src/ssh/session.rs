@@ -10,7 +10,7 @@ use russh::{Channel, Preferred, SshId, cipher, kex, mac};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::dial::{Start, Stream, Watched, dial};
+use super::dial::{Start, Stream, Watched, dial, first_to_greet};
 use super::options::{Algorithms, SshOptions};
 use super::tunnel::RemoteTunnels;
 use super::verify::{Found, Policy, Watcher};
@@ -114,6 +114,7 @@ fn connect<'a>(
         let config = Arc::new(config(options, &policy)?);
         let greeting = within.map_or(options.connect_timeout, |(one, _)| one.min(options.connect_timeout));
         let (stream, jump) = match &options.jump {
+            None if within.is_some() && options.proxy.is_none() => (first_to_greet(options, greeting).await?, None),
             None => (dial(options, greeting).await?, None),
             Some(jump) => {
                 let (stream, jump) = through(options, jump, within, depth).await?;

@@ -10,9 +10,9 @@ use crate::{Cancel, Facts, HostError};
 
 /// Between two attempts. An attempt costs next to nothing, and every second counts in a build.
 const STEP: Duration = Duration::from_millis(250);
-/// While waiting, a single connection or greeting gets no more than this: a machine that has just got its address drops
-/// packets, and the next attempt finds it.
-const ATTEMPT: Duration = Duration::from_secs(3);
+/// While waiting, a connection or greeting gets no more than this: a machine that has just got its address drops
+/// packets, and the next attempt finds it. Within an attempt several connections are made, half a second apart.
+const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// How long to wait for a machine.
 #[derive(Debug, Clone)]

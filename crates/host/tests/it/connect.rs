@@ -239,6 +239,33 @@ fn waiting_says_why_and_ends_when_the_machine_answers() {
     assert!(start.elapsed() > Duration::from_millis(700));
 }
 
+/// As whoever forwards the port of a machine that boots: what it accepts at first leads nowhere.
+#[test]
+fn a_connection_that_leads_nowhere_does_not_hold_up_the_next() {
+    let server = Sshd::start();
+    let network = network();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = server.options();
+    options.port = listener.local_addr().unwrap().port();
+    let ssh = Ssh::new(&network, options);
+    let target = server.port;
+    let forwarder = std::thread::spawn(move || {
+        let (mut nowhere, _) = listener.accept().unwrap();
+        let (client, _) = listener.accept().unwrap();
+        nowhere.set_nonblocking(true).unwrap();
+        let open = matches!(nowhere.read(&mut [0; 1]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
+        let server = TcpStream::connect(("127.0.0.1", target)).unwrap();
+        let (mut a, mut b) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let (mut c, mut d) = (client, server);
+        std::thread::spawn(move || std::io::copy(&mut a, &mut b));
+        std::thread::spawn(move || std::io::copy(&mut d, &mut c));
+        open
+    });
+    ssh.wait(&WaitOptions::new(Duration::from_secs(30)), &Cancel::new(), &mut |_, _| {}).unwrap();
+    assert!(forwarder.join().unwrap(), "the first one is still waited for when the second is made");
+    assert_eq!(stdout(&ssh, "echo in"), "in\n");
+}
+
 fn waits(ssh: &Ssh, timeout: u64) -> (String, Duration) {
     let start = Instant::now();
     let how = WaitOptions::new(Duration::from_millis(timeout));

@@ -15,7 +15,12 @@ struct Verb<'a> {
     args: &'a dyn Fn(&Arena, u64) -> Vec<String>,
     /// What must be the same however often the command was killed before it completed.
     result: &'a dyn Fn(&Arena, u64) -> String,
+    /// What must be true after each death.
+    after: &'a dyn Fn(&Arena, &str),
 }
+
+/// Nothing that is not true of every store.
+fn nothing(_: &Arena, _: &str) {}
 
 /// How often each verb is killed.
 fn share() -> u64 {
@@ -46,6 +51,7 @@ impl Verb<'_> {
                 let why = format!("{}, round {round}, {moment:?}, the whole group: {group}", self.name);
                 let end = self.run(&arena, round, moment, group);
                 arena.is_sound(&why);
+                (self.after)(&arena, &why);
                 match end.status {
                     None => points += 1,
                     Some(status) => assert!(status.success(), "{why}: {status}"),
@@ -129,6 +135,7 @@ fn killed_build() {
         prepare: &|| with_context(Arena::new()),
         args: &|arena, _| build(arena),
         result: &|arena, _| built(arena),
+        after: &nothing,
     };
     verb.kill();
 }
@@ -154,6 +161,7 @@ fn killed_pull() {
         prepare: &Arena::new,
         args: &|_, _| words(&format!("pull -q {name}")),
         result: &|arena, _| arena.digest(&name).unwrap_or_default(),
+        after: &nothing,
     };
     verb.kill();
 }
@@ -170,6 +178,7 @@ fn killed_push() {
         prepare: &|| Arena::new().with_store_of(&source),
         args: &|_, round| words(&format!("push -q {id} {}", registry.reference(&format!("pushed/{round}:1")))),
         result: &|_, round| registry.digest(&format!("pushed/{round}:1")),
+        after: &nothing,
     };
     verb.kill();
 }
@@ -189,6 +198,7 @@ fn killed_import() {
         prepare: &Arena::new,
         args: &|_, _| words(&format!("import {} made", tar.display())),
         result: &|arena, _| arena.digest("made").unwrap_or_default(),
+        after: &nothing,
     };
     verb.kill();
 }
@@ -214,6 +224,54 @@ fn killed_prune() {
             let _ = arena.t.kiln(&strs(&build(arena))).ok();
             assert_eq!(built(arena), expected);
             arena.digest("app").unwrap()
+        },
+        after: &nothing,
+    };
+    verb.kill();
+}
+
+const NODE: &str = r#"{"builders": [{"type": "offline", "name": "node", "output_directory": "OUT"}], "provisioners": [
+    {"type": "file", "source": "files", "destination": "/srv"},
+    {"type": "shell", "inline": ["mkdir /data; for i in 0 1 2 3 4 5 6 7; do echo $i >/data/$i; done", "reboot"]},
+    {"type": "shell", "inline": ["sleep 0.05", "cp -r /data /copy", "rm /data/1", "chmod 700 /srv"]}]}"#;
+
+fn with_template(arena: Arena) -> Arena {
+    let mut random = Random::of("template");
+    for n in 0..10 {
+        arena.t.write(&format!("files/{n}"), 0o644, random.bytes(40_000));
+    }
+    arena.t.write("base.tar", 0o644, kiln_testkit::rootfs::busybox_rootfs().tar());
+    arena.t.write("node.json", 0o644, NODE.replace("OUT", &arena.t.out("node").display().to_string()));
+    arena
+}
+
+/// Names, modes, owners and contents of a node's root; times are those of the build.
+fn root_of(arena: &Arena) -> Option<String> {
+    let tar = arena.t.out("node").join("packer-node.tar");
+    let sum = "tar -tvf $0 | awk '{print $1,$2,$3,$6,$7,$8}' | sha256sum; tar -xOf $0 | sha256sum; test -s $0";
+    let sums = || std::process::Command::new("bash").args(["-ec", sum]).arg(&tar).output().unwrap();
+    tar.exists().then(sums).map(|out| format!("{out:?}"))
+}
+
+#[test]
+fn killed_node_build() {
+    let whole = std::cell::RefCell::new(None);
+    let verb = Verb {
+        name: "node build",
+        prepare: &|| with_template(Arena::new()),
+        args: &|_, _| words("node build -force -builder offline -base base.tar node.json"),
+        result: &|arena, _| {
+            let root = root_of(arena).expect("a complete build has a result");
+            let _ = whole.borrow_mut().get_or_insert_with(|| root.clone());
+            root
+        },
+        after: &|arena, why| {
+            // It is whole, or it is not there; nothing else is where it would be.
+            let found = root_of(arena);
+            assert!(found.is_none() || found == *whole.borrow(), "{why}: {found:?}");
+            let entries = std::fs::read_dir(arena.t.out("node")).into_iter().flatten();
+            let names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+            assert!(names.iter().all(|name| *name == *"packer-node.tar"), "{why}: {names:?}");
         },
     };
     verb.kill();

@@ -14,7 +14,7 @@ const MIB: u64 = 1 << 20;
 
 /// Runs a program that has to succeed.
 #[track_caller]
-fn run(program: &str, args: &[&str]) -> String {
+pub fn run(program: &str, args: &[&str]) -> String {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let out = Command::new("env").arg(format!("PATH={path}")).arg(program).args(args).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
@@ -53,7 +53,7 @@ fn noise(len: u64, mut seed: u64) -> Vec<u8> {
     (0..len).map(next).collect()
 }
 
-fn put(disk: &Path, bytes: &[u8], at: u64) {
+pub fn put(disk: &Path, bytes: &[u8], at: u64) {
     let file = std::fs::File::options().write(true).open(disk).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
 }
@@ -102,7 +102,7 @@ fn disk(node: &Node, fstab: &str) -> PathBuf {
     path
 }
 
-fn sum(path: &Path) -> String {
+pub fn sum(path: &Path) -> String {
     run("sha256sum", &[path.to_str().unwrap()]).split(' ').next().unwrap().to_owned()
 }
 
@@ -259,6 +259,93 @@ fn bases_that_cannot_be_are_refused_and_nothing_is_left() {
 }
 
 #[test]
+fn damaged_disks_are_refused_and_nothing_is_left() {
+    let node = Node::over(base());
+    let dir = node.t.context();
+    let (raw, bad) = (dir.join("small.raw"), dir.join("bad.img"));
+    crate::fetched::small_disk(&node.t, &raw);
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (from, to) = (text(&raw), text(&bad));
+    let qcow2 = |more: &[&str]| run("qemu-img", &[&["convert", "-O", "qcow2"], more, &[&*from, &*to]].concat());
+    let refused = |what: &str, wanted: &str| {
+        let keys = r#", "iso_url": "bad.img", "format": "raw""#;
+        let provisioners = r#"{"type": "file", "content": "x", "destination": "/x"}"#;
+        let out = build(&node, &template(keys, provisioners), &["-builder", "offline"]).exits(1);
+        let said = format!("{}{}", out.stdout, out.stderr);
+        assert!(said.contains(wanted) && said.contains("bad.img"), "{what}: {wanted:?} in\n{said}");
+        assert!(!dir.join("out").exists(), "{what}: something is left:\n{said}");
+    };
+    let cut = |len: u64| std::fs::File::options().write(true).open(&bad).unwrap().set_len(len).unwrap();
+    let flip = |at: u64, bytes: &[u8]| put(&bad, bytes, at);
+    let fresh = || std::fs::copy(&raw, &bad).unwrap();
+
+    qcow2(&[]);
+    let whole = std::fs::metadata(&bad).unwrap().len();
+    for len in [4, 100, whole / 4, whole / 2] {
+        qcow2(&[]);
+        cut(len);
+        refused(&format!("qcow2 cut to {len}"), "");
+    }
+    qcow2(&["-c"]);
+    flip(3, b"\xfa");
+    refused("another magic", "");
+    qcow2(&[]);
+    // The table of tables is said to be beyond the end of the file.
+    flip(40, &u64::MAX.to_be_bytes());
+    refused("qcow2 without tables", "qcow2 image");
+    // It stands on itself, on another, and in a circle.
+    for back in ["bad.img", "small.raw", "other.img"] {
+        let (other, at) = (text(&dir.join("other.img")), text(&bad));
+        run("qemu-img", &["create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", "bad.img", &other, "8M"]);
+        run("qemu-img", &["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", back, &at, "8M"]);
+        refused(back, "a backing file");
+    }
+    fresh();
+    flip(1024 + 56, &[0, 0]);
+    refused("ext4 without its magic", "");
+    fresh();
+    flip(1024 + 24, &[0xff; 4]);
+    refused("blocks of an impossible size", "");
+    fresh();
+    // Groups of blocks: their descriptors are behind the superblock.
+    flip(2048, &[0xee; 64]);
+    refused("ext4 without its inodes", "");
+    fresh();
+    cut(1 << 20);
+    refused("ext4 cut short", "");
+    overlapping(&bad);
+    refused("partitions over each other", "it lies over the table or another partition");
+}
+
+/// A disk whose partitions lie over each other, in both copies of its table, each with the right checksums.
+fn overlapping(disk: &Path) {
+    let at = disk.to_str().unwrap();
+    std::fs::File::create(disk).unwrap().set_len(8 * MIB).unwrap();
+    run("sgdisk", &["-n", "1:2048:+1M", "-n", "2:6144:+1M", at]);
+    let bytes = std::fs::read(disk).unwrap();
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    for header_at in [512, bytes.len() - 512] {
+        let entries_at = usize::try_from(u64_at(header_at + 72)).unwrap() * 512;
+        let mut entries = bytes[entries_at..entries_at + 128 * 128].to_vec();
+        // The second one begins within the first.
+        entries[128 + 32..128 + 40].copy_from_slice(&2100_u64.to_le_bytes());
+        let mut header = bytes[header_at..header_at + 92].to_vec();
+        header[88..92].copy_from_slice(&crc32(&entries).to_le_bytes());
+        header[16..20].fill(0);
+        let sum = crc32(&header);
+        header[16..20].copy_from_slice(&sum.to_le_bytes());
+        put(disk, &entries, entries_at as u64);
+        put(disk, &header, header_at as u64);
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let one = |sum: u32, bit: u32| if (sum ^ bit) & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
+    let byte = |sum: u32, byte: &u8| (0..8).fold(sum, |sum, n| one(sum, u32::from(*byte) >> n));
+    !bytes.iter().fold(!0, byte)
+}
+
+#[test]
 fn a_full_disk_and_a_kill_leave_no_half_image() {
     let node = Node::over(base());
     let dir = node.t.context();
@@ -274,6 +361,14 @@ fn a_full_disk_and_a_kill_leave_no_half_image() {
     let text = format!("{}{}", out.stdout, out.stderr);
     assert!(text.contains("No space left on device"), "{text}");
     assert_eq!(std::fs::read_dir(&small.0).unwrap().count(), 0, "{text}");
+    // The same for what is no disk.
+    for format in ["tar", "oci", "directory"] {
+        let text = crate::template(r#"{"type": "shell", "inline": ["head -c 4m /dev/urandom >/big"]}"#, "");
+        node.write("t.json", &text.replace(r#""node"}"#, r#""node", "output_directory": "small/out"}"#));
+        let out = node.t.kiln(&["node", "build", "-base", "base.tar", "-format", format, "t.json"]).exits(1);
+        assert!(out.stdout.contains("No space left on device"), "{format}: {out}");
+        assert_eq!(std::fs::read_dir(&small.0).unwrap().count(), 0, "{format}: {out}");
+    }
     drop(small);
 
     // Killed while it builds: what it was to write is not there, nor anything beside it.

@@ -2,9 +2,12 @@
 //! `kiln build` makes. It takes the keys of root from its seed, a disc with the file `authorized_keys`.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kiln_oci::EntryKind;
 use kiln_testkit::tools::tool;
 use kiln_testkit::{Initramfs, Rootfs, TestContext};
 
@@ -104,11 +107,14 @@ fn root() -> Rootfs {
         .file("sbin/init", 0o755, INIT)
         .file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n")
         .file("etc/group", 0o644, "root:x:0:\n")
+        .file("etc/os-release", 0o644, "ID=guest\n")
         .file("etc/shadow", 0o600, "root:*:19000:0:99999:7:::\n");
     for name in applets() {
-        root = root.symlink(&format!("bin/{name}"), "busybox");
+        // That of busybox runs its own programs before those in PATH.
+        root = root.symlink(&format!("bin/{name}"), if name == "sh" { "dash" } else { "busybox" });
     }
     let programs = [
+        (PathBuf::from("/bin/dash"), "bin/dash"),
         (tool("dropbear"), "usr/sbin/dropbear"),
         (tool("scp"), "usr/bin/scp"),
         (tool("sftp-server"), "usr/lib/sftp-server"),
@@ -165,4 +171,47 @@ fn initramfs(busybox: &[u8]) -> Vec<u8> {
         all.file(&format!("{}.ko", module.rsplit('/').next().unwrap()), 0o644, read(Path::new(&path)))
     });
     modules.finish()
+}
+
+/// The root file system on a disk, as Kiln's own reader sees it.
+pub struct Root(kiln_disk::ext4::Image<kiln_disk::Window<File>>);
+
+impl Root {
+    pub fn of(disk: &Path) -> Root {
+        let raw = disk.with_extension("raw");
+        let out = Command::new(tool("qemu-img")).args(["convert", "-O", "raw"]).args([disk, &raw]).status().unwrap();
+        assert!(out.success());
+        let out = Command::new(tool("sfdisk")).arg("--json").arg(&raw).output().unwrap();
+        let table: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let last = table["partitiontable"]["partitions"].as_array().unwrap().last().unwrap().clone();
+        let start = last["start"].as_u64().unwrap() * 512;
+        let len = last["size"].as_u64().unwrap() * 512;
+        let window = kiln_disk::Window::new(File::open(raw).unwrap(), start, len);
+        Root(kiln_disk::ext4::Image::open(window).unwrap())
+    }
+
+    /// One line for each file: kind, mode, owner and content.
+    pub fn dump(&self) -> Vec<String> {
+        let line = |found: kiln_disk::ext4::Found| {
+            let content = match &found.entry.kind {
+                EntryKind::File { .. } => {
+                    let mut bytes = Vec::new();
+                    self.0.open_file(&found).unwrap().read_to_end(&mut bytes).unwrap();
+                    kiln_oci::Digest::of(&bytes).to_string()
+                }
+                EntryKind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
+                other => format!("{other:?}"),
+            };
+            let meta = &found.entry.meta;
+            let path = String::from_utf8_lossy(&found.entry.path).into_owned();
+            format!("{path} {:o} {}:{} {content}", meta.mode, meta.uid, meta.gid)
+        };
+        self.0.walk().map(|found| line(found.unwrap())).collect()
+    }
+
+    #[track_caller]
+    pub fn read(&self, path: &str) -> String {
+        let bytes = self.0.read(path.as_bytes(), 1 << 20).unwrap().unwrap_or_else(|| panic!("{path} is not there"));
+        String::from_utf8(bytes).unwrap()
+    }
 }

@@ -2,16 +2,19 @@
 
 #![expect(missing_docs, reason = "tests")]
 
+mod beside;
 mod boots;
 mod cache;
 mod disks;
 mod failures;
+mod fetched;
 mod files;
 mod guest;
 mod hcl;
 mod hosts;
 mod offline;
 mod own;
+mod points;
 mod post;
 mod preload;
 mod qemu;

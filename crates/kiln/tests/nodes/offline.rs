@@ -42,7 +42,7 @@ fn seed() -> Node {
             "#!/bin/sh\nchattr -i /etc/resolv.conf\nprintf 'nameserver 100.100.2.136\\n' > /etc/resolv.conf\n\
              chattr +i /etc/resolv.conf\n",
         )
-        .file("scripts/reboot.sh", "#!/bin/sh\necho going down\nreboot\nsleep 0\n")
+        .file("scripts/reboot.sh", "#!/bin/sh\necho going down\nsleep 0\nreboot\nsleep 600\n")
         .file("scripts/verify.sh", "#!/bin/sh\necho \"kernel $(uname -r)\"\nsystemctl restart sshd\n")
 }
 
@@ -56,6 +56,7 @@ fn the_seeds_template_runs_as_it_is() {
         "==> alicloud-ecs: Provisioning with shell script: config/default.sh\n",
         "    alicloud-ecs: offline: left out: swapoff -a\n",
         "    alicloud-ecs: going down\n    alicloud-ecs: offline: restart left out: reboot\n",
+        "    alicloud-ecs: offline: left out: sleep 600 (after a restart)\n",
         "    alicloud-ecs: kernel 6.1.0-21-node\n",
         "    alicloud-ecs: offline: left out: systemctl restart sshd\n",
         "    alicloud-ecs: flags of files, set where a file system with such flags is written:\n",

@@ -40,6 +40,65 @@ fn what_nodes_need_is_said_in_a_few_keys() {
     assert!(node.content("etc/systemd/system/kiln-preload.service").contains("Before=kubelet.service"));
 }
 
+/// A Dockerfile makes the system, and what nodes need comes on top of it: docs/node-images.md.
+#[test]
+fn what_a_dockerfile_made_gets_what_nodes_need() {
+    let node = Node::new().file("Dockerfile", "FROM scratch\nADD base.tar /\nRUN echo a Dockerfile >/etc/made-by\n");
+    let _ = node.t.kiln(&["build", "-q", "-t", "system", "."]).ok();
+    node.write(
+        "t.json",
+        &crate::template(r#"{"type": "kiln-timezone", "zone": "Asia/Shanghai"}, {"type": "kiln-swap"}"#, ""),
+    );
+    let _ = node.t.kiln(&["node", "build", "-base", "docker-image://system", "t.json"]).ok();
+    assert_eq!(node.content("etc/made-by"), "a Dockerfile\n");
+    assert!(node.listing().contains("etc/localtime -> ../usr/share/zoneinfo/Asia/Shanghai"));
+    assert!(node.content("etc/fstab").contains("# no swap on nodes"));
+}
+
+/// The same blocks as a script that a `RUN` runs give the same files.
+#[test]
+fn a_dockerfile_runs_them_as_a_script() {
+    let own = r#"{"type": "kiln-timezone", "zone": "Asia/Shanghai"}, {"type": "kiln-swap"},
+        {"type": "kiln-sysctl", "settings": {"vm.swappiness": "0"}},
+        {"type": "kiln-repository", "kind": "apt", "id": "mine", "url": "http://m/", "suites": ["bookworm"]},
+        {"type": "kiln-kernel", "version": "6.1.0-9-node"}"#;
+    let run = "RUN --mount=type=bind,source=setup.sh,target=/setup.sh sh /setup.sh";
+    let node = Node::new().file("Dockerfile", &format!("FROM scratch\nADD base.tar /\n{run}\n"));
+    node.write("t.json", &crate::template(own, ""));
+    let script = node.t.kiln(&["node", "script", "t.json"]).ok().stdout;
+    node.write("setup.sh", &script);
+    let _ = node.t.kiln(&["build", "-q", "--output=type=tar,dest=made.tar", "."]).ok();
+    let _ = node.build(&crate::template(own, ""), &[]).ok();
+    let by_run = node.t.context().join("made.tar");
+    let list = |tar: &std::path::Path| {
+        let all = "tar -tvf $0 | awk '{print $1,$2,$6,$7,$8}' | sort; tar -xOf $0 etc/fstab etc/sysctl.d/99-kiln.conf \
+                   etc/timezone etc/apt/sources.list.d/mine.sources 2>/dev/null";
+        let out = std::process::Command::new("sh").args(["-c", all]).arg(tar).output().unwrap();
+        String::from_utf8(out.stdout).unwrap().replace(" ./", " ")
+    };
+    let (ours, theirs) = (list(&by_run), list(&node.image()));
+    assert!(ours.contains("vm.swappiness = 0\n") && ours.contains("# no swap on nodes"), "{ours}");
+    assert_eq!(ours, theirs);
+    for (block, wanted) in [
+        (r#"{"type": "kiln-dns", "nameservers": ["9.9.9.9"]}"#, "resolv.conf belongs to the build while a RUN runs"),
+        (r#"{"type": "kiln-preload", "images": ["a"]}"#, "from outside"),
+        (r#"{"type": "kiln-verify", "profile": "ack"}"#, "type=disk,verify=PROFILE"),
+        (r#"{"type": "kiln-headers", "btf": true}"#, "btf is looked at from outside"),
+        (r#"{"type": "kiln-kernel", "packages": ["./base.tar"]}"#, "it copies files of this machine"),
+        (r#"{"type": "shell", "inline": ["true"]}"#, "it is not one of Kiln's own"),
+        (r#"{"type": "kiln-timezone", "zone": "/x"}"#, "is no time zone"),
+    ] {
+        node.write("t.json", &crate::template(block, ""));
+        let out = node.t.kiln(&["node", "script", "t.json"]).exits(1);
+        assert!(out.stderr.contains(wanted) && out.stderr.contains("t.json:1"), "{wanted}: {out}");
+        assert_eq!(out.stdout, "");
+    }
+    let two = r#"{"builders": [{"type": "offline", "name": "a"}, {"type": "offline", "name": "b"}]}"#;
+    node.write("t.json", two);
+    let out = node.t.kiln(&["node", "script", "t.json"]).exits(1);
+    assert!(out.stderr.contains("a script is of one build, and these are 2: a, b"), "{out}");
+}
+
 #[test]
 fn mistakes_are_found_before_anything_runs() {
     let node = Node::new();

@@ -1,16 +1,12 @@
 //! The builder `qemu`: a small guest under qemu, without a hypervisor.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kiln_oci::EntryKind;
 use kiln_testkit::TestContext;
-use kiln_testkit::tools::tool;
 
-use crate::guest;
+use crate::guest::{self, Root};
 
 /// A context with the guest's disk, and short ways for its machines.
 fn bench() -> TestContext {
@@ -73,49 +69,6 @@ fn a_machine_is_changed_rebooted_and_its_disk_comes_out() {
     assert_eq!(root.read("/etc/made"), "made by node\n");
     assert_eq!(root.read("/etc/hello.txt"), "hello from here\n");
     assert_eq!(root.read("/root/.ssh/authorized_keys").trim(), "", "the temporary key is gone");
-}
-
-/// The root file system on a disk, as Kiln's own reader sees it.
-struct Root(kiln_disk::ext4::Image<kiln_disk::Window<File>>);
-
-impl Root {
-    fn of(disk: &Path) -> Root {
-        let raw = disk.with_extension("raw");
-        let out = Command::new(tool("qemu-img")).args(["convert", "-O", "raw"]).args([disk, &raw]).status().unwrap();
-        assert!(out.success());
-        let out = Command::new(tool("sfdisk")).arg("--json").arg(&raw).output().unwrap();
-        let table: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        let last = table["partitiontable"]["partitions"].as_array().unwrap().last().unwrap().clone();
-        let start = last["start"].as_u64().unwrap() * 512;
-        let len = last["size"].as_u64().unwrap() * 512;
-        let window = kiln_disk::Window::new(File::open(raw).unwrap(), start, len);
-        Root(kiln_disk::ext4::Image::open(window).unwrap())
-    }
-
-    /// One line for each file: kind, mode, owner and content.
-    fn dump(&self) -> Vec<String> {
-        let line = |found: kiln_disk::ext4::Found| {
-            let content = match &found.entry.kind {
-                EntryKind::File { .. } => {
-                    let mut bytes = Vec::new();
-                    self.0.open_file(&found).unwrap().read_to_end(&mut bytes).unwrap();
-                    kiln_oci::Digest::of(&bytes).to_string()
-                }
-                EntryKind::Symlink { target } => String::from_utf8_lossy(target).into_owned(),
-                other => format!("{other:?}"),
-            };
-            let meta = &found.entry.meta;
-            let path = String::from_utf8_lossy(&found.entry.path).into_owned();
-            format!("{path} {:o} {}:{} {content}", meta.mode, meta.uid, meta.gid)
-        };
-        self.0.walk().map(|found| line(found.unwrap())).collect()
-    }
-
-    #[track_caller]
-    fn read(&self, path: &str) -> String {
-        let bytes = self.0.read(path.as_bytes(), 1 << 20).unwrap().unwrap_or_else(|| panic!("{path} is not there"));
-        String::from_utf8(bytes).unwrap()
-    }
 }
 
 #[test]
@@ -321,65 +274,4 @@ fn mistakes_of_templates_have_their_place() {
         let said = out.stdout + &out.stderr;
         assert!(said.contains(wanted) && said.contains("t.json:"), "{keys}: {said}");
     }
-}
-
-/// Two machines more than other tests need: CONTRIBUTING.md says how it is run.
-#[test]
-#[ignore = "boots a machine of Packer's too; run it by name, with the profile campaign"]
-fn beside_packer_the_same_files_come_out() {
-    let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")).timeout(Duration::from_secs(1200));
-    let key = t.context().join("key");
-    let made = t.tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "both", "-f", key.to_str().unwrap()]);
-    let _ = made.ok();
-    let _ = guest::disk_for(&t, &std::fs::read_to_string(key.with_extension("pub")).unwrap());
-    t.write("data.bin", 0o600, (0..200_000_u32).map(|n| (n % 251) as u8).collect::<Vec<u8>>());
-    std::fs::create_dir_all(t.context().join("tree/sub")).unwrap();
-    t.write("tree/a.txt", 0o644, "a\n");
-    t.write("tree/sub/run.sh", 0o755, "#!/bin/sh\necho run\n");
-    t.write(
-        "script.sh",
-        0o644,
-        "#!/bin/sh -e\necho \"$NAME $PACKER_BUILD_NAME\" >/etc/made\nmkdir -p /srv/app\nchmod 2750 /srv/app\n",
-    );
-    let text = |out: &str| {
-        format!(
-            r#"{{"builders": [{{"type": "qemu", "name": "node", "disk_image": true, "iso_url": "{}", "iso_checksum": "none",
-            "skip_resize_disk": true, "vm_name": "node.qcow2", "memory": 256, "accelerator": "tcg", "headless": true,
-            "boot_wait": "1s", "output_directory": "{out}", "ssh_username": "root", "ssh_private_key_file": "key",
-            "ssh_timeout": "5m", "shutdown_command": "{}"}}],
-            "provisioners": [
-              {{"type": "shell", "script": "script.sh", "environment_vars": ["NAME=it's"]}},
-              {{"type": "file", "source": "data.bin", "destination": "/srv/app/data.bin"}},
-              {{"type": "file", "source": "tree", "destination": "/srv"}},
-              {{"type": "shell", "inline": ["sync", "reboot -f", "sleep 100"], "expect_disconnect": true}},
-              {{"type": "shell", "inline": ["cp /etc/made /etc/after"]}}]}}"#,
-            t.context().join("disk.qcow2").display(),
-            guest::POWEROFF
-        )
-    };
-    t.write("kiln.json", 0o644, text("kiln"));
-    t.write("packer.json", 0o644, text("packer"));
-    let started = Instant::now();
-    let ours = t.kiln(&["node", "build", "-builder", "qemu", "-color=false", "kiln.json"]).ok().stdout;
-    let ours_took = started.elapsed();
-    let out = Command::new(tool("packer"))
-        .args(["build", "-color=false", "packer.json"])
-        .current_dir(t.context())
-        .env("HOME", t.home())
-        .env("CHECKPOINT_DISABLE", "1")
-        .output()
-        .unwrap();
-    let theirs = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(out.status.success(), "{theirs}{}", String::from_utf8_lossy(&out.stderr));
-    println!("kiln {ours_took:?}, packer {:?}\n{ours}\n{theirs}", started.elapsed() - ours_took);
-    let dump = |name: &str| Root::of(&t.context().join(name).join("node.qcow2")).dump();
-    let (ours, theirs) = (dump("kiln"), dump("packer"));
-    // What each machine makes for itself.
-    let own =
-        |line: &&String| !line.starts_with("etc/dropbear/dropbear_") && !line.starts_with("/etc/dropbear/dropbear_");
-    let (ours, theirs): (Vec<_>, Vec<_>) = (ours.iter().filter(own).collect(), theirs.iter().filter(own).collect());
-    assert!(ours.iter().any(|line| line.contains("srv/app/data.bin")), "{ours:#?}");
-    let missing: Vec<_> = theirs.iter().filter(|line| !ours.contains(line)).collect();
-    let more: Vec<_> = ours.iter().filter(|line| !theirs.contains(line)).collect();
-    assert!(missing.is_empty() && more.is_empty(), "only by Packer: {missing:#?}\nonly by Kiln: {more:#?}");
 }

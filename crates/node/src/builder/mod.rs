@@ -7,11 +7,12 @@
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
 //! | [`qemu`] | a virtual machine | its disk |
 //!
-//! [`keys`] has which keys other builders have.
+//! [`keys`] has which keys other builders have; [`fetched`] gets what they start from.
 //!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
 
+pub mod fetched;
 pub mod file;
 pub mod keys;
 pub mod null;
@@ -79,6 +80,8 @@ pub struct Choice {
     pub builder: Option<String>,
     /// `-base`: what the offline builder starts from.
     pub base: Option<String>,
+    /// `-base-checksum`: what that must be, as `iso_checksum` says it.
+    pub base_checksum: Option<String>,
     /// `-format`: how it writes the result.
     pub format: Option<String>,
 }

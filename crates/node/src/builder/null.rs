@@ -66,7 +66,7 @@ impl Builder for Null {
         let Some(way) = &self.way else { return Ok(()) };
         let login = Login::prepare(&way.settings, job.site, job.ui, false)?;
         let options = login.options(&way.settings, &way.host, way.port, &way.user, false, job.site)?;
-        let machine = connect::connect(options, &way.settings, &mut Unseen, job.ui, job.cancel)?;
+        let machine = connect::connect(options, &way.settings, Box::new(Unseen), job.ui, job.cancel)?;
         self.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         self.login = Some(login);
         Ok(())

@@ -4,20 +4,28 @@ use std::path::Path;
 
 use kiln_packer::fields::Fields;
 use kiln_packer::model::{Build, BuildFacts};
+use kiln_vm::source::Checksum;
 
-use super::{Builder, Choice, Job, NoMachine, keys};
+use super::{Builder, Choice, Job, NoMachine, fetched, keys};
 use crate::artifact::Artifact;
 use crate::error::{NodeError, Result};
 use crate::guard::Guard;
 use crate::offline::base::Base;
 use crate::offline::output::{Format, Wanted};
 use crate::offline::{self, Given, disk, report};
+use crate::run::short_name;
 use crate::target::Target;
 
 /// The builder `offline`.
 pub struct Offline {
-    base: Given,
+    source: Source,
+    /// What the base's file must be, if that is said.
+    checksum: Option<Checksum>,
     wanted: Wanted,
+    /// Whether the result is written as the base is, which is not known before that is here.
+    as_base: bool,
+    /// Packer would make a larger disk of it.
+    stays_small: bool,
     /// The builder that the template names, and why it is not the one.
     instead: Option<(String, String)>,
     guard: Guard,
@@ -26,6 +34,14 @@ pub struct Offline {
     root: Option<offline::Offline>,
     none: NoMachine,
     made: bool,
+}
+
+/// Where the base comes from.
+enum Source {
+    /// It is on this machine, or an image.
+    Here(Base),
+    /// It is fetched from the first of these addresses that works.
+    Elsewhere(Vec<String>),
 }
 
 /// A foreign builder, and where its base and the name of its result are found.
@@ -64,16 +80,19 @@ impl Offline {
     pub fn parse(build: &Build, choice: &Choice) -> Result<Offline> {
         let f = build.config.fields();
         let foreign = FOREIGN.iter().find(|foreign| foreign.kind == build.kind);
-        let base = base(build, &f, foreign, choice)?;
+        let source = source(build, &f, foreign, choice)?;
         let name = names(build, &f, foreign)?;
-        let directory = f.string("output_directory")?.unwrap_or_else(|| format!("output-{}", file_name(&build.name)));
+        let directory =
+            f.string("output_directory")?.unwrap_or_else(|| format!("output-{}", file_name(short_name(build))));
         let own = build.kind == "offline";
         let given = f.string("format")?;
         let given = given.filter(|_| own || build.kind == "qemu");
-        let format = match (&base, given.as_deref().or(choice.format.as_deref())) {
-            // As Packer's qemu builder; else as the base is written.
-            (Base::Disk(_), None) if build.kind == "qemu" => Format::Disk(kiln_disk::image::Format::Qcow2),
-            (Base::Disk(path), None) => Format::Disk(disk::format_of(path)?),
+        let said = given.is_some() || choice.format.is_some();
+        let as_base = !said && matches!(source, Source::Elsewhere(_));
+        let format = match &source {
+            Source::Here(base) if !said => format_over(base, &build.kind)?,
+            // Until it is here; no name of a file that it could get is another.
+            Source::Elsewhere(_) if !said => Format::Tar,
             _ => format(build, &f, choice.format.as_deref(), given)?,
         };
         if format != Format::Image && name.contains('/') {
@@ -85,24 +104,90 @@ impl Offline {
         let size = if own || build.kind == "qemu" { size(&f)?.filter(|_| !keep) } else { None };
         let compressed = if own || build.kind == "qemu" { f.bool("disk_compression")?.unwrap_or(false) } else { false };
         let compression = compressed.then_some(kiln_disk::image::Compression::Zlib);
-        let from_template = choice.base.is_none() && (own || build.kind == "qemu");
-        let checksum = if from_template { f.string("iso_checksum")? } else { None };
+        let checksum = checksum(build, &f, &source, choice)?;
+        let is_image = build.kind == "qemu" && f.bool("disk_image")?.unwrap_or(false);
+        let stays_small = is_image && choice.base.is_none() && size.is_none() && !keep;
         let guard = guard(build, &f, own)?;
         let mut unused = Vec::new();
         if own {
             f.finish()?;
         } else {
-            if build.kind == "qemu" {
-                f.ignore(&["disk_image"]);
-            }
             // They say how a machine is made and reached. That nothing of it is read is told when the build begins.
             unused = foreign_keys(&build.kind, &f)?;
         }
         let wanted = Wanted { format, directory: directory.into(), name, size, compression };
         let none = NoMachine { builder: "offline" };
-        let base = Given { base, checksum: checksum.filter(|sum| !sum.is_empty()) };
         let instead = (!own).then(|| (build.kind.clone(), why(choice)));
-        Ok(Offline { base, wanted, instead, guard, unused, root: None, none, made: false })
+        let (root, made) = (None, false);
+        Ok(Offline { source, checksum, wanted, as_base, stays_small, instead, guard, unused, root, none, made })
+    }
+
+    /// The base, fetched if it is not here, and the sum that is still to be checked.
+    fn base(&self, job: &Job<'_>) -> Result<Given> {
+        let none = Checksum::None;
+        let checksum = self.checksum.as_ref().unwrap_or(&none);
+        match &self.source {
+            Source::Elsewhere(addresses) => {
+                let (address, path) = fetched::obtain(job, addresses, checksum)?;
+                fetched::tell(job, &address, &path);
+                Ok(Given { base: Base::of_file(path)?, sum: None })
+            }
+            Source::Here(base) => {
+                let sum = match base.file() {
+                    Some(path) => fetched::sum(job, &path.display().to_string(), checksum)?,
+                    None => None,
+                };
+                Ok(Given { base: base.clone(), sum })
+            }
+        }
+    }
+}
+
+/// How the result is written when nobody says it.
+fn format_over(base: &Base, kind: &str) -> Result<Format> {
+    match base {
+        // As Packer's qemu builder; else as the base is written.
+        Base::Disk(_) if kind == "qemu" => Ok(Format::Disk(kiln_disk::image::Format::Qcow2)),
+        Base::Disk(path) => Ok(Format::Disk(disk::format_of(path)?)),
+        _ => Ok(Format::Tar),
+    }
+}
+
+/// What the base's file must be. What is fetched without a word about that is a mistake: whoever sits between could
+/// put anything into the image.
+fn checksum(build: &Build, f: &Fields<'_>, source: &Source, choice: &Choice) -> Result<Option<Checksum>> {
+    const HINT: &str = "a sum, such as sha256:…, file:ADDRESS of a list of sums, or none to take what comes";
+    let of_template = match (&choice.base, &*build.kind) {
+        (None, "offline" | "qemu") => fetched::checksum(f)?,
+        (Some(_), "offline") => {
+            f.ignore(&["iso_checksum", "iso_checksum_type", "iso_checksum_url"]);
+            None
+        }
+        _ => None,
+    };
+    let found = match (&choice.base, &choice.base_checksum) {
+        // The template's is of the template's base.
+        (Some(_), None) => None,
+        (Some(_), Some(text)) => match Checksum::parse(text) {
+            Ok(sum) => Some(sum),
+            Err(error) => {
+                let what = format!("-base-checksum: {error}");
+                return Err(NodeError::Unsupported { what, hint: Some(HINT.to_owned()) });
+            }
+        },
+        (None, _) => of_template,
+    };
+    match (source, &choice.base, &found) {
+        (Source::Elsewhere(addresses), Some(_), None) => {
+            let what = format!("{} is fetched, and nothing says what it must be: -base-checksum", addresses.join(", "));
+            Err(NodeError::Unsupported { what, hint: Some(HINT.to_owned()) })
+        }
+        (Source::Elsewhere(_), None, None) => Err(f.missing("iso_checksum").hint(HINT).into()),
+        (Source::Here(base), _, Some(sum)) if base.file().is_none() && *sum != Checksum::None => {
+            let message = "a checksum is of a file, and the base is none";
+            Err(build.place.error("BadChecksum", message).hint("leave iso_checksum out, or give a file").into())
+        }
+        _ => Ok(found),
     }
 }
 
@@ -146,13 +231,12 @@ pub fn machine_needed(build: &Build, choice: &Choice) -> Result<Option<String>> 
     let mut urls = f.strings("iso_urls")?.unwrap_or_default();
     urls.extend(f.string("iso_url")?);
     let urls: Vec<&str> = urls.iter().map(|url| &**url).filter(|url| !url.is_empty()).collect();
-    let Some(path) = urls.iter().map(|url| url.strip_prefix("file://").unwrap_or(url)).find(|p| Path::new(p).is_file())
-    else {
+    let Some(path) = urls.iter().filter_map(|url| fetched::local(url)).find(|path| path.is_file()) else {
         return Ok(Some(format!("its disk is not on this machine: {}", urls.join(", "))));
     };
-    match Base::find(path)? {
+    match Base::of_file(path.to_owned())? {
         Base::Disk(path) => Ok(disk::BaseDisk::open(&path).err().map(|e| e.to_string())),
-        _ => Ok(Some(format!("{path} is no disk"))),
+        _ => Ok(Some(format!("{} is no disk", path.display()))),
     }
 }
 
@@ -180,31 +264,39 @@ fn foreign_keys(kind: &str, f: &Fields<'_>) -> Result<Vec<String>> {
     if faults.is_empty() { Ok(unused) } else { Err(faults.into()) }
 }
 
-fn base(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>, choice: &Choice) -> Result<Base> {
+fn source(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>, choice: &Choice) -> Result<Source> {
     let own = f.string("base")?;
-    let mut foreign_base = None;
+    let mut addresses = Vec::new();
     for key in foreign.map_or(&[][..], |foreign| foreign.bases) {
-        let mut found = f.strings(key)?.unwrap_or_default();
-        found.retain(|text| !text.is_empty());
-        // Of several addresses, one of this machine.
-        let here = |text: &&String| Path::new(text.strip_prefix("file://").unwrap_or(text)).exists();
-        foreign_base = foreign_base.or(found.iter().find(here).or(found.first()).cloned());
+        addresses.extend(f.strings(key)?.unwrap_or_default().into_iter().filter(|text| !text.is_empty()));
     }
-    if let Some(text) = choice.base.as_deref().or(own.as_deref()) {
-        return Base::find(text);
+    let hint = "say what it starts from: -base DIR|FILE.tar|DISK|URL|docker-image://NAME";
+    if let Some(text) = choice.base.as_ref().or(own.as_ref()) {
+        return match fetched::is_remote(text) {
+            true => Ok(Source::Elsewhere(vec![text.clone()])),
+            false => Base::find(text).map(Source::Here),
+        };
     }
-    let hint = "say what it starts from: -base DIR|FILE.tar|DISK|docker-image://NAME";
-    let Some(text) = foreign_base else {
+    // Of several addresses, one of this machine.
+    let here = |text: &&String| fetched::local(text).is_some_and(Path::exists);
+    if let Some(text) = addresses.iter().find(here) {
+        return Base::find(text).map(Source::Here);
+    }
+    let cloud = foreign.is_some_and(|foreign| foreign.cloud);
+    let remote: Vec<String> = addresses.iter().filter(|text| fetched::is_remote(text)).cloned().collect();
+    if !remote.is_empty() && !cloud {
+        return Ok(Source::Elsewhere(remote));
+    }
+    let Some(text) = addresses.first() else {
         return Err(build.place.error("NoBase", "the offline builder has no base to start from").hint(hint).into());
     };
-    let local = std::path::Path::new(text.strip_prefix("file://").unwrap_or(&text)).exists();
-    let remote = text.contains("://") && !text.starts_with("file://") && !text.starts_with("docker-image://");
-    if !local && (remote || foreign.is_some_and(|foreign| foreign.cloud)) {
+    let schemed = text.split_once("://").is_some_and(|(scheme, _)| scheme != "file" && scheme != "docker-image");
+    if cloud || schemed {
         let message =
-            format!("the base `{text}` is not on this machine, and the offline builder starts from files here");
+            format!("the base `{text}` is not on this machine, and the offline builder fetches by http and https only");
         return Err(build.place.error("NoBase", message).hint(hint).into());
     }
-    Base::find(&text)
+    Base::find(text).map(Source::Here)
 }
 
 fn names(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>) -> Result<String> {
@@ -213,7 +305,7 @@ fn names(build: &Build, f: &Fields<'_>, foreign: Option<&Foreign>) -> Result<Str
         let found = f.string(key)?;
         name = name.or(found);
     }
-    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| format!("packer-{}", file_name(&build.name)));
+    let name = name.filter(|n| !n.is_empty()).unwrap_or_else(|| format!("packer-{}", file_name(short_name(build))));
     match name == "." || name == ".." || name.contains('\0') {
         true => Err(build.place.error("BadName", format!("`{name}` cannot be the name of a file")).into()),
         false => Ok(name),
@@ -279,8 +371,18 @@ impl Builder for Offline {
         if !self.unused.is_empty() {
             job.ui.message(&format!("not needed offline: {}", self.unused.join(", ")));
         }
+        let given = self.base(job)?;
+        if self.as_base {
+            let kind = self.instead.as_ref().map_or("offline", |(kind, _)| kind.as_str());
+            self.wanted.format = format_over(&given.base, kind)?;
+        }
+        if self.stays_small && matches!(given.base, Base::Disk(_)) {
+            job.ui
+                .message("the disk stays as large as its base, or becomes as large as its files need: Packer makes it");
+            job.ui.message("40 GiB when there is no disk_size; for that: \"disk_size\": \"40G\"");
+        }
         let root =
-            offline::Offline::open(job.workshop, &self.base, self.guard.clone(), job.ui.clone(), job.cancel.clone())?;
+            offline::Offline::open(job.workshop, &given, self.guard.clone(), job.ui.clone(), job.cancel.clone())?;
         self.root = Some(root);
         Ok(())
     }

@@ -15,10 +15,10 @@ use crate::target::pause;
 use crate::ui::{BuildUi, words};
 
 /// How often a machine is looked at while it is waited for.
-const GLANCE: Duration = Duration::from_millis(100);
+const GLANCE: Duration = Duration::from_millis(25);
 
-/// Looks at a machine that does not answer yet.
-pub trait Watch {
+/// Looks at a machine from outside of it.
+pub trait Watch: Send + Sync {
     /// An error when it will never answer.
     ///
     /// # Errors
@@ -27,6 +27,15 @@ pub trait Watch {
 
     /// What is known of one that did not answer in time.
     fn diagnosis(&mut self) -> Vec<String>;
+
+    /// It answers: what was seen before does not count any more.
+    fn answered(&mut self) {}
+
+    /// How often it has begun anew, as far as that can be seen: then connections to it are dead, which they
+    /// themselves notice late or never.
+    fn restarts(&self) -> u64 {
+        0
+    }
 }
 
 /// Nothing can be seen of it.
@@ -50,7 +59,7 @@ impl Watch for Unseen {
 pub fn connect(
     options: SshOptions,
     settings: &Settings,
-    watch: &mut dyn Watch,
+    mut watch: Box<dyn Watch>,
     ui: &BuildUi,
     cancel: &Cancel,
 ) -> Result<Machine> {
@@ -62,20 +71,26 @@ pub fn connect(
     ui.say("Waiting for SSH to become available...");
     let network = Network::start().map_err(|e| failed("connecting".to_owned(), e))?;
     let ssh = Ssh::new(&network, options);
-    wait(&ssh, settings, watch, ui, cancel)?;
+    wait(&ssh, &waiting(settings.timeout, settings.attempts), &mut *watch, ui, cancel)?;
     ui.say("Connected to SSH!");
     let tunnels = tunnels(&ssh, settings, ui, cancel)?;
-    Ok(Machine::new(ssh, settings, tunnels, cancel))
+    Ok(Machine::new(ssh, settings, tunnels, watch, ui, cancel))
 }
 
-fn wait(ssh: &Ssh, settings: &Settings, watch: &mut dyn Watch, ui: &BuildUi, cancel: &Cancel) -> Result<()> {
-    let mut how = WaitOptions::new(settings.timeout);
-    how.denials = settings.attempts;
+/// For so long, and through so many denied logins.
+pub(super) fn waiting(time: Duration, denials: u32) -> WaitOptions {
+    let mut how = WaitOptions::new(time);
+    how.denials = denials;
+    how
+}
+
+/// Waits until a machine answers, unless `watch` sees that it never will.
+pub(super) fn wait(ssh: &Ssh, how: &WaitOptions, watch: &mut dyn Watch, ui: &BuildUi, cancel: &Cancel) -> Result<()> {
     let (token, done) = (kiln_host::Cancel::new(), AtomicBool::new(false));
     let (result, seen) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let mut note = |why: &Unreachable, _: Duration| tell(why, ui);
-            let result = ssh.wait(&how, &token, &mut note);
+            let result = ssh.wait(how, &token, &mut note);
             done.store(true, Ordering::Relaxed);
             result
         });
@@ -92,7 +107,10 @@ fn wait(ssh: &Ssh, settings: &Settings, watch: &mut dyn Watch, ui: &BuildUi, can
     });
     seen?;
     match result {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => {
+            watch.answered();
+            Ok(())
+        }
         Ok(Err(error)) => Err(given_up(error, watch, ui)),
         Err(_) => Err(NodeError::Machine { action: "connecting".to_owned(), why: "it was given up".to_owned() }),
     }

@@ -12,20 +12,27 @@ use kiln_host::ssh::Tunnel;
 use kiln_host::{Command, Exit, Host, HostError, Ssh, Stdin, Streams};
 use kiln_sandbox::Cancel;
 
+use super::connect::{Watch, wait, waiting};
 use super::settings::Settings;
 use crate::error::{NodeError, Result};
 use crate::target::{Communicator, Ended, Output};
-use crate::ui::Stream;
+use crate::ui::{BuildUi, Stream};
 
 /// How often the user's wish to stop is looked at.
 const GLANCE: Duration = Duration::from_millis(25);
 
 /// A machine that answered.
-#[derive(Debug)]
 pub struct Machine {
     ssh: Ssh,
     pty: bool,
     cancel: Cancel,
+    ui: BuildUi,
+    /// How it is seen from outside.
+    watch: Box<dyn Watch>,
+    /// How often it had begun anew when the connection was made.
+    restarts: u64,
+    /// How often a login may be denied.
+    denials: u32,
     /// The key it had at first.
     first_key: String,
     /// They end with it.
@@ -34,9 +41,18 @@ pub struct Machine {
 
 impl Machine {
     /// The machine behind a connection.
-    pub fn new(ssh: Ssh, settings: &Settings, tunnels: Vec<Tunnel>, cancel: &Cancel) -> Machine {
+    pub fn new(
+        ssh: Ssh,
+        settings: &Settings,
+        tunnels: Vec<Tunnel>,
+        watch: Box<dyn Watch>,
+        ui: &BuildUi,
+        cancel: &Cancel,
+    ) -> Machine {
         let first_key = ssh.host_key().map(|key| key.line()).unwrap_or_default();
-        Machine { ssh, pty: settings.pty, cancel: cancel.clone(), first_key, _tunnels: tunnels }
+        let (restarts, denials) = (watch.restarts(), settings.attempts);
+        let (ui, cancel) = (ui.clone(), cancel.clone());
+        Machine { ssh, pty: settings.pty, cancel, ui, watch, restarts, denials, first_key, _tunnels: tunnels }
     }
 
     /// The key that the machine proved to have, as a line of known hosts has it. A guest may make itself a new one when
@@ -46,16 +62,44 @@ impl Machine {
     }
 
     fn copying<T>(
-        &self,
+        &mut self,
         action: impl FnOnce() -> String,
-        copy: impl FnOnce(&kiln_host::Cancel) -> Result<T, HostError>,
+        copy: impl FnOnce(&Ssh, &kiln_host::Cancel) -> Result<T, HostError>,
     ) -> Result<T> {
-        obeying(&self.cancel, copy).map_err(|error| failed(action(), error))
+        let cancel = self.cancel.clone();
+        self.connected(&cancel, copy).map_err(|error| failed(action(), error))
+    }
+
+    /// Runs `work` on the connection, which ends at once when the machine is seen to begin anew: there is nobody at its
+    /// other end any more, and nobody says so.
+    fn connected<T>(&mut self, cancel: &Cancel, work: impl FnOnce(&Ssh, &kiln_host::Cancel) -> T) -> T {
+        self.drop_dead();
+        let (ssh, watch, before) = (&self.ssh, &self.watch, self.restarts);
+        let glance = || {
+            if watch.restarts() != before {
+                ssh.disconnect();
+            }
+        };
+        obeying_and(cancel, glance, |token| work(ssh, token))
+    }
+
+    /// Forgets a connection to the machine as it was before it began anew.
+    fn drop_dead(&mut self) {
+        let restarts = self.watch.restarts();
+        if restarts != self.restarts {
+            self.ssh.disconnect();
+            self.restarts = restarts;
+        }
     }
 }
 
 /// Runs `work` with a token of the host crate that follows the user's.
 pub fn obeying<T>(cancel: &Cancel, work: impl FnOnce(&kiln_host::Cancel) -> T) -> T {
+    obeying_and(cancel, || {}, work)
+}
+
+/// The same, and calls `glance` from time to time.
+fn obeying_and<T>(cancel: &Cancel, glance: impl Fn() + Sync, work: impl FnOnce(&kiln_host::Cancel) -> T) -> T {
     let (token, done) = (kiln_host::Cancel::new(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -63,6 +107,7 @@ pub fn obeying<T>(cancel: &Cancel, work: impl FnOnce(&kiln_host::Cancel) -> T) -
                 if cancel.is_cancelled() {
                     return token.cancel();
                 }
+                glance();
                 std::thread::sleep(GLANCE);
             }
         });
@@ -127,7 +172,7 @@ impl Communicator for Machine {
         let mut stdout = Half { stream: Stream::Out, output: &output };
         let mut stderr = Half { stream: Stream::Err, output: &output };
         let streams = Streams { stdin: Stdin::Empty, stdout: &mut stdout, stderr: &mut stderr };
-        match obeying(cancel, |cancel| self.ssh.run(&command, streams, cancel)) {
+        match self.connected(cancel, |ssh, cancel| ssh.run(&command, streams, cancel)) {
             Ok(Exit::Code(code)) => Ok(Ended::Code(i32::try_from(code).unwrap_or(i32::MAX))),
             Ok(Exit::Signal(name)) => Ok(Ended::Code(128 + signal(&name))),
             // So ends a server that is itself going down.
@@ -141,7 +186,7 @@ impl Communicator for Machine {
         let source = Source { name: "the file to upload", reader: content, length: size };
         self.copying(
             || format!("uploading to {path}"),
-            |cancel| self.ssh.put(source, &RemotePath::from(path), &how, cancel),
+            |ssh, cancel| ssh.put(source, &RemotePath::from(path), &how, cancel),
         )
     }
 
@@ -151,20 +196,29 @@ impl Communicator for Machine {
         let how = Put { links: Links::Follow, ..Put::default() };
         self.copying(
             || format!("uploading {text} to {path}"),
-            |cancel| self.ssh.put_directory(Path::new(&from), &RemotePath::from(path), &how, cancel),
+            |ssh, cancel| ssh.put_directory(Path::new(&from), &RemotePath::from(path), &how, cancel),
         )
     }
 
     fn download(&mut self, path: &str, to: &mut (dyn Write + Send)) -> Result<()> {
-        self.copying(|| format!("downloading {path}"), |cancel| self.ssh.get(&RemotePath::from(path), to, cancel))
+        self.copying(|| format!("downloading {path}"), |ssh, cancel| ssh.get(&RemotePath::from(path), to, cancel))
             .map(drop)
     }
 
     fn download_dir(&mut self, path: &str, to: &Path) -> Result<()> {
         self.copying(
             || format!("downloading {path}"),
-            |cancel| self.ssh.get_directory(&RemotePath::from(path), to, cancel),
+            |ssh, cancel| ssh.get_directory(&RemotePath::from(path), to, cancel),
         )
+    }
+
+    fn reach(&mut self, patience: Duration, cancel: &Cancel) -> Result<()> {
+        self.drop_dead();
+        // It is known while there is a connection.
+        if self.ssh.host_key().is_some() {
+            return Ok(());
+        }
+        wait(&self.ssh, &waiting(patience, self.denials), &mut *self.watch, &self.ui, cancel)
     }
 
     fn obey(&mut self, cancel: &Cancel) {

@@ -8,6 +8,8 @@
 //! | `docker-image://NAME`, or another name | an image of the store, or of its registry |
 //! | a disk: raw, qcow2, VHD, VMDK | the root file system in it ([`super::disk`]) |
 //!
+//! What is at an address (`http`, `https`) is fetched by the builder before, and is one of the files here.
+//!
 //! Files become a layer of the store first. Whether that was done before is told by the inode, size and times of a
 //! tar's or disk's file, and by the content of a directory.
 //!
@@ -74,7 +76,7 @@ impl Base {
             });
         }
         if path.is_file() {
-            return Ok(if is_disk(&path)? { Base::Disk(path) } else { Base::Tar(path) });
+            return Base::of_file(path);
         }
         let like_a_path = text.starts_with(['/', '.']) || text.starts_with("file://");
         if like_a_path || text.parse::<kiln_oci::Reference>().is_err() {
@@ -82,12 +84,29 @@ impl Base {
                 base: text.to_owned(),
                 why: "there is no such file or directory, and it is no name of an image".to_owned(),
                 hint: Some(
-                    "a base is a root directory, a tar of one, a disk, oci-layout://DIR, or docker-image://NAME"
+                    "a base is a root directory, a tar of one, a disk, the address of one of these, oci-layout://DIR, or \
+                     docker-image://NAME"
                         .to_owned(),
                 ),
             });
         }
         Ok(Base::Image(text.to_owned()))
+    }
+
+    /// What is in a file: a disk, or else a tar.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_file(path: PathBuf) -> Result<Base> {
+        Ok(if is_disk(&path)? { Base::Disk(path) } else { Base::Tar(path) })
+    }
+
+    /// The file that it is, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Base::Tar(path) | Base::Disk(path) => Some(path),
+            Base::Directory(_) | Base::Layout(_) | Base::Image(_) => None,
+        }
     }
 
     /// Opens the base if it is a disk.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use kiln_engine::output::rebuilt::{self, Marks, PackError, Rebuild};
 use kiln_engine::{EngineError, Session};
 use kiln_oci::name::escape;
 use kiln_oci::tree::{NodeKind, Tree};
-use kiln_vm::source::{Checksum, verify};
+use kiln_vm::source::{Kind, verify};
 
 use crate::error::{NodeError, Result};
 
@@ -128,33 +128,19 @@ impl BaseDisk {
     /// # Errors
     /// When somebody wrote to it.
     pub fn same(&self) -> Result<()> {
-        if state(&self.file, &self.path)? == self.state {
-            return Ok(());
+        match state(&self.file, &self.path)? == self.state {
+            true => Ok(()),
+            false => Err(self.changed()),
         }
-        Err(NodeError::Base {
+    }
+
+    /// That the file is not what was opened.
+    pub fn changed(&self) -> NodeError {
+        NodeError::Base {
             base: self.path.display().to_string(),
             why: "somebody wrote to it while the image was built".to_owned(),
             hint: Some("build from a disk that no machine uses".to_owned()),
-        })
-    }
-
-    /// Checks a sum, unless that was done before.
-    ///
-    /// # Errors
-    /// When it is another, or what should name it does not.
-    pub fn check(&self, checksum: &str, session: &Session) -> Result<()> {
-        let failed = |e| vm_error(&self.path, &e);
-        let (kind, digits) = match sum(checksum, &self.path)? {
-            Checksum::Sum(kind, digits) => (kind, digits),
-            _ => return Ok(()),
-        };
-        let (key, value) = (self.state.as_str(), format!("{}:{digits}", kind.name()));
-        if session.store.cache_get(SUMS, key).is_some_and(|known| known == value.as_bytes()) {
-            return Ok(());
         }
-        verify(&self.path, kind, &digits).map_err(failed)?;
-        session.store.cache_put(SUMS, key, value.as_bytes()).map_err(EngineError::from)?;
-        Ok(())
     }
 
     /// A boot loader that keeps block numbers of files of the root: in front of its superblock, or in the MBR.
@@ -252,29 +238,24 @@ fn state(file: &File, path: &Path) -> Result<String> {
     Ok(format!("disk {:?}", (meta.dev(), meta.ino(), meta.size(), modified, changed)))
 }
 
-/// What `iso_checksum` asks for; a list of sums is one of this machine.
-fn sum(text: &str, path: &Path) -> Result<Checksum> {
-    const LARGEST: u64 = 4 << 20;
-    match Checksum::parse(text).map_err(|e| vm_error(path, &e))? {
-        Checksum::At(address) if address.contains("://") && !address.starts_with("file://") => Err(NodeError::Base {
-            base: path.display().to_string(),
-            why: format!("the list of its sums is not on this machine: {address}"),
-            hint: Some("give the sum itself, such as iso_checksum sha256:…".to_owned()),
-        }),
-        Checksum::At(address) => {
-            let list = PathBuf::from(address.strip_prefix("file://").unwrap_or(&address));
-            let file = File::open(&list).map_err(NodeError::file("open", &list))?;
-            let mut text = String::new();
-            file.take(LARGEST).read_to_string(&mut text).map_err(NodeError::file("read", &list))?;
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            Checksum::from_list(&text, &name).map_err(|e| vm_error(path, &e))
-        }
-        other => Ok(other),
+/// Checks the sum of the file of a base, unless that was done before. What tells that file from others, as
+/// [`BaseDisk::key`].
+///
+/// # Errors
+/// When it is another, or the file cannot be read.
+pub fn check(path: &Path, kind: Kind, digits: &str, session: &Session) -> Result<String> {
+    let file = File::open(path).map_err(NodeError::file("open", path))?;
+    let (key, value) = (state(&file, path)?, format!("{}:{digits}", kind.name()));
+    if session.store.cache_get(SUMS, &key).is_some_and(|known| known == value.as_bytes()) {
+        return Ok(key);
     }
-}
-
-fn vm_error(path: &Path, e: &kiln_vm::VmError) -> NodeError {
-    NodeError::Base { base: path.display().to_string(), why: e.to_string(), hint: None }
+    verify(path, kind, digits).map_err(|e| NodeError::Base {
+        base: path.display().to_string(),
+        why: e.to_string(),
+        hint: Some("fetch it again, or see whether iso_checksum is that of another release".to_owned()),
+    })?;
+    session.store.cache_put(SUMS, &key, value.as_bytes()).map_err(EngineError::from)?;
+    Ok(key)
 }
 
 /// Something below `at` that is not a directory and is not what it was.

@@ -44,6 +44,7 @@ use kiln_plan::{Options, Plan};
 use kiln_sandbox::Cancel;
 use kiln_spec::dockerfile;
 use kiln_spec::source::Source as Text;
+use kiln_vm::source::Kind;
 
 use crate::error::{NodeError, Result};
 use crate::guard::Guard;
@@ -80,8 +81,8 @@ pub struct Workshop {
 pub struct Given {
     /// The base.
     pub base: base::Base,
-    /// What a disk's checksum is to be, as `iso_checksum` says it.
-    pub checksum: Option<String>,
+    /// The sum that its file must have, if that is still to be checked.
+    pub sum: Option<(Kind, String)>,
 }
 
 /// A root that provisioners change.
@@ -132,7 +133,12 @@ impl Offline {
         if let Some(disk) = &disk {
             ui.message(&disk.describe());
             disk.warnings().iter().for_each(|text| ui.message(&format!("warning: {text}")));
-            base.checksum.iter().try_for_each(|sum| disk.check(sum, &session))?;
+        }
+        if let (Some(path), Some((kind, digits))) = (base.base.file(), &base.sum) {
+            let checked = disk::check(path, *kind, digits, &session)?;
+            if let Some(disk) = disk.as_ref().filter(|disk| disk.key() != checked) {
+                return Err(disk.changed());
+            }
         }
         let context = base.base.prepare(disk.as_ref(), &session, &workshop.platform)?;
         options.contexts.insert(base::NAME.to_owned(), context);

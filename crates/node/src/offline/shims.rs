@@ -9,6 +9,7 @@
 //! | `systemctl start stop restart daemon-reload …`, `service`, `invoke-rc.d` | succeeds and is noted |
 //! | `systemctl status`, `is-active` | says inactive (code 3): nothing runs |
 //! | `reboot`, `shutdown`, `poweroff`, `halt`, `init 6` | is noted as the end of a phase; the script goes on |
+//! | `sleep` after one of these | is noted, and waits for nothing: the script waits for the machine's end |
 //! | `sysctl -w` | goes into `/etc/sysctl.d/90-captured.conf`, past the guard |
 //! | `modprobe` | goes into `/etc/modules-load.d/captured.conf` |
 //! | `hostname`, `hostnamectl`, `timedatectl set-timezone` | changes `/etc/hostname`, `/etc/localtime` |
@@ -36,7 +37,7 @@ const HOSTNAME: &str = include_str!("shims/hostname.sh");
 const MODPROBE: &str = include_str!("shims/modprobe.sh");
 
 /// Names and what they run.
-pub const SHIMS: [(&str, &str); 40] = [
+pub const SHIMS: [(&str, &str); 41] = [
     ("systemctl", include_str!("shims/systemctl.sh")),
     ("reboot", REBOOT),
     ("shutdown", REBOOT),
@@ -57,6 +58,7 @@ pub const SHIMS: [(&str, &str); 40] = [
     ("timedatectl", include_str!("shims/timedatectl.sh")),
     ("uname", include_str!("shims/uname.sh")),
     ("chattr", include_str!("shims/chattr.sh")),
+    ("sleep", include_str!("shims/sleep.sh")),
     ("sudo", include_str!("shims/sudo.sh")),
     ("swapon", SKIP),
     ("swapoff", SKIP),

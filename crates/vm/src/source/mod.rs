@@ -282,8 +282,16 @@ impl Cache {
         })
     }
 
-    /// The sum itself, after reading the list that has it.
-    fn sum(&self, address: &str, checksum: &Checksum, fetch: &dyn Fetch) -> Result<Option<(Kind, String)>, VmError> {
+    /// The sum that what is at `address` must have, after reading the list that has it; `None` if any will do.
+    ///
+    /// # Errors
+    /// The list cannot be had, or has no sum for that name.
+    pub fn sum(
+        &self,
+        address: &str,
+        checksum: &Checksum,
+        fetch: &dyn Fetch,
+    ) -> Result<Option<(Kind, String)>, VmError> {
         let list = match checksum {
             Checksum::None => return Ok(None),
             Checksum::Sum(kind, digits) => return Ok(Some((*kind, digits.clone()))),

@@ -38,10 +38,13 @@ pub struct Args {
     /// The builder to use whatever the template says: offline, or the template's own by its name
     #[arg(long, value_name = "NAME")]
     builder: Option<String>,
-    /// What the offline builder starts from: a root directory, a tar of one, a disk, oci-layout://DIR,
-    /// docker-image://NAME
-    #[arg(long, value_name = "DIR|FILE|IMAGE")]
+    /// What the offline builder starts from: a root directory, a tar of one, a disk, the address of one of these files
+    /// (http, https), oci-layout://DIR, docker-image://NAME
+    #[arg(long, value_name = "DIR|FILE|URL|IMAGE")]
     base: Option<String>,
+    /// What the file of --base must be, as iso_checksum says it: sha256:…, file:LIST, none
+    #[arg(long, value_name = "SUM", requires = "base")]
+    base_checksum: Option<String>,
     /// What the offline builder writes: tar, directory, oci, image, qcow2, raw, vhd, vmdk, gce
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
@@ -91,6 +94,7 @@ Examples:
   kiln node build -builder offline -base rootfs.tar node.json     a template for any builder, without a machine
   kiln node build -builder qemu node.json                         the template's own builder, with a machine
   kiln node build -builder offline -base debian-12.qcow2 -format qcow2 node.json   over a disk, which stays as it is
+  kiln node build -builder offline -base https://example.org/debian-12.qcow2 -base-checksum sha512:0123… node.json
   kiln node build -var region=eu -only 'qemu*' node.json
   kiln node build -verify ack -verify-report report.html node.json
   kiln node build -on-error=ask node.json                         ask what to do after a failure
@@ -105,7 +109,12 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     let wish = super::wish(&args.verify, &[], &args.verify_report)?;
     let template = template::load(&args.template)?;
     template::tell(&template.warnings);
-    let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: args.format.clone() };
+    let choice = Choice {
+        builder: args.builder.clone(),
+        base: args.base.clone(),
+        base_checksum: args.base_checksum.clone(),
+        format: args.format.clone(),
+    };
     match run::check(&template, &choice) {
         Ok(()) => {}
         Err(NodeError::Template(found)) => return Err(template::mistakes(found)),

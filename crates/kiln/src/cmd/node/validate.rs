@@ -35,7 +35,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let template = template::load(&args.template)?;
     template::tell(&template.warnings);
     if !args.syntax_only {
-        let choice = Choice { builder: args.builder.clone(), base: args.base.clone(), format: None };
+        // What a base must be is asked when it is there.
+        let (base, base_checksum) = (args.base.clone(), Some("none".to_owned()));
+        let choice = Choice { builder: args.builder.clone(), base, base_checksum, format: None };
         match run::check(&template, &choice) {
             Ok(()) => {}
             Err(NodeError::Template(found)) => return Err(template::mistakes(found)),

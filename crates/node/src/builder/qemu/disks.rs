@@ -2,41 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_vm::VmError;
 use kiln_vm::image::QemuImg;
-use kiln_vm::source::Cache;
 
 use super::Qemu;
-use crate::builder::Job;
-use crate::builder::site::Fetching;
+use crate::builder::{Job, fetched};
 use crate::error::{NodeError, Result};
 
 impl Qemu {
     /// The installer or disk to start from.
     pub(super) fn fetch(&self, job: &Job<'_>) -> Result<PathBuf> {
-        let config = &self.config;
-        job.ui.say("Retrieving ISO");
-        let fetching = Fetching { site: job.site, cancel: job.cancel };
-        let cache = Cache::at(&job.site.cache);
-        let mut tried = Vec::new();
-        for address in &config.addresses {
-            job.ui.say(&format!("Trying {address}"));
-            let found = cache.obtain(std::slice::from_ref(address), &config.checksum, &fetching);
-            if job.cancel.is_cancelled() {
-                return Err(NodeError::Cancelled);
-            }
-            match found {
-                Ok(found) => {
-                    let place = self.placed(address, found)?;
-                    let whole = place.canonicalize().unwrap_or_else(|_| place.clone());
-                    job.ui.say(&format!("{address} => {}", whole.display()));
-                    return Ok(place);
-                }
-                Err(VmError::Fetch { tried: lines }) => tried.extend(lines),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(VmError::Fetch { tried }.into())
+        let (address, found) = fetched::obtain(job, &self.config.addresses, &self.config.checksum)?;
+        let place = self.placed(&address, found)?;
+        fetched::tell(job, &address, &place);
+        Ok(place)
     }
 
     /// Where the template wants what was fetched.

@@ -15,6 +15,8 @@ mod start;
 mod stop;
 mod watch;
 
+use std::sync::Arc;
+
 use kiln_packer::model::{Build, BuildFacts};
 use kiln_vm::Vm;
 use kiln_vm::serve::Server;
@@ -43,7 +45,7 @@ pub struct Qemu {
 #[derive(Default)]
 struct Running {
     machine: Option<Commanded<Machine>>,
-    vm: Option<Vm>,
+    vm: Option<Arc<Vm>>,
     tpm: Option<SoftTpm>,
     server: Option<Server>,
     ports: Vec<kiln_vm::ports::Lease>,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_vm::boot::{Command, Keyboard};
@@ -195,7 +196,7 @@ impl Qemu {
             job.ui.message(&format!("VNC at {}:{}, password {made}", screen.address, screen.port));
             password = Some(made);
         }
-        self.running.vm = Some(vm);
+        self.running.vm = Some(Arc::new(vm));
         Ok(password)
     }
 
@@ -297,14 +298,15 @@ impl Qemu {
             || matches!(self.config.machine.network, Network::Bridge(_));
         let options = login.options(&settings, host, *port, &self.config.user, fresh, job.site)?;
         let needs_seed = !self.config.cd.is_empty();
-        let machine = connect::connect(options, &settings, &mut Looking::new(vm, needs_seed), job.ui, job.cancel)?;
+        let watch = Box::new(Looking::new(vm, needs_seed));
+        let machine = connect::connect(options, &settings, watch, job.ui, job.cancel)?;
         self.running.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         Ok(())
     }
 }
 
 /// The address of a guest on a bridge, once it has spoken.
-fn address(vm: &Vm, mac: &str, settings: &Settings, job: &Job<'_>) -> Result<String> {
+fn address(vm: &Arc<Vm>, mac: &str, settings: &Settings, job: &Job<'_>) -> Result<String> {
     job.ui.say("Waiting for the address of the machine...");
     let end = Instant::now() + settings.timeout;
     let mut looking = Looking::new(vm, false);

@@ -1,6 +1,8 @@
 //! Whether a machine that does not answer yet ever will: it may have ended, and its console tells of panics and shells.
 
-use kiln_vm::{Sight, Vm};
+use std::sync::Arc;
+
+use kiln_vm::{Console, Sight, Vm};
 
 use crate::communicator::connect::Watch;
 use crate::error::{NodeError, Result};
@@ -9,22 +11,24 @@ use crate::error::{NodeError, Result};
 const HOPELESS: [Sight; 5] = [Sight::Panic, Sight::NoBoot, Sight::NoRoot, Sight::Emergency, Sight::NoSeed];
 
 /// Looks at a virtual machine.
-pub struct Looking<'a> {
-    vm: &'a Vm,
+pub struct Looking {
+    vm: Arc<Vm>,
     /// How much of the console was there at the last look.
     seen: u64,
+    /// How much was there when it last answered: what it said before is of no more interest.
+    answered: u64,
     /// Whether a guest without a seed has no login at all: it has none of its own.
     needs_seed: bool,
 }
 
-impl<'a> Looking<'a> {
+impl Looking {
     /// At this one. `needs_seed` says that it gets its logins from cloud-init's seed.
-    pub fn new(vm: &'a Vm, needs_seed: bool) -> Looking<'a> {
-        Looking { vm, seen: 0, needs_seed }
+    pub fn new(vm: &Arc<Vm>, needs_seed: bool) -> Looking {
+        Looking { vm: Arc::clone(vm), seen: 0, answered: 0, needs_seed }
     }
 }
 
-impl Watch for Looking<'_> {
+impl Watch for Looking {
     fn look(&mut self) -> Result<()> {
         self.vm.check("Kiln waited for SSH")?;
         let Some(console) = self.vm.console() else { return Ok(()) };
@@ -34,7 +38,7 @@ impl Watch for Looking<'_> {
         }
         self.seen = position;
         let hopeless = |sight: &Sight| HOPELESS.contains(sight) && (*sight != Sight::NoSeed || self.needs_seed);
-        match console.sights().into_iter().find(|(sight, _)| hopeless(sight)) {
+        match console.sights_since(self.answered).into_iter().find(|(sight, _)| hopeless(sight)) {
             None => Ok(()),
             Some((_, meaning)) => {
                 // The lines with the reason come behind the words.
@@ -48,6 +52,14 @@ impl Watch for Looking<'_> {
 
     fn diagnosis(&mut self) -> Vec<String> {
         self.vm.diagnosis()
+    }
+
+    fn answered(&mut self) {
+        self.answered = self.vm.console().map_or(0, Console::position);
+    }
+
+    fn restarts(&self) -> u64 {
+        self.vm.qmp().resets()
     }
 }
 

@@ -57,6 +57,11 @@ pub fn headers(config: &Config) -> Result<Headers> {
 }
 
 impl Headers {
+    /// What its script does, if that is all that it does.
+    pub fn into_script(self) -> Option<Own> {
+        (!self.btf).then_some(self.own)
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //! | `kiln-kernel` | installs a kernel, checks its version, makes it the one that boots |
 //! | `kiln-headers` | brings headers of exactly that kernel, and proves that modules can be built with them |
 //!
-//! Each becomes files and one script, the same on a machine and offline.
+//! Each becomes files and one script, the same on a machine and offline; [`script`] is all of them for a Dockerfile.
 //!
 //! Adding one: a module that makes an [`Own`], and a row in the table of provisioners.
 
@@ -20,6 +20,7 @@ mod headers;
 mod kernel;
 mod preload;
 mod repository;
+pub mod script;
 mod swap;
 mod sysctl;
 mod timezone;

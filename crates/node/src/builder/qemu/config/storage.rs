@@ -9,6 +9,7 @@ use kiln_vm::source::Checksum;
 use super::super::media;
 use super::boot::{Late, late_map};
 use super::{at, text};
+use crate::builder::fetched::{self, SCHEMES};
 use crate::error::Result;
 
 /// What files a disc has.
@@ -69,23 +70,11 @@ pub(super) fn source(f: &Fields<'_>) -> Result<(Vec<String>, Checksum)> {
         let message = format!("`{bad}`: it is fetched by {} only", SCHEMES.join(", "));
         return Err(f.fault(key, "BadSource", message).into());
     }
-    let kind = text(f, "iso_checksum_type")?;
-    let list = text(f, "iso_checksum_url")?;
-    let sum = match (text(f, "iso_checksum")?, kind.as_deref(), list) {
-        (_, _, Some(list)) => format!("file:{list}"),
-        (_, Some("none"), None) => "none".to_owned(),
-        // As templates had it before Packer 1.6.
-        (Some(sum), Some(kind), None) if !sum.contains(':') => format!("{kind}:{sum}"),
-        (Some(sum), _, None) => sum,
-        (None, _, None) => {
-            return Err(f.missing("iso_checksum").hint("a sum, as `sha256:…`, or \"none\" to take what comes").into());
-        }
-    };
-    Ok((addresses, at(f, Checksum::parse(&sum))?))
+    match fetched::checksum(f)? {
+        Some(sum) => Ok((addresses, sum)),
+        None => Err(f.missing("iso_checksum").hint("a sum, as `sha256:…`, or \"none\" to take what comes").into()),
+    }
 }
-
-/// How files come.
-const SCHEMES: [&str; 3] = ["file", "http", "https"];
 
 pub(super) fn target_path(f: &Fields<'_>) -> Result<Option<PathBuf>> {
     // The cache keeps the end of the name, which is what this is for.
