@@ -8,7 +8,7 @@ use super::blocks::Journaled;
 use super::inode::Inode;
 use super::{Image, damaged};
 use crate::error::{DiskError, Result};
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{FORMAT, be32};
 use crate::io::ReadAt;
 

@@ -11,7 +11,7 @@ use super::inode::{Inode, MAX_LINKS};
 use super::superblock::{self, BLOCK_UNINIT, Group, INODE_UNINIT, INODE_ZEROED, Totals};
 use super::{Summary, Writer, refuse};
 use crate::error::Result;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{JOURNAL_INO, LOST_FOUND_INO, RESIZE_INO};
 use crate::ext4::raw::{SUPER_OFFSET, get32, iflags, mode, put32};
 use crate::io::WriteAt;

@@ -4,7 +4,7 @@ use kiln_oci::entry::Xattrs;
 
 use super::geometry::{BLOCK, INODE};
 use crate::ext4::acl;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{XATTR_MAGIC, XATTR_PREFIXES, get32, put16, put32};
 
 /// Where they start in an inode.
