@@ -5,9 +5,7 @@ use kiln_oci::Meta;
 use super::head::{self, Root};
 use super::items::{Items, Node};
 use super::names::{Refs, dir_item, hash};
-use super::raw::{
-    Bytes, CHUNKS, CSUMS, DEVICE, FIRST_INO, FORMAT, GENERATION, Key, NODE64, SUPERS, group, item, tree,
-};
+use super::raw::{Bytes, CHUNKS, CSUMS, DEVICE, FIRST_INO, FORMAT, GENERATION, Key, NODE64, SUPERS, group, item, tree};
 use super::space::Chunk;
 use super::{Inode, Summary, Writer};
 use crate::error::Result;

@@ -34,8 +34,8 @@ use crate::files::body::{PIECE, pour};
 use crate::files::intake::Intake;
 use crate::files::names::kind;
 use crate::files::sink::Sink;
-pub use crate::files::{Fill, Options, Summary};
 use crate::files::{BLOCK, BLOCK64, refuse};
+pub use crate::files::{Fill, Options, Summary};
 use crate::io::WriteAt;
 
 /// The longest target of a link.

@@ -137,10 +137,15 @@ mod tests {
         for count in [0, 1, 252, 253, 600, 252 * 505 + 1] {
             let items = vec![Item::default(); count];
             let mut next = 0;
-            let tree = build(&shape, items, |level| shape.most(level), || {
-                next += 1;
-                Ok::<_, ()>((next, next))
-            });
+            let tree = build(
+                &shape,
+                items,
+                |level| shape.most(level),
+                || {
+                    next += 1;
+                    Ok::<_, ()>((next, next))
+                },
+            );
             let tree = tree.unwrap();
             assert_eq!(tree.level, [0, 1, 2][usize::from(count > 252) + usize::from(count > 252 * 505)]);
             for (_, block) in &tree.blocks {

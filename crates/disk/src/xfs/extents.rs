@@ -65,8 +65,7 @@ pub(crate) fn fork<E>(
         let bytes = items.iter().flat_map(|item| item.data).collect();
         return Ok(Fork { bytes, tree: false, blocks: Vec::new() });
     }
-    let shape =
-        Shape { magic: magic::EXTENTS, long: true, key: 8, record: 16, owner: owner.ino, uuid: owner.uuid };
+    let shape = Shape { magic: magic::EXTENTS, long: true, key: 8, record: 16, owner: owner.ino, uuid: owner.uuid };
     let most = (room - 4) / 16;
     let root = |level| if level == 0 { 0 } else { most };
     let tree = build(&shape, items, root, || new().map(|block| (block, geometry.number(block))))?;

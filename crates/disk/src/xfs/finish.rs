@@ -170,8 +170,7 @@ impl<W: WriteAt> Writer<W> {
         let most = (BLOCK - 56) / kind.2[1];
         let group = &mut self.space.groups[number as usize];
         let count = if items.len() > most { items.len().div_ceil(most) * 101 / 100 + 1 } else { 0 };
-        let mut kept =
-            (0..count).map(|_| group.one().ok_or_else(|| no_room(number))).collect::<Result<Vec<_>>>()?;
+        let mut kept = (0..count).map(|_| group.one().ok_or_else(|| no_room(number))).collect::<Result<Vec<_>>>()?;
         let rooted = self.tree_in(number, kind, items, &mut kept)?;
         self.space.groups[number as usize].gaps.extend(kept.into_iter().map(|block| block..block + 1));
         Ok(rooted)

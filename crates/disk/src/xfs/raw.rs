@@ -74,9 +74,9 @@ pub(crate) struct Owner {
 pub(crate) fn hash(name: &[u8]) -> u32 {
     let (fours, rest) = name.as_chunks::<4>();
     let word = |c: &[u8], at: usize, shift: u32| u32::from(c[at]) << shift;
-    let hash = fours.iter().fold(0u32, |hash, c| {
-        word(c, 0, 21) ^ word(c, 1, 14) ^ word(c, 2, 7) ^ word(c, 3, 0) ^ hash.rotate_left(28)
-    });
+    let hash = fours
+        .iter()
+        .fold(0u32, |hash, c| word(c, 0, 21) ^ word(c, 1, 14) ^ word(c, 2, 7) ^ word(c, 3, 0) ^ hash.rotate_left(28));
     match rest.len() {
         3 => word(rest, 0, 14) ^ word(rest, 1, 7) ^ word(rest, 2, 0) ^ hash.rotate_left(21),
         2 => word(rest, 0, 7) ^ word(rest, 1, 0) ^ hash.rotate_left(14),

@@ -10,11 +10,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use kiln_disk::boot::{Arch, Change, Tree as BootTree};
+use kiln_disk::ext4::InodeFlags;
+use kiln_disk::files::{self as volume, Fill};
 use kiln_disk::io::Window;
 use kiln_disk::layout::{Filesystem, Spec};
 use kiln_disk::write::Root as RootWish;
-use kiln_disk::ext4::InodeFlags;
-use kiln_disk::files::{self as volume, Fill};
 use kiln_disk::{DiskError, btrfs, ext4, image, xfs};
 use kiln_oci::tree::{FileRef, Follow, NodeKind, Tree};
 use kiln_oci::{Entry, EntryKind, Meta, Platform, name};

@@ -5,7 +5,6 @@ use std::fs;
 use kiln_disk::ext4::InodeFlags;
 use kiln_disk::{DiskError, Window};
 use kiln_oci::{EntryKind, Meta};
-use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::kind::{BOTH, Kind, MIB, fill, options, unique};
@@ -143,7 +142,7 @@ fn it_grows() {
             Kind::Btrfs => drop(run("btrfs", &["filesystem", "resize", "max", text(mounted.path())])),
         }
         let now = rustix::fs::statvfs(mounted.path()).unwrap();
-        assert!(now.f_blocks * now.f_frsize > 900 * MIB, "{now:?}");
+        assert!(now.f_blocks * now.f_frsize > 900 * MIB, "{} blocks", now.f_blocks);
         fs::write(mounted.path().join("more"), noise(300 << 20, 5)).unwrap();
         drop(mounted);
         kind.check(image.path());
@@ -162,7 +161,8 @@ fn grub_of_debian_reads_it() {
         let image = blank(128 * MIB);
         kind.write(&tree, image.reopen().unwrap(), options(128 * MIB)).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        for (path, bytes) in [("/boot/vmlinuz", &kernel[..]), ("/boot/m/module-577.mod", b"577"), ("/fast", b"hello\n")] {
+        for (path, bytes) in [("/boot/vmlinuz", &kernel[..]), ("/boot/m/module-577.mod", b"577"), ("/fast", b"hello\n")]
+        {
             let wanted = dir.path().join("wanted");
             fs::write(&wanted, bytes).unwrap();
             run("grub-fstest", &[text(image.path()), "cmp", path, text(&wanted)]);
