@@ -262,7 +262,7 @@ mod tests {
         assert_eq!((geometry.group, geometry.groups, geometry.log, geometry.bits), (65_536, 4, 16_384, 16));
         assert_eq!(geometry.number(65_536 * 2 + 7), 2 << 16 | 7);
         assert!(Geometry::new(60 << 20).is_err() && Geometry::new(u64::MAX).is_err());
-        let huge = Geometry::new(9 << 40).unwrap();
+        let huge = Geometry::new((9 << 40) + (1 << 30)).unwrap();
         assert!(huge.groups == 10 && huge.len(9) < huge.group);
     }
 
