@@ -205,12 +205,12 @@ fn no_room(group: u32) -> DiskError {
 
 fn chunk_item(chunk: &Chunk) -> Item {
     let mut item = Item::default();
+    put32(&mut item.key, 0, chunk.block * PER_BLOCK as u32);
     put32(&mut item.data, 0, chunk.block * PER_BLOCK as u32);
     // No hole in it.
     put16(&mut item.data, 4, 0);
     item.data[6] = CHUNK as u8;
     item.data[7] = (CHUNK - chunk.used) as u8;
     put64(&mut item.data, 8, u64::MAX.checked_shl(chunk.used as u32).unwrap_or(0));
-    item.key[..4].copy_from_slice(&item.data[..4].to_vec());
     item
 }

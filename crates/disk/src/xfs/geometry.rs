@@ -58,8 +58,9 @@ impl Geometry {
             return refuse(format!("{size} bytes are more than 4 PiB"));
         }
         let group = blocks.div_ceil(GROUPS).min(MAX_GROUP);
-        if blocks % group > 0 && blocks % group < MIN_GROUP {
-            blocks -= blocks % group;
+        let last = blocks % group;
+        if last > 0 && last < MIN_GROUP {
+            blocks -= last;
         }
         // As `mkfs.xfs` chooses; for small ones, of which it makes none, a little more than the kernel demands.
         let log = if blocks < SMALL { 2560 } else { (blocks / 2048).clamp(16_384, 521_728) };
@@ -171,16 +172,15 @@ impl Space {
     pub fn new(geometry: Geometry, planned: u64, enough: Option<u64>) -> Space {
         let groups = (0..geometry.groups).map(|group| {
             let (next, len) = (geometry.first(group), geometry.len(group));
-            let (gaps, chunks) = match group {
-                0 => {
-                    let block = (ROOT_INO / PER_BLOCK) as u32;
-                    (vec![OWN..block], vec![Chunk { block, used: 3 }])
-                }
-                _ => (Vec::new(), Vec::new()),
-            };
-            Group { next, len, gaps, chunks }
+            Group { next, len, gaps: Vec::new(), chunks: Vec::new() }
         });
-        let groups = groups.collect();
+        let mut groups: Vec<Group> = groups.collect();
+        // The root's chunk is where tools look for it, and what is before it is free.
+        if let Some(first) = groups.first_mut() {
+            let block = (ROOT_INO / PER_BLOCK) as u32;
+            first.gaps.push(OWN..block);
+            first.chunks.push(Chunk { block, used: 3 });
+        }
         Space { geometry, groups, at: 0, inodes: (0, 0..0), planned: planned.saturating_sub(CHUNK - 3), enough }
     }
 
