@@ -65,7 +65,9 @@ fn big_directories() {
         let mut tree = Tree::default();
         tree.dir("d");
         let name = |n: usize| format!("d/{}-{n}", "name".repeat(if n.is_multiple_of(7) { 45 } else { 3 }));
-        (0..count).for_each(|n| drop(tree.file(&name(n), b"")));
+        for n in 0..count {
+            tree.file(&name(n), b"");
+        }
         let image = kind.image(&tree, 160 * MIB);
         let mounted = kind.mount(image.path(), "loop");
         for n in [0, 1, count / 2, count - 1] {
@@ -309,7 +311,9 @@ fn directories_of_any_size() {
         let tried = runner.run(&names, |names| {
             let mut tree = Tree::default();
             tree.dir("d");
-            names.iter().for_each(|name| drop(tree.file(&format!("d/{name}"), name.as_bytes())));
+            for name in &names {
+                tree.file(&format!("d/{name}"), name.as_bytes());
+            }
             let image = kind.image(&tree, 96 * MIB);
             kind.same(&tree, image.path());
             Ok(())
