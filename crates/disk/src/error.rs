@@ -110,14 +110,4 @@ pub enum DiskError {
         /// What brings it.
         hint: String,
     },
-    /// A program of this machine that makes a file system.
-    #[error("cannot make the {format} file system with `{program}`: {why}")]
-    Program {
-        /// What was to be made.
-        format: &'static str,
-        /// The program.
-        program: &'static str,
-        /// What it said, or that it is not there.
-        why: String,
-    },
 }

@@ -18,12 +18,12 @@ use crate::part::{ALIGN, Guid, Kind, Partition, gpt, kind};
 /// The file system of the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Filesystem {
-    /// By Kiln's own writer.
+    /// The usual one.
     #[default]
     Ext4,
-    /// By mkfs.xfs.
+    /// With checksums of its metadata; it grows but cannot shrink.
     Xfs,
-    /// By mkfs.btrfs.
+    /// With checksums of everything, and metadata twice.
     Btrfs,
 }
 
@@ -72,7 +72,7 @@ pub struct Spec {
     /// Threads that compress.
     pub threads: usize,
     /// Marks of files in the root file system, such as that nobody may change them; by their paths, as they are in the
-    /// tree. File systems that others write have none.
+    /// tree.
     pub flags: BTreeMap<Vec<u8>, InodeFlags>,
 }
 

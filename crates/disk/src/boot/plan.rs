@@ -212,7 +212,12 @@ fn cmdline(wish: &Wish) -> String {
     } else {
         format!("UUID={}", wish.root)
     };
-    let line = format!("root={root} ro console=tty0 console={} {}", wish.arch.serial(), wish.cmdline);
+    // Kernels try ext4 by themselves; of others it is said what they are, for those that have no initramfs.
+    let kind = match wish.filesystem {
+        "ext4" => String::new(),
+        other => format!(" rootfstype={other}"),
+    };
+    let line = format!("root={root}{kind} ro console=tty0 console={} {}", wish.arch.serial(), wish.cmdline);
     line.trim_end().to_owned()
 }
 
@@ -366,6 +371,17 @@ mod tests {
         assert!(plan.changes.contains(&Change::Remove { path: "/etc/ssh/ssh_host_rsa_key".into() }));
         let paths: Vec<&str> = plan.esp.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/grub.cfg"]);
+    }
+
+    #[test]
+    fn the_file_system_is_named_everywhere() {
+        for filesystem in ["xfs", "btrfs"] {
+            let plan = plan(&facts(), &Wish { filesystem, ..wish() }).unwrap();
+            let line = format!("UUID=01010101-0101-0101-0101-010101010101 / {filesystem} defaults 0 0\n");
+            assert!(text(&plan, "/etc/fstab").contains(&line));
+            assert!(text(&plan, "/boot/grub/grub.cfg").contains(&format!(" rootfstype={filesystem} ro ")));
+            assert!(plan.bios.unwrap().1.contains(&filesystem));
+        }
     }
 
     #[test]

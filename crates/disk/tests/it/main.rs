@@ -2,6 +2,7 @@
 
 mod boots;
 mod ext4;
+mod filesystems;
 mod formats;
 mod root;
 mod tables;

@@ -99,22 +99,3 @@ fn fat_is_clean_and_read_by_mtools() {
         assert_eq!(entries.len(), 104 + 5);
     }
 }
-
-#[test]
-fn btrfs_by_its_own_program() {
-    let dir = TempDir::new().unwrap();
-    let tree = dir.path().join("tree");
-    std::fs::create_dir_all(tree.join("etc")).unwrap();
-    std::fs::write(tree.join("etc/name"), "kiln").unwrap();
-    let path = dir.path().join("disk");
-    let mut out = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-    let (id, len) = (Guid::derive([3; 16], "root"), 256 << 20);
-    out.zero_at(0, len).unwrap();
-    let root = kiln_disk::write::Root { id, label: "root", len, epoch: 0, changes: &[] };
-    kiln_disk::mkfs::btrfs(&tree, &dir.path().join("scratch"), &mut out, &root).unwrap();
-    run("btrfs", &["check", text(&path)]);
-    let said = run("btrfs", &["filesystem", "show", text(&path)]);
-    assert!(said.contains(&id.to_string()), "{said}");
-    let missing = kiln_disk::mkfs::btrfs(&tree.join("none"), &dir.path().join("2"), &mut out, &root).unwrap_err();
-    assert!(missing.to_string().contains("mkfs.btrfs"), "{missing}");
-}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sgdisk", "gdisk"),
@@ -16,8 +16,10 @@ const PACKAGES: [(&str, &str); 14] = [
     ("e2fsck", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
     ("mke2fs", "e2fsprogs"),
-    ("mkfs.xfs", "xfsprogs"),
-    ("mkfs.btrfs", "btrfs-progs"),
+    ("xfs_growfs", "xfsprogs"),
+    ("xfs_repair", "xfsprogs"),
+    ("xfs_db", "xfsprogs"),
+    ("grub-fstest", "grub-common"),
 ];
 
 /// Runs a program and gives what it said.

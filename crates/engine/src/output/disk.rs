@@ -10,10 +10,12 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use kiln_disk::boot::{Arch, Change, Tree as BootTree};
+use kiln_disk::ext4::InodeFlags;
+use kiln_disk::files::{self as volume, Fill};
 use kiln_disk::io::Window;
 use kiln_disk::layout::{Filesystem, Spec};
 use kiln_disk::write::Root as RootWish;
-use kiln_disk::{DiskError, ext4, image};
+use kiln_disk::{DiskError, btrfs, ext4, image, xfs};
 use kiln_oci::tree::{FileRef, Follow, NodeKind, Tree};
 use kiln_oci::{Entry, EntryKind, Meta, Platform, name};
 
@@ -119,20 +121,35 @@ fn fill(
     root: &Root,
     session: &Session,
 ) -> Result<(), DiskError> {
-    if spec.filesystem != Filesystem::Ext4 {
-        let what = format!("root file systems other than ext4: {}", spec.filesystem.name());
-        return Err(DiskError::Unsupported { format: "disk", what });
-    }
     let rows = rows(&root.tree, wish.changes)?;
     let time = u32::try_from(wish.epoch).unwrap_or(u32::MAX);
-    let label = wish.label.to_owned();
-    let flags = spec.flags.clone();
-    let options = ext4::Options { label, time, blank: true, flags, ..ext4::Options::new(wish.len, wish.id.0) };
-    write_rows(target, options, &rows, root, session)
+    let (label, mut flags) = (wish.label.to_owned(), spec.flags.clone());
+    keep_marks(&mut flags, &rows);
+    if spec.filesystem == Filesystem::Ext4 {
+        let options = ext4::Options { label, time, blank: true, flags, ..ext4::Options::new(wish.len, wish.id.0) };
+        return write_ext4(target, options, &rows, root, session);
+    }
+    let options = volume::Options { label, time, flags, blank: true, ..volume::Options::new(wish.len, wish.id.0) };
+    let writer: Box<dyn Fill + '_> = if spec.filesystem == Filesystem::Xfs {
+        let mut plan = xfs::Plan::new();
+        rows.iter().for_each(|(entry, _)| plan.add(entry));
+        Box::new(xfs::Writer::new(target, options, Some(&plan))?)
+    } else {
+        let mut plan = btrfs::Plan::new();
+        rows.iter().for_each(|(entry, _)| plan.add(entry));
+        Box::new(btrfs::Writer::new(target, options, Some(&plan))?)
+    };
+    write_rows(writer, &rows, root, session)
+}
+
+/// Forgets the marks of files that the disk does not have, or has no more.
+fn keep_marks(flags: &mut BTreeMap<Vec<u8>, InodeFlags>, rows: &[(Entry, Body<'_>)]) {
+    let there: BTreeSet<&[u8]> = rows.iter().map(|(entry, _)| &*entry.path).collect();
+    flags.retain(|path, _| there.contains(&**path));
 }
 
 /// Writes entries as an ext4 file system.
-pub(super) fn write_rows(
+pub(super) fn write_ext4(
     target: &mut Window<&mut File>,
     mut options: ext4::Options,
     rows: &[(Entry, Body<'_>)],
@@ -141,10 +158,17 @@ pub(super) fn write_rows(
 ) -> Result<(), DiskError> {
     let mut plan = ext4::Plan::new();
     rows.iter().for_each(|(entry, _)| plan.add(entry));
-    // A marked file may be one that a disk does not have, or has no more.
-    let there: BTreeSet<&[u8]> = rows.iter().map(|(entry, _)| &*entry.path).collect();
-    options.flags.retain(|path, _| there.contains(&**path));
-    let mut writer = ext4::Writer::new(target, options, Some(&plan))?;
+    keep_marks(&mut options.flags, rows);
+    write_rows(Box::new(ext4::Writer::new(target, options, Some(&plan))?), rows, root, session)
+}
+
+/// Fills a file system with entries.
+fn write_rows(
+    mut writer: Box<dyn Fill + '_>,
+    rows: &[(Entry, Body<'_>)],
+    root: &Root,
+    session: &Session,
+) -> Result<(), DiskError> {
     for (entry, body) in rows {
         if session.check_cancelled().is_err() {
             let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
@@ -158,7 +182,7 @@ pub(super) fn write_rows(
         let mut opened = opened.map_err(|source| DiskError::Body { path: text(&entry.path), source })?;
         writer.append(entry, &mut opened)?;
     }
-    writer.finish().map(drop)
+    writer.finish()
 }
 
 fn text(path: &[u8]) -> String {

@@ -28,7 +28,7 @@ use kiln_disk::{DiskError, image};
 use kiln_oci::{Digest, Entry, EntryKind, Meta};
 
 use super::Artifact;
-use super::disk::{Body, rows, seed, write_rows};
+use super::disk::{Body, rows, seed, write_ext4};
 use crate::error::{EngineError, Result};
 use crate::rootfs::Root;
 use crate::session::Session;
@@ -182,7 +182,7 @@ impl Fill<'_> {
             flags,
             ..ext4::Options::new(part.len, superblock.uuid)
         };
-        write_rows(target, options, &rows, self.root, self.session)
+        write_ext4(target, options, &rows, self.root, self.session)
     }
 }
 

@@ -70,6 +70,22 @@ fn others_read_what_is_on_it() {
 }
 
 #[test]
+fn the_root_can_be_xfs_or_btrfs() {
+    let b = bench();
+    for (fs, program, args) in [("xfs", "xfs_repair", &["-n", "-f"][..]), ("btrfs", "btrfs", &["check"][..])] {
+        let raw = disk(&b, &format!("{fs}.raw"), &format!("format=raw,size=400M,fs={fs}"));
+        let root = root(&b, &raw);
+        let root = root.to_str().unwrap();
+        let _ = b.t.tool(program, &[args, &[root]].concat()).ok();
+        let uuid = b.t.tool("blkid", &["-o", "value", "-s", "UUID", root]).ok().text().to_owned();
+        let fstab = b.t.tool("grub-fstest", &[root, "cat", "/etc/fstab"]).ok().text().to_owned();
+        assert!(fstab.contains(&format!("UUID={} / {fs} defaults 0 0\n", uuid.trim())), "{fstab}");
+        let said = b.t.tool("grub-fstest", &[root, "ls", "/srv"]).ok().text().to_owned();
+        assert!(said.contains("tool"), "{said}");
+    }
+}
+
+#[test]
 fn all_formats_hold_the_same_disk() {
     // The time of the build is the time of what it adds.
     let b = bench().env("SOURCE_DATE_EPOCH", "1700000000");
@@ -112,7 +128,8 @@ fn what_cannot_boot_is_said_with_what_is_missing() {
     refused("FROM scratch\nCOPY kernel /boot/vmlinuz-1", "", 1, &["init", "hint:"]);
     refused(TEXT, ",boot=bios", 1, &["BIOS", "grub-pc-bin"]);
     refused(TEXT, ",boot=uefi,size=140M", 1, &["size"]);
-    refused(TEXT, ",boot=uefi,fs=xfs", 1, &["xfs"]);
+    refused(TEXT, ",boot=uefi,fs=xfs,size=180M", 1, &["xfs", "too small"]);
+    refused(TEXT, ",boot=uefi,fs=zfs", 2, &["ext4, xfs, btrfs"]);
     refused(TEXT, ",boot=floppy", 2, &["bios+uefi"]);
     refused(TEXT, ",format=iso", 2, &["qcow2"]);
     refused(TEXT, ",size=8X", 2, &["8G"]);

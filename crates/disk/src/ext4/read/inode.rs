@@ -2,7 +2,7 @@
 
 use kiln_oci::Mtime;
 
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{get_split, get16, get32, iflags, mode, ro_compat};
 
 use super::superblock::Superblock;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::blocks::Journaled;
 use super::inode::Inode;
 use super::{Image, damaged};
+use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
-use crate::ext4::crc::crc32c;
 use crate::ext4::raw::{FORMAT, be32};
 use crate::io::ReadAt;
 

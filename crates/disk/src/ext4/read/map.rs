@@ -4,8 +4,8 @@
 
 use super::inode::Inode;
 use super::{Image, damaged};
+use crate::crc::crc32c;
 use crate::error::Result;
-use crate::ext4::crc::crc32c;
 use crate::ext4::raw::{EXTENT_MAGIC, get16, get32, iflags};
 use crate::io::ReadAt;
 

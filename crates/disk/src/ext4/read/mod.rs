@@ -31,9 +31,9 @@ pub use self::body::Body;
 use self::inode::Inode;
 pub use self::superblock::Superblock;
 pub use self::walk::Walk;
-use super::crc::crc32c;
 use super::raw::{FORMAT, SUPER_OFFSET, SUPER_SIZE, get16, get32, iflags, mode};
 use super::write::InodeFlags;
+use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
 use crate::io::ReadAt;
 

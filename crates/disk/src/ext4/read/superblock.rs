@@ -1,8 +1,8 @@
 //! The superblock: what kind of file system this is, checked before anything else is believed.
 
 use super::damaged;
+use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
-use crate::ext4::crc::crc32c;
 use crate::ext4::raw::{FORMAT, SUPER_MAGIC, SUPER_SIZE, compat, get_split, get16, get32, incompat, ro_compat};
 
 /// Features without which nothing can be read, by bit: all that there are, and whether they are understood here.

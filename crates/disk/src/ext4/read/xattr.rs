@@ -4,9 +4,9 @@ use kiln_oci::entry::Xattrs;
 
 use super::inode::Inode;
 use super::{Image, damaged};
+use crate::crc::crc32c;
 use crate::error::Result;
 use crate::ext4::acl;
-use crate::ext4::crc::crc32c;
 use crate::ext4::raw::{XATTR_MAGIC, XATTR_PREFIXES, get16, get32, iflags, mode};
 use crate::io::ReadAt;
 

@@ -1,9 +1,10 @@
 //! The blocks of a directory: one that is read through, or a tree by the hashes of the names.
 
 use super::geometry::BLOCK;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::hash::half_md4;
 use crate::ext4::raw::{put16, put32};
+use crate::files::names::kind;
 
 /// Bytes for entries in a block; its checksum takes the others.
 const ROOM: usize = BLOCK - TAIL;
@@ -21,16 +22,6 @@ pub(crate) struct Dirent<'a> {
     pub name: &'a [u8],
     pub ino: u32,
     pub kind: u8,
-}
-
-/// The kinds of entries.
-pub(crate) mod kind {
-    pub const FILE: u8 = 1;
-    pub const DIR: u8 = 2;
-    pub const CHAR: u8 = 3;
-    pub const BLOCK: u8 = 4;
-    pub const FIFO: u8 = 5;
-    pub const SYMLINK: u8 = 7;
 }
 
 /// What a directory's checksums and hashes depend on.

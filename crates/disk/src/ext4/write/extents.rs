@@ -1,7 +1,7 @@
 //! Which blocks of the disk are which blocks of a file.
 
 use super::geometry::BLOCK;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{EXTENT_MAGIC, halves, put16, put32};
 
 /// The most blocks one extent can have.

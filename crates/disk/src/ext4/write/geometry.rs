@@ -9,8 +9,8 @@ use super::options::Options;
 use crate::error::{DiskError, Result};
 use crate::ext4::raw::FORMAT;
 
-pub(crate) const BLOCK: usize = 4096;
-pub(crate) const BLOCK64: u64 = 4096;
+pub(crate) use crate::files::{BLOCK, BLOCK64};
+
 pub(crate) const GROUP: u64 = 32_768;
 pub(crate) const INODE: usize = 256;
 pub(crate) const DESC: usize = 64;

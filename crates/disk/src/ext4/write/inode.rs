@@ -4,7 +4,7 @@ use kiln_oci::{Meta, Mtime};
 
 use super::geometry::INODE;
 use super::xattr::IN_INODE;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{halves, halves32, put16, put32};
 
 /// The most names a file can have; more directories than this in one count as one.

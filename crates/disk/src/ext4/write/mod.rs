@@ -13,10 +13,8 @@ mod file;
 mod finish;
 mod geometry;
 mod inode;
-mod names;
 mod options;
 mod plan;
-mod sink;
 mod superblock;
 mod xattr;
 
@@ -27,18 +25,19 @@ use std::ops::Range;
 use kiln_oci::name::{escape, is_normal, split};
 use kiln_oci::{Entry, EntryKind, Meta, Mtime};
 
-use self::dir::kind;
 use self::extents::Extent;
 pub(crate) use self::geometry::has_super;
 use self::geometry::{Allocator, BLOCK, BLOCK64, Geometry, journal_blocks};
 use self::inode::{Inode, MAX_LINKS};
-use self::names::{Child, Names};
 pub use self::options::{InodeFlags, Options};
 pub use self::plan::Plan;
-use self::sink::Sink;
-use super::crc::crc32c;
 use super::raw::{FORMAT, LOST_FOUND_INO, ROOT_INO, iflags, mode, put32};
+use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
+use crate::files::Fill;
+use crate::files::body::PIECE;
+use crate::files::names::{Child, Names, kind};
+use crate::files::sink::Sink;
 use crate::io::WriteAt;
 
 /// The longest name in a directory.
@@ -65,7 +64,7 @@ pub struct Writer<W> {
     allocator: Allocator,
     /// What all checksums start with.
     seed: u32,
-    names: Names,
+    names: Names<u32>,
     inodes: BTreeMap<u32, Inode>,
     next_inode: u32,
     journal: Vec<Range<u64>>,
@@ -108,7 +107,7 @@ impl<W: WriteAt> Writer<W> {
             journal: Vec::new(),
             resize_block: 0,
             planned,
-            scratch: vec![0; 256 << 10],
+            scratch: vec![0; PIECE],
             sink,
             options,
             geometry,
@@ -333,6 +332,16 @@ impl<W: WriteAt> Writer<W> {
 
     fn full(&self, path: &[u8], what: String) -> DiskError {
         DiskError::Full { format: FORMAT, has: self.geometry.blocks * BLOCK64, path: escape(path), what }
+    }
+}
+
+impl<W: WriteAt> Fill for Writer<W> {
+    fn append(&mut self, entry: &Entry, body: &mut dyn Read) -> Result<()> {
+        Writer::append(self, entry, body)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Writer::finish(*self).map(drop)
     }
 }
 

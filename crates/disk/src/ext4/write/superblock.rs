@@ -2,7 +2,7 @@
 
 use super::geometry::{DESC, FLEX_LOG, GROUP, Geometry, INODE, Tables};
 use super::options::Options;
-use crate::ext4::crc::crc32c;
+use crate::crc::crc32c;
 use crate::ext4::raw::{JOURNAL_INO, LOST_FOUND_INO, SUPER_MAGIC, SUPER_SIZE};
 use crate::ext4::raw::{compat, halves, halves32, incompat, put16, put32, ro_compat};
 

@@ -3,8 +3,8 @@
 use kiln_oci::entry::Xattrs;
 
 use super::geometry::{BLOCK, INODE};
+use crate::crc::crc32c;
 use crate::ext4::acl;
-use crate::ext4::crc::crc32c;
 use crate::ext4::raw::{XATTR_MAGIC, XATTR_PREFIXES, get32, put16, put32};
 
 /// Where they start in an inode.

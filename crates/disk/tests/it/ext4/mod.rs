@@ -4,4 +4,4 @@ mod crashed;
 mod hostile;
 mod read;
 pub(crate) mod tree;
-mod written;
+pub(crate) mod written;

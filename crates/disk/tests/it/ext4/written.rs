@@ -297,7 +297,7 @@ fn what_cannot_be_stored_is_refused() {
 }
 
 /// Paths among few, so that they meet.
-fn random_tree() -> impl Strategy<Value = Tree> {
+pub fn random_tree() -> impl Strategy<Value = Tree> {
     let name = prop_oneof!["[a-c]{1,2}", "[a-z]{200,255}", "[\u{1}-.0-\u{7f}]{3,20}", "\\PC{1,40}"];
     let path = proptest::collection::vec(name, 1..5).prop_map(|parts| parts.join("/"));
     let kind = (0..10u8, 0..2_000_000usize, any::<u32>());

@@ -1,4 +1,5 @@
-//! CRC-32C (Castagnoli) as ext4 uses it: neither the start nor the end is inverted, so sums can be continued.
+//! CRC-32C (Castagnoli), as file systems have it in their metadata: neither the start nor the end is inverted here, so
+//! that sums can be continued.
 
 static TABLES: [[u32; 256]; 8] = tables();
 

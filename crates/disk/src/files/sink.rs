@@ -1,6 +1,6 @@
 //! The target: blocks that follow each other are written together.
 
-use super::geometry::{BLOCK, BLOCK64};
+use super::{BLOCK, BLOCK64};
 use crate::error::{DiskError, Result};
 use crate::io::WriteAt;
 
