@@ -110,6 +110,15 @@ pub enum DiskError {
         /// What brings it.
         hint: String,
     },
+    /// The initramfs of a disk's kernel cannot be made.
+    #[error("cannot make the initramfs of the kernel {version}: {cause}")]
+    Initramfs {
+        /// The kernel's version.
+        version: String,
+        /// Why not.
+        #[source]
+        cause: kiln_init::InitError,
+    },
     /// A program of this machine that makes a file system.
     #[error("cannot make the {format} file system with `{program}`: {why}")]
     Program {

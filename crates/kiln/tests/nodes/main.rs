@@ -10,6 +10,7 @@ mod files;
 mod guest;
 mod hcl;
 mod hosts;
+mod microvm;
 mod offline;
 mod own;
 mod post;

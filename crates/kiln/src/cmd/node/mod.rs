@@ -7,6 +7,7 @@ mod export;
 mod fmt;
 mod inspect;
 mod remote;
+mod run;
 mod target;
 mod template;
 mod validate;
@@ -51,6 +52,8 @@ enum Verb {
     Console(console::Args),
     /// Print what kube-up, Terraform, Cluster API or kubeadm need to know of an image
     Export(export::Args),
+    /// Run a machine with one application, until that ends
+    Run(Box<run::Args>),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
 }
@@ -83,6 +86,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Fmt(args) => fmt::run(&args),
         Verb::Console(args) => console::run(&args),
         Verb::Export(args) => export::run(&args),
+        Verb::Run(args) => run::run(&args),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }
