@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the compiler is told. No position independence: nobody would relocate it.
-const FLAGS: [&str; 24] = [
+const FLAGS: [&str; 25] = [
     "--edition=2024",
     "--crate-name=kiln_first",
     "--crate-type=bin",
     "-Copt-level=s",
+    "-Clto=fat",
     "-Ccodegen-units=1",
     "-Cpanic=abort",
     "-Cforce-unwind-tables=no",
