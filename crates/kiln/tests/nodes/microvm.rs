@@ -109,7 +109,8 @@ fn what_would_be_run_is_shown_and_what_was_changed_is_not_run() {
     let _ = build(&t, "CMD [\"/srv/app\"]", &kernel()).ok();
     assert!(first == std::fs::read(directory(&t).join("initramfs")).unwrap(), "the same image, another initramfs");
     let dry = ["node", "run", "--dry-run", "--accelerator", "tcg", "-p", "127.0.0.1:8080:80", "--memory", "300", &vm];
-    let shown = t.kiln(&dry).ok().stdout;
+    let shown = t.kiln(&dry).ok();
+    let shown = shown.text();
     for wanted in ["type=q35,accel=tcg", "-m 300M", "hostfwd=tcp:127.0.0.1:8080-:80", "rdinit=/.kiln/init kiln.token="]
     {
         assert!(shown.contains(wanted), "{wanted:?} in {shown}");
