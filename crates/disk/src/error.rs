@@ -110,4 +110,13 @@ pub enum DiskError {
         /// What brings it.
         hint: String,
     },
+    /// The initramfs of a disk's kernel cannot be made.
+    #[error("cannot make the initramfs of the kernel {version}: {cause}")]
+    Initramfs {
+        /// The kernel's version.
+        version: String,
+        /// Why not.
+        #[source]
+        cause: kiln_init::InitError,
+    },
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::boot::{Arch, Wish};
+use crate::boot::{Arch, Initramfs, Wish};
 use crate::error::{DiskError, Result};
 use crate::ext4::InodeFlags;
 use crate::image::{Compression, Format, MAX_SIZE};
@@ -63,8 +63,8 @@ pub struct Spec {
     pub cmdline: String,
     /// The host's name.
     pub hostname: Option<String>,
-    /// Whether the kernel boots without an initramfs.
-    pub without_initramfs: bool,
+    /// Where the initramfs comes from.
+    pub initramfs: Initramfs,
     /// What identifiers are made of: the same seed gives the same disk.
     pub seed: [u8; 16],
     /// Seconds since 1970 of what has a time.
@@ -90,7 +90,7 @@ impl Default for Spec {
             label: "root".into(),
             cmdline: String::new(),
             hostname: None,
-            without_initramfs: false,
+            initramfs: Initramfs::Auto,
             seed: [0; 16],
             epoch: 0,
             threads: 1,
@@ -127,7 +127,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
 }
 
 impl Spec {
-    /// Sets what a user says: a key of [`KEYS`], or `initramfs=none`.
+    /// Sets what a user says: a key of [`KEYS`], or `initramfs`.
     ///
     /// # Errors
     /// When there is no such key or value.
@@ -164,9 +164,11 @@ impl Spec {
                 _ => return one_of("ext4, xfs, btrfs"),
             },
             "initramfs" => match value {
-                "none" => self.without_initramfs = true,
-                "image" => self.without_initramfs = false,
-                _ => return one_of("image, none"),
+                "auto" => self.initramfs = Initramfs::Auto,
+                "image" | "keep" => self.initramfs = Initramfs::Keep,
+                "make" => self.initramfs = Initramfs::Make,
+                "none" => self.initramfs = Initramfs::None,
+                _ => return one_of("auto, keep, make, none"),
             },
             "label" if value.len() <= 12 && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) => {
                 self.label = value.to_owned();
@@ -310,7 +312,7 @@ impl Layout {
             esp: self.esp_serial,
             cmdline: spec.cmdline.clone(),
             hostname: spec.hostname.clone(),
-            without_initramfs: spec.without_initramfs,
+            initramfs: spec.initramfs,
         })
     }
 }
@@ -334,6 +336,7 @@ mod tests {
             ("size", "é", "no size"),
             ("boot", "", "bios+uefi"),
             ("label", "a b", "letters"),
+            ("initramfs", "yes", "auto, keep, make, none"),
             ("sise", "8G", "size"),
         ] {
             let error = spec.set(key, value).unwrap_err().to_string();

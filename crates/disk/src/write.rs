@@ -57,7 +57,8 @@ pub fn assemble(
 ) -> Result<Assembled> {
     let layout = Layout::new(spec, content)?;
     let facts = boot::gather(tree, spec.arch)?;
-    let plan = boot::plan(&facts, &layout.wish(spec)?)?;
+    let mut plan = boot::plan(&facts, &layout.wish(spec)?)?;
+    make_initramfs(&mut plan, spec, tree)?;
     raw.zero_at(0, layout.len).map_err(|source| DiskError::Write { what: "disk", offset: 0, source })?;
     write_bios(&layout, &plan, tree, raw)?;
     gpt::write(raw, layout.len, layout.disk, &layout.partitions)?;
@@ -69,6 +70,19 @@ pub fn assemble(
         Root { id: layout.root_fs, label: &spec.label, len: part.len, epoch: spec.epoch, changes: &plan.changes };
     root(&mut part.window(&mut *raw), &request)?;
     Ok(Assembled { layout, plan })
+}
+
+/// Makes the initramfs that the tree does not have, and puts it where the boot loader will look for it.
+fn make_initramfs(plan: &mut Plan, spec: &Spec, tree: &dyn Tree) -> Result<()> {
+    let (Some(dir), Some(path)) = (&plan.made_of, &plan.kernel.initrd) else { return Ok(()) };
+    let mut read = |path: &str, limit: u64| tree.read(path, limit);
+    let made = kiln_init::initramfs::of_disk(spec.arch.name(), dir, spec.filesystem.name(), &mut read);
+    let data = made.map_err(|cause| DiskError::Initramfs { version: plan.kernel.version.clone(), cause })?;
+    for file in plan.esp.iter_mut().filter(|f| matches!(&f.source, EspSource::Tree(from) if from == path)) {
+        file.source = EspSource::Bytes(data.clone());
+    }
+    plan.changes.push(Change::Write { path: path.clone(), mode: 0o600, data });
+    Ok(())
 }
 
 /// [`assemble`] in the file `raw`, then the image in `spec`'s format in `out`.

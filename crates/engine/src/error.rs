@@ -223,6 +223,16 @@ pub enum EngineError {
         #[source]
         cause: Box<kiln_disk::DiskError>,
     },
+    /// A machine with one application cannot be written, or the image cannot be one.
+    #[error("cannot make the machine {}: {message}", path.display())]
+    MicroVm {
+        /// Where to.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Something asked for is not supported.
     #[error("{0}")]
     Unsupported(String),

@@ -300,6 +300,7 @@ fn engine_code(error: &EngineError) -> u8 {
         | EngineError::Refused(_)
         | EngineError::Sbom(_)
         | EngineError::Disk { .. }
+        | EngineError::MicroVm { .. }
         | EngineError::NotVerified { .. }
         | EngineError::Attest { .. }
         | EngineError::Unsupported(_) => INPUT,
@@ -352,7 +353,7 @@ pub fn hint(error: &EngineError) -> Option<String> {
             _ => None,
         },
         EngineError::LayerFiles { full: true, .. } => Some(FULL.to_owned()),
-        EngineError::Object { hint, .. } => hint.clone(),
+        EngineError::Object { hint, .. } | EngineError::MicroVm { hint, .. } => hint.clone(),
         EngineError::Locked(_) => Some("if that is meant, write the lock file anew: kiln build --lock".to_owned()),
         EngineError::Refused(_) => {
             Some("rules of the source policy are tried in order, and the last that matches decides".to_owned())

@@ -119,6 +119,16 @@ pub enum NodeError {
         /// What the owner sets it to.
         owned: String,
     },
+    /// A machine with one application cannot be run.
+    #[error("cannot run {}: {why}", path.display())]
+    MicroVm {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// An artifact has no files, and a post-processor needs some.
     #[error("{0}")]
     Artifact(String),
@@ -141,7 +151,9 @@ impl NodeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             NodeError::Template(found) => found.first().and_then(|f| f.diagnostic.hint.clone()),
-            NodeError::Unsupported { hint, .. } | NodeError::Base { hint, .. } => hint.clone(),
+            NodeError::Unsupported { hint, .. } | NodeError::Base { hint, .. } | NodeError::MicroVm { hint, .. } => {
+                hint.clone()
+            }
             NodeError::Guarded { name, .. } => {
                 Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
             }

@@ -12,6 +12,7 @@
 //! [`guard`] kernel parameters that are somebody else's     [`images`] container images for nodes
 //! [`disk`] disks as systems that are checked     [`verify`] what a result must be
 //! [`export`] what others need to know of an image     [`preload`] images put into containerd
+//! [`microvm`] machines with one application, run here
 //!
 //! Adding a builder: [`builder`]. Adding a provisioner: [`provision`]. Adding a post-processor: [`post`].
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod error;
 pub mod export;
 pub mod guard;
 pub mod images;
+pub mod microvm;
 pub mod offline;
 pub mod post;
 pub mod preload;

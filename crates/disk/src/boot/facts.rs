@@ -35,6 +35,8 @@ pub struct Kernel {
     pub image: String,
     /// Where its initramfs is.
     pub initrd: Option<String>,
+    /// The directory of its modules, with depmod's lists.
+    pub modules: Option<String>,
 }
 
 /// A boot loader for UEFI.
@@ -151,6 +153,7 @@ fn kernels(tree: &dyn Tree) -> Result<Vec<Kernel>> {
             version: version.to_owned(),
             image: format!("/boot/{name}"),
             initrd: initrd(&boot, version),
+            modules: None,
         });
     }
     for modules in ["/usr/lib/modules", "/lib/modules"] {
@@ -163,11 +166,20 @@ fn kernels(tree: &dyn Tree) -> Result<Vec<Kernel>> {
             if files.iter().any(|n| n == "vmlinuz") {
                 let own = files.iter().find(|n| *n == "initramfs.img").map(|n| format!("{dir}/{n}"));
                 let initrd = own.or_else(|| initrd(&boot, &version));
-                found.push(Kernel { version, image: format!("{dir}/vmlinuz"), initrd });
+                found.push(Kernel { version, image: format!("{dir}/vmlinuz"), initrd, modules: None });
             }
         }
     }
     found.retain(|k| k.version.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c)));
+    for kernel in &mut found {
+        for dir in ["/usr/lib/modules", "/lib/modules"] {
+            let dir = format!("{dir}/{}", kernel.version);
+            let list = format!("{dir}/modules.dep");
+            if kernel.modules.is_none() && tree.has(&list).map_err(|source| body(&list, source))? {
+                kernel.modules = Some(dir);
+            }
+        }
+    }
     found.sort_by(|a, b| version::compare(&b.version, &a.version).then_with(|| a.image.cmp(&b.image)));
     Ok(found)
 }

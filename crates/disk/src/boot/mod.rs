@@ -16,7 +16,7 @@ mod version;
 
 pub use facts::{Efi, Facts, Kernel, Tree, gather};
 pub use follow::follow;
-pub use plan::{Change, EspFile, EspSource, Plan, Wish, plan};
+pub use plan::{Change, EspFile, EspSource, Initramfs, Plan, Wish, plan};
 pub use tree::DirTree;
 pub use version::compare as compare_versions;
 
@@ -38,6 +38,14 @@ impl Arch {
         match self {
             Arch::X86_64 => "x64",
             Arch::Arm64 => "aa64",
+        }
+    }
+
+    /// As Rust and the kernel call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86_64",
+            Arch::Arm64 => "aarch64",
         }
     }
 

@@ -25,8 +25,22 @@ pub struct Wish {
     pub cmdline: String,
     /// The host's name, when it is given.
     pub hostname: Option<String>,
-    /// Whether a kernel may boot without an initramfs: its drivers are built in.
-    pub without_initramfs: bool,
+    /// Where the initramfs comes from.
+    pub initramfs: Initramfs,
+}
+
+/// Where a disk's initramfs comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Initramfs {
+    /// It is the image's; one that has none gets Kiln's.
+    #[default]
+    Auto,
+    /// It is the image's.
+    Keep,
+    /// Kiln makes it, in the place of the image's if there is one.
+    Make,
+    /// There is none: the drivers are built into the kernel.
+    None,
 }
 
 /// A change to the tree while it is written.
@@ -76,8 +90,10 @@ pub struct EspFile {
 /// How a disk boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The kernel that boots.
+    /// The kernel that boots, with the initramfs it will have.
     pub kernel: Kernel,
+    /// The directory of modules that the initramfs is made of, when Kiln makes it.
+    pub made_of: Option<String>,
     /// GRUB's directory, modules and first configuration for a BIOS.
     pub bios: Option<(String, Vec<&'static str>, String)>,
     /// What is on the ESP.
@@ -98,7 +114,7 @@ fn missing(what: impl Into<String>, hint: impl Into<String>) -> DiskError {
 /// When it cannot: what is missing, and what brings it.
 pub fn plan(facts: &Facts, wish: &Wish) -> Result<Plan> {
     check_words(wish)?;
-    let kernel = kernel(facts, wish)?.clone();
+    let (kernel, made_of) = kernel(facts, wish)?;
     if !facts.init {
         let hint =
             "install `systemd-sysv` (Debian, Ubuntu), `systemd` (RHEL) or `openrc` and `busybox-openrc` (Alpine)";
@@ -111,7 +127,7 @@ pub fn plan(facts: &Facts, wish: &Wish) -> Result<Plan> {
     let efi = if wish.uefi { Some(efi(facts, wish)?.clone()) } else { None };
     let grub = bios.is_some() || matches!(efi, Some(Efi::Grub { .. }));
     let esp = efi.as_ref().map(|efi| esp(facts, wish, &kernel, efi)).unwrap_or_default();
-    Ok(Plan { bios, esp, changes: changes(facts, wish, &kernel, grub), kernel, efi })
+    Ok(Plan { bios, esp, changes: changes(facts, wish, &kernel, grub), kernel, made_of, efi })
 }
 
 /// What is put into configurations must not be more than a word.
@@ -133,28 +149,46 @@ fn check_words(wish: &Wish) -> Result<()> {
     }
 }
 
-fn kernel<'a>(facts: &'a Facts, wish: &Wish) -> Result<&'a Kernel> {
+/// The kernel that boots; and what its initramfs is made of, when that is not there.
+fn kernel(facts: &Facts, wish: &Wish) -> Result<(Kernel, Option<String>)> {
     let Some(newest) = facts.kernels.first() else {
         let hint = "install one: `apt-get install linux-image-amd64` (or `linux-image-cloud-amd64`), `dnf install kernel`, \
                     `apk add linux-virt`";
         return Err(missing("the image has no kernel: no /boot/vmlinuz-* and no /usr/lib/modules/*/vmlinuz", hint));
     };
-    if wish.without_initramfs {
-        return Ok(newest);
+    let mut kernel = newest.clone();
+    match (wish.initramfs, &newest.modules) {
+        (Initramfs::None, _) => kernel.initrd = None,
+        (Initramfs::Auto | Initramfs::Keep, _) if newest.initrd.is_some() => {}
+        (Initramfs::Auto | Initramfs::Make, Some(modules)) if wish.arch == Arch::X86_64 => {
+            let name = match facts.os.as_str() {
+                "debian" | "ubuntu" => format!("/boot/initrd.img-{}", newest.version),
+                _ => format!("/boot/initramfs-{}.img", newest.version),
+            };
+            kernel.initrd.get_or_insert(name);
+            return Ok((kernel, Some(modules.clone())));
+        }
+        (wanted, modules) => return Err(no_initramfs(facts, newest, wanted, modules.is_some())),
     }
-    if newest.initrd.is_none() {
-        let v = &newest.version;
-        let hint = match facts.os.as_str() {
-            "alpine" => format!("make one in the image: `mkinitfs -o /boot/initramfs-{v} VERSION`"),
-            "debian" | "ubuntu" => {
-                format!("make one in the image: `apt-get install initramfs-tools && update-initramfs -c -k {v}`")
-            }
-            _ => format!("make one in the image: `dracut --no-hostonly --kver {v} /boot/initramfs-{v}.img`"),
-        };
-        let hint = hint + "; or say `initramfs=none` if all drivers are built into the kernel";
-        return Err(missing(format!("the kernel {v} has no initramfs in /boot"), hint));
-    }
-    Ok(newest)
+    Ok((kernel, None))
+}
+
+fn no_initramfs(facts: &Facts, kernel: &Kernel, wanted: Initramfs, modules: bool) -> DiskError {
+    let v = &kernel.version;
+    let hint = match facts.os.as_str() {
+        "alpine" => format!("make one in the image: `mkinitfs -o /boot/initramfs-{v} VERSION`"),
+        "debian" | "ubuntu" => {
+            format!("make one in the image: `apt-get install initramfs-tools && update-initramfs -c -k {v}`")
+        }
+        _ => format!("make one in the image: `dracut --no-hostonly --kver {v} /boot/initramfs-{v}.img`"),
+    };
+    let hint = hint + "; or say `initramfs=none` if all drivers are built into the kernel";
+    let why = match (wanted, modules) {
+        (Initramfs::Keep, _) => String::new(),
+        (_, true) => ", and Kiln makes none for arm64 yet".to_owned(),
+        (_, false) => format!(", and Kiln cannot make one: there is no /lib/modules/{v}/modules.dep"),
+    };
+    missing(format!("the kernel {v} has no initramfs in /boot{why}"), hint)
 }
 
 fn bios(facts: &Facts, wish: &Wish) -> Result<(String, Vec<&'static str>, String)> {
@@ -207,7 +241,7 @@ fn efi<'a>(facts: &'a Facts, wish: &Wish) -> Result<&'a Efi> {
 }
 
 fn cmdline(wish: &Wish) -> String {
-    let root = if wish.without_initramfs {
+    let root = if wish.initramfs == Initramfs::None {
         format!("PARTUUID={} rootwait", wish.root_partition)
     } else {
         format!("UUID={}", wish.root)
@@ -238,7 +272,7 @@ fn esp(facts: &Facts, wish: &Wish, kernel: &Kernel, efi: &Efi) -> Vec<EspFile> {
             ));
             let mut entry = format!("title {}\nversion {}\nlinux /kiln/vmlinuz\n", title(facts), kernel.version);
             files.push(file("kiln/vmlinuz", EspSource::Tree(kernel.image.clone())));
-            if let Some(initrd) = kernel.initrd.as_ref().filter(|_| !wish.without_initramfs) {
+            if let Some(initrd) = kernel.initrd.as_ref() {
                 files.push(file("kiln/initrd", EspSource::Tree(initrd.clone())));
                 entry += "initrd /kiln/initrd\n";
             }
@@ -306,7 +340,7 @@ fn grub_cfg(facts: &Facts, wish: &Wish, kernel: &Kernel) -> String {
     text += &format!("search.fs_uuid {} root\n", wish.root);
     let mut entry = format!("menuentry '{} ({})' {{\n", title(facts), kernel.version);
     entry += &format!("  linux {} {}\n", kernel.image, cmdline(wish));
-    if let Some(initrd) = kernel.initrd.as_ref().filter(|_| !wish.without_initramfs) {
+    if let Some(initrd) = kernel.initrd.as_ref() {
         entry += &format!("  initrd {initrd}\n");
     }
     text + &entry + "}\n"
@@ -321,6 +355,7 @@ mod tests {
             version: "6.1".into(),
             image: "/boot/vmlinuz-6.1".into(),
             initrd: Some("/boot/initrd.img-6.1".into()),
+            modules: None,
         };
         Facts {
             kernels: vec![kernel],
@@ -346,7 +381,7 @@ mod tests {
             esp: 0x1234_abcd,
             cmdline: "quiet".into(),
             hostname: None,
-            without_initramfs: false,
+            initramfs: Initramfs::Auto,
         }
     }
 
@@ -408,7 +443,38 @@ mod tests {
     fn without_initramfs_the_partition_is_named() {
         let mut facts = facts();
         facts.kernels[0].initrd = None;
-        let plan = plan(&facts, &Wish { without_initramfs: true, ..wish() }).unwrap();
+        let plan = plan(&facts, &Wish { initramfs: Initramfs::None, ..wish() }).unwrap();
         assert!(text(&plan, "/boot/grub/grub.cfg").contains("root=PARTUUID=02020202-"));
+    }
+
+    #[test]
+    fn an_initramfs_is_made_where_there_is_none_or_where_it_is_asked_for() {
+        let made = |initramfs, modules: bool, there: bool| {
+            let mut facts = facts();
+            facts.kernels[0].modules = modules.then(|| "/lib/modules/6.1".to_owned());
+            if !there {
+                facts.kernels[0].initrd = None;
+            }
+            let plan = plan(&facts, &Wish { initramfs, ..wish() }).ok()?;
+            assert!(text(&plan, "/boot/grub/grub.cfg").contains("  initrd /boot/initrd.img-6.1\n"));
+            Some(plan.made_of.is_some())
+        };
+        use Initramfs::{Auto, Keep, Make};
+        for (initramfs, modules, there, wanted) in [
+            (Auto, true, true, Some(false)),
+            (Auto, true, false, Some(true)),
+            (Auto, false, false, None),
+            (Keep, true, false, None),
+            (Keep, true, true, Some(false)),
+            (Make, true, true, Some(true)),
+            (Make, false, true, None),
+        ] {
+            assert_eq!(made(initramfs, modules, there), wanted, "{initramfs:?} {modules} {there}");
+        }
+        let mut other = facts();
+        (other.os, other.kernels[0].initrd) = ("fedora".into(), None);
+        other.kernels[0].modules = Some("/usr/lib/modules/6.1".into());
+        let plan = plan(&other, &wish()).unwrap();
+        assert_eq!(plan.kernel.initrd.as_deref(), Some("/boot/initramfs-6.1.img"));
     }
 }

@@ -164,6 +164,60 @@ fn one_disk_boots_by_bios_and_uefi_with_grub() {
     is_up(&boot(dir.path(), "image", "qcow2", true), &id);
 }
 
+/// Copies files of a directory of this machine, with those below it.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => put(to, path.file_name().unwrap().to_str().unwrap(), &fs::read(&path).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_disk_without_an_initramfs_gets_one_that_finds_its_root() {
+    let dir = TempDir::new().unwrap();
+    let root = debian(dir.path(), true);
+    let kernel = file("/boot/vmlinuz-*-cloud-amd64", "linux-image-cloud-amd64");
+    let version = kernel.file_name().unwrap().to_str().unwrap().trim_start_matches("vmlinuz-").to_owned();
+    fs::remove_file(root.join(format!("boot/initrd.img-{version}"))).unwrap();
+    let (from, to) = (Path::new("/lib/modules").join(&version), root.join("lib/modules").join(&version));
+    for list in ["modules.dep", "modules.softdep", "modules.builtin"] {
+        put(&to, list, &fs::read(from.join(list)).unwrap());
+    }
+    for part in [
+        "drivers/virtio",
+        "drivers/block",
+        "drivers/scsi",
+        "drivers/ata",
+        "drivers/hv",
+        "crypto",
+        "arch/x86/crypto",
+        "lib",
+        "block",
+    ] {
+        copy(&from.join("kernel").join(part), &to.join("kernel").join(part));
+    }
+    // Everything it uses was mounted by what came before it.
+    let init = format!(
+        "#!/bin/busybox sh\necho \"<0>{MARK} $(/bin/busybox cat /proc/cmdline)\" > /dev/kmsg\n/bin/busybox poweroff -f\n"
+    );
+    put(&root, "sbin/init", init.as_bytes());
+    put(&root, "bin/busybox", &fs::read(file("/bin/busybox", "busybox-static")).unwrap());
+    for program in ["sbin/init", "bin/busybox"] {
+        fs::set_permissions(root.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let spec = Spec { size: Some(600 << 20), cmdline: "quiet".into(), ..Spec::default() };
+    let tree = DirTree::open(&root).unwrap();
+    let (mut raw, mut out) = (empty(dir.path(), "raw"), empty(dir.path(), "image"));
+    let made =
+        write(&spec, &tree, 64 << 20, (&mut raw, &mut out), &mut |out, request| ext4(&root, out, request)).unwrap();
+    assert_eq!(made.plan.made_of.as_deref(), Some(&*format!("/lib/modules/{version}")));
+    is_up(&boot(dir.path(), "image", "raw", false), &made.layout.root_fs.to_string());
+}
+
 #[test]
 fn systemd_boot_serves_uefi() {
     let dir = TempDir::new().unwrap();

@@ -259,7 +259,7 @@ fn is_gone(gone: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
 }
 
 /// A root as the boot loader's planner looks at it.
-struct Looked<'a>(&'a Root);
+pub(super) struct Looked<'a>(pub(super) &'a Root);
 
 impl Looked<'_> {
     fn found<T>(&self, path: &str, look: impl FnOnce(&NodeKind) -> T) -> io::Result<Option<T>> {

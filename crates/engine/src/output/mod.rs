@@ -2,7 +2,7 @@
 //!
 //! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
 //! [`files`] the file system itself, as a directory or a tar     [`disk`] a bootable disk
-//! [`rebuilt`] a disk whose root is replaced
+//! [`rebuilt`] a disk whose root is replaced     [`microvm`] a machine with one application
 //!
 //! [`ahead`] layers pushed before the image is whole
 
@@ -11,6 +11,7 @@ pub mod archive;
 pub mod disk;
 pub mod files;
 pub mod image;
+pub mod microvm;
 pub mod rebuilt;
 pub mod registry;
 
@@ -112,6 +113,13 @@ pub enum Output {
         spec: Box<Spec>,
         /// What looks at it before it is there.
         inspect: Option<Inspect>,
+    },
+    /// The image as a machine with one application: a directory with a kernel and an initramfs.
+    MicroVm {
+        /// Where to.
+        dest: PathBuf,
+        /// What it is to be like.
+        spec: microvm::MicroVm,
     },
 }
 
@@ -221,5 +229,6 @@ pub fn publish(output: &Output, artifact: &Artifact, session: &Session) -> Resul
         Output::Local { dest } => files::local(dest, artifact, session),
         Output::Tar { dest } => files::tar(dest, artifact, session),
         Output::Disk { dest, spec, inspect } => disk::publish(dest, spec, inspect.as_ref(), artifact, session),
+        Output::MicroVm { dest, spec } => microvm::publish(dest, spec, artifact, session),
     }
 }

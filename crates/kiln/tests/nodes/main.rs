@@ -12,6 +12,7 @@ mod files;
 mod guest;
 mod hcl;
 mod hosts;
+mod microvm;
 mod offline;
 mod own;
 mod points;

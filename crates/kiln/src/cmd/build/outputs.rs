@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_disk::layout::Spec;
+use kiln_engine::output::microvm::{KernelFrom, MicroVm, Modules};
 use kiln_engine::output::{Artifact, Dest, Inspect, Output};
 use kiln_engine::{Built, EngineError, whole};
 use kiln_oci::{Descriptor, Digest, Reference};
@@ -55,6 +56,9 @@ const DISK_KEYS: [&str; 13] = [
     "verify-report",
 ];
 
+/// What only `type=microvm` has; two of them disks have too.
+const MICROVM_KEYS: [&str; 4] = ["kernel", "modules", "kernel_cmdline", "hostname"];
+
 /// One `--output`.
 fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
     let bad = |why: String| CliError::usage(format!("--output {spec}: {why}"));
@@ -81,11 +85,14 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             "push-by-digest" => by_digest = flag(value)?,
             "tar" => as_tar = flag(value)?,
             "oci-mediatypes" if flag(value)? => {}
-            key if DISK_KEYS.contains(&key) => disk.push((key.to_owned(), value.to_owned())),
+            key if DISK_KEYS.contains(&key) || MICROVM_KEYS.contains(&key) => {
+                disk.push((key.to_owned(), value.to_owned()))
+            }
             other => {
                 return Err(bad(format!(
-                    "`{other}` is not supported: expected type, dest, name, push, push-by-digest or tar, or for disks {}",
-                    DISK_KEYS.join(", ")
+                    "`{other}` is not supported: expected type, dest, name, push, push-by-digest or tar, or for disks {}, or for type=microvm {}",
+                    DISK_KEYS.join(", "),
+                    MICROVM_KEYS.join(", ")
                 )));
             }
         }
@@ -105,13 +112,25 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
         None => Err(bad("it needs dest=".to_owned())),
     };
     let mut spec = Spec::default();
+    let foreign = |keys: &[&str]| disk.iter().find(|(key, _)| !keys.contains(&&**key));
     match (kind.as_deref(), disk.first()) {
+        (Some("microvm"), _) => {
+            if let Some((key, _)) = foreign(&MICROVM_KEYS) {
+                return Err(bad(format!("{key}= is of type=disk")));
+            }
+        }
         (Some("disk"), _) => {
+            if let Some((key, _)) = foreign(&DISK_KEYS) {
+                return Err(bad(format!("{key}= is of type=microvm")));
+            }
             for (key, value) in disk.iter().filter(|(key, _)| !key.starts_with("verify")) {
                 spec.set(key, value).map_err(|e| bad(e.to_string()))?;
             }
         }
-        (_, Some((key, _))) => return Err(bad(format!("{key}= is of type=disk"))),
+        (_, Some((key, _))) => {
+            let kind = if DISK_KEYS.contains(&&**key) { "disk" } else { "microvm" };
+            return Err(bad(format!("{key}= is of type={kind}")));
+        }
         _ => {}
     }
     match kind.as_deref() {
@@ -135,11 +154,34 @@ fn one(spec: &str, names: &[Reference]) -> Result<Output, CliError> {
             Dest::Path(dest) => Ok(Output::Disk { inspect: inspect(&disk, &dest)?, dest, spec: Box::new(spec) }),
             Dest::Stdout => Err(bad("a disk is written to a file".to_owned())),
         },
-        Some(other) => {
-            Err(bad(format!("`{other}` is not a type: expected image, registry, oci, docker, local, tar or disk")))
-        }
+        Some("microvm") => match file(false)? {
+            Dest::Path(dest) => Ok(Output::MicroVm { dest, spec: microvm(&disk).map_err(bad)? }),
+            Dest::Stdout => Err(bad("a machine is written to a directory".to_owned())),
+        },
+        Some(other) => Err(bad(format!(
+            "`{other}` is not a type: expected image, registry, oci, docker, local, tar, disk or microvm"
+        ))),
         None => Err(bad("type= is missing".to_owned())),
     }
+}
+
+/// What a machine with one application is to be like.
+fn microvm(keys: &[(String, String)]) -> Result<MicroVm, String> {
+    let mut spec = MicroVm::default();
+    for (key, value) in keys {
+        if value.is_empty() && key != "kernel_cmdline" {
+            return Err(format!("{key}= is empty"));
+        }
+        match (&**key, value.strip_prefix("image:")) {
+            ("kernel", Some(path)) => spec.kernel = KernelFrom::Image(path.to_owned()),
+            ("kernel", None) => spec.kernel = KernelFrom::File(PathBuf::from(value)),
+            ("modules", _) if value == "none" => spec.modules = Modules::None,
+            ("modules", _) => spec.modules = Modules::Directory(PathBuf::from(value)),
+            ("kernel_cmdline", _) => spec.cmdline.clone_from(value),
+            _ => spec.hostname = Some(value.clone()),
+        }
+    }
+    Ok(spec)
 }
 
 /// What looks at a disk before it is there: `verify=kubeadm+ours.yaml,verify-report=report.html`.
@@ -236,9 +278,10 @@ pub fn summary(names: &[Reference], outputs: &[Output], artifact: &Artifact, bui
             Output::Registry { names, by_digest: true } => {
                 names.iter().for_each(|n| eprintln!("pushed {}", n.at(artifact.root.digest.clone())));
             }
-            Output::OciLayout { dest, .. } | Output::Local { dest } | Output::Disk { dest, .. } => {
-                eprintln!("wrote {}", dest.display())
-            }
+            Output::OciLayout { dest, .. }
+            | Output::Local { dest }
+            | Output::Disk { dest, .. }
+            | Output::MicroVm { dest, .. } => eprintln!("wrote {}", dest.display()),
             Output::OciArchive { dest, .. } | Output::DockerArchive { dest, .. } | Output::Tar { dest } => {
                 if let Dest::Path(path) = dest {
                     eprintln!("wrote {}", path.display());

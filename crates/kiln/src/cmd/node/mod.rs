@@ -8,6 +8,7 @@ mod fmt;
 mod inspect;
 mod remote;
 mod script;
+mod run;
 mod target;
 mod template;
 mod validate;
@@ -54,6 +55,8 @@ enum Verb {
     Export(export::Args),
     /// Print Kiln's own provisioners of a template as a script for a Dockerfile
     Script(script::Args),
+    /// Run a machine with one application, until that ends
+    Run(Box<run::Args>),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
 }
@@ -87,6 +90,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Console(args) => console::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Script(args) => script::run(&args),
+        Verb::Run(args) => run::run(&args),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }
