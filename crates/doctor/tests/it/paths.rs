@@ -138,12 +138,12 @@ fn services_of_nftables_are_read() {
     let bench = Bench::new(1);
     bench.sh(r#"in0 nft -f - <<END
 table ip kube-proxy {
-  chain endpoint-5OJB2KTY-default/web/tcp/http__10.244.0.2/8080 { meta l4proto tcp dnat to 10.244.0.2:8080 }
-  chain service-ULMVA6XW-default/web/tcp/http { numgen random mod 1 vmap { 0 : goto endpoint-5OJB2KTY-default/web/tcp/http__10.244.0.2/8080 } }
-  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict
-    elements = { 10.96.5.5 . tcp . 80 : goto service-ULMVA6XW-default/web/tcp/http } }
-  map service-nodeports { type inet_proto . inet_service : verdict
-    elements = { tcp . 30080 : goto service-ULMVA6XW-default/web/tcp/http } }
+  chain endpoint-5OJB2KTY-default/web/tcp/http__10.244.0.2/8080 { meta l4proto tcp dnat to 10.244.0.2:8080; }
+  chain service-ULMVA6XW-default/web/tcp/http { numgen random mod 1 vmap { 0 : goto endpoint-5OJB2KTY-default/web/tcp/http__10.244.0.2/8080 }; }
+  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict;
+    elements = { 10.96.5.5 . tcp . 80 : goto service-ULMVA6XW-default/web/tcp/http }; }
+  map service-nodeports { type inet_proto . inet_service : verdict;
+    elements = { tcp . 30080 : goto service-ULMVA6XW-default/web/tcp/http }; }
 }
 END"#);
     let services = bench.facts(0).kernel.unwrap().services;

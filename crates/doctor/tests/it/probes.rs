@@ -125,11 +125,12 @@ impl Drop for Mounted {
 fn a_connection_comes_from_the_pod_itself() {
     let bench = Bench::new(2);
     let _mounted = Mounted::new(&bench, "0p1");
-    let hops = sent(&bench, &way(&bench));
+    let whole = way(&bench);
+    let hops = sent(&bench, &whole);
     assert_eq!(hops[2].what, "probe: TCP from pod 10.244.0.2 to 10.244.1.2:9 arrives: nobody listens there");
     // Only packets of pods are dropped: those of the hosts go on.
     bench.sh("in0 iptables-nft -I FORWARD -s 10.244.0.2 -j DROP");
-    let hops = sent(&bench, &way(&bench));
+    let hops = sent(&bench, &whole);
     assert_eq!(hops[2].lost.as_deref(), Some("no answer"), "{hops:#?}");
     assert!(hops[..2].iter().all(|hop| hop.lost.is_none()), "{hops:#?}");
 }
