@@ -29,6 +29,14 @@ pub enum DoctorError {
         /// What it said or did.
         why: String,
     },
+    /// A packet that was to be sent or listened for.
+    #[error("{host}: {why}")]
+    Probe {
+        /// On which host.
+        host: String,
+        /// What it said or did.
+        why: String,
+    },
     /// Facts that another Kiln, or a liar, sent.
     #[error("{host}: its facts cannot be read: {why}")]
     Facts {

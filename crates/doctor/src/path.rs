@@ -1,19 +1,30 @@
 //! A packet's way from one address of a pod to another, hop by hop, as the tables of the hosts have it.
 //!
-//! Nothing is sent: each hop is what a kernel would do with the packet, and the first that would lose it is named. What
-//! is between the hosts (switches, a cloud's security groups) is not in any table, and is said to be unknown.
+//! Each hop is what a kernel would do with the packet, and the first that would lose it is named. What is between the
+//! hosts (switches, a cloud's security groups) is not in any table: a way that leads from host to host has a
+//! [`Crossing`] there, and [`prove`] sends packets over it.
+//!
+//! The address of a service is followed to the pods behind it, as the rules of the host have it that sends.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checks::firewall::{Packet, dropped_at};
 use crate::fleet::{Fleet, uplink_addresses};
 use crate::netlink::route::{Link, Route, Tables};
+use crate::netlink::services::Service;
+use crate::probe::{self, Agent, Kind, Probe};
 use crate::{HostFacts, checks};
 
+/// Endpoints of a service that are followed.
+const ENDPOINTS: usize = 4;
+/// Pairs of hosts between which packets are sent when all are to be tried.
+pub const PAIRS: usize = 500;
+
 /// One step.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct Hop {
     /// Where.
     pub host: String,
@@ -23,15 +34,146 @@ pub struct Hop {
     pub lost: Option<String>,
 }
 
+/// Where a way leads from one host to another, with a packet that shows whether it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crossing {
+    /// From which host.
+    pub from: String,
+    /// To which.
+    pub to: String,
+    /// What is to be sent.
+    pub probe: Probe,
+}
+
+/// A way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Trace {
+    /// Its steps.
+    pub hops: Vec<Hop>,
+    /// Where it goes from host to host.
+    pub crossings: Vec<Crossing>,
+    /// The host it starts from.
+    pub start: String,
+    /// Whether it starts in a pod.
+    pub pod: bool,
+    /// Where it ends, with the port that a service has there.
+    pub ends: Vec<(IpAddr, Option<u16>)>,
+}
+
 /// The way from one address to another; it ends where the packet arrives or is lost.
 ///
 /// # Errors
 /// When no host of the fleet has the address that it starts from.
-pub fn trace(fleet: &Fleet, from: IpAddr, to: IpAddr) -> Result<Vec<Hop>, String> {
+pub fn trace(fleet: &Fleet, from: IpAddr, to: IpAddr, port: Option<u16>) -> Result<Trace, String> {
     let start = home(fleet, from).ok_or_else(|| format!("no host that was looked at has {from}, or pods with it"))?;
-    let mut way = Way { fleet, from, to, hops: Vec::new() };
+    let pod = start.tables().is_none_or(|tables| tables.owner(from).is_none());
+    let mut out = Trace { start: start.name.clone(), pod, ..Trace::default() };
+    let Some(service) = service(fleet, start, to, port) else {
+        follow(fleet, start, (from, to, port), &mut out);
+        return Ok(out);
+    };
+    let name = if service.found.name.is_empty() { String::new() } else { format!(" ({})", service.found.name) };
+    let what = format!("service {to}:{}{name}", service.found.port);
+    let hop = |what, lost| Hop { host: start.name.clone(), what, lost };
+    if !service.own {
+        out.hops.push(hop(what, Some("the rules of other hosts have it, those of this one do not".to_owned())));
+        return Ok(out);
+    }
+    let endpoints = &service.found.endpoints;
+    if endpoints.is_empty() {
+        out.hops.push(hop(what, Some("has no endpoints: connections are refused".to_owned())));
+        return Ok(out);
+    }
+    out.hops.push(hop(format!("{what} leads to {} endpoints", endpoints.len()), None));
+    for (ip, port) in endpoints.iter().take(ENDPOINTS) {
+        out.hops.push(hop(format!("rules of services make it {ip}:{port}"), None));
+        follow(fleet, start, (from, *ip, Some(*port)), &mut out);
+    }
+    if endpoints.len() > ENDPOINTS {
+        out.hops.push(hop(format!("{} more endpoints are not followed", endpoints.len() - ENDPOINTS), None));
+    }
+    Ok(out)
+}
+
+/// A service, and whether the host that sends knows it itself.
+struct Followed<'a> {
+    found: &'a Service,
+    own: bool,
+}
+
+/// The service that has an address: one of its own, or a port of each host.
+fn service<'a>(fleet: &'a Fleet, start: &'a HostFacts, to: IpAddr, port: Option<u16>) -> Option<Followed<'a>> {
+    let host = fleet.owner(to).is_some();
+    let fits = |service: &&Service| match service.ip {
+        Some(ip) => ip == to && port.is_none_or(|port| port == service.port),
+        None => host && port == Some(service.port),
+    };
+    let of = |host: &'a HostFacts| host.kernel.as_ref().and_then(|kernel| kernel.services.iter().find(fits));
+    let others = || fleet.hosts.iter().find_map(of);
+    of(start)
+        .map(|found| Followed { found, own: true })
+        .or_else(|| others().map(|found| Followed { found, own: false }))
+}
+
+fn follow(fleet: &Fleet, start: &HostFacts, (from, to, port): (IpAddr, IpAddr, Option<u16>), out: &mut Trace) {
+    let mut way = Way { fleet, from, to, hops: Vec::new(), crossings: Vec::new() };
     way.leave(start);
-    Ok(way.hops)
+    out.hops.append(&mut way.hops);
+    for crossing in way.crossings {
+        if !out.crossings.contains(&crossing) {
+            out.crossings.push(crossing);
+        }
+    }
+    out.ends.push((to, port));
+}
+
+/// The crossing between each two hosts that have pods, at most [`PAIRS`] of them.
+pub fn pairs(fleet: &Fleet) -> Vec<Crossing> {
+    let own = |host: &HostFacts| host.cni.subnet.as_ref().and_then(|subnet| subnet.subnet).map(|subnet| subnet.ip);
+    let mut out = Vec::new();
+    for (index, a) in fleet.hosts.iter().enumerate() {
+        for b in fleet.hosts.iter().skip(index + 1) {
+            if out.len() == PAIRS {
+                return out;
+            }
+            let (Some(from), Some(to)) = (own(a), own(b)) else { continue };
+            let mut found = Trace::default();
+            follow(fleet, a, (from, to, None), &mut found);
+            out.extend(found.crossings.into_iter().find(|crossing| crossing.from == a.name && crossing.to == b.name));
+        }
+    }
+    out
+}
+
+/// What packets say about a way: over each crossing, forth and back, then a connection from where it starts.
+///
+/// `agents` finds who sends and listens on a host. `wait` is how long a listener and a connection may take.
+pub fn prove<'a>(
+    trace: &Trace,
+    target: SocketAddr,
+    from: IpAddr,
+    agents: &dyn Fn(&str) -> Option<&'a dyn Agent>,
+    wait: Duration,
+) -> Vec<Hop> {
+    let mut out = Vec::new();
+    let silent = |host: &str| Hop { host: host.to_owned(), what: "probe: nobody can send here".to_owned(), lost: None };
+    for crossing in &trace.crossings {
+        let (Some(a), Some(b)) = (agents(&crossing.from), agents(&crossing.to)) else {
+            out.push(silent(&crossing.from));
+            continue;
+        };
+        let (a, b) = ((crossing.from.as_str(), a), (crossing.to.as_str(), b));
+        out.extend(probe::prove(&crossing.probe, a, b, wait));
+        out.extend(probe::prove(&crossing.probe.back(), b, a, wait));
+    }
+    match agents(&trace.start) {
+        Some(agent) => {
+            let pod = Some(from).filter(|_| trace.pod);
+            out.push(probe::connect(target, pod, (trace.start.as_str(), agent), wait));
+        }
+        None => out.push(silent(&trace.start)),
+    }
+    out
 }
 
 /// The host that has an address, on a device or as one of its pods'.
@@ -46,6 +188,7 @@ struct Way<'a> {
     from: IpAddr,
     to: IpAddr,
     hops: Vec<Hop>,
+    crossings: Vec<Crossing>,
 }
 
 impl<'a> Way<'a> {
@@ -55,6 +198,14 @@ impl<'a> Way<'a> {
 
     fn lost(&mut self, host: &HostFacts, what: impl Into<String>, why: impl Into<String>) {
         self.hops.push(Hop { host: host.name.clone(), what: what.into(), lost: Some(why.into()) });
+    }
+
+    /// A way between two hosts that packets of IPv4 can be sent over.
+    fn crosses(&mut self, from: &HostFacts, to: &HostFacts, kind: Kind, (inner, mtu): ((IpAddr, IpAddr), u32)) {
+        if let (IpAddr::V4(a), IpAddr::V4(b)) = inner {
+            let probe = Probe { kind, from: a, to: b, mtu: u16::try_from(mtu).unwrap_or(u16::MAX).min(9000) };
+            self.crossings.push(Crossing { from: from.name.clone(), to: to.name.clone(), probe });
+        }
     }
 
     fn packet(&self, tables: &'a Tables) -> Packet<'a> {
@@ -135,7 +286,14 @@ impl<'a> Way<'a> {
             return self.lost(host, format!("host {}", forward.host), "is none of those that were looked at");
         };
         let Some(kernel) = &peer.kernel else { return self.lost(peer, "its kernel", "was not looked at") };
-        self.hop(peer, "what is between the hosts is in no table: not known");
+        self.hop(peer, "what is between the hosts is in no table");
+        let own = tables.addresses_of(link).map(|address| address.ip).find(IpAddr::is_ipv4);
+        if let (Some(IpAddr::V4(local)), IpAddr::V4(remote), Some(sender), Some(own)) =
+            (vxlan.local, forward.host, link.mac, own)
+        {
+            let kind = Kind::Vxlan { hosts: (local, remote), port: vxlan.port, vni: vxlan.vni, macs: (sender, mac) };
+            self.crosses(host, peer, kind, ((own, next), link.mtu));
+        }
         let outer = |from| Packet {
             protocol: 17,
             port: Some(vxlan.port),
@@ -173,6 +331,14 @@ impl<'a> Way<'a> {
         match peer {
             Some(peer) => {
                 self.hop(host, format!("to {next} by {}", link.name));
+                self.hop(peer, "what is between the hosts is in no table");
+                let inner = (self.from, self.to);
+                match (link.kind.as_deref(), local(tables, next), next) {
+                    (Some("ipip"), Some(local), IpAddr::V4(remote)) => {
+                        self.crosses(host, peer, Kind::Ipip { hosts: (local, remote) }, (inner, link.mtu));
+                    }
+                    _ => self.crosses(host, peer, Kind::Plain, (inner, link.mtu)),
+                }
                 self.arrive(peer);
             }
             None if tables.owner(next).is_some() => self.deliver(host, tables),
@@ -227,6 +393,15 @@ impl<'a> Way<'a> {
             }
             _ => self.hop(host, format!("pod {to}")),
         }
+    }
+}
+
+/// The address that a host sends to a neighbour from.
+fn local(tables: &Tables, next: IpAddr) -> Option<Ipv4Addr> {
+    let near = uplink_addresses(tables).find(|(_, network)| network.contains(next));
+    match near.or_else(|| uplink_addresses(tables).next())?.1.ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
     }
 }
 

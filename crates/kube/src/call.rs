@@ -86,7 +86,7 @@ impl Core {
         format!("{group}/namespaces/{}/{resource}", self.namespace)
     }
 
-    async fn request(
+    pub(crate) async fn request(
         &self,
         subject: Subject,
         method: &str,

@@ -42,7 +42,7 @@ pub struct Made(Value);
 /// A namespace of a cluster. Clones share connections; all methods may be called from many threads at once, and block.
 #[derive(Clone)]
 pub struct Cluster {
-    core: Core,
+    pub(crate) core: Core,
     threads: Arc<Threads>,
     cancel: Arc<AtomicBool>,
     start_timeout: Duration,
@@ -146,7 +146,7 @@ impl Cluster {
         self.threads.block_on(work).unwrap_or(Err(KubeError::Cancelled))
     }
 
-    fn run<T>(&self, work: impl Future<Output = Result<T, KubeError>>) -> Result<T, KubeError> {
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, KubeError>>) -> Result<T, KubeError> {
         self.threads.run(&self.cancel, work).unwrap_or(Err(KubeError::Cancelled))
     }
 }

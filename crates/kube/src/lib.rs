@@ -9,6 +9,7 @@
 //!
 //! [`plan`] orders → objects     [`fate`] objects → what happens, and why nothing does
 //! [`cluster`] the blocking face     [`config`] whom to ask     `job` one Job from its making to its end
+//! `read` lists of a whole cluster
 //! `log` lines, whatever breaks in between     `attach` the context through the API server     [`error`] what can fail
 //!
 //! Adding a request: a method in `call`, its verb in `deploy/kubernetes/role.yaml`; the test double refuses what the
@@ -24,9 +25,11 @@ pub mod fate;
 mod job;
 mod log;
 pub mod plan;
+mod read;
 
 pub use cluster::{Cluster, Watcher};
 pub use config::Config;
 pub use error::KubeError;
 pub use fate::Fate;
 pub use plan::{Manifests, Order};
+pub use read::Listed;

@@ -5,6 +5,7 @@ use super::logs::printable;
 use super::{Found, Row};
 use crate::Fleet;
 use crate::facts::HostFacts;
+use crate::facts::cri::State;
 use crate::facts::kube::{Log, StaticPod};
 
 /// Starts of a container after which it is a loop.
@@ -36,6 +37,37 @@ pub const ROWS: &[Row] = &[
         remedy: "Make room; for etcd also compact, defragment and disarm its alarm.",
         after: &[],
         check: disk_full,
+    },
+    Row {
+        id: "control.disk-pressure",
+        severity: Warning,
+        line: "a disk has less space than the kubelet wants",
+        symptoms: &[
+            "DiskPressure",
+            "node.kubernetes.io/disk-pressure",
+            "attempting to reclaim ephemeral-storage",
+            "ImageGCFailed",
+            "failed to pull image that was preloaded",
+        ],
+        cause: "The kubelet evicts pods below evictionHard (10 % of its disk, 15 % of the images' where nothing is set), and deletes unused images above imageGCHighThresholdPercent (85 %): also those that were preloaded and cannot be pulled.",
+        remedy: "Make room; or set evictionHard and imageGCHighThresholdPercent in /var/lib/kubelet/config.yaml, and pin preloaded images (label io.cri-containerd.pinned=pinned).",
+        after: &["control.disk-full"],
+        check: disk_pressure,
+    },
+    Row {
+        id: "control.no-image",
+        severity: Error,
+        line: "the runtime does not have the image of a static pod",
+        symptoms: &[
+            "ErrImagePull",
+            "ImagePullBackOff",
+            "failed to pull image \"registry.k8s.io/…\"",
+            "ErrImageNeverPull",
+        ],
+        cause: "It cannot be pulled (a blocked registry, no trust in its certificate, a wrong imageRepository), or was deleted to make room.",
+        remedy: "kubeadm config images pull --image-repository … says why; containerd's hosts.toml names mirrors.",
+        after: &["control.bad-manifest", "control.disk-full", "control.disk-pressure"],
+        check: no_image,
     },
     Row {
         id: "control.port-in-use",
@@ -107,7 +139,7 @@ pub const ROWS: &[Row] = &[
         ],
         cause: "The kubelet runs, and no container of the static pods was ever started: mostly their images cannot be pulled (a blocked registry, no trust in its certificate).",
         remedy: "kubeadm config images pull; set imageRepository to a registry that the host reaches, and containerd's hosts.toml for it.",
-        after: &["control.bad-manifest", "control.disk-full"],
+        after: &["control.bad-manifest", "control.disk-full", "control.no-image", "machine.cri-disabled"],
         check: no_container,
     },
     Row {
@@ -170,6 +202,55 @@ fn disk_full(fleet: &Fleet) -> Vec<Found> {
     out
 }
 
+/// The part of a disk that has to be free, in a hundred: `10%`. Sizes in bytes are not compared.
+fn threshold(host: &HostFacts, signal: &str, usual: u64) -> u64 {
+    let set = host.kube.kubelet.get(&format!("evictionHard.{signal}"));
+    set.map_or(usual, |text| text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).unwrap_or(0))
+}
+
+fn disk_pressure(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for (host, _) in fleet.nodes() {
+        let collects = host.kube.kubelet.get("imageGCHighThresholdPercent").and_then(|text| text.parse().ok());
+        let collects = collects.unwrap_or(85u64).min(100);
+        let mut seen = Vec::new();
+        for disk in host.system.disks.iter().filter(|disk| disk.size > 0) {
+            let free = disk.free / (disk.size / 100).max(1);
+            let evicts = match disk.path.as_str() {
+                "/var/lib/kubelet" => threshold(host, "nodefs.available", 10),
+                "/var/lib/containerd" => threshold(host, "imagefs.available", 15),
+                _ => continue,
+            };
+            if free < evicts {
+                seen.push(format!("{}: {free} % are free, pods are evicted below {evicts} %", disk.path));
+            } else if disk.path == "/var/lib/containerd" && 100 - free.min(100) >= collects {
+                seen.push(format!(
+                    "{}: {free} % are free, unused images are deleted above {collects} % use",
+                    disk.path
+                ));
+            }
+        }
+        if !seen.is_empty() {
+            out.push(Found { hosts: vec![host.name.clone()], evidence: seen, edge: None });
+        }
+    }
+    out
+}
+
+fn no_image(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for host in &fleet.hosts {
+        let Some(cri) = host.kube.cri.as_ref().filter(|cri| !cri.disabled) else { continue };
+        let pods = host.kube.manifests.iter().filter(|pod| pod.error.is_none());
+        let bare = pods.filter(|pod| !cri.has(&pod.image) && cri.newest(&pod.name).is_none());
+        let names: Vec<String> = bare.map(|pod| format!("{}: {}", pod.name, printable(&pod.image))).collect();
+        if !names.is_empty() {
+            out.push(Found { hosts: vec![host.name.clone()], evidence: names, edge: None });
+        }
+    }
+    out
+}
+
 /// Who is to listen where.
 const OWNERS: [(u16, &str, &str); 6] = [
     (6443, "kube-apiserver", "kube-apiserver"),
@@ -219,12 +300,20 @@ fn crash_loop(fleet: &Fleet) -> Vec<Found> {
         for log in logs(host, pod).filter(|log| log.restarts >= STARTS && !runs) {
             let mut found =
                 Found::on(&host.name, format!("{} was started {} times, and does not run", pod.name, log.restarts + 1));
+            found.evidence.extend(ended(host, &pod.name));
             let from = log.lines.len().saturating_sub(3);
             found.evidence.extend(log.lines.iter().skip(from).map(|line| printable(line)));
             out.push(found);
         }
     }
     out
+}
+
+/// How a pod's last container ended, if the runtime says so.
+fn ended(host: &HostFacts, pod: &str) -> Option<String> {
+    let container = host.kube.cri.as_ref()?.newest(pod)?;
+    let code = container.exit.filter(|_| container.state == State::Exited)?;
+    Some(format!("it ended with status {code} ({})", printable(&container.reason)))
 }
 
 fn no_container(fleet: &Fleet) -> Vec<Found> {

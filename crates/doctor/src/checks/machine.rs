@@ -131,8 +131,36 @@ pub const ROWS: &[Row] = &[
         ],
         cause: "It was stopped, or ends at once: a wrong setting, swap, a missing runtime.",
         remedy: "journalctl -u kubelet -e says why; systemctl enable --now kubelet.",
-        after: &["machine.swap", "machine.cgroup-driver"],
+        after: &["machine.swap", "machine.cgroup-driver", "machine.cri-disabled"],
         check: kubelet_down,
+    },
+    Row {
+        id: "machine.cri-disabled",
+        severity: Error,
+        line: "the container runtime runs, and does not speak to the kubelet",
+        symptoms: &[
+            "unknown service runtime.v1.RuntimeService",
+            "[ERROR CRI]: container runtime is not running",
+            "validate CRI v1 runtime API for endpoint \"unix:///run/containerd/containerd.sock\"",
+        ],
+        cause: "containerd's configuration has disabled_plugins = [\"cri\"], as Docker's package brings it.",
+        remedy: "Take cri out of disabled_plugins in /etc/containerd/config.toml (or containerd config default > /etc/containerd/config.toml, with SystemdCgroup = true), start containerd again.",
+        after: &[],
+        check: cri_disabled,
+    },
+    Row {
+        id: "machine.selinux",
+        severity: Error,
+        line: "SELinux forbids containers or their network what they need",
+        symptoms: &[
+            "avc:  denied",
+            "permission denied (root in a pod)",
+            "open /run/flannel/subnet.env: permission denied",
+        ],
+        cause: "container-selinux is missing or older than the runtime, or files were made with another label.",
+        remedy: "Install container-selinux, restorecon -R /etc/cni /opt/cni /var/lib/cni /run/flannel; setenforce 0 shows whether it is that.",
+        after: &[],
+        check: selinux,
     },
     Row {
         id: "machine.network-manager",
@@ -181,7 +209,7 @@ pub const ROWS: &[Row] = &[
         line: "rules of an earlier cluster are left on a host that is in none",
         symptoms: &["The reset process does not reset or clean up iptables rules or IPVS tables", "KUBE-SERVICES"],
         cause: "kubeadm reset does not delete rules.",
-        remedy: "Delete the chains KUBE-*, CNI-*, FLANNEL-* and cali-* and the rules that jump to them, for example iptables-save | grep -v -e KUBE- -e CNI- -e FLANNEL- -e cali- | iptables-restore; or reboot.",
+        remedy: "kiln doctor fix leftover.chains deletes the chains KUBE-*, CNI-*, FLANNEL-* and cali-* and the rules that jump to them, and keeps all others; or reboot.",
         after: &[],
         check: leftover_chains,
     },
@@ -331,6 +359,28 @@ fn kubelet_down(fleet: &Fleet) -> Vec<Found> {
         .collect()
 }
 
+fn cri_disabled(fleet: &Fleet) -> Vec<Found> {
+    let asked =
+        fleet.hosts.iter().filter(|host| host.is_node()).filter_map(|host| Some((host, host.kube.cri.as_ref()?)));
+    let deaf = asked.filter(|(_, cri)| cri.disabled);
+    deaf.map(|(host, cri)| {
+        let socket = super::logs::printable(&cri.socket);
+        Found::on(&host.name, format!("{socket} answers, and has no runtime.v1.RuntimeService"))
+    })
+    .collect()
+}
+
+fn selinux(fleet: &Fleet) -> Vec<Found> {
+    let strict = fleet.hosts.iter().filter(|host| host.is_node() && host.system.selinux == Some(true));
+    let denied = strict.filter(|host| !host.system.denials.is_empty());
+    denied
+        .map(|host| {
+            let evidence = host.system.denials.iter().take(3).map(|line| super::logs::printable(line)).collect();
+            Found { hosts: vec![host.name.clone()], evidence, edge: None }
+        })
+        .collect()
+}
+
 fn pod_devices(host: &HostFacts) -> Vec<&str> {
     let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
     let ours = links.iter().map(|link| link.name.as_str()).filter(|name| {
@@ -401,6 +451,11 @@ pub fn left_chain(name: &str) -> bool {
     ["KUBE-", "CNI-", "FLANNEL-", "cali-"].iter().any(|start| name.starts_with(start))
 }
 
+/// Tables of nf_tables that only Kubernetes and its networks make.
+pub fn left_table(name: &str) -> bool {
+    ["kube-proxy", "flannel-ipv4", "flannel-ipv6", "cni_plugins_masquerade", "cni_hostport"].contains(&name)
+}
+
 fn leftover_chains(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for host in free(fleet) {
@@ -409,7 +464,7 @@ fn leftover_chains(fleet: &Fleet) -> Vec<Found> {
         let old = kernel.legacy.iter().map(|chain| (&chain.name, &chain.table));
         let left: Vec<String> = new
             .chain(old)
-            .filter(|(name, _)| left_chain(name))
+            .filter(|(name, table)| left_chain(name) || left_table(table))
             .map(|(name, table)| format!("{table}/{name}"))
             .collect();
         if let Some(first) = left.first() {

@@ -6,12 +6,13 @@
 //! [`leases`] addresses of pods              [`machine`] names, time, DNS, other managers, what a reset left
 //! [`control`] static pods                   [`logs`] lines that say what is wrong
 //! [`services`] kube-proxy and IPVS          [`calico`] Calico's tunnels and routes
-//! [`catalogue`] the table as a page
+//! [`proofs`] packets that were lost          [`api`] what the cluster says           [`catalogue`] the table as a page
 //!
 //! A row may name others that explain it ([`Row::after`]): what follows from another finding on the same host is not
 //! reported beside it.
 
 pub mod addresses;
+pub mod api;
 pub mod calico;
 pub mod catalogue;
 pub mod cni;
@@ -22,6 +23,7 @@ pub mod kernel;
 pub mod leases;
 pub mod logs;
 pub mod machine;
+pub mod proofs;
 pub mod services;
 
 use serde::Serialize;
@@ -114,7 +116,7 @@ pub struct Finding {
 
 /// All rows, those of the widest impact first.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 11] = [
+    let tables: [&'static [Row]; 13] = [
         control::ROWS,
         cni::ROWS,
         flannel::ROWS,
@@ -126,6 +128,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         calico::ROWS,
         machine::ROWS,
         logs::ROWS,
+        api::ROWS,
+        proofs::ROWS,
     ];
     tables.into_iter().flatten()
 }

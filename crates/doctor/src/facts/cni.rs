@@ -13,6 +13,8 @@ use super::root::{ENTRIES, Root};
 use super::{Network, Unread};
 
 const PLUGINS: usize = 64;
+/// Pods that are kept of one host.
+const PODS: usize = 5000;
 
 /// Plugins of the network, and their state.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -27,16 +29,33 @@ pub struct Cni {
     pub binaries: Vec<Binary>,
     /// `/run/flannel/subnet.env`.
     pub subnet: Option<Subnet>,
+    /// flannel's configuration, as its pod on this host has it mounted.
+    pub net_conf: Option<NetConf>,
     /// The leases of host-local, by network.
     pub stores: Vec<Store>,
     /// The containers that the runtime has, by what it keeps on the disk; nothing if no runtime is known.
     pub sandboxes: Option<Vec<String>>,
     /// Containers that have a result in libcni's cache.
     pub results: Vec<String>,
+    /// Pods, as far as those results or the runtime name them.
+    pub pods: Vec<Pod>,
     /// Network namespaces of pods: names in /run/netns.
     pub namespaces: Vec<String>,
     /// `/var/lib/calico/nodename`.
     pub calico_node: Option<String>,
+}
+
+/// A pod of this host.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Default)]
+pub struct Pod {
+    /// Its namespace in Kubernetes.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The container that stands for it.
+    pub sandbox: String,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
 }
 
 /// A file of configuration.
@@ -80,6 +99,21 @@ pub struct Subnet {
     pub error: Option<String>,
 }
 
+/// flannel's `net-conf.json`.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq)]
+pub struct NetConf {
+    /// The network of all pods.
+    pub network: Option<Network>,
+    /// `vxlan`, `host-gw`, …
+    pub backend: String,
+    /// The number of the VXLAN network, if it is set.
+    pub vni: Option<u32>,
+    /// The port of UDP, if it is set.
+    pub port: Option<u16>,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
 /// The leases of one network.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 pub struct Store {
@@ -109,12 +143,19 @@ impl Cni {
         let names: Vec<String> = root.list(&directory, unread).into_iter().filter(wanted).take(100).collect();
         let files: Vec<File> = names.into_iter().map(|name| file(root, &directory, name, unread)).collect();
         let namespaces = root.list("/run/netns", unread);
+        let answered = kube.cri.as_ref().filter(|cri| !cri.disabled);
+        let results = root.list("/var/lib/cni/results", unread);
         Cni {
+            pods: results.iter().take(PODS).filter_map(|name| pod(root, name)).collect(),
+            results,
             binaries: binaries(root, &programs, &files, unread),
             subnet: root.text("/run/flannel/subnet.env", unread).map(|text| subnet(&text)),
+            net_conf: net_conf(root, unread),
             stores: stores(root, unread),
-            sandboxes: sandboxes(root, unread),
-            results: root.list("/var/lib/cni/results", unread),
+            sandboxes: match answered {
+                Some(cri) => Some(cri.sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect()),
+                None => sandboxes(root, unread),
+            },
             namespaces: namespaces.into_iter().filter(|name| name.starts_with("cni-")).collect(),
             calico_node: root.text("/var/lib/calico/nodename", unread).map(|text| text.trim().to_owned()),
             directory,
@@ -132,6 +173,29 @@ impl Cni {
     pub fn uses(&self, plugin: &str) -> bool {
         self.active().is_some_and(|file| file.plugins.iter().any(|name| name == plugin))
     }
+}
+
+/// What libcni keeps of a pod that was added to a network: the arguments of the runtime and the plugin's result.
+fn pod(root: &Root, name: &str) -> Option<Pod> {
+    let text = root.head(&format!("/var/lib/cni/results/{name}"), 64 << 10)?;
+    result(&serde_json::from_slice(&text).ok()?)
+}
+
+/// Format: `cniCacheV1` of containernetworking/cni.
+fn result(value: &Value) -> Option<Pod> {
+    let arguments = value.get("cniArgs")?.as_array()?;
+    let argument = |wanted: &str| {
+        let pair = arguments.iter().find(|pair| pair.get(0).and_then(Value::as_str) == Some(wanted))?;
+        pair.get(1)?.as_str().map(str::to_owned)
+    };
+    let addresses = value.pointer("/result/ips").and_then(Value::as_array).into_iter().flatten();
+    let ips = addresses.filter_map(|ip| ip.get("address")?.as_str()?.split('/').next()?.parse().ok());
+    Some(Pod {
+        namespace: argument("K8S_POD_NAMESPACE")?,
+        name: argument("K8S_POD_NAME")?,
+        sandbox: value.get("containerId").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        ips: ips.take(8).collect(),
+    })
 }
 
 fn file(root: &Root, directory: &str, name: String, unread: &mut Vec<Unread>) -> File {
@@ -243,6 +307,35 @@ fn subnet(text: &str) -> Subnet {
     Subnet { network, subnet: own, mtu, masquerade, ..out }
 }
 
+/// Where the ConfigMap of flannel's pod is mounted; pods of it that are gone leave nothing there.
+fn net_conf(root: &Root, unread: &mut Vec<Unread>) -> Option<NetConf> {
+    let pods = "/var/lib/kubelet/pods";
+    let volume = "volumes/kubernetes.io~configmap/flannel-cfg/net-conf.json";
+    let mounted = root.list(pods, unread).into_iter().take(PODS).map(|pod| format!("{pods}/{pod}/{volume}"));
+    let path = mounted.chain(["/etc/kube-flannel/net-conf.json".to_owned()]).find(|path| root.exists(path))?;
+    Some(configured(&root.text(&path, unread)?))
+}
+
+fn configured(text: &str) -> NetConf {
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => return NetConf { error: Some(format!("is not JSON: {error}")), ..NetConf::default() },
+    };
+    let number = |key: &str| value.pointer(&format!("/Backend/{key}")).and_then(Value::as_u64);
+    let network = value.get("Network").and_then(Value::as_str).map(str::parse::<Network>);
+    let error = match &network {
+        Some(Err(why)) => Some(format!("Network: {why}")),
+        _ => None,
+    };
+    NetConf {
+        network: network.and_then(Result::ok),
+        backend: value.pointer("/Backend/Type").and_then(Value::as_str).unwrap_or("udp").chars().take(40).collect(),
+        vni: number("VNI").and_then(|vni| u32::try_from(vni).ok()),
+        port: number("Port").and_then(|port| u16::try_from(port).ok()),
+        error,
+    }
+}
+
 fn stores(root: &Root, unread: &mut Vec<Unread>) -> Vec<Store> {
     let base = "/var/lib/cni/networks";
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -303,6 +396,27 @@ mod tests {
         assert_eq!(good.subnet.unwrap().to_string(), "10.244.1.1/24");
         for bad in ["", "FLANNEL_NETWORK=10.244.0.0\n", "\0\u{1b}[2J", "FLANNEL_MTU=99999999999999"] {
             assert!(subnet(bad).error.is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn configuration_of_flannel() {
+        let good = configured(r#"{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":7,"Port":4789}}"#);
+        assert_eq!((good.vni, good.port, good.backend.as_str(), good.error), (Some(7), Some(4789), "vxlan", None));
+        for bad in ["", "{", r#"{"Network":"10.244.0.0"}"#] {
+            assert!(configured(bad).error.is_some(), "{bad}");
+        }
+        assert_eq!(configured(r#"{"Backend":[7],"Network":7}"#).network, None);
+    }
+
+    #[test]
+    fn pods_of_results() {
+        let text = r#"{"kind":"cniCacheV1","containerId":"c1","networkName":"cbr0","cniArgs":[["IgnoreUnknown","1"],["K8S_POD_NAMESPACE","default"],["K8S_POD_NAME","web-0"]],"result":{"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.244.0.5/24"}]}}"#;
+        let pod = result(&serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.sandbox.as_str()), ("default", "web-0", "c1"));
+        assert_eq!(pod.ips, ["10.244.0.5".parse::<IpAddr>().unwrap()]);
+        for bad in ["{}", "[]", r#"{"cniArgs":7}"#, r#"{"cniArgs":[[],7,["K8S_POD_NAME"]]}"#] {
+            assert_eq!(result(&serde_json::from_str(bad).unwrap()), None, "{bad}");
         }
     }
 

@@ -10,6 +10,7 @@ use super::Unread;
 use crate::netlink::generic::{VirtualService, features, virtual_services};
 use crate::netlink::nft::Ruleset;
 use crate::netlink::route::Tables;
+use crate::netlink::services::{self, Service};
 
 /// Programs that matter to a network of pods, by the first 15 letters of their names, as the kernel keeps them.
 const PROGRAMS: [&str; 18] = [
@@ -63,6 +64,8 @@ pub struct Kernel {
     pub legacy: Vec<LegacyChain>,
     /// Services of IPVS.
     pub virtual_services: Vec<VirtualService>,
+    /// Services, as kube-proxy wrote them into rules or IPVS.
+    pub services: Vec<Service>,
     /// Features that are switched on, of VXLAN devices.
     pub features: BTreeMap<String, Vec<String>>,
     /// Settings below /proc/sys, by path.
@@ -118,18 +121,20 @@ impl Kernel {
             told("devices and routes", error.to_string());
             Tables::default()
         });
-        let ruleset = Ruleset::read().unwrap_or_else(|error| {
+        let (ruleset, mut services) = Ruleset::read().unwrap_or_else(|error| {
             told("rules of nf_tables", error.to_string());
-            Ruleset::default()
+            (Ruleset::default(), Vec::new())
         });
         let virtual_services = virtual_services().unwrap_or_else(|error| {
             told("services of IPVS", error.to_string());
             Vec::new()
         });
-        let legacy = legacy().unwrap_or_else(|why| {
+        let older = legacy().unwrap_or_else(|why| {
             told("chains of the older iptables", why);
-            Vec::new()
+            String::new()
         });
+        services.extend(services::of_rules(&services::saved(&older)));
+        services.extend(virtual_services.iter().map(of_ipvs));
         let overlays = tables.links.iter().filter(|link| link.vxlan.is_some());
         let features = overlays.filter_map(|link| Some((link.name.clone(), features(&link.name).ok()??))).collect();
         let processes = processes();
@@ -143,8 +148,9 @@ impl Kernel {
             processes,
             tables,
             ruleset,
-            legacy,
+            legacy: saved(&older),
             virtual_services,
+            services,
             features,
         }
     }
@@ -162,6 +168,17 @@ impl Kernel {
     /// A program, if it runs here.
     pub fn process(&self, name: &str) -> Option<&Process> {
         self.processes.iter().find(|process| process.name == name)
+    }
+}
+
+/// A service of IPVS; its name is nowhere in the kernel.
+fn of_ipvs(service: &VirtualService) -> Service {
+    Service {
+        name: String::new(),
+        protocol: u8::try_from(service.protocol).unwrap_or(0),
+        ip: Some(service.ip),
+        port: service.port,
+        endpoints: service.destinations.clone(),
     }
 }
 
@@ -284,10 +301,10 @@ fn owners(sockets: &BTreeMap<String, u16>) -> BTreeMap<u16, u32> {
 
 /// The kernel shows rules of the older iptables only through a call that needs unsafe code: where there are tables, the
 /// program that shows them is asked.
-fn legacy() -> Result<Vec<LegacyChain>, String> {
+fn legacy() -> Result<String, String> {
     let tables = read_proc("/proc/thread-self/net/ip_tables_names", 4096).unwrap_or_default();
     if tables.trim().is_empty() {
-        return Ok(Vec::new());
+        return Ok(String::new());
     }
     let program = ["/usr/sbin/iptables-legacy-save", "/sbin/iptables-legacy-save", "/usr/sbin/iptables-save"];
     let Some(program) = program.iter().find(|path| fs::exists(path).unwrap_or(false)) else {
@@ -297,7 +314,7 @@ fn legacy() -> Result<Vec<LegacyChain>, String> {
     if !output.status.success() {
         return Err(format!("{program} ended with {}", output.status));
     }
-    Ok(saved(&String::from_utf8_lossy(&output.stdout)))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// What `iptables-save` prints: `*table`, `:CHAIN POLICY [n:n]`, `-A CHAIN …`.

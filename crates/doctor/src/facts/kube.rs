@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Unread;
+use super::cri::{self, Cri};
 use super::kernel::Kernel;
 use super::root::Root;
 
@@ -39,6 +40,8 @@ pub struct Kube {
     pub flags: BTreeMap<String, String>,
     /// What the runtime is told.
     pub runtime: Runtime,
+    /// What the runtime says; nothing where none answers.
+    pub cri: Option<Cri>,
     /// Logs of the system's pods.
     pub logs: Vec<Log>,
 }
@@ -84,11 +87,15 @@ pub struct Log {
 
 impl Kube {
     pub(super) fn read(root: &Root, unread: &mut Vec<Unread>) -> Kube {
+        let kubelet = kubelet(root, unread);
+        let flags = flags(&root.text("/var/lib/kubelet/kubeadm-flags.env", unread).unwrap_or_default());
+        let endpoint = flags.get("container-runtime-endpoint").or_else(|| kubelet.get("containerRuntimeEndpoint"));
         Kube {
             kubelet_conf: root.exists("/etc/kubernetes/kubelet.conf"),
             manifests: manifests(root, unread),
-            kubelet: kubelet(root, unread),
-            flags: flags(&root.text("/var/lib/kubelet/kubeadm-flags.env", unread).unwrap_or_default()),
+            cri: cri::ask(root, endpoint.map(String::as_str), unread),
+            kubelet,
+            flags,
             runtime: runtime(root, unread),
             logs: logs(root, unread),
         }
@@ -150,12 +157,26 @@ fn kubelet(root: &Root, unread: &mut Vec<Unread>) -> BTreeMap<String, String> {
             return BTreeMap::new();
         }
     };
-    let keys = ["cgroupDriver", "resolvConf", "podCIDR", "staticPodPath", "failSwapOn", "clusterDomain"];
+    let keys = [
+        "cgroupDriver",
+        "clusterDomain",
+        "containerRuntimeEndpoint",
+        "failSwapOn",
+        "imageGCHighThresholdPercent",
+        "podCIDR",
+        "resolvConf",
+        "staticPodPath",
+    ];
     let read = |key: &str| match value.get(key)? {
         Value::String(text) => Some((key.to_owned(), text.clone())),
         other => Some((key.to_owned(), other.to_string())),
     };
-    keys.iter().filter_map(|key| read(key)).collect()
+    let mut out: BTreeMap<String, String> = keys.iter().filter_map(|key| read(key)).collect();
+    for signal in ["nodefs.available", "imagefs.available", "nodefs.inodesFree"] {
+        let threshold = value.pointer(&format!("/evictionHard/{signal}")).and_then(Value::as_str);
+        out.extend(threshold.map(|threshold| (format!("evictionHard.{signal}"), threshold.to_owned())));
+    }
+    out
 }
 
 /// `KUBELET_KUBEADM_ARGS="--a=b --c=d"`.

@@ -4,9 +4,11 @@
 //! [`HostFacts::unread`], and is never taken for absent.
 //!
 //! [`root`] files below a root     [`cni`] configuration and state of plugins     [`kube`] kubelet, static pods, their logs
+//! [`cri`] the container runtime, asked
 //! [`kernel`] devices, rules, settings, counters     [`system`] names, time, DNS, services of the machine
 
 pub mod cni;
+pub mod cri;
 pub mod kernel;
 pub mod kube;
 pub mod network;
@@ -23,7 +25,7 @@ use crate::DoctorError;
 use root::Root;
 
 /// Facts of another version are refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What is known of one host.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -114,10 +116,12 @@ pub(crate) fn clamp(facts: &mut HostFacts) {
     facts.unread.truncate(1000);
     facts.kube.logs.truncate(200);
     facts.cni.files.truncate(200);
+    facts.cni.pods.truncate(root::ENTRIES);
     if let Some(kernel) = &mut facts.kernel {
         kernel.tables.links.truncate(root::ENTRIES);
         kernel.tables.routes.truncate(root::ENTRIES);
         kernel.ruleset.chains.truncate(root::ENTRIES);
         kernel.ruleset.rules.truncate(10_000);
+        crate::netlink::services::clamp(&mut kernel.services);
     }
 }

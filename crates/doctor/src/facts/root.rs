@@ -144,6 +144,13 @@ impl Root {
 }
 
 impl Root {
+    /// A handle of a UNIX socket, to connect by.
+    pub fn socket(&self, path: &str) -> Option<OwnedFd> {
+        let fd = self.at(path, OFlags::PATH).ok()?;
+        let mode = fstat(&fd).ok()?.st_mode;
+        (FileType::from_raw_mode(mode) == FileType::Socket).then_some(fd)
+    }
+
     /// How much space is left where a directory is.
     pub fn space(&self, path: &str) -> Option<rustix::fs::StatVfs> {
         let fd = self.at(path, OFlags::RDONLY | OFlags::DIRECTORY).ok()?;

@@ -34,6 +34,10 @@ pub struct System {
     pub ufw: bool,
     /// Files that set `net.ipv4.ip_forward`, in the order they count, with what they set.
     pub forward_files: Vec<(String, String)>,
+    /// Whether SELinux forbids what its policy does not allow; nothing where there is no SELinux.
+    pub selinux: Option<bool>,
+    /// Lines of the audit log about what was forbidden to containers and their networks.
+    pub denials: Vec<String>,
     /// Swap devices.
     pub swaps: Vec<String>,
     /// Space: path, part of it that is free, part of the inodes.
@@ -77,6 +81,8 @@ impl System {
                 .text("/etc/ufw/ufw.conf", unread)
                 .is_some_and(|text| text.lines().any(|l| l.trim() == "ENABLED=yes")),
             forward_files: forward_files(root, unread),
+            selinux: if here { root.head("/sys/fs/selinux/enforce", 1).map(|byte| byte == b"1") } else { None },
+            denials: denials(&root.tail("/var/log/audit/audit.log", 256 << 10).unwrap_or_default()),
             swaps: swaps.lines().skip(1).filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect(),
             disks: ["/", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log"]
                 .iter()
@@ -84,6 +90,15 @@ impl System {
                 .collect(),
         }
     }
+}
+
+/// `type=AVC msg=audit(…): avc:  denied  { read } for … comm="flanneld" … scontext=…:container_t:… permissive=0`.
+fn denials(text: &str) -> Vec<String> {
+    let ours =
+        ["container_t", "container_runtime_t", "comm=\"flannel", "comm=\"bridge\"", "comm=\"host-local\"", "cni"];
+    let denied = |line: &&str| line.contains("avc:") && line.contains("denied") && !line.contains("permissive=1");
+    let lines = text.lines().rev().filter(denied).filter(|line| ours.iter().any(|word| line.contains(word)));
+    lines.take(5).map(|line| line.chars().take(400).collect()).collect()
 }
 
 fn nameservers(text: &str) -> Vec<String> {
@@ -157,4 +172,19 @@ fn disk(root: &Root, path: &str) -> Option<Disk> {
         size: space.f_blocks.saturating_mul(unit),
         inodes_free: (space.f_favail.saturating_mul(100)).checked_div(space.f_files).unwrap_or(100),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_of_containers() {
+        let line = r#"type=AVC msg=audit(1.2:3): avc:  denied  { read } for  pid=7 comm="flanneld" scontext=system_u:system_r:container_t:s0 permissive=0"#;
+        let text = format!(
+            "{line}\n{}\ntype=AVC avc:  denied comm=\"sshd\"\n\0",
+            line.replace("permissive=0", "permissive=1")
+        );
+        assert_eq!(denials(&text), [line]);
+    }
 }

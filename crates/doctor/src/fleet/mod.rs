@@ -9,9 +9,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::Api;
 use crate::facts::kernel::Kernel;
 use crate::facts::{HostFacts, Network};
 use crate::netlink::route::{Link, Tables};
+use crate::probe::Proof;
 
 /// Hosts that are looked at together.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -20,6 +22,10 @@ pub struct Fleet {
     pub hosts: Vec<HostFacts>,
     /// Those of which there are none, and why.
     pub missing: Vec<Missing>,
+    /// What the cluster says of itself, if it was asked.
+    pub api: Option<Api>,
+    /// What packets between hosts showed, if any were sent.
+    pub proofs: Vec<Proof>,
 }
 
 /// A host of which there are no facts.
@@ -34,7 +40,7 @@ pub struct Missing {
 impl Fleet {
     /// Hosts with these facts. Two of one name are told apart by a number.
     pub fn new(hosts: Vec<HostFacts>) -> Fleet {
-        let mut fleet = Fleet { hosts, missing: Vec::new() };
+        let mut fleet = Fleet { hosts, ..Fleet::default() };
         for index in 1..fleet.hosts.len() {
             let (before, rest) = fleet.hosts.split_at_mut(index);
             if let Some(host) = rest.first_mut()

@@ -1,4 +1,4 @@
-//! Facts of hosts over SSH: the binary is sent, asked once, and removed. Nothing else is left or needed on a host.
+//! Facts of hosts over SSH: the binary is sent, asked, and removed. Nothing else is left or needed on a host.
 //!
 //! A host may hang or lie: every step has a limit, and what it says is data of a known form or an error.
 
@@ -10,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kiln_host::command::Sudo;
 use kiln_host::copy::{Put, RemotePath, Source};
 use kiln_host::ssh::{HostKeyProblem, Unreachable};
-use kiln_host::{Cancel, Command, Host, HostError};
+use kiln_host::{Cancel, Command, Host, HostError, Output};
 
 use super::{Fleet, Missing};
 use crate::facts::{HostFacts, VERSION};
+use crate::probe::agent::Remote;
 use crate::{DoctorError, facts};
 
 /// Hosts that are asked at one time.
@@ -47,7 +48,7 @@ pub fn gather(hosts: &[(String, Box<dyn Host>)], asking: &Asking<'_>) -> Fleet {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some((name, host)) = hosts.get(at) else { break };
-                    let answer = within(name, host.as_ref(), asking);
+                    let answer = limited(name, asking, |cancel| ask(name, host.as_ref(), asking, cancel));
                     if let Ok(mut answers) = answers.lock() {
                         answers.push((at, answer));
                     }
@@ -71,8 +72,15 @@ pub fn gather(hosts: &[(String, Box<dyn Host>)], asking: &Asking<'_>) -> Fleet {
     fleet
 }
 
-/// Asks one host; when its time is over, the connection is cut.
-fn within(name: &str, host: &dyn Host, asking: &Asking<'_>) -> Result<HostFacts, DoctorError> {
+/// Does something with one host; when its time is over, the connection is cut.
+///
+/// # Errors
+/// Those of the work, and that the time was over.
+pub fn limited<T>(
+    name: &str,
+    asking: &Asking<'_>,
+    work: impl FnOnce(&Cancel) -> Result<T, DoctorError>,
+) -> Result<T, DoctorError> {
     let own = Cancel::new();
     let done = AtomicBool::new(false);
     let late = AtomicBool::new(false);
@@ -88,7 +96,7 @@ fn within(name: &str, host: &dyn Host, asking: &Asking<'_>) -> Result<HostFacts,
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let answer = ask(name, host, asking, &own);
+        let answer = work(&own);
         done.store(true, Ordering::Release);
         match answer {
             Err(_) if late.load(Ordering::Acquire) => {
@@ -100,16 +108,97 @@ fn within(name: &str, host: &dyn Host, asking: &Asking<'_>) -> Result<HostFacts,
     })
 }
 
+/// This program on a host, until it is dropped.
+pub struct Placed<'a> {
+    /// How the host is called.
+    pub name: String,
+    /// The host.
+    pub host: &'a dyn Host,
+    place: String,
+    sudo: bool,
+}
+
+impl<'a> Placed<'a> {
+    /// Sends it.
+    ///
+    /// # Errors
+    /// When the host cannot be reached, or has no place for it.
+    pub fn new(
+        name: &str,
+        host: &'a dyn Host,
+        asking: &Asking<'_>,
+        cancel: &Cancel,
+    ) -> Result<Placed<'a>, DoctorError> {
+        let failed = |error: HostError| DoctorError::Host { host: name.to_owned(), why: told(&error) };
+        let place = host.succeed("make a directory", &Command::shell(PLACE), cancel).map_err(failed)?;
+        let place = String::from_utf8(place).ok().filter(|place| is_ours(place)).ok_or_else(|| DoctorError::Host {
+            host: name.to_owned(),
+            why: "says a directory that is none".to_owned(),
+        })?;
+        let placed = Placed { name: name.to_owned(), host, place, sudo: asking.sudo };
+        placed.send(asking, cancel)?;
+        Ok(placed)
+    }
+
+    fn program(&self) -> String {
+        format!("{}/kiln", self.place)
+    }
+
+    fn send(&self, asking: &Asking<'_>, cancel: &Cancel) -> Result<(), DoctorError> {
+        let failed = |why: String| DoctorError::Host { host: self.name.clone(), why };
+        let local = |error: std::io::Error| failed(format!("cannot read {}: {error}", asking.binary.display()));
+        let mut file = std::fs::File::open(asking.binary).map_err(local)?;
+        let length = file.metadata().map_err(local)?.len();
+        let source = Source { name: "kiln", reader: &mut file, length };
+        let put = Put { mode: Some(0o700), ..Put::default() };
+        let path = self.program();
+        let sent = self.host.put(source, &RemotePath::from(path.as_str()), &put, cancel);
+        sent.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Its command line, with root's rights.
+    fn command<'b>(&'b self, words: impl IntoIterator<Item = &'b str>) -> Command {
+        let program = self.program();
+        let mut all: Vec<&str> = vec![&program];
+        for word in words {
+            all.push(word);
+        }
+        let command = Command::program(all);
+        if self.sudo { command.sudo(Sudo::default()) } else { command }
+    }
+
+    /// Who sends and listens there.
+    pub fn agent(&self, cancel: &'a Cancel) -> Remote<'a> {
+        Remote { name: self.name.clone(), host: self.host, program: self.program(), sudo: self.sudo, cancel }
+    }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        remove(self.host, &self.place);
+    }
+}
+
+/// Runs this program on a host, and says what it said.
+///
+/// # Errors
+/// When the host cannot be reached. That the program fails is in its output.
+pub fn run(name: &str, host: &dyn Host, asking: &Asking<'_>, words: &[&str]) -> Result<Output, DoctorError> {
+    limited(name, asking, |cancel| {
+        let placed = Placed::new(name, host, asking, cancel)?;
+        let output = host.output(&placed.command(words.iter().copied()), cancel);
+        output.map_err(|error| DoctorError::Host { host: name.to_owned(), why: told(&error) })
+    })
+}
+
 fn ask(name: &str, host: &dyn Host, asking: &Asking<'_>, cancel: &Cancel) -> Result<HostFacts, DoctorError> {
-    let failed = |error: HostError| DoctorError::Host { host: name.to_owned(), why: told(&error) };
-    let place = host.succeed("make a directory", &Command::shell(PLACE), cancel).map_err(failed)?;
-    let place = String::from_utf8(place)
-        .ok()
-        .filter(|place| is_ours(place))
-        .ok_or_else(|| DoctorError::Host { host: name.to_owned(), why: "says a directory that is none".to_owned() })?;
-    let answer = sent(name, host, asking, &place, cancel);
-    remove(host, &place);
-    answer
+    let placed = Placed::new(name, host, asking, cancel)?;
+    let command = placed.command(["doctor", "--facts-json"]);
+    let before = now();
+    let output = host.succeed("read its facts", &command, cancel);
+    let after = now();
+    let output = output.map_err(|error| DoctorError::Host { host: name.to_owned(), why: error.to_string() })?;
+    parse(name, &output, (before, after))
 }
 
 /// The failure, and what to do about one that everybody meets.
@@ -149,34 +238,6 @@ fn is_ours(place: &str) -> bool {
         && plain
         && !place.contains("..")
         && last.is_some_and(|last| last.len() == 8 && !last.contains('/'))
-}
-
-fn sent(
-    name: &str,
-    host: &dyn Host,
-    asking: &Asking<'_>,
-    place: &str,
-    cancel: &Cancel,
-) -> Result<HostFacts, DoctorError> {
-    let failed = |error: HostError| DoctorError::Host { host: name.to_owned(), why: error.to_string() };
-    let local = |source: std::io::Error| DoctorError::Host {
-        host: name.to_owned(),
-        why: format!("cannot read {}: {source}", asking.binary.display()),
-    };
-    let mut file = std::fs::File::open(asking.binary).map_err(local)?;
-    let length = file.metadata().map_err(local)?.len();
-    let source = Source { name: "kiln", reader: &mut file, length };
-    let path = format!("{place}/kiln");
-    let put = Put { mode: Some(0o700), ..Put::default() };
-    host.put(source, &RemotePath::from(path.as_str()), &put, cancel).map_err(failed)?;
-    let mut command = Command::program([path.as_str(), "doctor", "--facts-json"]);
-    if asking.sudo {
-        command = command.sudo(Sudo::default());
-    }
-    let before = now();
-    let output = host.succeed("read its facts", &command, cancel).map_err(failed)?;
-    let after = now();
-    parse(name, &output, (before, after))
 }
 
 fn now() -> i64 {

@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rustix::net::netlink::GENERIC;
 use serde::{Deserialize, Serialize};
 
+use super::services::destination;
 use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at};
+
+/// Services whose destinations are asked for.
+const SERVICES: usize = 2000;
 
 /// A service of IPVS and where it leads.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -16,6 +20,8 @@ pub struct VirtualService {
     pub ip: IpAddr,
     /// Its port.
     pub port: u16,
+    /// Addresses and ports of those behind it.
+    pub destinations: Vec<(IpAddr, u16)>,
 }
 
 /// A socket for one family.
@@ -56,6 +62,26 @@ pub fn features(device: &str) -> Result<Option<Vec<String>>, NetlinkError> {
     Ok(Some(answers.iter().flat_map(|body| active(body)).collect()))
 }
 
+/// Switches a feature of a device on or off.
+///
+/// # Errors
+/// When the kernel refuses: it has no such device or feature, or is older than 5.6.
+pub fn set_feature(device: &str, feature: &str, on: bool) -> Result<(), NetlinkError> {
+    let what = "a feature of a device";
+    let refused = NetlinkError::Refused { what, errno: rustix::io::Errno::OPNOTSUPP };
+    let Some(mut family) = family(what, "ethtool")? else { return Err(refused) };
+    let named = |kind: u16, text: &str| attribute(kind, &[text.as_bytes(), &[0]].concat());
+    let mut bit = named(2, feature);
+    if on {
+        bit.extend(attribute(3, &[]));
+    }
+    // Bits that are not listed stay as they are.
+    let bits = attribute(3 | 0x8000, &attribute(1 | 0x8000, &bit));
+    let header = attribute(1 | 0x8000, &named(2, device));
+    let ask = [&[12, 1, 0, 0][..], &header, &attribute(3 | 0x8000, &bits)].concat();
+    family.socket.get(what, family.id, &ask).map(|_| ())
+}
+
 /// The names in a set of bits that lists those that are set.
 fn bits(set: &[u8]) -> Vec<String> {
     let lists = attributes(set).filter(|(kind, _)| *kind == 3);
@@ -70,7 +96,27 @@ fn bits(set: &[u8]) -> Vec<String> {
 pub fn virtual_services() -> Result<Vec<VirtualService>, NetlinkError> {
     let what = "services of IPVS";
     let Some(mut family) = family(what, "IPVS")? else { return Ok(Vec::new()) };
-    family.socket.dump(what, family.id, &[4, 1, 0, 0], |message| service(message.body))
+    let mut out = family.socket.dump(what, family.id, &[4, 1, 0, 0], |message| service(message.body))?;
+    for service in out.iter_mut().take(SERVICES) {
+        let (number, address) = match service.ip {
+            IpAddr::V4(ip) => (2u16, [ip.octets().as_slice(), &[0; 12]].concat()),
+            IpAddr::V6(ip) => (10, ip.octets().to_vec()),
+        };
+        let parts = [
+            attribute(1, &number.to_ne_bytes()),
+            attribute(2, &service.protocol.to_ne_bytes()),
+            attribute(3, &address),
+            attribute(4, &service.port.to_be_bytes()),
+        ];
+        let ask = [&[8, 1, 0, 0][..], &attribute(1 | 0x8000, &parts.concat())].concat();
+        let found = family.socket.dump(what, family.id, &ask, |message| destination(message.body, number));
+        service.destinations = match found {
+            // It went away meanwhile.
+            Err(NetlinkError::Refused { errno: rustix::io::Errno::SRCH, .. }) => Vec::new(),
+            found => found?,
+        };
+    }
+    Ok(out)
 }
 
 fn service(body: &[u8]) -> Option<VirtualService> {
@@ -90,7 +136,7 @@ fn service(body: &[u8]) -> Option<VirtualService> {
         10 => IpAddr::V6(Ipv6Addr::from(array::<16>(address?))),
         _ => return None,
     };
-    Some(VirtualService { protocol, ip, port })
+    Some(VirtualService { protocol, ip, port, destinations: Vec::new() })
 }
 
 #[cfg(test)]
@@ -112,7 +158,8 @@ mod tests {
             attribute(4, &443u16.to_be_bytes()),
         ];
         let body = [&[4, 1, 0, 0][..], &attribute(1, &parts.concat())].concat();
-        let wanted = VirtualService { protocol: 6, ip: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), port: 443 };
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
+        let wanted = VirtualService { protocol: 6, ip, port: 443, destinations: Vec::new() };
         assert_eq!(service(&body), Some(wanted));
         for length in 0..body.len() {
             let _ = service(&body[..length]);

@@ -4,11 +4,13 @@
 //! Formats: linux/netlink.h, linux/rtnetlink.h; numbers are in the order of the machine unless said otherwise.
 //!
 //! [`route`] links, addresses, routes, neighbours     [`nft`] chains and rules of nf_tables
+//! [`services`] what kube-proxy made of services
 //! [`generic`] features of network devices (ethtool), services of IPVS
 
 pub mod generic;
 pub mod nft;
 pub mod route;
+pub mod services;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -24,6 +26,8 @@ const DUMP: u16 = 0x300;
 const DUMP_INTERRUPTED: u16 = 0x10;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
 const HEADER: usize = 16;
 /// More messages than a kernel with a hundred thousand links has.
 const MESSAGES: usize = 4_000_000;
@@ -118,8 +122,25 @@ impl Socket {
         Ok(out)
     }
 
-    fn send(&mut self, what: &'static str, kind: u16, flags: u16, payload: &[u8]) -> Result<(), NetlinkError> {
+    /// Changes one thing of a subsystem of netfilter, which takes changes only between a beginning and an end
+    /// (linux/netfilter/nfnetlink.h).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn batch(&mut self, what: &'static str, subsystem: u16, kind: u16, payload: &[u8]) -> Result<(), NetlinkError> {
         self.sequence += 1;
+        let [high, low] = (subsystem >> 8).to_be_bytes();
+        let frame = [0, 0, high, low];
+        let mut message = self.message(what, BATCH_BEGIN, REQUEST, &frame)?;
+        message.extend(self.message(what, kind, REQUEST | ACK, payload)?);
+        message.resize(aligned(message.len()), 0);
+        message.extend(self.message(what, BATCH_END, REQUEST, &frame)?);
+        sendto(&self.fd, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))
+            .map_err(|errno| NetlinkError::Refused { what, errno })?;
+        self.answers(what, &mut |_| ()).map(|_| ())
+    }
+
+    fn message(&self, what: &'static str, kind: u16, flags: u16, payload: &[u8]) -> Result<Vec<u8>, NetlinkError> {
         let length = u32::try_from(HEADER + payload.len()).map_err(|_| NetlinkError::Malformed { what })?;
         let mut message = Vec::with_capacity(HEADER + payload.len());
         message.extend(length.to_ne_bytes());
@@ -128,6 +149,12 @@ impl Socket {
         message.extend(self.sequence.to_ne_bytes());
         message.extend([0; 4]);
         message.extend(payload);
+        Ok(message)
+    }
+
+    fn send(&mut self, what: &'static str, kind: u16, flags: u16, payload: &[u8]) -> Result<(), NetlinkError> {
+        self.sequence += 1;
+        let message = self.message(what, kind, flags, payload)?;
         sendto(&self.fd, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))
             .map_err(|errno| NetlinkError::Refused { what, errno })?;
         Ok(())

@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use rustix::net::netlink::NETFILTER;
 use serde::{Deserialize, Serialize};
 
-use super::{NetlinkError, Socket, array, attributes, text, u16_at};
+use super::services::{self, Service};
+use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at};
 use crate::facts::Network;
 
 const SUBSYSTEM: u16 = 10 << 8;
@@ -81,6 +82,10 @@ pub struct Rule {
     pub verdict: Option<Verdict>,
     /// Other things it does: `MASQUERADE`, `DNAT`, …
     pub does: Vec<String>,
+    /// What its comment says.
+    pub comment: Option<String>,
+    /// The address and port that it sends packets to instead.
+    pub instead: Option<(IpAddr, u16)>,
 }
 
 /// What nf_tables has.
@@ -88,20 +93,20 @@ pub struct Rule {
 pub struct Ruleset {
     /// All chains.
     pub chains: Vec<Chain>,
-    /// Rules of the chains of firewalls and networks of pods; those of single services are only counted.
+    /// Rules of the chains of firewalls and networks of pods; those of single services are told as [`Service`]s.
     pub rules: Vec<Rule>,
 }
 
 impl Ruleset {
-    /// Reads it in the namespace of this thread.
+    /// Reads it in the namespace of this thread, and what kube-proxy made of services in it.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn read() -> Result<Ruleset, NetlinkError> {
+    pub fn read() -> Result<(Ruleset, Vec<Service>), NetlinkError> {
         let what = "rules of nf_tables";
         let mut socket = match Socket::open(what, Some(NETFILTER)) {
             Err(NetlinkError::Refused { errno: rustix::io::Errno::PROTONOSUPPORT, .. }) => {
-                return Ok(Ruleset::default());
+                return Ok((Ruleset::default(), Vec::new()));
             }
             socket => socket?,
         };
@@ -118,9 +123,25 @@ impl Ruleset {
         let kept = |rule: &Rule| {
             !of_services.iter().any(|start| rule.chain.starts_with(start)) && rule.chain != "KUBE-SERVICES"
         };
+        let mut found = services::of_rules(&rules);
+        if chains.iter().any(|chain| chain.table == services::TABLE) {
+            let ips = services::elements(&mut socket, "service-ips")?;
+            let ports = services::elements(&mut socket, "service-nodeports")?;
+            found.extend(services::of_maps(&chains, &ips, &ports));
+        }
         let rules = rules.into_iter().filter(kept).take(RULES).collect();
-        Ok(Ruleset { chains, rules })
+        Ok((Ruleset { chains, rules }, found))
     }
+}
+
+/// Deletes a table with everything in it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn delete_table(family: u8, name: &str) -> Result<(), NetlinkError> {
+    let what = "a table of nf_tables";
+    let body = [&[family, 0, 0, 0][..], &attribute(1, &[name.as_bytes(), &[0]].concat())].concat();
+    Socket::open(what, Some(NETFILTER))?.batch(what, SUBSYSTEM, SUBSYSTEM | 2, &body)
 }
 
 fn be32(bytes: &[u8]) -> u32 {
@@ -150,10 +171,17 @@ fn rule(body: &[u8]) -> Option<Rule> {
             1 => out.table = text(value),
             2 => out.chain = text(value),
             4 => attributes(value).for_each(|(_, element)| reader.expression(element, &mut out)),
+            7 => out.comment = out.comment.or_else(|| comment(value)),
             _ => {}
         }
     }
     Some(out)
+}
+
+/// What programs keep beside a rule: kind, length, value; a comment is of kind 0.
+fn comment(bytes: &[u8]) -> Option<String> {
+    let (kind, length) = (*bytes.first()?, usize::from(*bytes.get(1)?));
+    (kind == 0).then(|| text(bytes.get(2..2 + length).unwrap_or_default()))
 }
 
 /// What an expression put into the register that the next compares.
@@ -178,6 +206,8 @@ enum Loaded {
 struct Reader {
     loaded: Loaded,
     mask: Option<u32>,
+    /// Constants, by the register that they were put into.
+    constants: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Reader {
@@ -213,20 +243,35 @@ impl Reader {
             "bitwise" => self.mask = value_of(part(4)).map(be32),
             "cmp" => self.compare(number(2), value_of(part(3)).unwrap_or_default(), rule),
             "range" => self.range(number(2), part(3), part(4), rule),
-            "immediate" => rule.verdict = verdict(part(2)).or(rule.verdict.take()),
+            "immediate" => {
+                if let Some(value) = value_of(part(2)) {
+                    self.constants.insert(number(1), value.to_vec());
+                }
+                rule.verdict = verdict(part(2)).or(rule.verdict.take());
+            }
             "counter" | "log" => {}
             "reject" => rule.verdict = Some(Verdict::Reject),
             "masq" => rule.does.push("MASQUERADE".to_owned()),
-            "nat" => rule.does.push(if number(1) == 0 { "SNAT" } else { "DNAT" }.to_owned()),
+            "nat" => {
+                rule.does.push(if number(1) == 0 { "SNAT" } else { "DNAT" }.to_owned());
+                let constant = |wanted: u16| self.constants.get(&number(wanted)).map_or(&[][..], Vec::as_slice);
+                rule.instead = super::route::ip(constant(3)).map(|ip| (ip, u16::from_be_bytes(array(constant(5)))));
+            }
             "match" => extension(&text(part(1)), part(3), rule),
             "target" if text(part(1)) == "REJECT" => rule.verdict = Some(Verdict::Reject),
-            "target" => rule.does.push(text(part(1))),
+            "target" => {
+                let name = text(part(1));
+                if name == "DNAT" {
+                    rule.instead = services::instead(number(2), part(3), rule.family);
+                }
+                rule.does.push(name);
+            }
             _ => rule.more = true,
         }
     }
 
     fn load(&mut self, loaded: Loaded) {
-        *self = Reader { loaded, mask: None };
+        (self.loaded, self.mask) = (loaded, None);
     }
 
     fn compare(&mut self, operation: u32, value: &[u8], rule: &mut Rule) {
@@ -280,7 +325,7 @@ fn value_of(bytes: &[u8]) -> Option<&[u8]> {
     attributes(bytes).find(|(kind, _)| *kind == 1).map(|(_, value)| value)
 }
 
-fn verdict(data: &[u8]) -> Option<Verdict> {
+pub(super) fn verdict(data: &[u8]) -> Option<Verdict> {
     let (_, verdict) = attributes(data).find(|(kind, _)| *kind == 2)?;
     let chain = || attributes(verdict).find(|(kind, _)| *kind == 2).map(|(_, name)| text(name));
     let (_, code) = attributes(verdict).find(|(kind, _)| *kind == 1)?;
@@ -297,7 +342,7 @@ fn verdict(data: &[u8]) -> Option<Verdict> {
 /// destination's first and last ports.
 fn extension(name: &str, info: &[u8], rule: &mut Rule) {
     match name {
-        "comment" => {}
+        "comment" => rule.comment = Some(text(info)),
         "mark" => rule.later = true,
         // `xt_conntrack_mtinfo3`: which conditions, which of them turned around, states.
         "conntrack" if info.len() >= 152 && (u16_at(info, 146), u16_at(info, 148)) == (1, 0) => {

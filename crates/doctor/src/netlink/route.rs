@@ -233,7 +233,7 @@ impl Tables {
     }
 }
 
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::V4(Ipv4Addr::from(array::<4>(bytes)))),
         16 => Some(IpAddr::V6(Ipv6Addr::from(array::<16>(bytes)))),

@@ -1,10 +1,16 @@
 //! Faults that a test machine cannot have, put into the facts of a healthy fleet.
 
+use kiln_doctor::api::{Api, Condition, Node};
+use kiln_doctor::facts::cni::NetConf;
+use kiln_doctor::facts::cri::{Container, Cri, Sandbox, State};
 use kiln_doctor::facts::kernel::{Listener, Process};
 use kiln_doctor::facts::kube::{Log, StaticPod};
 use kiln_doctor::facts::system::Disk;
 use kiln_doctor::netlink::generic::VirtualService;
 use kiln_doctor::netlink::route::Route;
+use kiln_doctor::netlink::services::Service;
+use kiln_doctor::path::Hop;
+use kiln_doctor::probe::Proof;
 use kiln_doctor::{Fleet, checks};
 
 use crate::bench::Bench;
@@ -146,7 +152,8 @@ const CHANGES: &[(&str, Change)] = &[
         setting(fleet, "net/ipv4/vs/conn_reuse_mode", "1");
         let kernel = fleet.hosts[0].kernel.as_mut().unwrap();
         kernel.release = "5.4.0-42-generic".into();
-        let service = VirtualService { protocol: 6, ip: "10.96.0.1".parse().unwrap(), port: 443 };
+        let ip = "10.96.0.1".parse().unwrap();
+        let service = VirtualService { protocol: 6, ip, port: 443, destinations: Vec::new() };
         kernel.virtual_services.push(service);
     }),
     ("calico.no-routes", |fleet| {
@@ -190,6 +197,104 @@ const CHANGES: &[(&str, Change)] = &[
     ("control.disk-full", |fleet| failing(fleet, "etcd", 9, &["write /var/lib/etcd/x.tmp: no space left on device"])),
     ("control.disk-full", |fleet| {
         fleet.hosts[0].system.disks.push(Disk { path: "/var".into(), free: 1 << 20, size: 1 << 30, inodes_free: 50 });
+    }),
+    ("control.disk-pressure", |fleet| {
+        let disk = |path: &str, free| Disk { path: path.into(), free, size: 100 << 30, inodes_free: 50 };
+        fleet.hosts[0].system.disks = vec![disk("/var/lib/kubelet", 8 << 30), disk("/var/lib/containerd", 50 << 30)];
+    }),
+    ("control.disk-pressure", |fleet| {
+        // Not yet evicted, but images are deleted already.
+        let host = &mut fleet.hosts[0];
+        host.system.disks.push(Disk {
+            path: "/var/lib/containerd".into(),
+            free: 20 << 30,
+            size: 100 << 30,
+            inodes_free: 50,
+        });
+        host.kube.kubelet.insert("imageGCHighThresholdPercent".into(), "75".into());
+    }),
+    ("control.no-image", |fleet| {
+        fleet.hosts[0].kube.manifests.push(pod("kube-apiserver", &[]));
+        fleet.hosts[0].kube.cri = Some(cri(&["registry.k8s.io/kube-apiserver:v1.35.0"]));
+    }),
+    ("control.crash-loop", |fleet| {
+        failing(fleet, "etcd", 5, &["a", "b", "last words"]);
+        let mut said = cri(&["registry.k8s.io/etcd:v1.36.2"]);
+        said.sandboxes.push(Sandbox {
+            id: "s".into(),
+            name: "etcd-node0".into(),
+            namespace: "kube-system".into(),
+            ready: true,
+        });
+        said.containers.push(Container {
+            id: "c".into(),
+            sandbox: "s".into(),
+            name: "etcd".into(),
+            state: State::Exited,
+            attempt: 5,
+            exit: Some(137),
+            reason: "OOMKilled".into(),
+        });
+        fleet.hosts[0].kube.cri = Some(said);
+    }),
+    ("machine.cri-disabled", |fleet| {
+        fleet.hosts[0].kube.cri = Some(Cri { disabled: true, ..cri(&[]) });
+    }),
+    ("machine.selinux", |fleet| {
+        fleet.hosts[0].system.selinux = Some(true);
+        fleet.hosts[0].system.denials.push("type=AVC msg=audit(1:2): avc:  denied  { read } comm=\"flanneld\"".into());
+    }),
+    ("flannel.config-differs", |fleet| {
+        let conf =
+            NetConf { network: Some("10.200.0.0/16".parse().unwrap()), backend: "vxlan".into(), ..NetConf::default() };
+        fleet.hosts[0].cni.net_conf = Some(conf);
+    }),
+    ("flannel.config-differs", |fleet| {
+        let conf = NetConf {
+            network: Some("10.244.0.0/16".parse().unwrap()),
+            backend: "vxlan".into(),
+            port: Some(4789),
+            ..NetConf::default()
+        };
+        fleet.hosts[0].cni.net_conf = Some(conf);
+    }),
+    ("api.pod-cidr", |fleet| node(fleet).pod_cidrs = vec!["10.244.7.0/24".parse().unwrap()]),
+    ("api.no-pod-cidr", |fleet| node(fleet).pod_cidrs.clear()),
+    ("api.node-address", |fleet| node(fleet).internal = vec!["192.168.77.99".parse().unwrap()]),
+    ("api.tunnel-address", |fleet| node(fleet).vtep_mac = Some("02:00:00:00:00:01".parse().unwrap())),
+    ("api.tunnel-address", |fleet| node(fleet).public_ip = Some("192.168.77.11".parse().unwrap())),
+    ("api.node-unknown", |fleet| {
+        let node = node(fleet);
+        node.name = "iz25beglnhtz".into();
+        node.internal.clear();
+    }),
+    ("api.not-ready", |fleet| condition(fleet, "Ready", "Unknown", "Kubelet stopped posting node status.")),
+    ("api.network-unavailable", |fleet| condition(fleet, "NetworkUnavailable", "True", "NoRouteCreated")),
+    ("api.pressure", |fleet| condition(fleet, "DiskPressure", "True", "kubelet has disk pressure")),
+    ("api.stale-proxy", |fleet| {
+        let known = Service { ip: Some("10.96.0.1".parse().unwrap()), port: 443, ..Service::default() };
+        fleet.hosts[0].kernel.as_mut().unwrap().services.push(known);
+        api(fleet).services.push(kiln_doctor::api::Service {
+            name: "default/web".into(),
+            ip: Some("10.96.5.5".parse().unwrap()),
+            ports: vec![kiln_doctor::api::Port { port: 80, protocol: "TCP".into(), target: None }],
+            endpoints: vec!["10.244.0.2".parse().unwrap()],
+        });
+    }),
+    ("api.pods-not-made", |fleet| {
+        let api = api(fleet);
+        api.pods.push(kiln_doctor::api::Pod { name: "a/x".into(), node: "node0".into(), ..Default::default() });
+        api.events.push(kiln_doctor::api::Event {
+            reason: "FailedCreatePodSandBox".into(),
+            about: "a/x".into(),
+            node: "node0".into(),
+            message: "plugin type=\"bridge\" failed (add)".into(),
+        });
+    }),
+    ("api.not-allowed", |fleet| api(fleet).untold.push(("events".into(), "events is forbidden: User \"x\"".into()))),
+    ("probe.lost", |fleet| {
+        let hop = Hop { host: "node1".into(), what: "probe: VXLAN".into(), lost: Some("nothing arrives".into()) };
+        fleet.proofs.push(Proof { from: "node0".into(), to: "node1".into(), hop });
     }),
     ("control.port-in-use", |fleet| {
         let process = Some(Process { pid: 77, name: "nginx".into(), arguments: Vec::new() });
@@ -238,6 +343,50 @@ const CHANGES: &[(&str, Change)] = &[
     }),
 ];
 
+/// What a healthy cluster says of the fleet.
+fn api(fleet: &mut Fleet) -> &mut Api {
+    let nodes = fleet.hosts.iter().enumerate().map(|(i, host)| Node {
+        name: host.name.clone(),
+        pod_cidrs: vec![format!("10.244.{i}.0/24").parse().unwrap()],
+        internal: vec![format!("192.168.77.{}", 10 + i).parse().unwrap()],
+        public_ip: Some(format!("192.168.77.{}", 10 + i).parse().unwrap()),
+        vtep_mac: Some(crate::bench::mac(i).parse().unwrap()),
+        conditions: vec![Condition { kind: "Ready".into(), status: "True".into(), message: String::new() }],
+    });
+    let nodes = nodes.collect();
+    fleet.api.get_or_insert_with(|| Api { nodes, ..Api::default() })
+}
+
+fn node(fleet: &mut Fleet) -> &mut Node {
+    &mut api(fleet).nodes[0]
+}
+
+fn condition(fleet: &mut Fleet, kind: &str, status: &str, message: &str) {
+    let node = node(fleet);
+    node.conditions.retain(|condition| condition.kind != kind);
+    node.conditions.push(Condition { kind: kind.into(), status: status.into(), message: message.into() });
+}
+
+/// A runtime that answers, and has these images.
+fn cri(images: &[&str]) -> Cri {
+    let images = images.iter().map(|name| (*name).to_owned()).collect();
+    Cri { socket: "/run/containerd/containerd.sock".into(), images, ..Cri::default() }
+}
+
+#[test]
+fn a_cluster_that_says_what_its_hosts_have_is_healthy() {
+    let mut fleet = Bench::new(2).fleet();
+    api(&mut fleet);
+    assert!(checks::run(&fleet).is_empty(), "{:#?}", checks::run(&fleet));
+    // A warning about a pod that has its address is of the past.
+    let api = api(&mut fleet);
+    let ips = vec!["10.244.0.2".parse().unwrap()];
+    api.pods.push(kiln_doctor::api::Pod { name: "a/x".into(), ips, ..Default::default() });
+    let reason = "FailedCreatePodSandBox".into();
+    api.events.push(kiln_doctor::api::Event { reason, about: "a/x".into(), ..Default::default() });
+    assert!(checks::run(&fleet).is_empty(), "{:#?}", checks::run(&fleet));
+}
+
 #[test]
 fn each_fault_is_found_as_itself() {
     let healthy = Bench::new(2).fleet();
@@ -251,6 +400,33 @@ fn each_fault_is_found_as_itself() {
     // Facts are sent as JSON: nothing may be lost.
     let again: Fleet = serde_json::from_str(&serde_json::to_string(&healthy).unwrap()).unwrap();
     assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&healthy).unwrap());
+}
+
+/// Faults in pairs: two that have nothing to do with each other are two findings, one that follows is not said.
+#[test]
+fn pairs_of_faults() {
+    let healthy = Bench::new(2).fleet();
+    let change = |id: &str| CHANGES.iter().find(|(name, _)| *name == id).map(|(_, change)| change).unwrap();
+    let ids = |pair: [&str; 2]| {
+        let mut fleet = healthy.clone();
+        pair.iter().for_each(|id| change(id)(&mut fleet));
+        let mut ids: Vec<&str> = checks::run(&fleet).iter().map(|finding| finding.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    for pair in [
+        ["api.pod-cidr", "control.no-image"],
+        ["api.tunnel-address", "machine.selinux"],
+        ["control.bad-flag", "flannel.config-differs"],
+        ["api.not-ready", "api.stale-proxy"],
+        ["machine.selinux", "probe.lost"],
+    ] {
+        assert_eq!(ids(pair), pair);
+    }
+    assert_eq!(ids(["api.not-ready", "machine.kubelet-down"]), ["machine.kubelet-down"]);
+    assert_eq!(ids(["api.pressure", "control.disk-pressure"]), ["control.disk-pressure"]);
+    assert_eq!(ids(["api.network-unavailable", "api.not-ready"]), ["api.not-ready"]);
+    assert_eq!(ids(["control.no-image", "control.no-container"]), ["control.no-image"]);
 }
 
 #[test]

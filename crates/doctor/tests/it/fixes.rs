@@ -81,3 +81,68 @@ fn no_plan() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn chains_that_a_reset_left() {
+    kiln_testkit::tools::tool("nft");
+    let mut bench = Bench::new(1);
+    (0..3).for_each(|_| bench.end());
+    bench.sh("rm -r $R0/etc/kubernetes $R0/etc/cni; ip -n $N0 link del flannel.1; ip -n $N0 link del cni0
+        in0 iptables-nft -N MINE; in0 iptables-nft -I FORWARD 1 -s 10.9.0.0/16 -j MINE
+        in0 iptables-nft -A FORWARD -d 10.9.0.0/16 -m comment --comment KUBE-FORWARD -j ACCEPT
+        in0 nft add table ip kube-proxy; in0 nft add chain ip kube-proxy services");
+    let save = "in0 iptables-nft-save | grep -v '^#' > $R0/";
+    bench.sh(&format!("{save}before"));
+    assert_eq!(ids(&bench), ["leftover.chains"]);
+    let undos = fix(&bench, "leftover.chains");
+    assert_eq!(ids(&bench), Vec::<&str>::new());
+    bench.sh(&format!("{save}after; grep -q MINE $R0/after; grep -q 'comment KUBE-FORWARD' $R0/after"));
+    let after = fs::read_to_string(bench.root(0).join("after")).unwrap();
+    assert!(!after.contains("-j KUBE-") && !after.contains(":FLANNEL-"), "{after}");
+    within(Some(&netns(&bench)), || undo(&bench.root(0), &undos)).unwrap().unwrap();
+    bench.sh(&format!("{save}again"));
+    let read = |name: &str| fs::read_to_string(bench.root(0).join(name)).unwrap();
+    let sorted = |text: String| {
+        let mut chains: Vec<String> = text.lines().filter(|l| l.starts_with(':')).map(str::to_owned).collect();
+        chains.sort();
+        (chains, text.lines().filter(|l| l.starts_with("-A")).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (before, again) = (sorted(read("before")), sorted(read("again")));
+    assert_eq!(before.0, again.0);
+    let of = |rules: &[String], chain: &str| -> Vec<String> {
+        rules.iter().filter(|rule| rule.starts_with(&format!("-A {chain} "))).cloned().collect()
+    };
+    for chain in ["FORWARD", "KUBE-FORWARD", "FLANNEL-FWD", "FLANNEL-POSTRTG", "POSTROUTING", "KUBE-SERVICES"] {
+        assert_eq!(of(&before.1, chain), of(&again.1, chain), "{chain}");
+    }
+}
+
+#[test]
+fn checksums_are_not_left_to_the_device() {
+    let bench = Bench::new(1);
+    let on = |bench: &Bench| bench.facts(0).kernel.unwrap().features["flannel.1"].clone();
+    let feature = "tx-checksum-ip-generic".to_owned();
+    assert!(on(&bench).contains(&feature));
+    let undos = fix(&bench, "kernel.checksums");
+    assert!(!on(&bench).contains(&feature));
+    assert!(on(&bench).contains(&"rx-gro".to_owned()), "others stay: {:?}", on(&bench));
+    assert!(plan(&bench.facts(0), "kernel.checksums").unwrap_err().contains("nothing to fix"));
+    within(Some(&netns(&bench)), || undo(&bench.root(0), &undos)).unwrap().unwrap();
+    assert!(on(&bench).contains(&feature));
+}
+
+/// A record may be anybody's: it names programs, devices and files.
+#[test]
+fn records_that_are_none() {
+    let bench = Bench::new(1);
+    let bad = [
+        Undo::Rules { program: "../../tmp/x".to_owned(), script: String::new() },
+        Undo::Rules { program: "iptables-nft".to_owned(), script: "*nonsense\n-A\n".to_owned() },
+        Undo::Feature { device: "nobody".to_owned(), feature: "x".to_owned() },
+        Undo::Reset { path: "kernel/core_pattern".to_owned(), value: "|x".to_owned() },
+    ];
+    for record in bad {
+        let done = within(Some(&netns(&bench)), || undo(&bench.root(0), std::slice::from_ref(&record))).unwrap();
+        assert!(done.is_err(), "{record:?}");
+    }
+}

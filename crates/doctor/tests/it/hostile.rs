@@ -30,6 +30,11 @@ const FILES: &[&str] = &[
     "opt/cni/bin/bridge",
     "opt/cni/bin/flannel",
     "var/lib/calico/nodename",
+    "var/lib/cni/results/cbr0-c1-eth0",
+    "var/lib/kubelet/pods/uid/volumes/kubernetes.io~configmap/flannel-cfg/net-conf.json",
+    "var/log/audit/audit.log",
+    // No socket: it is left alone.
+    "run/containerd/containerd.sock",
     "var/lib/cni/networks/cbr0/10.244.0.9",
     "var/lib/cni/networks/cbr0/not an address",
     "var/lib/containers/storage/overlay-containers/containers.json",

@@ -79,8 +79,8 @@ fn a_program_that_prints_facts() {
 #[test]
 fn hosts_that_lie_hang_or_fail_are_not_looked_at() {
     let cases = [
-        ("echo '{\"version\":1}'", "cannot be read|missing field"),
-        ("sed 's/\"version\":1/\"version\":99/' facts", "version 99"),
+        ("echo '{\"version\":2}'", "cannot be read|missing field"),
+        ("sed 's/\"version\":2/\"version\":99/' facts", "version 99"),
         ("printf '\\033[2J\\0garbage'", "expected"),
         ("exit 7", "7"),
         ("sleep 60", "did not answer within 3 s"),

@@ -36,7 +36,7 @@ fn names_with_escapes() {
     host.kube.kubelet_conf = true;
     host.cni.directory = bad.to_owned();
     let missing = Missing { host: bad.to_owned(), why: bad.to_owned() };
-    let fleet = Fleet { hosts: vec![host], missing: vec![missing] };
+    let fleet = Fleet { hosts: vec![host], missing: vec![missing], ..Fleet::default() };
     let report = Report::new(&fleet);
     assert_eq!(report.outcome(), Outcome::Findings);
     for text in [page::render(&report), junit::render(&report)] {

@@ -67,13 +67,35 @@ fn a_host_over_ssh_is_looked_at() {
     assert!(std::fs::read_to_string(ssh.join("known_hosts")).unwrap().contains("ssh-ed25519"));
     let again = t.kiln(&["doctor", "--json", "--hosts", &host]);
     assert_eq!(again.json()["missing"].as_array().map(Vec::len), Some(0), "{}", again.stdout);
+    // Nothing is changed without --yes; what the host says has its name before it.
+    let fix = t.kiln(&["doctor", "--fix", "leases.leaked", "--hosts", &host]).ok().stdout;
+    assert!(fix.starts_with("127.0.0.1: "), "{fix}");
+    let way = t.kiln(&["doctor", "path", "127.0.0.1", &format!("127.0.0.1:{}", sshd.port), "--hosts", &host]);
+    let answered = format!("probe: TCP from this host to 127.0.0.1:{} is answered", sshd.port);
+    assert!(way.stdout.contains(&answered) && way.stderr.contains("connecting from 127.0.0.1"), "{}", way.stdout);
+    let silent = t.kiln(&["doctor", "path", "127.0.0.1", "127.0.0.1", "--no-probe", "--hosts", &host]);
+    assert!(!silent.stdout.contains("probe:") && !silent.stderr.contains("connecting"), "{}", silent.stdout);
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_said_and_hosts_are_judged() {
+    let t = bare();
+    let root = t.context().join("root").display().to_string();
+    let json = t.kiln(&["doctor", "--json", "--root", &root, "--kubeconfig", "/nowhere"]).exits(1).json();
+    assert_eq!(json["findings"][0]["id"], "cni.no-config");
+    assert_eq!(json["missing"][0]["host"], "API");
 }
 
 #[test]
 fn wrong_words() {
     let t = bare();
     let root = t.context().join("root").display().to_string();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 11] = [
+        (&["doctor", "--fix", "nonsense", "--root", &root], 2, "is no finding"),
+        (&["doctor", "--yes", "--root", &root], 2, "--fix"),
+        (&["doctor", "fix", "leases.leaked", "--host", "a=/"], 2, "hosts over SSH"),
+        (&["doctor", "probe", "{}"], 2, "the order"),
+        (&["doctor", "--kubeconfig", "/nowhere", "--root", &root, "--kube-context"], 2, "--kube-context"),
         (&["doctor", "--host", "nothing"], 2, "NAME=DIR"),
         (&["doctor", "--root", "/nowhere/at/all"], 3, "/nowhere/at/all"),
         (&["doctor", "--host", "a=/", "--root", "/"], 2, "--root and --netns"),

@@ -1,11 +1,13 @@
-//! Putting right what can be put right, and taking it back.
+//! Putting right what can be put right, and taking it back: here, or on hosts over SSH, where this program does it.
 
 use std::path::{Path, PathBuf};
 
 use kiln_doctor::facts::{self, gather};
-use kiln_doctor::fix::{Action, FIXES, Undo, apply, plan};
+use kiln_doctor::fix::{Action, ELSEWHERE, FIXES, Undo, apply, plan};
+use kiln_doctor::fleet::remote;
 use kiln_doctor::{Fleet, checks};
 
+use super::hosts;
 use crate::error::CliError;
 use crate::named;
 
@@ -13,9 +15,11 @@ pub const EXAMPLES: &str = "\
 Examples:
   kiln doctor fix leases.leaked         what would be changed
   kiln doctor fix leases.leaked --yes   change it, write a record, look again
-  kiln doctor undo RECORD               take it back
+  kiln doctor fix leftover.chains --hosts root@10.0.0.1,root@10.0.0.2 --yes
+  kiln doctor undo RECORD               take it back; the record is on the host that was changed
 
-There are fixes for: leases.leaked, kernel.br-netfilter, kernel.ip-forward, machine.network-manager, leftover.devices.";
+There are fixes for: leases.leaked, kernel.br-netfilter, kernel.ip-forward, kernel.checksums, machine.network-manager,
+leftover.devices, leftover.chains.";
 
 /// The command line of `fix`.
 #[derive(Debug, clap::Args)]
@@ -26,12 +30,8 @@ pub struct Args {
     /// Change things; without it the plan is shown
     #[arg(long)]
     yes: bool,
-    /// A directory that stands for `/`
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
-    /// A network namespace instead of this one
-    #[arg(long, value_name = "PATH")]
-    netns: Option<PathBuf>,
+    #[command(flatten)]
+    hosts: hosts::Args,
     /// Where the record is written that `kiln doctor undo` takes
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -42,45 +42,100 @@ pub struct Args {
 pub struct UndoArgs {
     /// The record that the fix wrote
     record: PathBuf,
-    /// A directory that stands for `/`
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
-    /// A network namespace instead of this one
-    #[arg(long, value_name = "PATH")]
-    netns: Option<PathBuf>,
+    #[command(flatten)]
+    hosts: hosts::Args,
 }
 
 /// Runs `fix`.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let environment = |error: kiln_doctor::DoctorError| CliError::environment(error.to_string());
-    let netns = args.netns.as_deref();
-    let host = gather(&args.root, netns).map_err(environment)?;
-    let fleet = Fleet::new(vec![host]);
-    let Some(host) = fleet.hosts.first() else { return Ok(()) };
-    let found = |fleet: &Fleet| checks::run(fleet).iter().any(|finding| finding.id == args.id);
-    let known = FIXES.contains(&args.id.as_str());
-    if known && !found(&fleet) {
-        return named::print(&format!("{} is not found here: nothing to do\n", args.id));
+    Fix { id: &args.id, yes: args.yes, hosts: &args.hosts, record: args.record.as_deref() }.run()
+}
+
+/// What is to be put right, and where.
+pub struct Fix<'a> {
+    pub id: &'a str,
+    pub yes: bool,
+    pub hosts: &'a hosts::Args,
+    pub record: Option<&'a Path>,
+}
+
+impl Fix<'_> {
+    pub fn run(&self) -> Result<(), CliError> {
+        if self.hosts.here() {
+            return self.here();
+        }
+        let mut words = vec!["doctor", "fix", self.id];
+        if self.yes {
+            words.push("--yes");
+        }
+        let record = self.record.map(|path| path.to_string_lossy().into_owned());
+        if let Some(record) = &record {
+            words.extend(["--record", record.as_str()]);
+        }
+        everywhere(self.hosts, &words)
     }
-    let actions = plan(host, &args.id).map_err(CliError::usage)?;
-    actions.iter().try_for_each(|action| named::print(&format!("{}\n", action.line())))?;
-    if !args.yes {
-        return named::print("nothing was changed: --yes changes it\n");
+
+    fn here(&self) -> Result<(), CliError> {
+        let environment = |error: kiln_doctor::DoctorError| CliError::environment(error.to_string());
+        let (root, netns) = self.hosts.one();
+        let host = gather(root, netns).map_err(environment)?;
+        let fleet = Fleet::new(vec![host]);
+        let Some(host) = fleet.hosts.first() else { return Ok(()) };
+        let found = |fleet: &Fleet| checks::run(fleet).iter().any(|finding| finding.id == self.id);
+        let known = FIXES.contains(&self.id);
+        if known && !found(&fleet) && !ELSEWHERE.contains(&self.id) {
+            return named::print(&format!("{} is not found here: nothing to do\n", self.id));
+        }
+        let actions = plan(host, self.id).map_err(CliError::usage)?;
+        actions.iter().try_for_each(|action| named::print(&format!("{}\n", action.line())))?;
+        if !self.yes {
+            return named::print("nothing was changed: --yes changes it\n");
+        }
+        let usual = || PathBuf::from(format!("/var/lib/kiln/doctor/{}.json", self.id));
+        let record = self.record.map_or_else(usual, Path::to_owned);
+        change((root, netns), &actions, &record)?;
+        named::print(&format!("record: {}\n", record.display()))?;
+        let after = Fleet::new(vec![gather(root, netns).map_err(environment)?]);
+        if found(&after) {
+            return Err(CliError::environment(format!("{} is still found", self.id))
+                .with_hint("kiln doctor shows what is seen"));
+        }
+        named::print(&format!("{} is no longer found\n", self.id))
     }
-    let record = args.record.clone().unwrap_or_else(|| PathBuf::from(format!("/var/lib/kiln/doctor/{}.json", args.id)));
-    change(args, &actions, &record)?;
-    named::print(&format!("record: {}\n", record.display()))?;
-    let after = Fleet::new(vec![gather(&args.root, netns).map_err(environment)?]);
-    if found(&after) {
-        return Err(
-            CliError::environment(format!("{} is still found", args.id)).with_hint("kiln doctor shows what is seen")
-        );
+}
+
+/// Runs this program on all hosts, one after the other; what each says is printed with its name.
+fn everywhere(hosts: &hosts::Args, words: &[&str]) -> Result<(), CliError> {
+    let Some(reached) = hosts.reach()? else {
+        return Err(CliError::usage("fixes are made on this host, or on hosts over SSH: --hosts or -f"));
+    };
+    let mut failed: Vec<String> = reached.failed.iter().map(|missing| missing.host.clone()).collect();
+    reached.failed.iter().for_each(|missing| eprintln!("{}: {}", missing.host, missing.why));
+    for (name, host, asking) in reached.all() {
+        let lines = |bytes: &[u8]| -> Vec<String> {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            text.lines().map(|line| format!("{name}: {}", checks::logs::printable(line))).collect()
+        };
+        match remote::run(name, host, &asking, words) {
+            Ok(output) => {
+                lines(&output.stdout).iter().try_for_each(|line| named::print(&format!("{line}\n")))?;
+                lines(&output.stderr).iter().for_each(|line| eprintln!("{line}"));
+                failed.extend((!output.exit.success()).then(|| name.to_owned()));
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                failed.push(name.to_owned());
+            }
+        }
     }
-    named::print(&format!("{} is no longer found\n", args.id))
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::environment(format!("it was not done on {}", failed.join(", ")))),
+    }
 }
 
 /// Makes the changes; the record is on the disk after each.
-fn change(args: &Args, actions: &[Action], record: &Path) -> Result<(), CliError> {
+fn change((root, netns): (&Path, Option<&Path>), actions: &[Action], record: &Path) -> Result<(), CliError> {
     let fail = |e: std::io::Error| CliError::environment(format!("{}: {e}", record.display()));
     if record.exists() {
         let hint = "it undoes an earlier fix: keep it elsewhere, or give another name with --record";
@@ -93,8 +148,8 @@ fn change(args: &Args, actions: &[Action], record: &Path) -> Result<(), CliError
     save(&[]).map_err(fail)?;
     let mut undos: Vec<Undo> = Vec::new();
     let mut saved = Ok(());
-    let done = facts::within(args.netns.as_deref(), || {
-        apply(&args.root, actions, &mut |_, undo| {
+    let done = facts::within(netns, || {
+        apply(root, actions, &mut |_, undo| {
             undos.extend_from_slice(undo);
             if let Err(error) = save(&undos) {
                 saved = Err(error);
@@ -107,10 +162,14 @@ fn change(args: &Args, actions: &[Action], record: &Path) -> Result<(), CliError
 
 /// Runs `undo`.
 pub fn undo(args: &UndoArgs) -> Result<(), CliError> {
+    if !args.hosts.here() {
+        return everywhere(&args.hosts, &["doctor", "undo", &args.record.to_string_lossy()]);
+    }
+    let (root, netns) = args.hosts.one();
     let path = args.record.display();
     let text = std::fs::read(&args.record).map_err(|e| CliError::input(format!("{path}: {e}")))?;
     let undos: Vec<Undo> = serde_json::from_slice(&text).map_err(|e| CliError::input(format!("{path}: {e}")))?;
-    let done = facts::within(args.netns.as_deref(), || kiln_doctor::fix::undo(&args.root, &undos));
+    let done = facts::within(netns, || kiln_doctor::fix::undo(root, &undos));
     done.and_then(|done| done).map_err(|error| CliError::environment(error.to_string()))?;
     for undo in &undos {
         if let Undo::Remake { how } = undo {

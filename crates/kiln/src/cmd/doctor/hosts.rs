@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use kiln_doctor::api::Api;
 use kiln_doctor::facts::{self, HostFacts};
 use kiln_doctor::fleet::clusterfile::{self, Target};
 use kiln_doctor::fleet::{Missing, remote};
+use kiln_doctor::probe::agent::Here;
 use kiln_doctor::{DoctorError, Fleet};
 use kiln_host::keys::PrivateKey;
 use kiln_host::ssh::Auth;
 use kiln_host::ssh::target::{Target as Address, User};
 use kiln_host::{Cancel, Host, Network, Secret, Ssh, SshOptions};
+use kiln_kube::{Cluster, Config, KubeError};
 
 use crate::error::CliError;
 
@@ -40,6 +44,12 @@ pub struct Args {
     /// How long one host may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout: u64,
+    /// Ask the cluster's API as well, by the kubeconfig of this name
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig instead of its current one
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    kube_context: Option<String>,
     /// Accept hosts whose keys are not in known_hosts, and keep their keys
     #[arg(long)]
     accept_new_host_keys: bool,
@@ -56,30 +66,53 @@ impl Args {
         (self.root.as_deref().unwrap_or(Path::new("/")), self.netns.as_deref())
     }
 
-    /// The facts of all.
-    pub fn fleet(&self) -> Result<Fleet, CliError> {
-        if self.here() {
-            let (root, netns) = self.one();
-            return Ok(Fleet::new(vec![facts::gather(root, netns).map_err(environment)?]));
-        }
-        if self.root.is_some() || self.netns.is_some() {
+    /// The facts of all, and who can be told to send and to listen.
+    pub fn look(&self) -> Result<Looked, CliError> {
+        if !self.here() && (self.root.is_some() || self.netns.is_some()) {
             return Err(CliError::usage("--root and --netns are for one host; --host NAME=DIR,NETNS is for many"));
         }
-        let mut all = Vec::new();
+        let (mut all, mut agents) = (Vec::new(), Vec::new());
+        if self.here() {
+            let (root, netns) = self.one();
+            let facts = facts::gather(root, netns).map_err(environment)?;
+            if netns.is_some() || root == Path::new("/") {
+                agents.push(Here { name: facts.name.clone(), root: root.to_owned(), netns: netns.map(Path::to_owned) });
+            }
+            all.push(facts);
+        }
         for text in &self.local {
-            all.push(local(text)?);
+            let (facts, agent) = local(text)?;
+            all.push(facts);
+            agents.extend(agent);
         }
         for path in &self.facts {
             all.push(kept(path)?);
         }
+        let reached = self.reach()?;
         let mut missing = Vec::new();
-        let targets = self.targets()?;
-        if !targets.is_empty() {
-            let remote = self.ask(&targets)?;
+        if let Some(reached) = &reached {
+            let remote = reached.fleet();
             all.extend(remote.hosts);
             missing = remote.missing;
         }
-        Ok(Fleet { missing, ..Fleet::new(all) })
+        let mut fleet = Fleet { missing, ..Fleet::new(all) };
+        if self.kubeconfig.is_some() {
+            match self.api() {
+                Ok(api) => fleet.api = Some(api),
+                Err(error) => fleet.missing.push(Missing { host: "API".to_owned(), why: error.to_string() }),
+            }
+        }
+        Ok(Looked { fleet, agents, reached })
+    }
+
+    fn api(&self) -> Result<Api, KubeError> {
+        let config = Config {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.kube_context.clone(),
+            start_timeout: Duration::ZERO,
+            cancel: Arc::default(),
+        };
+        kiln_doctor::api::ask(&Cluster::find(&config, None)?)
     }
 
     fn targets(&self) -> Result<Vec<Target>, CliError> {
@@ -95,12 +128,17 @@ impl Args {
         Ok(out)
     }
 
-    fn ask(&self, targets: &[Target]) -> Result<Fleet, CliError> {
+    /// The hosts over SSH; nothing when none are named.
+    pub fn reach(&self) -> Result<Option<Reached>, CliError> {
+        let targets = self.targets()?;
+        if targets.is_empty() {
+            return Ok(None);
+        }
         let network = Network::start().map_err(|error| CliError::environment(error.to_string()))?;
         let user = user(self.accept_new_host_keys)?;
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
-        for target in targets {
+        for target in &targets {
             match options(target, &user) {
                 Ok(options) => hosts.push((target.host.clone(), Box::new(Ssh::new(&network, options)))),
                 Err(why) => failed.push(Missing { host: target.host.clone(), why }),
@@ -108,17 +146,53 @@ impl Args {
         }
         let binary =
             std::env::current_exe().map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
-        let cancel = Cancel::new();
-        let limit = Duration::from_secs(self.timeout.max(1));
         // Those who are not root need its rights to see rules and namespaces.
-        let (root, others): (Vec<_>, Vec<_>) =
-            hosts.into_iter().partition(|(_, host)| host.name().starts_with("root@"));
-        let asking = |sudo| remote::Asking { binary: &binary, limit, sudo, cancel: &cancel };
-        let mut fleet = remote::gather(&root, &asking(false));
-        let more = remote::gather(&others, &asking(true));
+        let (root, others) = hosts.into_iter().partition(|(_, host)| host.name().starts_with("root@"));
+        let limit = Duration::from_secs(self.timeout.max(1));
+        Ok(Some(Reached { root, others, failed, binary, limit, cancel: Cancel::new(), _network: network }))
+    }
+}
+
+/// What was looked at.
+pub struct Looked {
+    /// The facts.
+    pub fleet: Fleet,
+    /// Hosts of this machine that can be told to send and to listen.
+    pub agents: Vec<Here>,
+    /// Hosts over SSH.
+    pub reached: Option<Reached>,
+}
+
+/// Hosts over SSH.
+pub struct Reached {
+    root: Vec<(String, Box<dyn Host>)>,
+    others: Vec<(String, Box<dyn Host>)>,
+    /// Those that nobody can connect to, and why.
+    pub failed: Vec<Missing>,
+    binary: PathBuf,
+    limit: Duration,
+    /// Stops everything.
+    pub cancel: Cancel,
+    _network: Network,
+}
+
+impl Reached {
+    fn asking(&self, sudo: bool) -> remote::Asking<'_> {
+        remote::Asking { binary: &self.binary, limit: self.limit, sudo, cancel: &self.cancel }
+    }
+
+    /// All hosts, each with how it is asked.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &dyn Host, remote::Asking<'_>)> {
+        let root = self.root.iter().map(|(name, host)| (name.as_str(), host.as_ref(), self.asking(false)));
+        root.chain(self.others.iter().map(|(name, host)| (name.as_str(), host.as_ref(), self.asking(true))))
+    }
+
+    fn fleet(&self) -> Fleet {
+        let mut fleet = remote::gather(&self.root, &self.asking(false));
+        let more = remote::gather(&self.others, &self.asking(true));
         fleet.hosts.extend(more.hosts);
-        fleet.missing.extend(more.missing.into_iter().chain(failed));
-        Ok(fleet)
+        fleet.missing.extend(more.missing.into_iter().chain(self.failed.iter().cloned()));
+        fleet
     }
 }
 
@@ -127,13 +201,14 @@ fn environment(error: DoctorError) -> CliError {
 }
 
 /// `NAME=DIR[,NETNS]`.
-fn local(text: &str) -> Result<HostFacts, CliError> {
+fn local(text: &str) -> Result<(HostFacts, Option<Here>), CliError> {
     let Some((name, rest)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
         return Err(CliError::usage(format!("--host {text}: is not NAME=DIR or NAME=DIR,NETNS")));
     };
     let (root, netns) = rest.split_once(',').map_or((rest, None), |(root, netns)| (root, Some(Path::new(netns))));
     let facts = facts::gather(Path::new(root), netns).map_err(environment)?;
-    Ok(HostFacts { name: name.to_owned(), ..facts })
+    let agent = netns.map(|netns| Here { name: name.to_owned(), root: root.into(), netns: Some(netns.to_owned()) });
+    Ok((HostFacts { name: name.to_owned(), ..facts }, agent))
 }
 
 fn kept(path: &Path) -> Result<HostFacts, CliError> {

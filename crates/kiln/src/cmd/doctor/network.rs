@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use kiln_doctor::Fleet;
+use kiln_doctor::path;
+use kiln_doctor::probe::{self, Proof};
 use kiln_doctor::report::{Outcome, Report, json, junit, page, text};
 
-use super::hosts;
+use super::hosts::{self, Looked};
+use super::{agents, fix};
 use crate::error::CliError;
 use crate::named;
 
@@ -16,11 +18,13 @@ Examples:
   kiln doctor -f Clusterfile --html network.html   a page with the network drawn, the broken edge in red
   kiln doctor --facts-json > a.json                keep what there is to know; --facts a.json looks at it later
   kiln doctor --root /mnt                          the files of a host that is not running
-  kiln doctor path 10.244.0.5 10.244.1.7 --hosts … which hop between two pods loses packets
-  kiln doctor fix leases.leaked                    what would be changed; --yes changes it
+  kiln doctor --probe -f Clusterfile               packets between each two hosts as well
+  kiln doctor --kubeconfig admin.conf --hosts …    what the cluster says of itself, beside what its hosts have
+  kiln doctor path web-0 svc/db --hosts …          which hop between two pods loses packets
+  kiln doctor --fix leases.leaked                  what would be changed; --yes changes it
   kiln doctor build                                how RUN can be isolated here
 
-Nothing is changed. Exit codes: 0 nothing found, 1 findings, 3 not everything could be looked at.
+Nothing is changed without --yes. Exit codes: 0 nothing found, 1 findings, 3 not everything could be looked at.
 `kiln explain ID` has a page about each finding.";
 
 /// The command line.
@@ -38,6 +42,15 @@ pub struct Args {
     /// Write one page with the network drawn
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Send packets between each two hosts as well: what is between them is in no table
+    #[arg(long)]
+    probe: bool,
+    /// Show what would be changed for a finding, as `kiln doctor fix ID` does
+    #[arg(long, value_name = "ID", conflicts_with_all = ["json", "junit", "html", "facts", "kubeconfig", "local"])]
+    fix: Option<String>,
+    /// With --fix: change it
+    #[arg(long, requires = "fix")]
+    yes: bool,
     /// Print what is known of this host as JSON, and judge nothing
     #[arg(long, conflicts_with_all = ["json", "junit", "html", "hosts", "file", "local", "facts"])]
     facts_json: bool,
@@ -45,12 +58,19 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), CliError> {
+    if let Some(id) = &args.fix {
+        return fix::Fix { id, yes: args.yes, hosts: &args.hosts, record: None }.run();
+    }
     if args.facts_json {
         let (root, netns) = args.hosts.one();
         let facts = kiln_doctor::facts::gather(root, netns).map_err(|e| CliError::environment(e.to_string()))?;
         return named::print(&format!("{}\n", serde_json::to_string(&facts).unwrap_or_default()));
     }
-    let fleet: Fleet = args.hosts.fleet()?;
+    let mut looked = args.hosts.look()?;
+    if args.probe {
+        looked.fleet.proofs = proofs(&looked);
+    }
+    let fleet = looked.fleet;
     let report = Report::new(&fleet);
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|e| CliError::environment(format!("{}: {e}", path.display())))
@@ -71,4 +91,19 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         Outcome::Findings => Err(CliError::Found),
         Outcome::Unknown => Err(CliError::Told { code: 3 }),
     }
+}
+
+/// Sends packets between each two hosts, and says so.
+fn proofs(looked: &Looked) -> Vec<Proof> {
+    let pairs = path::pairs(&looked.fleet);
+    if pairs.is_empty() {
+        eprintln!("nothing is sent: no two hosts that were looked at have pods");
+        return Vec::new();
+    }
+    let of = |name: &str| pairs.iter().any(|pair| pair.from == name || pair.to == name);
+    let sent = agents::with(looked, &of, |agents| {
+        eprintln!("sending packets between {} pairs of hosts, at most {}", pairs.len(), path::PAIRS);
+        probe::all(&pairs, agents, probe::LISTEN)
+    });
+    sent.unwrap_or_default()
 }

@@ -1,5 +1,11 @@
 //! flannel: its lease, its device, and for each peer the three entries that flanneld makes: a route, an entry of ARP, an
 //! entry of forwarding (flannel's pkg/backend/vxlan).
+//!
+//! [`peers`] those entries     [`sizes`] the largest packets     [`configuration`] net-conf.json
+
+mod configuration;
+mod peers;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -63,6 +69,22 @@ pub const ROWS: &[Row] = &[
         remedy: "Start flannel's pods again on the hosts with the old network; it has to be kubeadm's podSubnet.",
         after: &["flannel.bad-subnet"],
         check: network_differs,
+    },
+    Row {
+        id: "flannel.config-differs",
+        severity: Error,
+        line: "flannel runs with other settings than its configuration has now",
+        symptoms: &["net-conf.json", "kube-flannel-cfg", "current network or subnet (…) is not equal to previous one"],
+        cause: "net-conf.json (the ConfigMap kube-flannel-cfg) was changed, and flannel's pod of this host was not started again.",
+        remedy: "Start flannel's pods of all hosts again; when the network changed, delete cni0 on drained hosts as well.",
+        after: &[
+            "flannel.network-differs",
+            "flannel.port-differs",
+            "flannel.vni-differs",
+            "flannel.bad-subnet",
+            "flannel.no-subnet",
+        ],
+        check: configuration::differs,
     },
     Row {
         id: "flannel.no-device",
@@ -145,7 +167,7 @@ pub const ROWS: &[Row] = &[
             "flannel.device-down",
             "flannel.device-address",
         ],
-        check: peer_route,
+        check: peers::route,
     },
     Row {
         id: "flannel.peer-arp",
@@ -162,7 +184,7 @@ pub const ROWS: &[Row] = &[
             "flannel.peer-route",
             "flannel.peer-stale",
         ],
-        check: peer_arp,
+        check: peers::arp,
     },
     Row {
         id: "flannel.peer-fdb",
@@ -172,7 +194,7 @@ pub const ROWS: &[Row] = &[
         cause: "The forwarding entry that flanneld makes for each peer was flushed.",
         remedy: "Start flannel's pod of the host that lacks the entry again.",
         after: &["flannel.same-subnet", "flannel.no-device", "flannel.device-down", "flannel.peer-arp"],
-        check: peer_fdb,
+        check: peers::fdb,
     },
     Row {
         id: "flannel.peer-stale",
@@ -186,7 +208,7 @@ pub const ROWS: &[Row] = &[
         cause: "The peer's device got a new link address (systemd's MACAddressPolicy=persistent changes it) or the host a new address, and this host was not told.",
         remedy: "Start flannel's pods of both hosts again; put MACAddressPolicy=none for flannel.* into /etc/systemd/network/50-flannel.link.",
         after: &["flannel.same-subnet", "flannel.no-device", "flannel.device-down"],
-        check: peer_stale,
+        check: peers::stale,
     },
     Row {
         id: "flannel.bridge-address",
@@ -214,7 +236,7 @@ pub const ROWS: &[Row] = &[
         cause: "VXLAN puts 50 bytes around each packet: the device or the bridge has a larger MTU than the network allows, often after the cloud's or a VPN's was lowered.",
         remedy: "Set `MTU` of the backend in net-conf.json, start flannel's pods again; pods that exist keep their MTU until they are made anew.",
         after: &["flannel.bad-subnet"],
-        check: mtu,
+        check: sizes::mtu,
     },
     Row {
         id: "flannel.path-mtu",
@@ -224,7 +246,7 @@ pub const ROWS: &[Row] = &[
         cause: "The networks of the hosts have different MTUs, and flannel takes its own host's.",
         remedy: "Set `MTU` of the backend to that of the smallest host less 50.",
         after: &["flannel.mtu"],
-        check: path_mtu,
+        check: sizes::path_mtu,
     },
     Row {
         id: "flannel.one-way",
@@ -456,94 +478,6 @@ fn vtep_public(fleet: &Fleet) -> Vec<Found> {
     out
 }
 
-fn peer_route(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for (from, to) in pairs(&overlay(fleet)) {
-        let wanted = Network { ip: to.own.first(), prefix: to.own.prefix };
-        let route = from.tables.routes.iter().find(|route| route.kind == 1 && route.table == 254 && route.to == wanted);
-        let through = |index| from.tables.by_index(index).map(|link| link.name.as_str()).unwrap_or_default();
-        let seen = match route {
-            None => format!("{} has no route {wanted} via {} dev {} onlink", from.name(), wanted.ip, from.device.name),
-            // Over the tunnel, or straight to the host.
-            Some(route) if route.link == Some(from.device.index) => continue,
-            Some(route) if route.via.is_some_and(|via| to.tables.owner(via).is_some()) => continue,
-            Some(route) => {
-                format!(
-                    "{}'s route {wanted} leads through {}",
-                    from.name(),
-                    route.link.map(through).unwrap_or_default()
-                )
-            }
-        };
-        out.push(Found::between(from.name(), to.name(), seen));
-    }
-    out
-}
-
-/// Pairs between which packets go through the tunnel.
-fn tunnelled<'a>(nodes: &'a [Node<'a>]) -> impl Iterator<Item = (&'a Node<'a>, &'a Node<'a>)> {
-    pairs(nodes).filter(|(from, to)| {
-        let wanted = Network { ip: to.own.first(), prefix: to.own.prefix };
-        from.tables.routes.iter().any(|route| route.to == wanted && route.link == Some(from.device.index))
-    })
-}
-
-fn arp<'a>(from: &'a Node<'_>, to: &Node<'_>) -> Option<&'a crate::netlink::route::Neighbour> {
-    let address = to.own.first();
-    let entries = from.tables.neighbours.iter().filter(|entry| entry.link == from.device.index && entry.ip == address);
-    // 0x20: it failed; 0x01: nobody answered yet.
-    entries.into_iter().find(|entry| entry.mac.is_some() && entry.state & 0x21 == 0)
-}
-
-fn peer_arp(fleet: &Fleet) -> Vec<Found> {
-    let nodes = overlay(fleet);
-    let without = tunnelled(&nodes).filter(|(from, to)| arp(from, to).is_none());
-    without
-        .map(|(from, to)| {
-            let mac = to.device.mac.map(|mac| mac.to_string()).unwrap_or_default();
-            let entry = format!("{} lladdr {mac} dev {}", to.own.first(), from.device.name);
-            Found::between(from.name(), to.name(), format!("{} has no permanent neighbour {entry}", from.name()))
-        })
-        .collect()
-}
-
-fn peer_fdb(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for (from, to) in tunnelled(&overlay(fleet)) {
-        // With learning on, the kernel makes entries itself.
-        let Some(mac) = arp(from, to).and_then(|entry| entry.mac).filter(|_| !from.vxlan.learning) else { continue };
-        let there = from.tables.forwards.iter().any(|entry| entry.link == from.device.index && entry.mac == mac);
-        if !there {
-            let local = to.vxlan.local.map(|ip| ip.to_string()).unwrap_or_default();
-            let seen = format!("{} has no entry {mac} dst {local} dev {}", from.name(), from.device.name);
-            out.push(Found::between(from.name(), to.name(), seen));
-        }
-    }
-    out
-}
-
-fn peer_stale(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for (from, to) in tunnelled(&overlay(fleet)) {
-        let Some(mac) = arp(from, to).and_then(|entry| entry.mac) else { continue };
-        if let Some(actual) = to.device.mac.filter(|actual| *actual != mac) {
-            let seen = format!("{} takes {}'s {} for {mac}; it is {actual}", from.name(), to.name(), to.device.name);
-            out.push(Found::between(from.name(), to.name(), seen));
-            continue;
-        }
-        let entry = from.tables.forwards.iter().find(|entry| entry.link == from.device.index && entry.mac == mac);
-        let Some(entry) = entry else { continue };
-        // Behind a translation of addresses the host does not have the one that it is reached by.
-        let elsewhere = !is_public(entry.host) || fleet.owner(entry.host).is_some();
-        if to.tables.owner(entry.host).is_none() && elsewhere {
-            let local = to.vxlan.local.map(|ip| ip.to_string()).unwrap_or_default();
-            let seen = format!("{} sends to {} for {}; it is at {local}", from.name(), entry.host, to.name());
-            out.push(Found::between(from.name(), to.name(), seen));
-        }
-    }
-    out
-}
-
 fn bridge_address(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, tables, subnet) in leases(fleet) {
@@ -553,47 +487,6 @@ fn bridge_address(fleet: &Fleet) -> Vec<Found> {
         let wanted = own.to_string();
         if !addresses.is_empty() && !addresses.contains(&wanted) {
             out.push(Found::on(&host.name, format!("cni0 has {}; the lease wants {wanted}", addresses.join(", "))));
-        }
-    }
-    out
-}
-
-fn mtu(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for node in overlay(fleet) {
-        let mut seen = Vec::new();
-        if let Some(uplink) = node.uplink().filter(|uplink| node.device.mtu + OVERHEAD > uplink.mtu) {
-            let most = uplink.mtu.saturating_sub(OVERHEAD);
-            seen.push(format!("{} has MTU {}; {} allows {most}", node.device.name, node.device.mtu, uplink.name));
-        }
-        let limit = node.device.mtu.min(node.subnet.mtu.unwrap_or(u32::MAX));
-        let bridge = node.tables.link("cni0");
-        let of_pod = |link: &&Link| {
-            Some(link.name.as_str()) == Some("cni0")
-                || (link.master.is_some() && link.master == bridge.map(|b| b.index))
-        };
-        // A bridge without ports has the MTU of Ethernet.
-        let ports = bridge.is_some_and(|bridge| node.tables.links.iter().any(|link| link.master == Some(bridge.index)));
-        let large = node.tables.links.iter().filter(|link| ports && of_pod(link) && link.mtu > limit);
-        let large: Vec<String> = large.map(|link| format!("{} has MTU {}", link.name, link.mtu)).collect();
-        if let Some(first) = large.first() {
-            seen.push(format!("{first}, {} devices in all; the tunnel takes {limit}", large.len()));
-        }
-        if !seen.is_empty() {
-            out.push(Found { hosts: vec![node.name().to_owned()], evidence: seen, edge: None });
-        }
-    }
-    out
-}
-
-fn path_mtu(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for (from, to) in tunnelled(&overlay(fleet)) {
-        if let Some(uplink) = to.uplink().filter(|uplink| from.device.mtu + OVERHEAD > uplink.mtu) {
-            let (most, size) = (uplink.mtu, from.device.mtu + OVERHEAD);
-            let seen =
-                format!("{} sends up to {size} bytes, {} of {} takes {most}", from.name(), uplink.name, to.name());
-            out.push(Found::between(from.name(), to.name(), seen));
         }
     }
     out

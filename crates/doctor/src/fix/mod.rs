@@ -3,6 +3,13 @@
 //!
 //! [`Action`] is the closed list of what is ever changed. A plan is made of facts; [`apply`] looks again before it
 //! changes anything, and stops at the first that fails.
+//!
+//! Adding a fix: its row in [`FIXES`], its plan, and if need be an [`Action`] with its [`Undo`]; a test that heals the
+//! fault and takes the fix back.
+//!
+//! [`rules`] leftover chains, as scripts
+
+pub mod rules;
 
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks::{leases, machine};
 use crate::facts::root::Root;
 use crate::netlink::Socket;
+use crate::netlink::generic::set_feature;
 use crate::{DoctorError, HostFacts};
 
 const SYSCTL_FILE: &str = "/etc/sysctl.d/99-kubernetes-kiln.conf";
@@ -24,8 +32,19 @@ const MANAGER_FILE: &str = "/etc/NetworkManager/conf.d/kubernetes-kiln.conf";
 const UNMANAGED: &str = "[keyfile]\nunmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:cali*;interface-name:tunl*;interface-name:vxlan.calico\n";
 
 /// The findings that there are fixes for.
-pub const FIXES: [&str; 5] =
-    ["leases.leaked", "kernel.br-netfilter", "kernel.ip-forward", "machine.network-manager", "leftover.devices"];
+pub const FIXES: [&str; 7] = [
+    "leases.leaked",
+    "kernel.br-netfilter",
+    "kernel.ip-forward",
+    "kernel.checksums",
+    "machine.network-manager",
+    "leftover.devices",
+    "leftover.chains",
+];
+/// Those whose cause may be on another host than the one that shows it: their plan is made where it is asked for.
+pub const ELSEWHERE: [&str; 1] = ["kernel.checksums"];
+/// What a tunnel leaves to a device that may not do it well.
+const CHECKSUMS: &str = "tx-checksum-ip-generic";
 
 /// A change.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -62,6 +81,27 @@ pub enum Action {
         /// Its name.
         device: String,
     },
+    /// Deletes the chains of Kubernetes, and rules that lead to them, of one kind of iptables.
+    Chains {
+        /// `iptables-nft`, `ip6tables-nft`, `iptables-legacy`.
+        program: String,
+        /// How many there are.
+        chains: usize,
+    },
+    /// Deletes a table of nf_tables.
+    Table {
+        /// 2 IPv4, 10 IPv6, 1 both.
+        family: u8,
+        /// Its name.
+        name: String,
+    },
+    /// Switches a feature of a device off.
+    Feature {
+        /// The device.
+        device: String,
+        /// The feature, by ethtool's name.
+        feature: String,
+    },
 }
 
 impl Action {
@@ -79,6 +119,11 @@ impl Action {
             Action::Load { module } => format!("modprobe {module}"),
             Action::Set { path, value } => format!("set /proc/sys/{path} to {value}"),
             Action::Delete { device } => format!("ip link delete {}", clean(device)),
+            Action::Chains { program, chains } => {
+                format!("delete {chains} chains of Kubernetes, and the rules that lead to them, by {program}-restore")
+            }
+            Action::Table { name, .. } => format!("nft delete table {}", clean(name)),
+            Action::Feature { device, feature } => format!("ethtool -K {} {feature} off", clean(device)),
         }
     }
 }
@@ -100,6 +145,20 @@ pub enum Undo {
         path: String,
         /// What it was.
         value: String,
+    },
+    /// Makes rules again.
+    Rules {
+        /// `iptables-nft` and the like.
+        program: String,
+        /// What its `-restore` is told.
+        script: String,
+    },
+    /// Switches a feature of a device on.
+    Feature {
+        /// The device.
+        device: String,
+        /// The feature.
+        feature: String,
     },
     /// Cannot be taken back by Kiln: what makes it again.
     Remake {
@@ -139,6 +198,8 @@ pub fn plan(host: &HostFacts, id: &str) -> Result<Vec<Action>, String> {
             let names = machine::left_devices(host).into_iter();
             names.map(|device| Action::Delete { device: device.to_owned() }).collect()
         }
+        "leftover.chains" => chains(host),
+        "kernel.checksums" => checksums(host),
         _ if crate::checks::row(id).is_some() => {
             return Err(format!("there is no fix for {id}; there are for {}", FIXES.join(", ")));
         }
@@ -155,6 +216,31 @@ fn released(host: &HostFacts) -> Vec<Action> {
         leases: orphans.into_iter().map(|lease| (lease.ip, lease.container.clone())).collect(),
     })
     .collect()
+}
+
+/// Tunnels of flannel that leave checksums to the device.
+fn checksums(host: &HostFacts) -> Vec<Action> {
+    let kernel = host.kernel.iter();
+    let features = kernel.flat_map(|kernel| &kernel.features).filter(|(name, _)| name.starts_with("flannel"));
+    let on = features.filter(|(_, features)| features.iter().any(|feature| feature == CHECKSUMS));
+    on.map(|(device, _)| Action::Feature { device: device.clone(), feature: CHECKSUMS.to_owned() }).collect()
+}
+
+/// Chains that are left, by the program that made them; tables that are Kubernetes' own as a whole.
+fn chains(host: &HostFacts) -> Vec<Action> {
+    let Some(kernel) = &host.kernel else { return Vec::new() };
+    let own = |chain: &&crate::netlink::nft::Chain| machine::left_table(&chain.table);
+    let mut tables: Vec<(u8, &str)> =
+        kernel.ruleset.chains.iter().filter(own).map(|chain| (chain.family, chain.table.as_str())).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    let rest = kernel.ruleset.chains.iter().filter(|chain| !own(chain) && machine::left_chain(&chain.name));
+    let of = |family: u8| rest.clone().filter(|chain| chain.family == family).count();
+    let legacy = kernel.legacy.iter().filter(|chain| machine::left_chain(&chain.name)).count();
+    let counts = [("iptables-nft", of(2)), ("ip6tables-nft", of(10)), ("iptables-legacy", legacy)];
+    let counts = counts.into_iter().filter(|(_, chains)| *chains > 0);
+    let counts = counts.map(|(program, chains)| Action::Chains { program: program.to_owned(), chains });
+    counts.chain(tables.into_iter().map(|(family, name)| Action::Table { family, name: name.to_owned() })).collect()
 }
 
 /// Makes the changes on this host, in the namespace of this thread; each that was made is told, with how to undo it,
@@ -177,6 +263,15 @@ pub fn apply(root: &Path, actions: &[Action], told: &mut dyn FnMut(&Action, &[Un
             Action::Delete { device } => {
                 delete(device).map_err(failed)?;
                 vec![Undo::Remake { how: format!("the pod network makes {device} again when it needs it") }]
+            }
+            Action::Chains { program, .. } => unchain(program).map_err(failed)?,
+            Action::Table { family, name } => {
+                crate::netlink::nft::delete_table(*family, name).map_err(|error| failed(error.to_string()))?;
+                vec![Undo::Remake { how: format!("who made the table {name} makes it again when it needs it") }]
+            }
+            Action::Feature { device, feature } => {
+                set_feature(device, feature, false).map_err(|error| failed(error.to_string()))?;
+                vec![Undo::Feature { device: device.clone(), feature: feature.clone() }]
             }
         };
         told(action, &undo);
@@ -201,6 +296,13 @@ pub fn undo(root: &Path, undos: &[Undo]) -> Result<(), DoctorError> {
             }
             Undo::Reset { path, value } => {
                 set(path, value).map_err(|why| DoctorError::Host { host: path.clone(), why })?;
+            }
+            Undo::Rules { program, script } => {
+                restore(program, script).map_err(|why| DoctorError::Host { host: program.clone(), why })?;
+            }
+            Undo::Feature { device, feature } => {
+                let failed = |why: String| DoctorError::Host { host: device.clone(), why };
+                set_feature(device, feature, true).map_err(|error| failed(error.to_string()))?;
             }
             Undo::Remake { .. } => {}
         }
@@ -251,6 +353,43 @@ fn set(path: &str, value: &str) -> Result<Undo, String> {
     let before = std::fs::read_to_string(&full).map_err(|error| error.to_string())?;
     std::fs::write(&full, value).map_err(|error| error.to_string())?;
     Ok(Undo::Reset { path: path.to_owned(), value: before.trim().to_owned() })
+}
+
+/// The programs that rules are deleted by: an undo record may be anybody's.
+const PROGRAMS: [&str; 3] = ["iptables-nft", "ip6tables-nft", "iptables-legacy"];
+
+fn program(name: &str, end: &str) -> Result<String, String> {
+    if !PROGRAMS.contains(&name) {
+        return Err("is no program that rules are changed by".to_owned());
+    }
+    let paths = ["/usr/sbin", "/sbin"].map(|directory| format!("{directory}/{name}-{end}"));
+    let found = paths.into_iter().find(|path| std::fs::exists(path).unwrap_or(false));
+    found.ok_or_else(|| format!("{name}-{end} is not installed (package iptables)"))
+}
+
+/// Deletes the chains of Kubernetes that there are now.
+fn unchain(name: &str) -> Result<Vec<Undo>, String> {
+    let output = Command::new(program(name, "save")?).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    let Some(scripts) = rules::scripts(&String::from_utf8_lossy(&output.stdout)) else { return Ok(Vec::new()) };
+    restore(name, &scripts.delete)?;
+    Ok(vec![Undo::Rules { program: name.to_owned(), script: scripts.restore }])
+}
+
+/// All of a script, or nothing of each of its tables.
+fn restore(name: &str, script: &str) -> Result<(), String> {
+    use std::process::Stdio;
+    let mut command = Command::new(program(name, "restore")?);
+    command.arg("--noflush").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let told = child.stdin.take().map(|mut stdin| stdin.write_all(script.as_bytes()));
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    told.transpose().map(|_| ()).map_err(|error| error.to_string())
 }
 
 fn run(program: &str, argument: &str) -> Result<(), String> {
