@@ -206,7 +206,7 @@ fn listed(image: &Contained, wanted: &Attest<'_>, session: &Session) -> Result<V
 fn entries(attached: &[Attached], base: Option<&Inventory>, contained: &[Contained]) -> Vec<Descriptor> {
     let is_new = |entry: &&Descriptor| {
         let about = attached_about(entry);
-        !attached.iter().any(|attached| about == Some(&attached.image.to_string()))
+        !attached.iter().any(|attached| about.is_some_and(|about| about == attached.image.to_string()))
     };
     let inherited = base.into_iter().flat_map(|base| base.attached_to(contained)).filter(is_new);
     let mut all: Vec<Descriptor> = attached.iter().map(|attached| &attached.entry).chain(inherited).cloned().collect();

@@ -105,7 +105,7 @@ fn needed(source: Option<&Source>, options: &Options) -> Needed {
                 )
             });
             Needed {
-                place: (source.map_or(KUBEADM_PROGRAM, |source| &source.name).to_owned(), None),
+                place: (source.map_or(KUBEADM_PROGRAM, |source| source.name.as_str()).to_owned(), None),
                 names: images.names,
                 warnings: guessed.into_iter().collect(),
             }

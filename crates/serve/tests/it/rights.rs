@@ -1,6 +1,6 @@
 //! What each user may do, certificates that change, and addresses with too many connections.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -196,7 +196,6 @@ fn one_address_cannot_have_all_connections() {
     let mut open: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     // Each was taken: it answers.
     for stream in &mut open {
-        use std::io::Write;
         stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         stream.read_exact(&mut [0; 8]).unwrap();
     }
@@ -215,7 +214,6 @@ fn one_address_cannot_have_all_connections() {
     let again = (0..600).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
         let mut stream = TcpStream::connect(server.address()).unwrap();
-        use std::io::Write;
         let _ = stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let mut text = String::new();
         stream.read_to_string(&mut text).is_ok() && text.contains("200 OK")
