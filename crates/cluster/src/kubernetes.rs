@@ -71,7 +71,9 @@ pub(crate) fn add(root: &Root, options: &Options, scan: &mut Scan) -> Result<()>
         let instead = instead(&name).filter(|other| *other != name);
         match scan.images.iter_mut().find(|wanted| wanted.name.to_string() == name.to_string()) {
             Some(known) => {
-                known.named.push(named);
+                if !known.named.contains(&named) {
+                    known.named.push(named);
+                }
                 known.instead = instead;
             }
             None => scan.images.push(Wanted { name, named: vec![named], instead }),
