@@ -9,7 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use crate::auth::access::{Access, Action};
+use crate::auth::access::{Access as Rights, Action};
 use crate::auth::{Auth, Door, Need};
 use crate::body::{Mark, Outbox, Payload};
 use crate::library::Library;
@@ -35,7 +35,7 @@ pub struct Policy {
     /// Headers of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What each user may do; without it, what anyone may.
-    pub access: Option<Arc<Access>>,
+    pub access: Option<Arc<Rights>>,
 }
 
 /// All that answers need.
