@@ -95,22 +95,22 @@ fn a_full_disk_leaves_no_half_of_a_file() {
     let store = site.t.store().display().to_string();
     // Files that would be taken for whole ones; of a directory, what names images.
     let dir = small.display();
-    for (command, look) in [
+    for (verb, look) in [
         (format!("cluster save a:1 -o '{dir}/a.tar'"), "-mindepth 1"),
         (format!("cluster save a:1 -o '{dir}/a.tar' --split 128KiB"), "-mindepth 1"),
         (format!("registry export '{dir}/r' a:1"), "-name 'link' -o -name '.*' -type f"),
     ] {
         let script = format!(
             "mount -t tmpfs -o size=512k kiln-test '{dir}' || exit 99\n\
-             '{kiln}' --store '{store}' --progress plain {command}; echo \"code $?\"\nfind '{dir}' {look}"
+             '{kiln}' --store '{store}' --progress plain {verb}; echo \"code $?\"\nfind '{dir}' {look}"
         );
         let mut command = std::process::Command::new(kiln_testkit::tools::tool("unshare"));
         command.args(["--mount", "--propagation", "private", "--", "sh", "-c", &script]);
         let said = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
         // What the command prints of images comes after all are there.
-        assert_eq!(out.trim(), "code 3", "{command}: {out}{err}");
-        assert!(err.contains("o space left on device"), "{command}: {err}");
+        assert_eq!(out.trim(), "code 3", "{verb}: {out}{err}");
+        assert!(err.contains("o space left on device"), "{verb}: {err}");
     }
 }
 
