@@ -4,22 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use kiln_engine::Session;
+use kiln_engine::attest::{self, Attached, Format, Pictured};
 use kiln_engine::build::{Built, Image};
 use kiln_engine::event::Event;
-use kiln_engine::images::Pull;
-use kiln_engine::rootfs::Root;
-use kiln_engine::transfer::Mover;
-use kiln_oci::cluster::{SPEC, Spec, Type};
+use kiln_engine::images::{MAX_DOCUMENT, Pull};
+use kiln_engine::rootfs::{Layer, Root};
+use kiln_engine::transfer::{Mover, Origin, Platforms};
+use kiln_oci::cluster::{KUBERNETES_IMAGES, SPEC, Spec, Type};
 use kiln_oci::manifest::Annotations;
-use kiln_oci::{Descriptor, Platform, Reference, media};
+use kiln_oci::{Descriptor, ImageConfig, Reference, media};
 use kiln_spec::kubefile::Kubefile;
 
 use crate::contain::{Contained, Finder, Place, Wanted, images_in};
 use crate::error::Result;
 use crate::inherit;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, attached_about};
+use crate::kubernetes;
 use crate::pack::{Pack, pack};
-use crate::registry_dir::{self, Directory, InImage};
+use crate::registry_dir::{self, Directory, InImage, Tree};
 use crate::report::{Certainty, Named};
 use crate::scan::{self, Rootfs, Scan};
 use crate::spec::Compose;
@@ -50,7 +52,24 @@ pub struct Request<'a> {
     pub without_images: bool,
     /// Whether registries are asked even if the store has an image.
     pub pull: Pull,
+    /// What is to be said of it.
+    pub attest: Attest<'a>,
+    /// What kubeadm of the root file system runs is not contained.
+    pub without_kubernetes: bool,
 }
+
+/// What is to be said of a cluster image.
+pub struct Attest<'a> {
+    /// Says what was asked for of the root file system of a platform; the number is its place among those built.
+    pub rootfs: Rooted<'a>,
+    /// Lists what is in each contained image, in these formats.
+    pub sboms: Vec<Format>,
+    /// The version of Kiln.
+    pub kiln: &'a str,
+}
+
+/// Says something of a root file system.
+pub type Rooted<'a> = &'a dyn Fn(usize, &Built) -> kiln_engine::Result<Option<Attached>>;
 
 /// A cluster image that is in the store.
 pub struct Assembled {
@@ -62,67 +81,138 @@ pub struct Assembled {
     pub scan: Scan,
     /// What is contained.
     pub images: Vec<Contained>,
+    /// Manifests of the root file systems.
+    pub rootfs: Vec<Descriptor>,
+    /// What is said of them, and of contained images, by this build.
+    pub attached: Vec<Attached>,
 }
 
 /// Makes a cluster image of root file systems, one for each platform.
 ///
 /// # Errors
 /// When a list has mistakes, an image cannot be had, or the store cannot be written.
-pub fn assemble(session: &Session, built: Vec<Built>, mut request: Request<'_>) -> Result<Assembled> {
+pub fn assemble(session: &Session, mut built: Vec<Built>, mut request: Request<'_>) -> Result<Assembled> {
     let pull = request.pull == Pull::Always;
     let base = built.first().and_then(|built| inherit::base(&built.plan)).cloned();
     let base = base.map(|fact| inherit::contents(session, &fact, pull)).transpose()?.flatten();
-    let images: Vec<Image> = built.into_iter().map(|built| built.image).collect();
-    let platforms: Vec<Platform> = images.iter().map(|image| image.platform.clone()).collect();
     let roots =
-        images.iter().map(|image| session.roots.tree(&image.layers)).collect::<kiln_engine::Result<Vec<_>>>()?;
-    let first = images.first().zip(roots.first());
-    let kubernetes = first.map(|(image, root)| compose(image, &request, root)).transpose()?.and_then(|s| s.kubernetes);
+        built.iter().map(|built| session.roots.tree(&built.image.layers)).collect::<kiln_engine::Result<Vec<_>>>()?;
+    let first = built.first().zip(roots.first());
+    let kubernetes = first.map(|(b, root)| compose(&b.image, &request, root)).transpose()?.and_then(|s| s.kubernetes);
     request.scan.kubernetes = request.scan.kubernetes.take().or(kubernetes);
     let mut scan = look(&roots, &request.scan)?;
-    scan.warnings.drain(..).for_each(|text| session.events.event(&Event::Warning(&text)));
-    let (mut rootfs, mut spec) = (Vec::new(), None);
-    for (mut image, root) in images.into_iter().zip(&roots) {
-        let own = compose(&image, &request, root)?;
-        label(&mut image, &own, session)?;
-        for descriptor in kiln_engine::build::blobs([&image.manifest]) {
+    let (mut rootfs, mut attached, mut spec) = (Vec::new(), Vec::new(), None);
+    for (number, (built, root)) in built.iter_mut().zip(&roots).enumerate() {
+        let own = compose(&built.image, &request, root)?;
+        label(&mut built.image, &own, session)?;
+        for descriptor in kiln_engine::build::blobs([&built.image.manifest]) {
             session.images.fetch(&descriptor)?;
         }
-        rootfs.push(image.descriptor.clone());
+        rootfs.push(built.image.descriptor.clone());
+        attached.extend((request.attest.rootfs)(number, built)?);
         spec.get_or_insert(own);
     }
     let spec = spec.unwrap_or_default();
-    let mut places: Vec<Place<'_>> = Vec::new();
-    for dir in &request.registry_dirs {
-        places.push(Place::Registry(Box::new(Directory::open(dir)?)));
-    }
     let mover = Mover::of(session);
     let inside: Vec<InImage<'_>> =
         roots.iter().map(|root| InImage { root, dir: REGISTRY }).filter(InImage::is_there).collect();
-    for tree in inside {
-        add_registry(&tree, &mut scan)?;
-        places.push(Place::Registry(Box::new(tree)));
-    }
-    for path in &request.archives {
-        places.push(Place::Images(images_in(&mover, path)?));
-    }
+    inside.iter().try_for_each(|tree| add_registry(tree, &mut scan))?;
     if let Some(base) = &base {
         add_base(base, &request.scan, &mut scan);
-        let contained = base.images.iter().map(|image| image.contained.clone()).collect();
-        if !pull {
-            places.push(Place::Base(contained));
+    }
+    if !request.without_kubernetes && !request.without_images {
+        for (built, root) in built.iter().zip(&roots) {
+            // Who says that the images are given means that no others are.
+            if !built.image.config.config.labels.contains_key(KUBERNETES_IMAGES) {
+                kubernetes::add(root, &request.scan, &mut scan)?;
+            }
         }
     }
+    scan.warnings.drain(..).for_each(|text| session.events.event(&Event::Warning(&text)));
     if request.without_images {
         scan.images.clear();
     }
+    let platforms = built.iter().map(|built| built.image.platform.clone()).collect();
+    let places = places(&request, inside, base.as_ref().filter(|_| !pull), &mover)?;
     let finder = Finder { mover, platforms, places, pull };
     let contained = finder.contain(&scan.images)?;
+    for image in &contained {
+        attached.extend(listed(image, &request.attest, session)?);
+    }
     let report = scan.report();
-    let packed = Pack { rootfs, images: &contained, report: &report, spec: &spec, annotations: &request.annotations };
+    let entries = entries(&attached, base.as_ref(), &contained);
+    let packed = Pack {
+        rootfs: rootfs.clone(),
+        images: &contained,
+        attached: &entries,
+        report: &report,
+        spec: &spec,
+        annotations: &request.annotations,
+    };
     let (root, _) = pack(&packed, &session.store)?;
     drop(finder);
-    Ok(Assembled { root, spec, scan, images: contained })
+    Ok(Assembled { root, spec, scan, images: contained, rootfs, attached })
+}
+
+/// Where images are looked for before the store and registries.
+fn places<'a>(
+    request: &Request<'_>,
+    inside: Vec<InImage<'a>>,
+    base: Option<&Inventory>,
+    mover: &Mover<'_>,
+) -> Result<Vec<Place<'a>>> {
+    let mut places: Vec<Place<'a>> = Vec::new();
+    for dir in &request.registry_dirs {
+        places.push(Place::Registry(Box::new(Directory::open(dir)?)));
+    }
+    places.extend(inside.into_iter().map(|tree| Place::Registry(Box::new(tree) as Box<dyn Tree + 'a>)));
+    for path in &request.archives {
+        places.push(Place::Images(images_in(mover, path)?));
+    }
+    if let Some(base) = base {
+        places.push(Place::Base(base.images.iter().map(|image| image.contained.clone()).collect()));
+    }
+    Ok(places)
+}
+
+/// Lists what is in a contained image, for each of its platforms.
+fn listed(image: &Contained, wanted: &Attest<'_>, session: &Session) -> Result<Vec<Attached>> {
+    if wanted.sboms.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (mover, title) = (Mover::of(session), image.name.familiar());
+    let selection = mover.select(&Origin::Store, &title, image.root.clone(), &Platforms::All)?;
+    let mut all = Vec::new();
+    for (descriptor, manifest) in &selection.manifests {
+        // What is no image of files, a chart say, has nothing installed in it.
+        if !matches!(&*manifest.config.media_type, media::OCI_CONFIG | media::DOCKER_CONFIG)
+            || manifest.subject.is_some()
+        {
+            continue;
+        }
+        let bytes = session.store.read_blob(&manifest.config.digest, MAX_DOCUMENT)?;
+        let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) else { continue };
+        let ids = config.rootfs.diff_ids.iter().zip(&manifest.layers);
+        let layers: Vec<Layer> = ids.map(|(id, blob)| Layer { diff_id: id.clone(), blob: blob.clone() }).collect();
+        let platform = config.platform();
+        let pictured = Pictured { descriptor, platform: &platform, config: &config, layers: &layers };
+        let names = std::slice::from_ref(&image.name);
+        all.extend(attest::list(&wanted.sboms, &pictured, names, wanted.kiln, session)?);
+    }
+    Ok(all)
+}
+
+/// Entries for what is said now, and for what the base says of images that its child contains, too.
+fn entries(attached: &[Attached], base: Option<&Inventory>, contained: &[Contained]) -> Vec<Descriptor> {
+    let is_new = |entry: &&Descriptor| {
+        let about = attached_about(entry);
+        !attached.iter().any(|attached| about.is_some_and(|about| about == attached.image.to_string()))
+    };
+    let inherited = base.into_iter().flat_map(|base| base.attached_to(contained)).filter(is_new);
+    let mut all: Vec<Descriptor> = attached.iter().map(|attached| &attached.entry).chain(inherited).cloned().collect();
+    let mut seen = BTreeSet::new();
+    all.retain(|entry| seen.insert(entry.digest.clone()));
+    all
 }
 
 /// What all root file systems name together: platforms may bring manifests of their own.
@@ -133,7 +223,7 @@ fn look(roots: &[Root], options: &scan::Options) -> Result<Scan> {
         let own = scan::scan(root, options)?;
         for image in own.images {
             let entry = images.entry(image.name.to_string());
-            let entry = entry.or_insert_with(|| Wanted { name: image.name.clone(), named: Vec::new() });
+            let entry = entry.or_insert_with(|| Wanted { name: image.name.clone(), named: Vec::new(), instead: None });
             let new: Vec<Named> = image.named.into_iter().filter(|named| !entry.named.contains(named)).collect();
             entry.named.extend(new);
         }
@@ -189,7 +279,7 @@ fn add_base(base: &Inventory, options: &scan::Options, scan: &mut Scan) {
             let (file, rule) = (base.title.clone(), "base".to_owned());
             vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain }]
         });
-        scan.images.push(Wanted { name: name.clone(), named });
+        scan.images.push(Wanted { name: name.clone(), named, instead: None });
     }
     scan.possible.retain(|possible| !scan.images.iter().any(|wanted| wanted.name.to_string() == possible.name));
 }
@@ -219,7 +309,7 @@ fn add_registry(tree: &InImage<'_>, scan: &mut Scan) -> Result<()> {
         let file = format!("{REGISTRY}/docker/registry/v2/repositories/{}", found.repository);
         let named =
             Named { file, line: None, object: None, rule: "registry".to_owned(), certainty: Certainty::Certain };
-        scan.images.push(Wanted { name, named: vec![named] });
+        scan.images.push(Wanted { name, named: vec![named], instead: None });
     }
     Ok(())
 }

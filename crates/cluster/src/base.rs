@@ -16,6 +16,7 @@
 use std::fmt::Write as _;
 
 use kiln_manifests::control_plane::{self, Request};
+use kiln_oci::cluster::KUBERNETES_IMAGES;
 
 use crate::error::{ClusterError, Result};
 
@@ -40,7 +41,7 @@ pub struct Wanted {
     pub github_url: String,
     /// Whose images kubeadm pulls; `None` is Kubernetes' own registry.
     pub repository: Option<String>,
-    /// Whether images are listed.
+    /// Whether images are listed. If they are not, they are the user's business, also for images built from this one.
     pub images: bool,
 }
 
@@ -250,7 +251,8 @@ pub fn of_directory(wanted: &Wanted, names: &[String]) -> Result<String> {
 
 fn head(wanted: &Wanted) -> String {
     let version = &wanted.kubernetes;
-    format!("FROM scratch\nLABEL cluster.alpha.sealer.io/cluster-runtime-version={version}\n")
+    let given = if wanted.images { String::new() } else { format!(" {KUBERNETES_IMAGES}=given") };
+    format!("FROM scratch\nLABEL cluster.alpha.sealer.io/cluster-runtime-version={version}{given}\n")
 }
 
 /// `Metadata`, kubeadm's configuration and the list of images, unless the directory has its own.

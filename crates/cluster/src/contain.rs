@@ -18,6 +18,7 @@ use kiln_engine::transfer::{Mover, Origin, Platforms, Selection};
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, Platform, Reference, media};
 
 use crate::error::{ClusterError, Result};
+use crate::kubernetes::is_of_a_cluster;
 use crate::registry_dir::{self, Tree};
 use crate::report::Named;
 
@@ -31,6 +32,8 @@ pub struct Wanted {
     pub name: Reference,
     /// Who names it.
     pub named: Vec<Named>,
+    /// The same image elsewhere, for names of registries that only a cluster has.
+    pub instead: Option<Reference>,
 }
 
 /// A place that may have images.
@@ -133,38 +136,63 @@ impl Finder<'_> {
     }
 
     fn find(&self, wanted: &Wanted) -> Result<(Contained, Vec<Selection>)> {
-        let named = |error: EngineError| match error {
-            EngineError::Cancelled => ClusterError::from(EngineError::Cancelled),
-            error => ClusterError::Image {
-                name: wanted.name.familiar(),
-                named: wanted.named.iter().take(3).map(Named::text).collect(),
-                source: Box::new(error),
+        if let Some(found) = self.find_here(wanted, &wanted.name)? {
+            return Ok(found);
+        }
+        let Some(own) = &wanted.instead else { return self.find_there(wanted, &wanted.name) };
+        let first = match is_of_a_cluster(&wanted.name.registry) {
+            true => None,
+            false => match self.find_there(wanted, &wanted.name) {
+                Err(error @ ClusterError::Image { .. }) => Some(error),
+                other => return other,
             },
         };
+        let found = match self.find_here(wanted, own)? {
+            Some(found) => Ok(found),
+            None => self.find_there(wanted, own),
+        };
+        match (found, first) {
+            (Ok((contained, selections)), first) => {
+                if first.is_some() {
+                    let (name, own) = (wanted.name.familiar(), own.familiar());
+                    self.mover.events.event(&Event::Warning(&format!("{name} cannot be had; {own} stands for it")));
+                }
+                Ok((Contained { name: wanted.name.clone(), ..contained }, selections))
+            }
+            (Err(ClusterError::Image { .. }), Some(first)) => Err(first),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// An image that is in one of the places, or in the store.
+    fn find_here(&self, wanted: &Wanted, name: &Reference) -> Result<Option<(Contained, Vec<Selection>)>> {
         for place in &self.places {
             if let Place::Base(images) = place {
-                match images.iter().find(|image| image.name.to_string() == wanted.name.to_string()) {
-                    Some(image) => return Ok((image.clone(), Vec::new())),
+                match images.iter().find(|image| image.name.to_string() == name.to_string()) {
+                    Some(image) => return Ok(Some((image.clone(), Vec::new()))),
                     None => continue,
                 }
             }
-            if let Some(located) = self.in_place(place, &wanted.name)? {
-                return self.select(&wanted.name, &located).map_err(named);
+            if let Some(located) = self.in_place(place, name)? {
+                return self.select(name, &located).map(Some).map_err(cannot_be_had(wanted));
             }
         }
         if !self.pull
-            && let Some(root) = self.mover.images.local(&wanted.name)?
+            && let Some(root) = self.mover.images.local(name)?
         {
-            let provider = Some(Provider::Registry(wanted.name.clone()));
+            let provider = Some(Provider::Registry(name.clone()));
             // It may be there for another platform only.
-            if let Ok(found) = self.select(&wanted.name, &Located { origin: Origin::Store, root, provider }) {
-                return Ok(found);
-            }
+            return Ok(self.select(name, &Located { origin: Origin::Store, root, provider }).ok());
         }
-        let root = self.mover.images.client().resolve(&wanted.name).map_err(|e| named(e.into()))?;
-        let origin = Origin::Registry(wanted.name.clone());
-        let provider = Some(Provider::Registry(wanted.name.clone()));
-        self.select(&wanted.name, &Located { origin, root, provider }).map_err(named)
+        Ok(None)
+    }
+
+    /// An image of a registry.
+    fn find_there(&self, wanted: &Wanted, name: &Reference) -> Result<(Contained, Vec<Selection>)> {
+        let named = cannot_be_had(wanted);
+        let root = self.mover.images.client().resolve(name).map_err(|e| named(e.into()))?;
+        let (origin, provider) = (Origin::Registry(name.clone()), Some(Provider::Registry(name.clone())));
+        self.select(name, &Located { origin, root, provider }).map_err(named)
     }
 
     fn in_place(&self, place: &Place<'_>, name: &Reference) -> Result<Option<Located>> {
@@ -284,6 +312,18 @@ impl Finder<'_> {
             self.mover.events.event(&Event::Warning(&text));
         }
         Ok(())
+    }
+}
+
+/// Says who names an image that cannot be had.
+fn cannot_be_had(wanted: &Wanted) -> impl Fn(EngineError) -> ClusterError {
+    move |error| match error {
+        EngineError::Cancelled => ClusterError::from(EngineError::Cancelled),
+        error => ClusterError::Image {
+            name: wanted.name.familiar(),
+            named: wanted.named.iter().take(3).map(Named::text).collect(),
+            source: Box::new(error),
+        },
     }
 }
 

@@ -76,6 +76,9 @@ pub enum ClusterError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Images cannot be put into the directory of a registry.
+    #[error("{0}")]
+    Export(String),
     /// Images cannot be one.
     #[error("{0}")]
     Merge(String),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_attest::statement::{ATTESTATION_MANIFEST, REFERENCE_DIGEST, REFERENCE_TYPE};
 use kiln_engine::images::MAX_DOCUMENT;
 use kiln_engine::stored::Found;
 use kiln_oci::archive::REF_NAME;
@@ -46,6 +47,8 @@ pub struct Inventory {
     pub rootfs: Vec<(Descriptor, Manifest)>,
     /// Contained images, by name.
     pub images: Vec<Entry>,
+    /// What is said of root file systems and contained images.
+    pub attached: Vec<Descriptor>,
     /// Who named them.
     pub report: Report,
     /// Everything, each blob once.
@@ -86,6 +89,7 @@ impl Inventory {
             annotations,
             rootfs: Vec::new(),
             images: Vec::new(),
+            attached: Vec::new(),
             report: Report::default(),
             blobs: BTreeMap::from([(found.descriptor.digest.clone(), found.descriptor.size)]),
         };
@@ -117,6 +121,10 @@ impl Inventory {
             }
             return Ok(());
         }
+        if is_attached(entry) {
+            self.attached.push(entry.clone());
+            return Ok(());
+        }
         let Some(name) = entry.annotations.get(REF_NAME) else {
             if media::is_manifest(&entry.media_type) {
                 self.rootfs.push((entry.clone(), reader.document(&entry.digest)?));
@@ -128,6 +136,14 @@ impl Inventory {
         let root = Descriptor::new(&entry.media_type, entry.digest.clone(), entry.size);
         self.images.push(Entry { contained: Contained { name, root, from_index, index: None }, blobs });
         Ok(())
+    }
+
+    /// What is said of contained images that are among `kept`.
+    pub fn attached_to<'a>(&'a self, kept: &'a [Contained]) -> impl Iterator<Item = &'a Descriptor> {
+        let is_kept = |image: &&Entry| kept.iter().any(|kept| kept.root.digest == image.contained.root.digest);
+        let about: BTreeSet<String> =
+            self.images.iter().filter(is_kept).flat_map(|image| image.blobs.keys().map(ToString::to_string)).collect();
+        self.attached.iter().filter(move |entry| attached_about(entry).is_some_and(|digest| about.contains(digest)))
     }
 
     /// What it takes, in bytes, each blob counted once.
@@ -150,6 +166,16 @@ impl Inventory {
             name.as_ref().is_some_and(|name| name.to_string() == own.to_string()) || own.to_string() == text
         })
     }
+}
+
+/// Whether an entry of an index is an attestation.
+fn is_attached(entry: &Descriptor) -> bool {
+    entry.annotations.get(REFERENCE_TYPE).is_some_and(|kind| kind == ATTESTATION_MANIFEST)
+}
+
+/// The digest of the manifest that an attestation is about.
+pub(crate) fn attached_about(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(REFERENCE_DIGEST).map(String::as_str)
 }
 
 struct Reader<'a> {

@@ -43,7 +43,22 @@ pub fn merge(parts: &[Inventory], store: &Store, warnings: &mut Vec<String>) -> 
     let mut annotations = BTreeMap::new();
     parts.iter().for_each(|part| annotations.extend(part.annotations.clone()));
     let report = merged_report(parts);
-    let packed = Pack { rootfs: roots, images: &images, report: &report, spec: &spec, annotations: &annotations };
+    // A merged root file system is another than those that something was said of.
+    let mut attached: Vec<Descriptor> = parts.iter().flat_map(|part| part.attached_to(&images)).cloned().collect();
+    attached.sort_by(|a, b| a.digest.cmp(&b.digest));
+    attached.dedup_by(|a, b| a.digest == b.digest);
+    if parts.iter().any(|part| part.attached.len() > part.attached_to(&images).count()) {
+        warnings
+            .push("what was said of the root file systems (SBOM, provenance) is not true of the merged one".to_owned());
+    }
+    let packed = Pack {
+        rootfs: roots,
+        images: &images,
+        attached: &attached,
+        report: &report,
+        spec: &spec,
+        annotations: &annotations,
+    };
     Ok(pack(&packed, store)?.0)
 }
 

@@ -22,6 +22,8 @@ pub struct Pack<'a> {
     pub rootfs: Vec<Descriptor>,
     /// Contained images.
     pub images: &'a [Contained],
+    /// What is said of root file systems and contained images: entries for the index.
+    pub attached: &'a [Descriptor],
     /// Who named them.
     pub report: &'a Report,
     /// What a launcher must know.
@@ -53,7 +55,9 @@ pub fn pack(pack: &Pack<'_>, store: &Store) -> Result<(Descriptor, Vec<u8>)> {
         }
     }
     let contents = contents(pack.report, indexes, store)?;
-    let manifests = pack.rootfs.iter().cloned().chain(entries.into_values()).chain([contents]).collect();
+    let attached = pack.attached.iter().cloned();
+    let manifests =
+        pack.rootfs.iter().cloned().chain(entries.into_values()).chain(attached).chain([contents]).collect();
     let mut index = Index::new(manifests);
     index.annotations.clone_from(pack.annotations);
     let spec = pack.spec;

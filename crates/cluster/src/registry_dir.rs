@@ -27,7 +27,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::error::{ClusterError, Result};
 use crate::list::MAX_IMAGES;
 
-const REPOSITORIES: &str = "docker/registry/v2/repositories";
+pub(crate) const REPOSITORIES: &str = "docker/registry/v2/repositories";
 const BLOBS: &str = "docker/registry/v2/blobs";
 /// A link is `sha256:` and 64 digits.
 const MAX_LINK: u64 = 200;
@@ -167,7 +167,7 @@ fn failed(tree: &dyn Tree, message: impl ToString) -> ClusterError {
 }
 
 /// The repositories that a name may be kept under, the surest first.
-fn repositories(name: &Reference) -> Vec<String> {
+fn candidates(name: &Reference) -> Vec<String> {
     let mut all = vec![format!("{}/{}", name.registry, name.repository), name.repository.clone()];
     // Those who leave the host out may leave `library/` out, too.
     all.extend(name.repository.strip_prefix("library/").map(str::to_owned));
@@ -179,7 +179,7 @@ fn repositories(name: &Reference) -> Vec<String> {
 /// # Errors
 /// When a link is no digest, or cannot be read.
 pub fn find(tree: &dyn Tree, name: &Reference) -> Result<Option<Found>> {
-    for repository in repositories(name) {
+    for repository in candidates(name) {
         let manifests = format!("{REPOSITORIES}/{repository}/_manifests");
         let path = match &name.digest {
             Some(digest) => format!("{manifests}/revisions/{}/{}/link", digest.algorithm(), digest.hex()),
@@ -207,29 +207,67 @@ fn link(tree: &dyn Tree, path: &str) -> Result<Option<Digest>> {
 /// # Errors
 /// When the directory cannot be read, is too large, or a link is no digest.
 pub fn all(tree: &dyn Tree) -> Result<Vec<(String, Found)>> {
+    let mut found = Vec::new();
+    for repository in repositories(tree)? {
+        let tags = format!("{REPOSITORIES}/{repository}/_manifests/tags");
+        for tag in tree.list(&tags).map_err(|e| failed(tree, format!("{tags}: {e}")))?.unwrap_or_default() {
+            if found.len() >= MAX_IMAGES {
+                return Err(too_large(tree));
+            }
+            if let Some(digest) = link(tree, &format!("{tags}/{tag}/current/link"))? {
+                found.push((tag, Found { repository: repository.clone(), digest }));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// All manifests that belong to repositories, tagged or not, by repository.
+///
+/// # Errors
+/// As [`all`].
+pub fn revisions(tree: &dyn Tree) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for repository in repositories(tree)? {
+        let revisions = format!("{REPOSITORIES}/{repository}/_manifests/revisions/sha256");
+        let names = tree.list(&revisions).map_err(|e| failed(tree, format!("{revisions}: {e}")))?.unwrap_or_default();
+        for hex in names {
+            if found.len() >= MAX_IMAGES {
+                return Err(too_large(tree));
+            }
+            // What was deleted leaves a directory without a link.
+            if let Some(digest) = link(tree, &format!("{revisions}/{hex}/link"))? {
+                found.push(Found { repository: repository.clone(), digest });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn too_large(tree: &dyn Tree) -> ClusterError {
+    failed(tree, "it has too many images, or repositories that nest too deeply")
+}
+
+/// All repositories that have manifests, in order.
+fn repositories(tree: &dyn Tree) -> Result<Vec<String>> {
     let (mut ahead, mut found, mut seen) = (vec![(String::new(), 0)], Vec::new(), 0);
     while let Some((repository, depth)) = ahead.pop() {
         seen += 1;
-        if depth > MAX_DEPTH || seen > MAX_DIRECTORIES || found.len() > MAX_IMAGES {
-            return Err(failed(tree, "it has too many images, or repositories that nest too deeply"));
+        if depth > MAX_DEPTH || seen > MAX_DIRECTORIES {
+            return Err(too_large(tree));
         }
         let path = format!("{REPOSITORIES}{}{repository}", if repository.is_empty() { "" } else { "/" });
         let names = tree.list(&path).map_err(|e| failed(tree, format!("{path}: {e}")))?.unwrap_or_default();
         for name in names {
             if name == "_manifests" {
-                let tags = format!("{path}/_manifests/tags");
-                for tag in tree.list(&tags).map_err(|e| failed(tree, format!("{tags}: {e}")))?.unwrap_or_default() {
-                    if let Some(digest) = link(tree, &format!("{tags}/{tag}/current/link"))? {
-                        found.push((tag, Found { repository: repository.clone(), digest }));
-                    }
-                }
+                found.push(repository.clone());
             } else if !name.starts_with('_') {
                 let below = if repository.is_empty() { name } else { format!("{repository}/{name}") };
                 ahead.push((below, depth + 1));
             }
         }
     }
-    found.sort_by(|a, b| (&a.1.repository, &a.0).cmp(&(&b.1.repository, &b.0)));
+    found.sort();
     Ok(found)
 }
 
@@ -238,8 +276,20 @@ pub fn all(tree: &dyn Tree) -> Result<Vec<(String, Found)>> {
 /// # Errors
 /// When a blob is missing, is not what its digest says, or a document is too large or none.
 pub fn import(tree: &dyn Tree, found: &Found, mover: &Mover<'_>) -> Result<Descriptor> {
-    let mut seen = BTreeSet::new();
-    import_document(tree, &found.digest, mover, 0, &mut seen)
+    import_beside(tree, found, mover, &mut BTreeSet::new())
+}
+
+/// [`import`] of one of several: documents that were `seen` are in the store already, with all they name.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_beside(
+    tree: &dyn Tree,
+    found: &Found,
+    mover: &Mover<'_>,
+    seen: &mut BTreeSet<Digest>,
+) -> Result<Descriptor> {
+    import_document(tree, &found.digest, mover, 0, seen)
 }
 
 fn import_document(
@@ -280,14 +330,14 @@ fn import_document(
 }
 
 /// Errors of copies pass through a function that knows the engine's only.
-fn into_engine(error: ClusterError) -> kiln_engine::EngineError {
+pub(crate) fn into_engine(error: ClusterError) -> kiln_engine::EngineError {
     match error {
         ClusterError::Engine(error) => *error,
         other => kiln_engine::EngineError::Image { name: "contained image".to_owned(), message: other.to_string() },
     }
 }
 
-fn data(digest: &Digest) -> String {
+pub(crate) fn data(digest: &Digest) -> String {
     let hex = digest.hex();
     format!("{BLOBS}/{}/{}/{hex}/data", digest.algorithm(), hex.get(..2).unwrap_or_default())
 }

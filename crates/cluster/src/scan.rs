@@ -186,7 +186,8 @@ impl Collector<'_> {
             let message = format!("more than {MAX_IMAGES} images are named");
             return Err(ClusterError::Unrendered { place: named.file, message });
         }
-        let entry = self.found.entry(name.to_string()).or_insert_with(|| Wanted { name, named: Vec::new() });
+        let entry =
+            self.found.entry(name.to_string()).or_insert_with(|| Wanted { name, named: Vec::new(), instead: None });
         push(&mut entry.named, named);
         Ok(())
     }

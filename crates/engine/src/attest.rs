@@ -18,7 +18,7 @@ use kiln_plan::{Options, Plan, explain};
 use kiln_sbom::{Created, Inventory, Scanner, Subject, cyclonedx, spdx};
 use kiln_spec::login;
 
-use crate::build::Built;
+use crate::build::{Built, Image};
 use crate::error::Result;
 use crate::fetch::http;
 use crate::rootfs::{Layer, Roots};
@@ -142,24 +142,82 @@ pub fn attach(
     names: &[Reference],
     session: &Session,
 ) -> Result<Option<Attached>> {
-    let image = &built.image;
-    let about =
-        |kind: &str, predicate| Statement::about(&image.descriptor.digest, &image.platform, names, kind, predicate);
+    let image = Pictured::of(&built.image);
     let mut statements = Vec::new();
     if let Some(provenance) = &wanted.provenance {
         let run = provenance_of(provenance, &built.plan, options, facts, source, session);
         let predicate = run.predicate(provenance.version);
-        statements.push(("provenance.json", about(provenance.version.predicate_type(), predicate)));
+        statements.push(("provenance.json", image.about(names, provenance.version.predicate_type(), predicate)));
     }
-    if !wanted.sboms.is_empty() {
-        let inventory = inventory(&image.layers, &session.roots)?;
+    statements.extend(image.sboms(&wanted.sboms, names, &source.kiln, session)?);
+    keep(image.descriptor, statements, session)
+}
+
+/// An image that something is said of.
+#[derive(Debug, Clone, Copy)]
+pub struct Pictured<'a> {
+    /// Its manifest.
+    pub descriptor: &'a Descriptor,
+    /// What it runs on.
+    pub platform: &'a Platform,
+    /// Its configuration.
+    pub config: &'a ImageConfig,
+    /// Its layers, lowest first.
+    pub layers: &'a [Layer],
+}
+
+impl<'a> Pictured<'a> {
+    fn of(image: &'a Image) -> Pictured<'a> {
+        let Image { descriptor, platform, config, layers, .. } = image;
+        Pictured { descriptor, platform, config, layers }
+    }
+
+    fn about(&self, names: &[Reference], kind: &str, predicate: serde_json::Value) -> Statement {
+        Statement::about(&self.descriptor.digest, self.platform, names, kind, predicate)
+    }
+
+    /// What is in it, in each of these formats, with the name of a file for it.
+    fn sboms(
+        &self,
+        formats: &[Format],
+        names: &[Reference],
+        kiln: &str,
+        session: &Session,
+    ) -> Result<Vec<(&'static str, Statement)>> {
+        if formats.is_empty() {
+            return Ok(Vec::new());
+        }
+        let inventory = inventory(self.layers, &session.roots)?;
         for doubt in &inventory.doubts {
             session.warn(&format!("the SBOM may lack packages: {doubt}"));
         }
-        let (subject, created) = (subject(names, built), created(&image.config, &source.kiln));
-        let made = wanted.sboms.iter().map(|format| (*format, format.document(&inventory, &subject, &created)));
-        statements.extend(made.map(|(format, text)| (format.file(), about(format.predicate_type(), text))));
+        let subject = Subject {
+            name: names.first().map(ToString::to_string).unwrap_or_default(),
+            digest: Some(self.descriptor.digest.clone()),
+            platform: Some(self.platform.clone()),
+        };
+        let created = created(self.config, kiln);
+        let made = formats.iter().map(|format| (*format, format.document(&inventory, &subject, &created)));
+        Ok(made.map(|(format, text)| (format.file(), self.about(names, format.predicate_type(), text))).collect())
     }
+}
+
+/// Says what is in an image that was not built here; nothing, if no format is given. `kiln` is the version of Kiln.
+///
+/// # Errors
+/// As [`attach`].
+pub fn list(
+    formats: &[Format],
+    image: &Pictured<'_>,
+    names: &[Reference],
+    kiln: &str,
+    session: &Session,
+) -> Result<Option<Attached>> {
+    keep(image.descriptor, image.sboms(formats, names, kiln, session)?, session)
+}
+
+/// Writes statements about an image, and the manifest that lists them, into the store.
+fn keep(image: &Descriptor, statements: Vec<(&'static str, Statement)>, session: &Session) -> Result<Option<Attached>> {
     if statements.is_empty() {
         return Ok(None);
     }
@@ -170,18 +228,9 @@ pub fn attach(
         listed.push((statement.clone(), Descriptor::of(statement::MEDIA_TYPE, &bytes)));
     }
     session.store.put(media::EMPTY)?;
-    let (manifest, manifest_bytes, entry) = statement::manifest(&image.descriptor, &listed);
+    let (manifest, manifest_bytes, entry) = statement::manifest(image, &listed);
     session.store.put(&manifest_bytes)?;
-    Ok(Some(Attached { image: image.descriptor.digest.clone(), entry, manifest, manifest_bytes, statements }))
-}
-
-fn subject(names: &[Reference], built: &Built) -> Subject {
-    let image = &built.image;
-    Subject {
-        name: names.first().map(ToString::to_string).unwrap_or_default(),
-        digest: Some(image.descriptor.digest.clone()),
-        platform: Some(image.platform.clone()),
-    }
+    Ok(Some(Attached { image: image.digest.clone(), entry, manifest, manifest_bytes, statements }))
 }
 
 /// An SBOM is as old as its image: it says nothing that was not true then. `kiln` is the version of Kiln.

@@ -10,6 +10,7 @@ use kiln_attest::{AttestError, Bundle, Payload, PrivateKey, PublicKey, Statement
 use kiln_oci::{Descriptor, Digest, Manifest, Reference, media};
 use kiln_registry::Client;
 
+use crate::attest::Attached;
 use crate::error::{EngineError, Result};
 use crate::images::parse_manifest;
 use crate::output::Artifact;
@@ -36,22 +37,35 @@ pub struct Verified {
 /// # Errors
 /// When the registry refuses.
 pub fn artifact(name: &Reference, artifact: &Artifact, key: &PrivateKey, client: &Client) -> Result<()> {
-    let images = artifact.images.iter().map(|image| &image.descriptor);
+    let images: Vec<&Descriptor> = artifact.images.iter().map(|image| &image.descriptor).collect();
+    together(name, &artifact.root, &images, &artifact.attached, key, client)
+}
+
+/// [`artifact`] for an index or image and the images that are meant by it.
+///
+/// # Errors
+/// When the registry refuses.
+pub fn together(
+    name: &Reference,
+    root: &Descriptor,
+    images: &[&Descriptor],
+    attached: &[Attached],
+    key: &PrivateKey,
+    client: &Client,
+) -> Result<()> {
     let mut signed = BTreeSet::new();
-    for descriptor in std::iter::once(&artifact.root).chain(images) {
+    for descriptor in std::iter::once(&root).chain(images) {
         if signed.insert(descriptor.digest.clone()) {
             image(name, descriptor, key, client)?;
         }
     }
-    for attached in &artifact.attached {
-        let Some(image) = artifact.images.iter().find(|image| image.descriptor.digest == attached.image) else {
-            continue;
-        };
+    for attached in attached {
+        let Some(image) = images.iter().find(|image| image.digest == attached.image) else { continue };
         for (_, statement) in &attached.statements {
-            attach(name, &image.descriptor, statement, key, client)?;
+            attach(name, image, statement, key, client)?;
             // Who asks for the only image asks by the digest of the index.
-            if artifact.images.len() == 1 {
-                attach(name, &artifact.root, statement, key, client)?;
+            if images.len() == 1 {
+                attach(name, root, statement, key, client)?;
             }
         }
     }

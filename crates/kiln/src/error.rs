@@ -170,6 +170,7 @@ impl From<kiln_cluster::ClusterError> for CliError {
             | Cluster::NotACluster { .. }
             | Cluster::Parts { .. }
             | Cluster::Base { .. }
+            | Cluster::Export(_)
             | Cluster::Merge(_)
             | Cluster::Unrendered { .. } => CliError::Input { message, hint },
         }

@@ -97,9 +97,17 @@ impl Chosen {
 
 /// Finds an image of the store for a platform; without one given, the only one there is will do.
 pub fn choose(around: &Surroundings, text: &str, platform: &PlatformOption) -> Result<Chosen, CliError> {
-    let found = stored::find(&around.store, text)?;
+    chosen(around, &stored::find(&around.store, text)?, text, platform)
+}
+
+/// [`choose`] for an image that was found.
+pub fn choose_of(around: &Surroundings, found: &Found, platform: &PlatformOption) -> Result<Chosen, CliError> {
+    chosen(around, found, &found.title(), platform)
+}
+
+fn chosen(around: &Surroundings, found: &Found, text: &str, platform: &PlatformOption) -> Result<Chosen, CliError> {
     let given = platform.given()?;
-    let selection = select(around, &found, given.as_ref())?;
+    let selection = select(around, found, given.as_ref())?;
     let [(descriptor, manifest)] = &selection.manifests[..] else {
         return Err(CliError::input(format!("`{text}` has several platforms")).with_hint("choose one with --platform"));
     };

@@ -6,6 +6,7 @@
 //! entry of the index           told by
 //! root file system             first; has a platform; [`SPEC`] among the labels of its configuration
 //! a contained image            [`REF_NAME`](crate::archive::REF_NAME): its whole name; no platform
+//! an attestation              as in any index: platform `unknown/unknown`, `vnd.docker.reference.digest`
 //! what is known of all images  artifact type [`CONTENTS`]: layers are a report, and indexes that images were named by
 //! ```
 //!
@@ -25,6 +26,8 @@ pub const SPEC: &str = "dev.kiln.cluster.spec";
 pub const TYPE: &str = "dev.kiln.cluster.type";
 /// Annotation of the index: the version of Kubernetes, `v1.30.2`.
 pub const KUBERNETES: &str = "dev.kiln.cluster.kubernetes";
+/// Label of the root file system: that what kubeadm runs is contained only where it is named, `given`.
+pub const KUBERNETES_IMAGES: &str = "dev.kiln.cluster.kubernetes-images";
 /// Annotation of a contained image: the digest of the index that it was named by or chosen from. Those that an image
 /// is named by are kept as layers of the contents.
 pub const FROM_INDEX: &str = "dev.kiln.cluster.index";

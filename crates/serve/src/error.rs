@@ -44,6 +44,16 @@ pub enum ServeError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of rights is not one.
+    #[error("{path}:{line}: {why}")]
+    Rights {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The configuration has mistakes; they are rendered with their places.
     #[error("{0}")]
     Config(String),
@@ -75,6 +85,9 @@ impl ServeError {
                 "ports below 1024 are for root: choose another with --addr".to_owned()
             }
             ServeError::Users { .. } => "kiln registry passwd FILE NAME makes such a line".to_owned(),
+            ServeError::Rights { .. } => {
+                "a line is WHO REPOSITORIES ACTIONS, such as `ci team/** pull,push` or `* docker.io/** pull`".to_owned()
+            }
             ServeError::Registry(error) => return error.hint(),
             _ => return None,
         })
@@ -84,7 +97,11 @@ impl ServeError {
     pub fn is_input(&self) -> bool {
         matches!(
             self,
-            ServeError::Users { .. } | ServeError::Config(_) | ServeError::Keys(_) | ServeError::Certificate(_)
+            ServeError::Users { .. }
+                | ServeError::Rights { .. }
+                | ServeError::Config(_)
+                | ServeError::Keys(_)
+                | ServeError::Certificate(_)
         )
     }
 }

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kiln_oci::{Digest, media};
 
+use crate::auth::access::Action;
 use crate::auth::{Auth, basic};
 use crate::body::{Payload, Transfer};
 use crate::library::index_of;
@@ -153,7 +154,11 @@ fn link(response: &mut Response<Payload>, path: &str, query: &Query, page: &[Str
 
 /// All repositories.
 pub(crate) async fn catalog(asked: &Asked<'_>) -> Outcome {
-    let names = asked.block(|app| app.library.names()).await?;
+    let (access, user) = (asked.app.policy.access.clone(), asked.user.clone());
+    let may_see = move |name: &String| {
+        access.as_ref().is_none_or(|access| access.allows_path(user.as_deref(), name, Action::Pull))
+    };
+    let names = asked.block(|app| app.library.names()).await?.into_iter().filter(may_see).collect();
     let (names, more) = page(names, &asked.query)?;
     let mut response = json(StatusCode::OK, serde_json::json!({"repositories": names}).to_string());
     link(&mut response, "/v2/_catalog", &asked.query, &names, more);

@@ -18,6 +18,7 @@ pub mod body;
 pub mod catalog;
 mod change;
 pub mod config;
+mod crowd;
 pub mod error;
 mod handlers;
 pub mod library;

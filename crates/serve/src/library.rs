@@ -358,6 +358,11 @@ impl Library {
         }
     }
 
+    /// The repository that a name leads to; `None` if there is none yet.
+    pub fn resolve(&self, name: &Name) -> Result<Option<Full>, Refusal> {
+        Ok(self.catalog()?.find(name).map(|(full, _)| full.clone()))
+    }
+
     /// All repositories, as paths name them, in order.
     pub fn names(&self) -> Result<Vec<String>, Refusal> {
         let catalog = self.catalog()?;

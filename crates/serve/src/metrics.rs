@@ -23,6 +23,8 @@ pub struct Metrics {
     times: Mutex<BTreeMap<&'static str, Times>>,
     /// Connections that are open.
     pub connections: AtomicI64,
+    /// Connections that were closed at once, for their address had too many.
+    pub refused: AtomicU64,
     /// Bytes of blobs and manifests that were sent.
     pub sent: AtomicU64,
     /// Bytes that were received in bodies.
@@ -89,6 +91,7 @@ impl Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for (name, kind, help, value) in [
             ("connections", "gauge", "Connections that are open.", open),
+            ("connections_refused_total", "counter", "Connections of addresses that had too many.", get(&self.refused)),
             ("uploads", "gauge", "Uploads in progress.", uploads as u64),
             ("sent_bytes_total", "counter", "Bytes of answers' bodies.", get(&self.sent)),
             ("received_bytes_total", "counter", "Bytes of requests' bodies.", get(&self.received)),

@@ -23,6 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Auth;
 use crate::body::{Mark, Outbox, Payload};
+use crate::crowd::Crowd;
 use crate::error::ServeError;
 use crate::library::Library;
 use crate::log::Log;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub max_upload: u64,
     /// The most connections at a time.
     pub connections: usize,
+    /// The most of them from one address: an IPv4 address, or 64 bits of an IPv6 address.
+    pub connections_per_address: usize,
     /// A connection on which nothing moves for this long is closed.
     pub patience: Duration,
     /// Other registries whose images are fetched and kept, and the client for that.
@@ -90,7 +93,7 @@ impl Running {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.enable_all().thread_name("serve").max_blocking_threads(DISK_THREADS);
         let runtime = builder.build().map_err(ServeError::Start)?;
-        let tls = settings.certificate.as_ref().map(Certificate::server).transpose()?;
+        let tls = settings.certificate.as_ref().map(|own| own.server(&settings.log)).transpose()?;
         let listen = |address: SocketAddr| {
             let listener = runtime.block_on(TcpListener::bind(address));
             listener
@@ -108,11 +111,12 @@ impl Running {
         ));
         let (stop, stopping) = watch::channel(false);
         let (finished, done) = watch::channel(false);
-        let limits = Limits { connections: settings.connections, patience: settings.patience };
+        let (connections, patience) = (settings.connections, settings.patience);
+        let limits = Limits { connections, per_address: settings.connections_per_address, patience };
         let main = Acceptor { app: app.clone(), tls: tls.map(TlsAcceptor::from), limits, stopping: stopping.clone() };
         let debug_address = debug.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = debug {
-            let limits = Limits { connections: 64, patience: settings.patience };
+            let limits = Limits { connections: 64, per_address: 64, patience };
             let acceptor = Acceptor { app: app.clone(), tls: None, limits, stopping };
             runtime.spawn(acceptor.run(listener, Mark::default(), debug_answer));
         }
@@ -200,6 +204,7 @@ async fn expire(app: Arc<App>) {
 #[derive(Clone, Copy)]
 struct Limits {
     connections: usize,
+    per_address: usize,
     patience: Duration,
 }
 
@@ -220,6 +225,7 @@ impl Acceptor {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let mut stopping = self.stopping.clone();
         let mut running = JoinSet::new();
+        let crowd = Arc::new(Crowd::new(self.limits.per_address));
         loop {
             let accepted = async {
                 let place = places.clone().acquire_owned().await;
@@ -232,6 +238,10 @@ impl Acceptor {
             while running.try_join_next().is_some() {}
             match accepted {
                 Ok((tcp, peer)) => {
+                    let Some(seat) = crowd.seat(peer.ip()) else {
+                        self.app.metrics.refused.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    };
                     let connection = Connection {
                         peer,
                         tls: self.tls.is_some(),
@@ -242,7 +252,7 @@ impl Acceptor {
                     let (app, tls, stopping) = (self.app.clone(), self.tls.clone(), self.stopping.clone());
                     let (answer, patience) = (answer.clone(), self.limits.patience);
                     running.spawn(async move {
-                        let _place = place;
+                        let (_place, _seat) = (place, seat);
                         app.metrics.connections.fetch_add(1, Ordering::Relaxed);
                         serve(app.clone(), tcp, tls, connection, stopping, answer, patience).await;
                         app.metrics.connections.fetch_sub(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
+use crate::auth::access::{Access as Rights, Action};
 use crate::auth::{Auth, Door, Need};
 use crate::body::{Mark, Outbox, Payload};
 use crate::library::Library;
@@ -33,6 +34,8 @@ pub struct Policy {
     pub read_only: bool,
     /// Headers of every answer.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What each user may do; without it, what anyone may.
+    pub access: Option<Arc<Rights>>,
 }
 
 /// All that answers need.
@@ -76,6 +79,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// Who asks, if they have a name.
+    pub(crate) user: Option<String>,
 }
 
 impl Asked<'_> {
@@ -122,15 +127,18 @@ pub async fn answer(
             label = route.label();
             let host = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
             let host = host.map(str::to_owned).or_else(|| parts.uri.authority().map(ToString::to_string));
-            let asked = Asked {
+            let mut asked = Asked {
                 app: &app,
                 connection: &connection,
                 method: parts.method,
                 version: parts.version,
                 headers: parts.headers,
                 query,
+                user: None,
             };
-            handle(&asked, route, body, host.as_deref(), &mut user).await
+            let outcome = handle(&mut asked, route, body, host.as_deref()).await;
+            user = asked.user;
+            outcome
         }
     };
     let mut response = outcome.unwrap_or_else(|refusal| refused(&refusal));
@@ -246,17 +254,11 @@ fn methods(route: &Route) -> &'static [Method] {
     }
 }
 
-async fn handle(
-    asked: &Asked<'_>,
-    route: Route,
-    body: Incoming,
-    host: Option<&str>,
-    user: &mut Option<String>,
-) -> Outcome {
+async fn handle(asked: &mut Asked<'_>, route: Route, body: Incoming, host: Option<&str>) -> Outcome {
     let working = asked.connection.busy.work();
-    let method = &asked.method;
+    let method = asked.method.clone();
     let known = methods(&route);
-    if !known.contains(method) {
+    if !known.contains(&method) {
         let allow: Vec<&str> = known.iter().map(Method::as_str).collect();
         return Err(Refusal::new(Code::Unsupported, format!("{method} means nothing here"))
             .header(header::ALLOW, &allow.join(", ")));
@@ -267,18 +269,21 @@ async fn handle(
         _ => {}
     }
     let door = Door { scheme: if asked.connection.tls { "https" } else { "http" }, host };
-    *user = asked.app.auth.check(&asked.headers, &needs(&route, method, &asked.query), &door).await?;
+    let needs = needs(&route, &method, &asked.query);
+    asked.user = asked.app.auth.check(&asked.headers, &needs, &door).await?;
+    let asked = &*asked;
     let route = match &asked.app.proxy {
         Some(proxy) => route.rename(|name| proxy.adopt(name)),
         None => route,
     };
+    let route = entitled(asked, route, &needs, &door).await?;
     allowed(asked, &route)?;
     match route {
         Route::Base | Route::Health | Route::Token => Ok(json(StatusCode::OK, "{}".to_owned())),
         Route::Catalog => crate::handlers::catalog(asked).await,
         Route::Tags(name) => crate::handlers::tags(asked, name).await,
         Route::Referrers(name, digest) => crate::handlers::referrers(asked, name, digest).await,
-        Route::Manifest(name, target) => match *method {
+        Route::Manifest(name, target) => match method {
             Method::PUT => {
                 drop(working);
                 crate::handlers::put_manifest(asked, name, target, body).await
@@ -286,7 +291,7 @@ async fn handle(
             Method::DELETE => crate::handlers::delete_manifest(asked, name, target).await,
             _ => crate::handlers::manifest(asked, name, target).await,
         },
-        Route::Blob(name, digest) => match *method {
+        Route::Blob(name, digest) => match method {
             Method::DELETE => crate::handlers::delete_blob(asked, name, digest).await,
             _ => crate::handlers::blob(asked, name, digest).await,
         },
@@ -294,7 +299,7 @@ async fn handle(
             drop(working);
             crate::sending::begin(asked, name, body).await
         }
-        Route::Upload(name, id) => match *method {
+        Route::Upload(name, id) => match method {
             Method::PATCH | Method::PUT => {
                 drop(working);
                 crate::sending::go_on(asked, name, id, body).await
@@ -302,6 +307,47 @@ async fn handle(
             Method::DELETE => crate::sending::cancel(asked, name, id).await,
             _ => crate::sending::status(asked, name, id).await,
         },
+    }
+}
+
+/// Refuses what who asks has no right to. What may be read by a short name is then asked for by its whole one: only that
+/// was looked at.
+async fn entitled(asked: &Asked<'_>, route: Route, needs: &[Need], door: &Door<'_>) -> Result<Route, Refusal> {
+    let (Some(access), Some(name)) = (asked.app.policy.access.clone(), route.name()) else { return Ok(route) };
+    let action = match asked.method {
+        Method::GET | Method::HEAD if !matches!(route, Route::Upload(..)) => Action::Pull,
+        Method::DELETE if !matches!(route, Route::Upload(..)) => Action::Delete,
+        _ => Action::Push,
+    };
+    let mut wanted = vec![(name.clone(), action)];
+    if let (Route::Uploads(_), Some(from)) = (&route, asked.query.get("from"))
+        && let Ok(from) = Name::parse(from, asked.query.get("ns"))
+    {
+        let from = asked.app.proxy.as_ref().map_or(from.clone(), |proxy| proxy.adopt(from));
+        wanted.push((from, Action::Pull));
+    }
+    let user = asked.user.clone();
+    let may = asked
+        .block(move |app| {
+            let mut whole = None;
+            for (name, action) in &wanted {
+                // What a short name leads to is asked for, and what would be written if it led nowhere.
+                let found = app.library.resolve(name)?;
+                let is_new = (*action != Action::Pull).then_some(&name.full);
+                let mut all = found.iter().chain(is_new.or(found.is_none().then_some(&name.full)));
+                if !all.all(|full| access.allows(user.as_deref(), full, *action)) {
+                    return Ok(None);
+                }
+                whole = whole.or(Some(found.unwrap_or_else(|| name.full.clone())));
+            }
+            Ok(whole)
+        })
+        .await?;
+    match (may, &asked.user) {
+        (Some(full), _) if action == Action::Pull => Ok(route.rename(|name| Name { full, explicit: true, ..name })),
+        (Some(_), _) => Ok(route),
+        (None, Some(user)) => Err(Refusal::new(Code::Denied, format!("{user} has no right to this"))),
+        (None, None) => Err(asked.app.auth.unauthorized(needs, door)),
     }
 }
 

@@ -1,17 +1,27 @@
-//! Certificates: given, or made here and kept.
+//! Certificates: given, or made here and kept. Files that change are read again, so that a certificate that was renewed
+//! counts without a restart.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::auth::htpasswd::{Stamp, stamp};
 use crate::error::ServeError;
+use crate::library::locked;
+use crate::log::Log;
+
+/// The longest file of a certificate or key, in bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// Where a certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,31 +55,100 @@ impl Certificate {
     ///
     /// # Errors
     /// When files cannot be read or written, or are no certificate with its key.
-    pub fn server(&self) -> Result<Arc<ServerConfig>, ServeError> {
+    pub fn server(&self, log: &Arc<Log>) -> Result<Arc<ServerConfig>, ServeError> {
         let (certificate, key) = match self {
             Certificate::Files { certificate, key } => (certificate.clone(), key.clone()),
             Certificate::Own { dir, names } => own(dir, names)?,
         };
-        let bad = |path: &Path, e: &dyn std::fmt::Display| ServeError::Certificate(format!("{}: {e}", path.display()));
-        let read =
-            |path: &Path| fs::read(path).map_err(|source| ServeError::ReadFile { path: path.to_path_buf(), source });
-        let chain = CertificateDer::pem_slice_iter(&read(&certificate)?)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| bad(&certificate, &e))?;
-        if chain.is_empty() {
-            return Err(bad(&certificate, &"it holds no certificate in PEM"));
-        }
-        let private = PrivateKeyDer::from_pem_slice(&read(&key)?).map_err(|e| bad(&key, &e))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let files = Files::open(certificate, key, provider.clone(), log.clone())?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| ServeError::Certificate(e.to_string()))?
             .with_no_client_auth()
-            .with_single_cert(chain, private)
-            .map_err(|e| bad(&certificate, &e))?;
+            .with_cert_resolver(Arc::new(files));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// When two files were last changed.
+type Stamps = (Option<Stamp>, Option<Stamp>);
+
+/// A certificate and its key in two files, as they are now.
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+    log: Arc<Log>,
+    /// What was read, and the files that were looked at last: those, or others that are no certificate with its key.
+    read: Mutex<(Stamps, Arc<CertifiedKey>)>,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("certificate", &self.certificate).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn open(
+        certificate: PathBuf,
+        key: PathBuf,
+        provider: Arc<CryptoProvider>,
+        log: Arc<Log>,
+    ) -> Result<Files, ServeError> {
+        let stamps = (stamp(&certificate), stamp(&key));
+        let both = load(&certificate, &key, &provider)?;
+        Ok(Files { certificate, key, provider, log, read: Mutex::new((stamps, both)) })
+    }
+
+    /// The certificate of the files as they are now; the last good one, if they are none.
+    fn current(&self) -> Arc<CertifiedKey> {
+        let now = (stamp(&self.certificate), stamp(&self.key));
+        let mut read = locked(&self.read);
+        if now != read.0 {
+            read.0 = now;
+            match load(&self.certificate, &self.key, &self.provider) {
+                Ok(fresh) => {
+                    read.1 = fresh;
+                    self.log.say("the certificate has changed, and is used from now on");
+                }
+                // In the midst of a change, one file belongs to the next certificate: its partner comes, and is looked at.
+                Err(error) => self.log.say(&format!("the certificate that was used before is still used: {error}")),
+            }
+        }
+        read.1.clone()
+    }
+}
+
+impl ResolvesServerCert for Files {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+}
+
+/// Reads a certificate and its key.
+fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, ServeError> {
+    let bad = |path: &Path, e: &dyn std::fmt::Display| ServeError::Certificate(format!("{}: {e}", path.display()));
+    let read = |path: &Path| -> Result<Vec<u8>, ServeError> {
+        let failed = |source| ServeError::ReadFile { path: path.to_path_buf(), source };
+        let mut bytes = Vec::new();
+        fs::File::open(path).map_err(failed)?.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(bad(path, &"it is too long for a certificate or key"));
+        }
+        Ok(bytes)
+    };
+    let chain = CertificateDer::pem_slice_iter(&read(certificate)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(certificate, &e))?;
+    if chain.is_empty() {
+        return Err(bad(certificate, &"it holds no certificate in PEM"));
+    }
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| bad(key, &e))?;
+    // What is not the certificate's key is refused here.
+    CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|e| bad(certificate, &e))
 }
 
 /// The certificate in a directory, made if there is none, or it is for other names.

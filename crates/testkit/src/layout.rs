@@ -97,6 +97,16 @@ impl Layout {
         self.write_index();
     }
 
+    /// The digest of the manifest or index that a name stands for.
+    ///
+    /// # Panics
+    /// If there is no such name.
+    pub fn digest(&self, name: &str) -> Digest {
+        let is = |d: &&Descriptor| d.annotations.get(REF_NAME).is_some_and(|other| other == name);
+        let found = self.index.manifests.iter().find(is).unwrap_or_else(|| panic!("the layout has no {name}"));
+        found.digest.clone()
+    }
+
     /// How skopeo names an image of this layout.
     pub fn skopeo(&self, name: &str) -> String {
         format!("oci:{}:{name}", self.dir.display())

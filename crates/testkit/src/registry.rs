@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -42,6 +42,7 @@ pub struct Registry {
     address: String,
     auth: Auth,
     dir: TempDir,
+    data: PathBuf,
     log: Log,
 }
 
@@ -55,8 +56,21 @@ impl Registry {
     /// If docker-registry (or htpasswd, for [`Auth::Basic`]) is not installed, or it does not come up in 30 s.
     pub fn start(auth: Auth) -> Registry {
         let dir = tempfile::Builder::new().prefix("kiln-registry-").tempdir().expect("make a temporary directory");
-        let config = dir.path().join("config.yml");
         let data = dir.path().join("data");
+        Registry::start_in(auth, dir, data)
+    }
+
+    /// Starts one on a directory that is there, with `docker/registry/v2` in it.
+    ///
+    /// # Panics
+    /// As [`Registry::start`].
+    pub fn on(data: &Path) -> Registry {
+        let dir = tempfile::Builder::new().prefix("kiln-registry-").tempdir().expect("make a temporary directory");
+        Registry::start_in(Auth::None, dir, data.to_path_buf())
+    }
+
+    fn start_in(auth: Auth, dir: TempDir, data: PathBuf) -> Registry {
+        let config = dir.path().join("config.yml");
         let mut text = format!(
             "version: 0.1\nlog: {{level: info, formatter: json}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n",
@@ -73,7 +87,7 @@ impl Registry {
         fs::write(&config, text).unwrap_or_else(|e| panic!("write {}: {e}", config.display()));
         let log = Log::default();
         let (child, address) = spawn(&config, log.clone());
-        Registry { child, address, auth, dir, log }
+        Registry { child, address, auth, dir, data, log }
     }
 
     /// The requests it has answered since the last call: `METHOD PATH STATUS`, with the query.
@@ -108,7 +122,35 @@ impl Registry {
 
     /// Where the registry keeps its blobs and manifests, for tests that damage them.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data/docker/registry/v2")
+        self.data.join("docker/registry/v2")
+    }
+
+    /// Puts an image of one manifest into the registry by writing its files, which is faster than a push.
+    ///
+    /// # Panics
+    /// If the layout has no such image, or the files cannot be written.
+    pub fn place(&self, layout: &Layout, image: &str, name: &str) {
+        let (repository, tag) = name.rsplit_once(':').expect("a name with a tag");
+        let read =
+            |hex: &str| fs::read(layout.dir().join("blobs/sha256").join(hex)).expect("read a blob of the layout");
+        let write = |path: PathBuf, bytes: &[u8]| {
+            fs::create_dir_all(path.parent().expect("below the data")).expect("make directories of the registry");
+            fs::write(&path, bytes).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+        };
+        let root = layout.digest(image);
+        let bytes = read(&root.hex());
+        let manifest: kiln_oci::Manifest = serde_json::from_slice(&bytes).expect("an image of one manifest");
+        let own = self.data().join("repositories").join(repository);
+        for digest in manifest.layers.iter().chain([&manifest.config]).map(|blob| &blob.digest).chain([&root]) {
+            let hex = digest.hex();
+            write(self.data().join("blobs/sha256").join(&hex[..2]).join(&hex).join("data"), &read(&hex));
+            let place = if *digest == root { "_manifests/revisions" } else { "_layers" };
+            write(own.join(place).join("sha256").join(&hex).join("link"), digest.to_string().as_bytes());
+        }
+        let tagged = own.join("_manifests/tags").join(tag);
+        let text = root.to_string();
+        write(tagged.join("index/sha256").join(root.hex()).join("link"), text.as_bytes());
+        write(tagged.join("current/link"), text.as_bytes());
     }
 
     /// Copies an image of a layout into the registry, by skopeo.

@@ -75,7 +75,8 @@ fn integer(word: &str) -> Option<i128> {
     }
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, and the words for what is not finite.
+/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, and the words for what is not finite. What is too large for a
+/// number is none, and so a text: a commit `1e999`, say.
 fn float(word: &str) -> Option<f64> {
     match word {
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Some(f64::INFINITY),
@@ -92,7 +93,9 @@ fn float(word: &str) -> Option<f64> {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let ok = digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty());
-    (ok && exponent.is_none_or(|e| !e.is_empty() && digits(e))).then(|| plain.parse().ok()).flatten()
+    (ok && exponent.is_none_or(|e| !e.is_empty() && digits(e)))
+        .then(|| plain.parse().ok().filter(|number: &f64| number.is_finite()))
+        .flatten()
 }
 
 #[cfg(test)]
@@ -129,6 +132,9 @@ mod tests {
             ("-", "Text(\"-\")"),
             (".", "Text(\".\")"),
             ("1e", "Text(\"1e\")"),
+            ("1e999", "Text(\"1e999\")"),
+            ("-12345e678", "Text(\"-12345e678\")"),
+            (".inf", "inf"),
             ("12:30", "Text(\"12:30\")"),
             ("é", "Text(\"é\")"),
         ] {

@@ -1,4 +1,4 @@
-"""Renders each template that standard input lists with Helm itself; null where it fails."""
+"""Renders each template, or each case of a chart, that standard input lists with Helm itself; null where it fails."""
 
 import json
 import os
@@ -18,9 +18,15 @@ def main():
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
+        for case in given.get("cases", []):
+            try:
+                results.append(helm_python.Chart.load(chart).render(case["values"], name=case["name"]))
+            except helm_python.HelmError as error:
+                print(error, file=sys.stderr)
+                results.append(None)
         template = os.path.join(chart, "templates", "t.yaml")
         os.makedirs(os.path.dirname(template), exist_ok=True)
-        for text in given["templates"]:
+        for text in given.get("templates", []):
             with open(template, "w", encoding="utf-8") as file:
                 file.write(text)
             try:

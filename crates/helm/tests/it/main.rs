@@ -6,6 +6,7 @@ mod hostile;
 mod random;
 mod table;
 mod values;
+mod wholes;
 
 use kiln_helm::{Capabilities, Chart, Files, Limits, Release, RenderError, Rendered, Values, render};
 

@@ -60,7 +60,7 @@ fn templates_give_what_the_table_says() {
 }
 
 /// Python with Helm's own library, as `scripts/emulators.sh` installs it.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let cache = || {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
         std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from).join("kiln-test")

@@ -25,6 +25,7 @@ use kiln_engine::remote::{self, Remote};
 use kiln_engine::{Session, build, sign, world};
 use kiln_oci::{Platform, Reference};
 use kiln_plan::Outcome;
+use kiln_plan::facts::Facts;
 use kiln_plan::git::GitUrl;
 use kiln_plan::options::Options;
 use kiln_registry::Config;
@@ -360,6 +361,8 @@ pub struct Made {
     pub artifact: Artifact,
     /// How each platform's build went.
     pub built: Vec<build::Built>,
+    /// What each of them was planned from.
+    pub planned: Vec<(Options, Facts)>,
 }
 
 impl Build {
@@ -461,7 +464,7 @@ impl Build {
     /// Builds for every platform, the stage asked for or another one.
     pub fn make(&mut self, target: Option<&str>) -> Result<Made, CliError> {
         let in_file = self.in_file();
-        let (mut built, mut attached) = (Vec::new(), Vec::new());
+        let (mut built, mut attached, mut planned) = (Vec::new(), Vec::new(), Vec::new());
         for mut options in self.for_platforms() {
             options.target = target.map(str::to_owned).or(options.target);
             let (plan, facts) = world::plan(&self.file, &options, &self.session).map_err(&in_file)?;
@@ -476,16 +479,26 @@ impl Build {
                 self.session.warn(&format!("--explain will not know of this run: {text}"));
             }
             let ran = ran.map_err(&in_file)?;
-            let source = self.inputs.source(self.started);
-            let from = (&options, &facts);
-            attached.extend(attested::attach(&self.attestations, &ran, from, &source, &self.names, &self.session)?);
+            attached.extend(self.attest(&self.attestations, &ran, (&options, &facts))?);
             built.push(ran);
+            planned.push((options, facts));
             self.inputs.remember(&self.session.store)?;
         }
         let images = built.iter().map(|b| b.image.clone()).collect();
         let artifact =
             Artifact::new(images, attached, &self.annotations.index, self.platforms.len() > 1, &self.session)?;
-        Ok(Made { artifact, built })
+        Ok(Made { artifact, built, planned })
+    }
+
+    /// Says of an image what is wanted.
+    pub fn attest(
+        &self,
+        wanted: &attested::Wanted,
+        built: &build::Built,
+        from: (&Options, &Facts),
+    ) -> kiln_engine::Result<Option<attested::Attached>> {
+        let source = self.inputs.source(self.started);
+        attested::attach(wanted, built, from, &source, &self.names, &self.session)
     }
 
     /// Lets layers go to these names as they are made.

@@ -25,6 +25,56 @@ fn a_directory_of_binaries_becomes_a_root_file_system() {
     assert!(lacking.stderr.contains("the directory has no kubelet"), "{lacking}");
 }
 
+/// Images that kubeadm of 1.19.8 runs.
+const OF_KUBEADM: [&str; 7] = [
+    "kube-apiserver:v1.19.8",
+    "kube-controller-manager:v1.19.8",
+    "kube-scheduler:v1.19.8",
+    "kube-proxy:v1.19.8",
+    "coredns:1.7.0",
+    "pause:3.2",
+    "etcd:3.4.13-0",
+];
+
+#[test]
+fn what_kubeadm_runs_is_contained_under_the_names_it_asks_for() {
+    let site = Site::new();
+    for name in ["kubeadm", "kubelet", "kubectl"] {
+        site.write(&format!("root/bin/{name}"), "#!/bin/sh\n");
+    }
+    let config = "apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nkubernetesVersion: v1.19.8\n";
+    site.write("root/etc/kubeadm.yml", &format!("{config}imageRepository: sea.hub:5000/library\n"));
+    site.write("root/Metadata", "{\"version\":\"v1.19.8\"}");
+    let text = "# kiln:dialect=sealos\nFROM scratch\nCOPY root /\n";
+    let missing = site.build(text, "k:1", &[]).exits(3);
+    assert!(missing.stderr.contains("named by etc/kubeadm.yml:3"), "{missing}");
+    // The cluster's registry is not there yet: Kubernetes' own has the images.
+    OF_KUBEADM.iter().for_each(|name| site.image(name, name));
+    let _ = site.build(text, "k:1", &[]).ok();
+    let mut wanted: Vec<String> = OF_KUBEADM.iter().map(|name| format!("sea.hub:5000/library/{name}")).collect();
+    wanted.sort();
+    assert_eq!(site.names("k:1"), wanted);
+    let digest = site.field("k:1", "sea.hub:5000/library/pause:3.2", "digest");
+    assert_eq!(digest, site.registry.digest("pause:3.2"));
+    // One that has its own registry, where the images are, gets them from there.
+    site.image("mirror/k8s/pause:3.2", "another pause");
+    let own = site.registry.reference("mirror/k8s");
+    site.write("root/etc/kubeadm.yml", &format!("{config}imageRepository: {own}\n"));
+    let said = site.build(text, "k:2", &[]).ok();
+    let digest = site.field("k:2", &format!("{own}/pause:3.2"), "digest");
+    assert_eq!(digest, site.registry.digest("mirror/k8s/pause:3.2"));
+    assert!(
+        said.stderr.contains("mirror/k8s/etcd:3.4.13-0 cannot be had; registry.k8s.io/etcd:3.4.13-0 stands"),
+        "{said}"
+    );
+    // And who brings them in another way says so.
+    let _ = site.build(text, "k:3", &["--no-kubernetes-images"]).ok();
+    assert!(site.names("k:3").is_empty());
+    let label = "LABEL dev.kiln.cluster.kubernetes-images=given\n";
+    let _ = site.build(&format!("{text}{label}"), "k:4", &[]).ok();
+    assert!(site.names("k:4").is_empty());
+}
+
 /// What a mirror of dl.k8s.io and GitHub answers; with `broken`, kubelet is not what its checksum says.
 fn mirror(broken: bool) -> Server {
     Server::start(move |seen, _| {

@@ -1,7 +1,9 @@
 //! `kiln cluster` as a user runs it: Kubefiles, charts, manifests and lists in; one image with everything in it out.
 
+mod attest;
 mod bases;
 mod dialects;
+mod directories;
 mod files;
 mod hostile;
 mod moves;
@@ -56,6 +58,34 @@ fn the_same_again_is_the_same_and_fetches_nothing() {
     let other = Site::new().with_kubernetes();
     let second = other.build(KUBEFILE, "a:1", &["--quiet"]).ok().text().to_owned();
     assert_eq!(first, second, "another store, another registry: the same bytes");
+}
+
+#[test]
+fn sixty_images_of_a_local_registry_are_packed_with_what_is_missing() {
+    let site = Site::new();
+    let names: Vec<String> = (0..60).map(|n| format!("apps/app{n}:1")).collect();
+    names.iter().for_each(|name| site.image(name, name));
+    site.write("sixty", &(names.join("\n") + "\n"));
+    let text = "FROM scratch\nCOPY helm bin\n";
+    let _ = site.registry.requests();
+    let _ = site.build(text, "a:1", &["--image-list", "sixty"]).ok();
+    let blobs = |all: &[String]| all.iter().filter(|r| r.starts_with("GET") && r.contains("/blobs/")).count();
+    // A configuration and a layer of each image, and the layer that all share once.
+    assert_eq!(blobs(&site.registry.requests()), 121);
+    // Nothing has changed: each name is asked for once at the most, and nothing is fetched.
+    let stored = || std::fs::read_dir(site.t.store().join("blobs/sha256")).unwrap().count();
+    let before = stored();
+    let _ = site.build(text, "a:1", &["--image-list", "sixty"]).ok();
+    let again = site.registry.requests();
+    assert!(blobs(&again) == 0 && again.len() <= 60, "{again:?}");
+    assert_eq!(stored(), before, "nothing is stored again");
+    // One image more: its manifest, configuration and own layer, and what lists all.
+    site.image("apps/more:1", "more");
+    site.write("sixty", &(names.join("\n") + "\napps/more:1\n"));
+    let _ = site.build(text, "a:2", &["--image-list", "sixty"]).ok();
+    assert_eq!(blobs(&site.registry.requests()), 2);
+    assert!(stored() - before <= 6, "{before} blobs, then {}", stored());
+    assert_eq!(site.names("a:2").len(), 61);
 }
 
 #[test]

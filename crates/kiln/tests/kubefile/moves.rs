@@ -93,18 +93,24 @@ fn a_full_disk_leaves_no_half_of_a_file() {
     // A file system of its own, in a mount namespace of its own.
     let kiln = env!("CARGO_BIN_EXE_kiln");
     let store = site.t.store().display().to_string();
-    for more in ["", "--split 128KiB"] {
+    // Files that would be taken for whole ones; of a directory, what names images.
+    let dir = small.display();
+    for (verb, look) in [
+        (format!("cluster save a:1 -o '{dir}/a.tar'"), "-mindepth 1"),
+        (format!("cluster save a:1 -o '{dir}/a.tar' --split 128KiB"), "-mindepth 1"),
+        (format!("registry export '{dir}/r' a:1"), "-name 'link' -o -name '.*' -type f"),
+    ] {
         let script = format!(
             "mount -t tmpfs -o size=512k kiln-test '{dir}' || exit 99\n\
-             '{kiln}' --store '{store}' --progress plain cluster save a:1 -o '{dir}/a.tar' {more}; echo \"code $?\"\nls -A '{dir}'",
-            dir = small.display()
+             '{kiln}' --store '{store}' --progress plain {verb}; echo \"code $?\"\nfind '{dir}' {look}"
         );
         let mut command = std::process::Command::new(kiln_testkit::tools::tool("unshare"));
         command.args(["--mount", "--propagation", "private", "--", "sh", "-c", &script]);
         let said = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-        assert_eq!(out.trim(), "code 3", "{more}: {out}{err}");
-        assert!(err.contains("o space left on device"), "{more}: {err}");
+        // What the command prints of images comes after all are there.
+        assert_eq!(out.trim(), "code 3", "{verb}: {out}{err}");
+        assert!(err.contains("o space left on device"), "{verb}: {err}");
     }
 }
 

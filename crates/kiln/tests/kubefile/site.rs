@@ -128,7 +128,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let mut layout = Layout::new(dir.path().join("layout"));
         layout.image("x:1", busybox_config(), layers);
-        self.registry.push(&layout, "x:1", name);
+        self.registry.place(&layout, "x:1", name);
     }
 
     /// Kiln, for which the registry is every registry's mirror.

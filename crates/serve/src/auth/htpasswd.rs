@@ -28,7 +28,8 @@ const WAITING: usize = 128;
 /// A hash that is checked for users who do not exist, so that they take the same time.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuvN8jUc0Z5eK0bT9f2eQb9o1y1m3aG2e";
 
-type Stamp = (u64, i64, i64, u64);
+/// What of a file changes when it is another one: inode, time and length.
+pub(crate) type Stamp = (u64, i64, i64, u64);
 
 /// Hashes by name.
 type Users = Arc<HashMap<String, String>>;
@@ -118,7 +119,7 @@ impl Htpasswd {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     fs::metadata(path).map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len())).ok()
 }
 

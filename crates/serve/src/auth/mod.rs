@@ -1,7 +1,9 @@
 //! Who may do what.
 //!
 //! [`htpasswd`] users and their passwords     [`token`] the tokens of Docker's protocol: made here, or elsewhere
+//! [`access`] the rights of users
 
+pub mod access;
 pub mod htpasswd;
 pub mod token;
 
@@ -87,6 +89,24 @@ impl Auth {
                 bearer(given, needs, |token| verifier.verify(token), &verifier.realm, &verifier.service)
             }
         }
+    }
+}
+
+impl Auth {
+    /// What a client is told that has said nothing of who it is, and may not do this.
+    pub fn unauthorized(&self, needs: &[Need], door: &Door<'_>) -> Refusal {
+        let nobody = "who asks has to say who they are";
+        let refused = match self {
+            Auth::Open => return Refusal::new(Code::Denied, "nobody may do this"),
+            Auth::Basic(users) => return users.challenge(nobody),
+            Auth::Own(issuer) => {
+                bearer(None, needs, |_| Err(token::TokenError::Time), &issuer.realm(door), issuer.service())
+            }
+            Auth::External(verifier) => {
+                bearer(None, needs, |_| Err(token::TokenError::Time), &verifier.realm, &verifier.service)
+            }
+        };
+        refused.err().unwrap_or_else(|| Refusal::new(Code::Unauthorized, nobody))
     }
 }
 

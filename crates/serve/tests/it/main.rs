@@ -5,6 +5,7 @@ mod cache;
 mod clusters;
 mod conformance;
 mod hostile;
+mod rights;
 mod support;
 mod tools;
 mod uploads;

@@ -32,6 +32,7 @@ pub fn settings(dir: &Path) -> Settings {
         policy: Policy { delete: true, ..Policy::default() },
         max_upload: 64 << 20,
         connections: 1024,
+        connections_per_address: 1024,
         patience: Duration::from_secs(60),
         proxy: None,
         log: Arc::new(Log::start(Form::Plain, true, Box::new(std::io::stderr())).unwrap()),

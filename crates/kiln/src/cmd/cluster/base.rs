@@ -109,7 +109,9 @@ impl Args {
             github_url: self.github_url.clone(),
             repository: self.image_repository.clone(),
             // A list that is given stands for the one that Kiln knows.
-            images: !self.contained.no_images && self.contained.image_list.is_empty(),
+            images: !self.contained.no_images
+                && !self.contained.no_kubernetes_images
+                && self.contained.image_list.is_empty(),
         })
     }
 
@@ -160,6 +162,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         annotations: Default::default(),
         pull: args.pull,
         push: args.push,
+        said: Default::default(),
     };
     let (assembled, started) = pack::make(&mut build, wanted)?;
     progress.finish();

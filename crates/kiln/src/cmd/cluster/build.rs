@@ -5,7 +5,7 @@ use std::path::Path;
 use kiln_oci::cluster::Type;
 use kiln_spec::kubefile::{self, Dialect, Kubefile, Reason};
 
-use super::pack::{self, Options, Wanted};
+use super::pack::{self, Options, Said, Wanted};
 use crate::cli::Global;
 use crate::cmd::build::{self, Build};
 use crate::error::CliError;
@@ -20,6 +20,7 @@ Examples:
   kiln cluster build -t c --image-list more.txt .         images that nothing names, one a line
   kiln cluster build -t c --registry-dir ./registry .     images of a directory that sealer or sealos made
   kiln cluster build -t registry.example/c:1 --push .
+  kiln cluster build -t registry.example/c:1 --push --sbom --provenance=mode=max --sign cosign.key .
 
 The file is read in the dialect it looks like: sealer up to 0.8, sealer from 0.9, or sealos. `# kiln:dialect=sealer-v1`
 in its first lines, or --dialect, decides. docs/cluster-images.md has what each of them means.";
@@ -76,6 +77,9 @@ pub struct Args {
     /// Print only the digest of the image
     #[arg(short, long)]
     quiet: bool,
+    /// What is said of it.
+    #[command(flatten)]
+    said: Said,
     /// Which images are contained.
     #[command(flatten)]
     contained: Options,
@@ -133,7 +137,7 @@ fn default_file(context: &str) -> Option<String> {
 /// Runs the verb.
 pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     let (kind, lists, build_args) = (args.kind()?, args.contained.read()?, args.build()?);
-    let annotations = annotations(&args.annotations)?;
+    let (annotations, said) = (annotations(&args.annotations)?, args.said.read()?);
     let standing = build::take_standing(&build_args, global)?;
     let style = if args.quiet { Style::Quiet } else { global.progress };
     let progress = Progress::start(style, "Building");
@@ -156,6 +160,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         annotations,
         pull: args.pull,
         push: args.push,
+        said,
     };
     let (assembled, started) = pack::make(&mut build, wanted)?;
     progress.finish();

@@ -54,6 +54,7 @@ fn json_value(inventory: &Inventory) -> Value {
         "type": spec.kind,
         "dialect": spec.dialect,
         "kubernetes": spec.kubernetes,
+        "attested": inventory.attached.len(),
         "launch": spec.launch,
         "inherited": spec.inherited,
         "args": spec.args,

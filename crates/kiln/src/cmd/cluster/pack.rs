@@ -4,22 +4,27 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use kiln_cluster::assemble::{Assembled, Request, assemble};
+use kiln_attest::PrivateKey;
+use kiln_cluster::assemble::{Assembled, Attest, Request, assemble};
 use kiln_cluster::list;
 use kiln_cluster::scan;
+use kiln_engine::attest;
+use kiln_engine::build::Built;
 use kiln_engine::images::Pull;
+use kiln_engine::sign;
 use kiln_engine::transfer::push::check_target;
 use kiln_engine::transfer::{Mover, Origin, Platforms};
-use kiln_oci::Reference;
 use kiln_oci::cluster::Type;
 use kiln_oci::manifest::Annotations;
+use kiln_oci::{Descriptor, Reference};
 use kiln_registry::{Config, Credential};
 use kiln_spec::kubefile::Kubefile;
 use kiln_spec::source::Source;
 
-use crate::cmd::build::Build;
 use crate::cmd::build::inputs::{read_to_end, text};
+use crate::cmd::build::{Build, attest as options};
 use crate::error::CliError;
+use crate::keys;
 
 /// Which images are contained.
 #[derive(Debug, Clone, Default, Args)]
@@ -43,6 +48,9 @@ pub struct Options {
     /// Contain no images
     #[arg(long)]
     pub no_images: bool,
+    /// Do not contain what kubeadm of the root file system runs, unless it is named elsewhere
+    #[arg(long)]
+    pub no_kubernetes_images: bool,
     /// The version of Kubernetes that charts are rendered for [default: the image's]
     #[arg(long, value_name = "VERSION")]
     pub kube_version: Option<String>,
@@ -100,6 +108,40 @@ impl Lists {
     }
 }
 
+/// What is said of the image, and who signs it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Attestations")]
+pub struct Said {
+    /// Say how the root file system was made: mode=min|max, version=v1|v0.2, builder-id=URI
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub provenance: Option<String>,
+    /// Say what is installed in the root file system and in each contained image: format=spdx or format=cyclonedx
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub sbom: Option<String>,
+    /// Attestation (repeat): type=provenance or type=sbom, [,FIELD=VALUE]
+    #[arg(long, value_name = "SPEC")]
+    pub attest: Vec<String>,
+    /// Sign what is pushed with this private key: a file, or env://NAME (password in COSIGN_PASSWORD)
+    #[arg(long, value_name = "KEY", requires = "push")]
+    pub sign: Option<String>,
+}
+
+/// [`Said`], read.
+#[derive(Default)]
+pub struct Statements {
+    wanted: attest::Wanted,
+    key: Option<PrivateKey>,
+}
+
+impl Said {
+    /// Reads the options, and the key.
+    pub fn read(&self) -> Result<Statements, CliError> {
+        let wanted = options::wanted(self.provenance.as_deref(), self.sbom.as_deref(), &self.attest)?;
+        let key = self.sign.as_deref().map(|place| keys::private("--sign", place)).transpose()?;
+        Ok(Statements { wanted, key })
+    }
+}
+
 /// What is wanted of a cluster image.
 pub struct Wanted<'a> {
     /// Its Kubefile.
@@ -116,6 +158,8 @@ pub struct Wanted<'a> {
     pub pull: bool,
     /// Whether it is pushed under its names.
     pub push: bool,
+    /// What is said of it.
+    pub said: Statements,
 }
 
 /// Builds the root file systems, finds and brings what they name, and names the result.
@@ -132,24 +176,38 @@ pub fn make(build: &mut Build, wanted: Wanted<'_>) -> Result<(Assembled, Instant
         annotations: wanted.annotations,
         without_images: wanted.options.no_images,
         pull: if wanted.pull { Pull::Always } else { Pull::Missing },
+        attest: Attest {
+            rootfs: &|number: usize, built: &Built| {
+                let (options, facts) = &made.planned[number];
+                build.attest(&wanted.said.wanted, built, (options, facts))
+            },
+            sboms: wanted.said.wanted.sboms.clone(),
+            kiln: env!("CARGO_PKG_VERSION"),
+        },
+        without_kubernetes: wanted.options.no_kubernetes_images,
     };
     let assembled = assemble(&build.session, made.built, request)?;
     for name in &build.names {
         build.session.store.set_ref(&name.to_string(), &assembled.root)?;
     }
     if wanted.push {
-        push(build, &assembled)?;
+        push(build, &assembled, wanted.said.key.as_ref())?;
     }
     Ok((assembled, started))
 }
 
-fn push(build: &Build, assembled: &Assembled) -> Result<(), CliError> {
+fn push(build: &Build, assembled: &Assembled, key: Option<&PrivateKey>) -> Result<(), CliError> {
     let mover = Mover::of(&build.session);
     for name in &build.names {
         check_target(name)?;
         let root = assembled.root.clone();
         let selection = mover.select(&Origin::Store, &name.familiar(), root, &Platforms::All)?;
         mover.push(&selection, name)?;
+        if let Some(key) = key {
+            // Contained images are signed by who made them; that they are here, the index says.
+            let rootfs: Vec<&Descriptor> = assembled.rootfs.iter().collect();
+            sign::together(name, &assembled.root, &rootfs, &assembled.attached, key, build.session.images.client())?;
+        }
     }
     Ok(())
 }

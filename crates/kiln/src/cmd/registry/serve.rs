@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kiln_registry::{Client, Credential};
 use kiln_serve::auth::Auth;
+use kiln_serve::auth::access::Access;
 use kiln_serve::auth::htpasswd::Htpasswd;
 use kiln_serve::auth::token::{Issuer, Verifier};
 use kiln_serve::config::{self, Config, Remote, Remotes};
@@ -65,6 +66,10 @@ pub struct Args {
     /// Give tokens to these users, as Docker Hub does, instead of taking a password with each request
     #[arg(long)]
     token: bool,
+    /// Rights of users, a line each: WHO REPOSITORIES ACTIONS, as in `ci team/** pull,push`; without, who has a password
+    /// may do everything
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
     /// Let everyone pull; users are needed to push
     #[arg(long)]
     anonymous_pull: bool,
@@ -86,6 +91,9 @@ pub struct Args {
     /// The most connections at a time [default: 1024, or fewer if the process may not open as many files]
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
+    /// The most of them from one address [default: half of them]
+    #[arg(long, value_name = "N")]
+    connections_per_address: Option<usize>,
     /// Close connections on which nothing moves for this long [default: 60s]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
@@ -110,6 +118,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln registry serve                                      the images of the store, for this machine
   kiln registry serve --addr :5000 --tls-self /etc/kiln/tls --tls-name sea.hub --htpasswd users
+  kiln registry serve --htpasswd users --access rights     what each user may do: docs/registry.md
   kiln registry serve --image mycluster:1 --addr :5000     the images that a cluster image contains
   kiln registry serve --proxy docker.io --proxy quay.io    a cache of other registries
   kiln registry serve --config etc/registry_config.yml
@@ -211,20 +220,27 @@ fn settings(args: &Args, config: &Config, global: &Global) -> Result<Settings, C
     let form = if args.json || config.json { Form::Json } else { Form::Plain };
     let access = !(args.no_access_log || config.no_access_log);
     let log = Log::start(form, access, Box::new(std::io::stderr())).map_err(ServeError::Start)?;
+    let (auth, connections) = (auth(args, config)?, args.connections.unwrap_or_else(connections).max(1));
+    let access = args.access.as_deref().map(Access::open).transpose()?.map(Arc::new);
+    if access.is_some() && matches!(auth, Auth::Open) {
+        return Err(CliError::usage("--access needs users: --htpasswd, or auth in the configuration"));
+    }
     Ok(Settings {
         store,
         images,
         address: address(at)?,
         certificate: certificate(args, config),
         debug_address: args.metrics.as_deref().or(config.debug_address.as_deref()).map(address).transpose()?,
-        auth: auth(args, config)?,
+        auth,
         policy: Policy {
             delete: args.allow_delete || config.delete,
             read_only: args.read_only || config.read_only,
             headers: config.headers.clone(),
+            access,
         },
         max_upload: size("--max-upload", args.max_upload.as_deref())?.unwrap_or(MAX_UPLOAD),
-        connections: args.connections.unwrap_or_else(connections).max(1),
+        connections,
+        connections_per_address: args.connections_per_address.unwrap_or(connections / 2).max(1),
         patience: time("--idle-timeout", args.idle_timeout.as_deref())?.unwrap_or(PATIENCE),
         proxy: proxy(args, config)?,
         log: Arc::new(log),
