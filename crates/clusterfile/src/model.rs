@@ -241,7 +241,8 @@ pub struct Env {
     pub variables: Vec<Variable>,
 }
 
-/// A variable. Said more than once in one place, it is a list for templates and the last one for the shell.
+/// A variable. Said more than once in one place, or with `;` in it, it is a list for templates, and one text with blanks
+/// for the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     /// A name that a shell takes.
@@ -454,6 +455,8 @@ pub struct Config {
     pub data: Said<String>,
     /// The application that it belongs to; None for the cluster.
     pub app: Option<Said<String>>,
+    /// The image whose rootfs it is about; None for all (sealos's `match`).
+    pub image: Option<Said<Reference>>,
 }
 
 /// What becomes of what is in a file.

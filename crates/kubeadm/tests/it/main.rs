@@ -6,11 +6,10 @@ mod merging;
 mod mistakes;
 
 use kiln_kubeadm::{Layer, Resolved, render, resolve};
-use kiln_spec::source::Source;
 
 /// A layer of a file.
 pub fn layer(name: &str, text: &str) -> Layer {
-    Layer { name: name.into(), source: Source { name: name.into(), text: text.into() } }
+    if name == "Clusterfile" { Layer::clusterfile(name, text) } else { Layer::file(name, text) }
 }
 
 /// What a Clusterfile over an image's kubeadm.yml gives.

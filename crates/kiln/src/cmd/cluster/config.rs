@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use kiln_kubeadm::{Content, Layer, Resolved, Value, render, resolve};
 use kiln_spec::diag;
-use kiln_spec::source::Source;
 use serde_json::json;
 
 use crate::cli::Global;
@@ -45,8 +44,10 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     let mut layers = Vec::new();
-    for path in [&args.file, &args.image_config].into_iter().flatten() {
-        layers.push(layer(path)?);
+    for (path, is_clusterfile) in [(&args.file, true), (&args.image_config, false)] {
+        if let Some(path) = path {
+            layers.push(layer(path, is_clusterfile)?);
+        }
     }
     let resolved = match resolve(&layers, args.kubernetes.as_deref()) {
         Ok(resolved) => resolved,
@@ -66,7 +67,7 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     named::print(&render::yaml(&resolved, args.explain))
 }
 
-fn layer(path: &Path) -> Result<Layer, CliError> {
+fn layer(path: &Path, is_clusterfile: bool) -> Result<Layer, CliError> {
     use std::io::Read as _;
     let name = path.display().to_string();
     let wrong = |why: String| CliError::input(format!("cannot read {name}: {why}"));
@@ -80,7 +81,7 @@ fn layer(path: &Path) -> Result<Layer, CliError> {
         return Err(wrong(format!("more than {} MiB", MAX_BYTES >> 20)));
     }
     let text = String::from_utf8(bytes).map_err(|_| wrong("this is not UTF-8".to_owned()))?;
-    Ok(Layer { name: name.clone(), source: Source { name, text } })
+    Ok(if is_clusterfile { Layer::clusterfile(name, text) } else { Layer::file(name, text) })
 }
 
 fn show(layers: &[Layer], found: &[(usize, diag::Diagnostic)]) {
