@@ -516,7 +516,7 @@ pub struct Plugin {
 pub enum Action {
     /// Runs a script of shell on each selected host.
     Shell(Said<String>),
-    /// Gives hosts their names.
+    /// Gives hosts their names. They are in [`Host::name`] already: there is nothing left to do.
     Hostname(Vec<Said<(IpAddr, String)>>),
     /// Sets and removes labels of the nodes of hosts.
     Label(Vec<Said<(IpAddr, Label)>>),
@@ -528,23 +528,23 @@ pub enum Action {
     ClusterCheck,
 }
 
-/// When a plugin does it. Phases of a host are for each selected host, the others for the first master, unless the
-/// plugin selects hosts.
+/// When a plugin does it. Phases of a host are for each host, the others for the first master, unless the plugin selects
+/// hosts. Sealer's older names select all hosts of the operation where they select none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Before anything is changed on hosts: `Originally`, `pre-install`.
     PreInstall,
     /// On each host, before the runtime and Kubernetes are installed: `PreInit`, `pre-init-host`.
     PreInitHost,
-    /// On each host, after it is a node: `PostJoin`, `post-init-host`.
+    /// On each host, after it is a node: `post-init-host`.
     PostInitHost,
     /// Before the image's applications are launched: `PreGuest`.
     PreGuest,
     /// After all: `PostInstall`, `post-install`.
     PostInstall,
-    /// Before hosts join a running cluster: `PreJoin`, `pre-scaleup`.
+    /// Before hosts join a running cluster: `pre-scaleup`, and `PreJoin`, which is about the hosts that join.
     PreScaleUp,
-    /// After they have: `post-scaleup`.
+    /// After they have: `post-scaleup`, `PostJoin`.
     PostScaleUp,
     /// Before the cluster is upgraded, on the first master: `upgrade`.
     Upgrade,
@@ -569,8 +569,8 @@ pub enum Selector {
     Phase,
     /// All.
     All,
-    /// Those of a role.
-    Role(Role),
+    /// Those with one of these roles.
+    Roles(Vec<Role>),
     /// Those with one of these addresses.
     Addresses(Vec<IpAddr>),
     /// Those whose node has these labels; None is any value.
@@ -591,7 +591,7 @@ impl Selector {
         match self {
             Selector::Phase => phase.is_of_host() || first_master,
             Selector::All => true,
-            Selector::Role(role) => host.is(role),
+            Selector::Roles(wanted) => wanted.iter().any(|role| host.is(role)),
             Selector::Addresses(wanted) => host.addresses.iter().any(|own| wanted.contains(&own.value)),
             Selector::Labels(wanted) => wanted.iter().all(|(key, value)| {
                 // The last one that was said of a key counts.

@@ -27,7 +27,7 @@ pub fn lines(resolved: &Resolved, part: &str) -> Vec<String> {
 
 /// Codes and messages of what is wrong.
 pub fn wrong(clusterfile: &str, version: Option<&str>) -> Vec<String> {
-    match resolve(&[layer("Clusterfile", clusterfile)], version) {
+    match resolve(&[Layer::file("Clusterfile", clusterfile)], version) {
         Ok(resolved) => resolved.warnings.iter().map(|(_, d)| format!("W {} {}", d.code, d.message)).collect(),
         Err(found) => found
             .iter()
