@@ -25,7 +25,7 @@ fn names_of_hosts() {
     let names: Vec<Option<&str>> =
         cluster.hosts.iter().map(|host| host.name.as_ref().map(|name| &*name.value)).collect();
     assert_eq!(names[..3], [Some("master-0"), Some("node-0"), None]);
-    assert_eq!(cluster.hosts[1].name.as_ref().map(|name| name.origin.to_string()), Some("Clusterfile:17".to_owned()));
+    assert_eq!(cluster.hosts[1].name.as_ref().map(|name| name.origin.to_string()), Some("Clusterfile:18".to_owned()));
     assert_eq!(cluster.plugins[0].phases[0].value, Phase::PreInitHost);
 }
 
@@ -108,34 +108,34 @@ fn mistakes() {
     for (spec, want) in [
         (
             "type: SHEL\naction: PreInit\ndata: a",
-            "E UnknownType 12: `SHEL` is no type of plugin that Kiln has | did you mean `SHELL`?",
+            "E UnknownType 13: `SHEL` is no type of plugin that Kiln has | did you mean `SHELL`?",
         ),
         (
             "type: LABEL_TEST_SO\naction: PreInit\ndata: a",
-            "E UnknownType 12: `LABEL_TEST_SO` is no type of plugin that Kiln has | plugins of Go (.so files) cannot be loaded: write it as one of type SHELL",
+            "E UnknownType 13: `LABEL_TEST_SO` is no type of plugin that Kiln has | plugins of Go (.so files) cannot be loaded: write it as one of type SHELL",
         ),
-        ("type: SHELL\naction: PreInt\ndata: a", "E UnknownPhase 13: `PreInt` is no phase | did you mean `PreInit`?"),
-        ("type: SHELL\ndata: a", "E NoField 12: the Plugin `p` has no `action`, which says when"),
-        ("type: SHELL\naction: PreInit", "E NoField 12: `spec` has no `data`"),
-        ("action: PreInit\ndata: a", "E NoField 12: the Plugin `p` has no `type`"),
-        ("type: LABEL\ndata: |\n  192.168.0.2 a b", "E BadData 14: this line is not `ADDRESSES KEY=VALUE,…`"),
+        ("type: SHELL\naction: PreInt\ndata: a", "E UnknownPhase 14: `PreInt` is no phase | did you mean `PreInit`?"),
+        ("type: SHELL\ndata: a", "E NoField 13: the Plugin `p` has no `action`, which says when"),
+        ("type: SHELL\naction: PreInit", "E NoField 13: `spec` has no `data`"),
+        ("action: PreInit\ndata: a", "E NoField 13: the Plugin `p` has no `type`"),
+        ("type: LABEL\ndata: |\n  192.168.0.2 a b", "E BadData 15: this line is not `ADDRESSES KEY=VALUE,…`"),
         (
             "type: TAINT\ndata: |\n  192.168.0.2 a=b:Never",
-            "E BadData 14: `Never` is no effect: NoSchedule, PreferNoSchedule and NoExecute are",
+            "E BadData 15: `Never` is no effect: NoSchedule, PreferNoSchedule and NoExecute are",
         ),
-        ("type: LABEL\ndata: |\n  192.168.9.9 a=b", "W NoSuchHost 14: no host has the address 192.168.9.9"),
+        ("type: LABEL\ndata: |\n  192.168.9.9 a=b", "W NoSuchHost 15: no host has the address 192.168.9.9"),
         (
             "type: HOSTNAME\ndata: |\n  192.168.0.2 A",
-            "E BadData 14: `A` is no name of a host: small letters, digits, `-` and `.`",
+            "E BadData 15: `A` is no name of a host: small letters, digits, `-` and `.`",
         ),
         (
             "type: SHELL\naction: PreInit\non: 192.168.0.9-192.168.0.1\ndata: a",
-            "E BadSelector 14: `192.168.0.9-192.168.0.1`: this range runs backwards",
+            "E BadSelector 15: `192.168.0.9-192.168.0.1`: this range runs backwards",
         ),
     ] {
         assert_eq!(one("p", spec), want, "{spec}");
     }
     let both = one("p", "type: SHELL\naction: PreInit\non: master\nscope: node\ndata: a");
-    assert!(both.starts_with("E Conflict 15: `spec.scope` beside `spec.on`"), "{both}");
+    assert!(both.starts_with("E Conflict 16: `spec.scope` beside `spec.on`"), "{both}");
     assert!(wrong(&with_spec("image: a")).is_empty());
 }

@@ -55,7 +55,7 @@ fn templates_are_go_s() {
     );
     assert_eq!(render("{{ if .Unset }}x{{ end }}{{ .Other | default \"d\" }}").unwrap(), "d", "asking is allowed");
     let unset = render("a\n{{ .Mode }} {{ .Modus }} {{ upper .Mode }}").unwrap_err();
-    assert_eq!((&*unset.message, unset.span.start), ("the variable `Modus` is not set", 20));
+    assert_eq!((&*unset.message, unset.span.start), ("the variable `Modus` is not set", 18));
     assert_eq!(render("{{ .A }}{{ .B }}").unwrap_err().message, "these variables are not set: `A`, `B`");
     assert_eq!(render("<no value> {{ .Mode }}").unwrap(), "<no value> test");
     for bad in [

@@ -82,7 +82,8 @@ fn login(ssh: &Ssh) -> String {
 
 /// A value with its place.
 fn said<T>(said: &Said<T>, value: impl Into<Value>) -> Value {
-    json!({ "value": value.into(), "by": said.origin.to_string() })
+    let value: Value = value.into();
+    json!({ "value": value, "by": said.origin.to_string() })
 }
 
 fn text<T: ToString>(value: &Said<T>) -> Value {
