@@ -11,7 +11,7 @@ use crate::{convert, merge, rewrite};
 /// What is true where nobody says otherwise: the configuration of `kubernetes:v1.19.8`.
 pub const DEFAULT: &str = include_str!("default.yaml");
 
-/// Groups of documents that stand in a Clusterfile beside kubeadm's, and are somebody else's.
+/// Groups of documents that stand in a Clusterfile beside kubeadm's.
 const CLUSTERFILE_GROUPS: [&str; 5] =
     ["sealer.io", "sealer.cloud", "sealer.aliyun.com", "zlink.aliyun.com", "apps.sealos.io"];
 
@@ -20,13 +20,38 @@ pub const MAX_ENTRIES: usize = 2000;
 /// Mistakes of one file that are told.
 const MAX_FOUND: usize = 200;
 
-/// Documents of one file.
+/// Documents of one file, or documents that a program made.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// What origins call it.
     pub name: String,
     /// The file.
     pub source: Source,
+    /// Whether the file is a Clusterfile, whose other documents somebody else reads.
+    pub is_clusterfile: bool,
+    /// Documents of no file, over those of the file. Their values have origins of their own. They are written as
+    /// v1beta2 has them (arguments are maps), and are converted as all others, which is not told.
+    pub made: Vec<(Kind, Value)>,
+}
+
+impl Layer {
+    /// A file that has nothing but documents of kubeadm, the kubelet and kube-proxy, such as an image's
+    /// `etc/kubeadm.yml`.
+    pub fn file(name: impl Into<String>, text: impl Into<String>) -> Layer {
+        let name = name.into();
+        let source = Source { name: name.clone(), text: text.into() };
+        Layer { name, source, is_clusterfile: false, made: Vec::new() }
+    }
+
+    /// A Clusterfile: documents of other groups are not looked at.
+    pub fn clusterfile(name: impl Into<String>, text: impl Into<String>) -> Layer {
+        Layer { is_clusterfile: true, ..Layer::file(name, text) }
+    }
+
+    /// Documents that a program made.
+    pub fn made(name: impl Into<String>, documents: Vec<(Kind, Value)>) -> Layer {
+        Layer { made: documents, ..Layer::file(name, "") }
+    }
 }
 
 /// What was made different from what a layer says.
@@ -73,6 +98,7 @@ struct Document {
     api: Api,
     value: Value,
     span: Span,
+    is_made: bool,
 }
 
 /// Lays layers over each other, the highest first, and [`DEFAULT`] below all. `version` is that of Kubernetes, if it is
@@ -81,7 +107,7 @@ struct Document {
 /// # Errors
 /// What is wrong in which layer; layer `layers.len()` is the default, and stands for what no file says.
 pub fn resolve(layers: &[Layer], version: Option<&str>) -> Result<Resolved, Vec<(usize, Diagnostic)>> {
-    let default = Layer { name: "default".into(), source: Source { name: "default".into(), text: DEFAULT.into() } };
+    let default = Layer::file("default", DEFAULT);
     let (mut found, mut read, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for (i, layer) in layers.iter().chain([&default]).enumerate() {
         let mut reader = Reader {
@@ -92,6 +118,14 @@ pub fn resolve(layers: &[Layer], version: Option<&str>) -> Result<Resolved, Vec<
             changes: &mut changes,
         };
         reader.read();
+        let made = layer.made.iter().map(|(kind, value)| Document {
+            kind: *kind,
+            api: Api::V1beta2,
+            value: value.clone(),
+            span: Span::default(),
+            is_made: true,
+        });
+        reader.documents.extend(made);
         found.extend(reader.found.into_iter().map(|diagnostic| (i, diagnostic)));
         read.push(reader.documents);
     }
@@ -128,10 +162,15 @@ pub fn resolve(layers: &[Layer], version: Option<&str>) -> Result<Resolved, Vec<
             );
             found.push((i, Diagnostic::error("NewerApi", document.span, message)));
         }
-        for from in Api::ALL {
-            let mut part: Vec<(Kind, Value)> =
-                layer.iter().filter(|d| d.api == from).map(|d| (d.kind, d.value.clone())).collect();
-            convert::convert(&mut part, from, api, &mut changes);
+        for (from, is_made) in Api::ALL.into_iter().map(|api| (api, false)).chain([(Api::V1beta2, true)]) {
+            let mut part: Vec<(Kind, Value)> = layer
+                .iter()
+                .filter(|d| d.api == from && d.is_made == is_made)
+                .map(|d| (d.kind, d.value.clone()))
+                .collect();
+            // How a program writes what it makes is nobody's business.
+            let mut untold = Vec::new();
+            convert::convert(&mut part, from, api, if is_made { &mut untold } else { &mut changes });
             part.into_iter().for_each(|(kind, value)| lay(&mut documents, kind, value));
         }
     }
@@ -265,16 +304,19 @@ impl Reader<'_> {
         self.check(&schema, kind, root, &mut Vec::new());
         let mut value = Value::of(root, &self.layer.name, &self.lines);
         drop((value.take(&["apiVersion"]), value.take(&["kind"])));
-        self.documents.push(Document { kind, api, value, span: root.span });
+        self.documents.push(Document { kind, api, value, span: root.span, is_made: false });
     }
 
-    /// A document that is not kubeadm's: a Clusterfile has some.
+    /// A document that is not kubeadm's: a Clusterfile has some, which `kiln-clusterfile` reads.
     fn foreign(&mut self, root: &Node, group: &str, kind: &str) {
+        if self.layer.is_clusterfile {
+            return;
+        }
         let what = if kind.is_empty() { "a document without a kind".to_owned() } else { format!("{kind} of {group}") };
         let span = root.at(&["kind"]).map_or(root.span, |node| node.span);
-        if CLUSTERFILE_GROUPS.contains(&group) && kind != "KubeadmConfig" {
-            let message = format!("{what} is not read here: what it says of hosts and files reaches no configuration");
-            return self.found.push(Diagnostic::warning("NotRead", span, message));
+        if CLUSTERFILE_GROUPS.contains(&group) {
+            let message = format!("{what} belongs into a Clusterfile: this file configures kubeadm only");
+            return self.found.push(Diagnostic::error("UnknownKind", span, message));
         }
         let message = format!("{what} is no configuration of kubeadm, the kubelet or kube-proxy");
         self.found.push(

@@ -6,11 +6,10 @@ mod merging;
 mod mistakes;
 
 use kiln_kubeadm::{Layer, Resolved, render, resolve};
-use kiln_spec::source::Source;
 
 /// A layer of a file.
 pub fn layer(name: &str, text: &str) -> Layer {
-    Layer { name: name.into(), source: Source { name: name.into(), text: text.into() } }
+    if name == "Clusterfile" { Layer::clusterfile(name, text) } else { Layer::file(name, text) }
 }
 
 /// What a Clusterfile over an image's kubeadm.yml gives.
@@ -28,7 +27,7 @@ pub fn lines(resolved: &Resolved, part: &str) -> Vec<String> {
 
 /// Codes and messages of what is wrong.
 pub fn wrong(clusterfile: &str, version: Option<&str>) -> Vec<String> {
-    match resolve(&[layer("Clusterfile", clusterfile)], version) {
+    match resolve(&[Layer::file("Clusterfile", clusterfile)], version) {
         Ok(resolved) => resolved.warnings.iter().map(|(_, d)| format!("W {} {}", d.code, d.message)).collect(),
         Err(found) => found
             .iter()

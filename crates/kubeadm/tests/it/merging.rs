@@ -41,8 +41,10 @@ fn one_field_of_the_clusterfile_changes_one_field() {
         None,
     );
     assert_eq!(lines(&resolved, "bindPort: 8443"), ["bindPort: 8443  # Clusterfile:8"]);
-    let told = format!("{:?}", resolved.warnings);
-    assert!(told.contains("Cluster of sealer.io is not read here"), "{told}");
+    assert_eq!(resolved.warnings, [], "what else stands in a Clusterfile is read by others");
+    let lost =
+        resolve(&[kiln_kubeadm::Layer::file("etc/kubeadm.yml", "apiVersion: sealer.io/v1\nkind: Cluster\n")], None);
+    assert!(format!("{lost:?}").contains("Cluster of sealer.io belongs into a Clusterfile"), "{lost:?}");
     assert_eq!(lines(&resolved, "advertiseAddress"), ["advertiseAddress: 10.0.0.1  # etc/kubeadm.yml:3"]);
     assert_eq!(lines(&resolved, "criSocket")[0], "criSocket: /var/run/dockershim.sock  # default:7");
 }
@@ -128,4 +130,27 @@ fn strings_that_look_like_something_else_stay_strings() {
         .collect();
     assert_eq!(all, ["12:30", "x: y # z", "1\n2", "", "-1", "*", "0x1"], "{text}");
     assert_eq!(root.at(&["clusterName"]).unwrap().text(), Some("yes"));
+}
+
+#[test]
+fn what_a_program_makes_is_a_layer_with_origins_of_its_own() {
+    use kiln_kubeadm::{Content, Layer, Origin, Value};
+    let origin = Origin { layer: "10.0.0.1".into(), ..Origin::default() };
+    let text = |text: &str| Value { content: Content::Text(text.into()), origin: origin.clone() };
+    let mut init = Value { content: Content::Map(Vec::new()), origin: origin.clone() };
+    init.put(&["nodeRegistration", "kubeletExtraArgs", "node-ip"], text("10.0.0.1"));
+    init.put(&["nodeRegistration", "name"], text("a"));
+    let made = Layer::made("hosts", vec![(Kind::InitConfiguration, init)]);
+    let user = Layer::clusterfile(
+        "Clusterfile",
+        "apiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\nnodeRegistration: {name: b}\n",
+    );
+    for (version, node_ip) in
+        [(None, "node-ip: 10.0.0.1  # 10.0.0.1"), (Some("v1.31.0"), "value: 10.0.0.1  # 10.0.0.1")]
+    {
+        let resolved = resolve(&[user.clone(), made.clone()], version).unwrap();
+        assert_eq!(lines(&resolved, "10.0.0.1  #"), [node_ip]);
+        assert_eq!(lines(&resolved, "  name: b"), ["name: b  # Clusterfile:3"]);
+        assert!(!resolved.changes.iter().any(|change| change.origin.layer == "10.0.0.1"), "{:?}", resolved.changes);
+    }
 }

@@ -1,11 +1,13 @@
 //! `kiln cluster`: images that hold a whole cluster.
 //!
-//! One file a verb; `pack` is what building and making a base have in common.
+//! One file a verb; `pack` is what building and making a base have in common, `clusterfile` what those about clusters.
 
 mod base;
 mod build;
+mod clusterfile;
 mod config;
 mod diff;
+mod hosts;
 mod images;
 mod inspect;
 mod load;
@@ -48,6 +50,8 @@ enum Verb {
     Images(images::Args),
     /// Show what kubeadm is told, and by whom
     Config(config::Args),
+    /// Show the hosts of a cluster, and how Kiln logs in to them
+    Hosts(hosts::Args),
     /// Show what is in a cluster image
     Inspect(inspect::Args),
     /// Show which images two cluster images differ in
@@ -67,6 +71,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Base(args) => base::run(&args, global),
         Verb::Images(args) => images::run(&args, global),
         Verb::Config(args) => config::run(&args, global),
+        Verb::Hosts(args) => hosts::run(&args, global),
         Verb::Inspect(args) => inspect::run(&args, global),
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Merge(args) => merge::run(&args, global),
