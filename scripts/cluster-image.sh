@@ -78,6 +78,13 @@ image pause "$(named pause)" <<< $'COPY pause /\nENTRYPOINT ["/pause"]'
 install -D "$bin/cluster-dns" "$work/coredns/cluster-dns"
 image coredns "$(named coredns)" <<< $'COPY cluster-dns /\nENTRYPOINT ["/cluster-dns"]'
 
+# A stand-in for flannel, with the objects of flannel's manifest.
+mkdir -p "$work/flannel"
+cp -r "$proxy" "$work/flannel/root"
+install -D /bin/busybox "$work/flannel/root/bin/cp"
+cp "$bin"/{flannel,flanneld} "$work/flannel/"
+image flannel kiln.test/flannel:1 <<< $'COPY root /\nCOPY flanneld /opt/bin/\nCOPY flannel /'
+
 # What tests deploy: a server that says on which pod it is.
 install -D /bin/busybox "$work/web/busybox"
 image web kiln.test/web:1 <<'FILE'
@@ -93,6 +100,7 @@ cp "$bin"/{kubeadm,kubelet,kubectl,crictl} "$from/bin/"
 cp -r "$bin/cni" "$from/cni"
 mkdir "$from/manifests"
 { echo "$list"; echo kiln.test/web:1; } > "$from/manifests/imageList"
+cp scripts/kubernetes/kube-flannel.yml "$from/manifests/"
 images=()
 for archive in "$out"/images/*.tar; do images+=(--images "$archive"); done
 "$kiln" cluster base --quiet --kubernetes "$version" --from "$from" "${images[@]}" -t "kubernetes:$version" > /dev/null

@@ -17,7 +17,7 @@ dir=${KILN_KUBERNETES:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-kubernetes}
 compiled=(kubeadm kube-proxy kubelet kube-apiserver kube-controller-manager kube-scheduler)
 others=(kubectl etcd pause)
 # Programs of scripts/kubernetes/, compiled in Kubernetes' tree.
-standins=(crictl cluster-dns)
+standins=(crictl cluster-dns flanneld flannel)
 
 fail() { printf 'kubernetes: error: %s\n' "$1" >&2; printf 'hint: %s\n' "$2" >&2; exit 3; }
 say() { printf 'kubernetes: %s\n' "$1" >&2; }
@@ -41,7 +41,7 @@ done_with() {
     local chosen
     chosen=$dir/bin-of-$(realpath "$KILN_K8S_BIN" | sha256sum | cut -c1-12)
     mkdir -p "$chosen"
-    cp -r --update "$dir"/bin/{cni,etcd,pause,crictl,cluster-dns} "$chosen"
+    cp -r --update "$dir"/bin/{cni,etcd,pause,crictl,cluster-dns,flanneld,flannel} "$chosen"
     cp -r --update "$KILN_K8S_BIN"/* "$chosen"
     echo "$chosen"
   fi
@@ -61,7 +61,7 @@ fi
 
 # Programs that are there and are what they were when they were made.
 missing=()
-for name in "${others[@]}" "${compiled[@]}" "${standins[@]}"; do
+for name in "${others[@]}" "${standins[@]}" "${compiled[@]}"; do
   line=$(grep -s "  bin/$name\$" "$dir/SHA256SUMS" || true)
   [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") || missing+=("$name")
 done

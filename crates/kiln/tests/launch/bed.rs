@@ -6,17 +6,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use kiln_testkit::Fleet;
-use kiln_testkit::fleet::{Host, kubernetes, network};
+use kiln_testkit::fleet::{Host, kubernetes};
 
 use crate::by_hand::{self, ADMIN, asked, kubectl, wait};
 
 const KILN: &str = env!("CARGO_BIN_EXE_kiln");
-const WORKER: [&str; 4] = ["kube-proxy", "pause", "coredns", "web"];
+const WORKER: [&str; 5] = ["kube-proxy", "pause", "flannel", "coredns", "web"];
 const CONTROL: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
 
 /// The names that the ports of a host answer with, asked often enough that two pods are both met.
 fn answers(fleet: &Fleet, host: &Host) -> BTreeSet<String> {
-    (0..40).filter_map(|_| asked(fleet, host)).collect()
+    // At once, for the answers that never come take their time.
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| asked(fleet, host))).collect();
+        asking.into_iter().filter_map(|one| one.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -31,8 +35,7 @@ fn kubeadm_makes_a_cluster_of_two_hosts_and_undoes_it() {
     });
     by_hand::init(one, &kubernetes::version(&kubernetes::programs()));
     by_hand::join(one, two);
-    by_hand::connect(&fleet, network::Way::Vxlan);
-    let _ = kubectl(one, "wait --for=condition=Ready nodes --all --timeout=120s");
+    by_hand::connect(one);
 
     // Two pods, one on each host, answer on both hosts.
     let _ = one.run(&format!("{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/master-; \

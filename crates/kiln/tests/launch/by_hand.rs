@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use kiln_testkit::Fleet;
-use kiln_testkit::fleet::{Host, kubernetes, network};
+use kiln_testkit::fleet::{Host, kubernetes};
 
 const KUBELET: &str = "\
 [Unit]
@@ -59,8 +59,8 @@ spec:
   ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
 ";
 
-/// The only user there is.
-pub const ADMIN: &str = "KUBECONFIG=/etc/kubernetes/admin.conf PATH=$PATH:/opt/kubernetes";
+/// Before a command of the shell: who it is for the API.
+pub const ADMIN: &str = "KUBECONFIG=/etc/kubernetes/admin.conf";
 
 /// Installs what kubeadm wants to find, and loads images into the host's containerd.
 pub fn prepare(host: &Host, images: &Path, wanted: &[&str]) {
@@ -70,7 +70,7 @@ pub fn prepare(host: &Host, images: &Path, wanted: &[&str]) {
         .run(
             "set -e
             for name in kubeadm kubelet kubectl crictl; do ln -s /opt/kubernetes/$name /usr/bin/$name; done
-            mkdir -p /opt/cni && ln -s /opt/kubernetes/cni /opt/cni/bin
+            mkdir -p /opt/cni/bin && ln -s /opt/kubernetes/cni/* /opt/cni/bin/
             echo 1 > /proc/sys/net/ipv4/ip_forward
             pause=$(kubeadm config images list --kubernetes-version $(kubelet --version | sed 's/.* //') 2>/dev/null | grep /pause:)
             printf 'version = 2\\n[plugins.\"io.containerd.grpc.v1.cri\"]\\nsandbox_image = \"%s\"\\n' $pause > /etc/containerd/config.toml
@@ -109,7 +109,7 @@ networking: {{podSubnet: {}}}
 ---
 {}",
         host.address(),
-        network::PODS,
+        kubernetes::PODS,
         kubernetes::DOCUMENTS
     )
 }
@@ -134,20 +134,11 @@ pub fn kubectl(first: &Host, arguments: &str) -> String {
     first.run(&format!("{ADMIN} kubectl {arguments}")).ok().text().to_owned()
 }
 
-/// Gives pods of all hosts a network, once Kubernetes has given nodes their subnets.
-pub fn connect(fleet: &Fleet, way: network::Way) {
-    let template = r"-o 'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{\"\n\"}{end}'";
-    let listed = wait("subnets of all nodes", Duration::from_secs(60), || {
-        let listed = kubectl(fleet.host(1), &format!("get nodes {template}"));
-        let all = listed.lines().filter(|line| line.ends_with("/24")).count() == fleet.hosts().len();
-        all.then_some(listed)
-    });
-    let of = |line: &str| {
-        let (name, subnet) = line.split_once(' ')?;
-        Some((name.strip_prefix("node")?.parse().ok()?, subnet.to_owned()))
-    };
-    let subnets: Vec<(usize, String)> = listed.lines().filter_map(of).collect();
-    network::connect(fleet, &subnets, way);
+/// Gives pods a network, and waits until all nodes say that they have one.
+pub fn connect(first: &Host) {
+    first.write("/root/kube-flannel.yml", 0o644, kubernetes::FLANNEL);
+    let _ = kubectl(first, "apply -f /root/kube-flannel.yml");
+    let _ = kubectl(first, "wait --for=condition=Ready nodes --all --timeout=180s");
 }
 
 /// Asks until there is an answer.
@@ -165,7 +156,7 @@ pub fn wait<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T
 /// What port 30080 of a host answers: the name of a pod, or nothing.
 pub fn asked(fleet: &Fleet, host: &Host) -> Option<String> {
     let mut command: Command = fleet.command("curl");
-    command.args(["-s", "-m", "3", &format!("http://{}:30080/", host.address())]);
+    command.args(["-s", "-m", "2", &format!("http://{}:30080/", host.address())]);
     let output = command.output().expect("start nsenter");
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)

@@ -6,6 +6,12 @@ use std::process::Command;
 /// Where hosts see the programs: kubeadm, kubelet, kubectl, crictl and more.
 pub const PROGRAMS: &str = "/opt/kubernetes";
 
+/// The network of pods that [`FLANNEL`] is written for.
+pub const PODS: &str = "10.244.0.0/16";
+
+/// The objects of flannel's manifest, with an image that [`images`] makes: a stand-in for flannel, with VXLAN.
+pub const FLANNEL: &str = include_str!("../../../../scripts/kubernetes/kube-flannel.yml");
+
 /// Documents that kubeadm needs beside the user's: kubelet and kube-proxy as they can work in a container on a machine
 /// whose disk others fill, too, and whose table of connections has one size for all.
 pub const DOCUMENTS: &str = "\

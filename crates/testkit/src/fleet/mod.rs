@@ -9,14 +9,12 @@
 //! A fleet lives in namespaces of its own. One process beside the test keeps them and removes everything when the test
 //! ends, also when it was killed. Nothing of it is seen on the machine: programs join its network by [`Fleet::command`].
 //!
-//! [`Fleet`] all hosts     [`Host`] one     [`network`] how pods of different hosts reach each other
-//! [`kubernetes`] the programs of Kubernetes, and what kubeadm must be told here
+//! [`Fleet`] all hosts     [`Host`] one     [`kubernetes`] its programs and images, and what kubeadm must be told here
 //!
 //! Adding what hosts have: the packages and files in `scripts/cluster-hosts.sh`.
 
 mod host;
 pub mod kubernetes;
-pub mod network;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -82,7 +80,7 @@ impl Fleet {
         // At once, as machines do.
         std::thread::scope(|scope| {
             for host in &fleet.hosts {
-                scope.spawn(|| host.boot());
+                scope.spawn(move || host.boot());
             }
         });
         fleet
