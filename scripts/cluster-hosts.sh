@@ -41,16 +41,19 @@ UNIT
 cat > "$root/usr/local/sbin/runc" <<'RUN'
 #!/bin/sh
 # The runtime in a machine where nobody may lower an oom_score_adj: containers that ask for it get 0.
-bundle=.
+bundle=. process=
 previous=
 for argument in "$@"; do
-  case $previous in --bundle|-b) bundle=$argument ;; esac
+  case $previous in
+    --bundle|-b) bundle=$argument ;;
+    --process|-p) process=$argument ;;
+  esac
   case $argument in --bundle=*) bundle=${argument#--bundle=} ;; esac
   previous=$argument
 done
-if [ -f "$bundle/config.json" ]; then
-  sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$bundle/config.json"
-fi
+for file in "$bundle/config.json" "$process"; do
+  [ ! -f "$file" ] || sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$file"
+done
 exec /usr/sbin/runc "$@"
 RUN
 chmod 755 "$root/usr/local/sbin/runc"

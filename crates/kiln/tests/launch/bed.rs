@@ -38,8 +38,10 @@ fn kubeadm_makes_a_cluster_of_two_hosts_and_undoes_it() {
     by_hand::connect(one);
 
     // Two pods, one on each host, answer on both hosts.
-    let _ = one.run(&format!("{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/master-; \
-        {ADMIN} kubectl taint nodes --all node-role.kubernetes.io/control-plane-"));
+    let _ = one.run(&format!(
+        "{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/master-; \
+        {ADMIN} kubectl taint nodes --all node-role.kubernetes.io/control-plane-"
+    ));
     one.write("/root/web.yaml", 0o644, by_hand::WEB);
     let _ = kubectl(one, "apply -f /root/web.yaml");
     let _ = kubectl(one, "rollout status deployment/web --timeout=120s");
@@ -65,7 +67,10 @@ fn kubeadm_makes_a_cluster_of_two_hosts_and_undoes_it() {
     for host in [two, one] {
         let said = host.ssh("kubeadm reset --force");
         assert_eq!(said.code, 0, "{said}\n{}", by_hand::state(host));
-        assert_eq!(host.run("ls /etc/kubernetes/manifests /var/lib/kubelet /var/lib/etcd 2>/dev/null | grep -v :").text(), "");
+        assert_eq!(
+            host.run("ls /etc/kubernetes/manifests /var/lib/kubelet /var/lib/etcd 2>/dev/null | grep -v :").text(),
+            ""
+        );
         assert_eq!(host.run("crictl pods -q").ok().text(), "");
     }
 }

@@ -90,8 +90,7 @@ pub fn prepare(host: &Host, images: &Path, wanted: &[&str]) {
 
 /// kubeadm's documents for the first host.
 pub fn documents(host: &Host, version: &str) -> String {
-    let minor: u32 = version.split('.').nth(1).and_then(|m| m.parse().ok()).expect("a version as v1.20.2");
-    let api = match minor {
+    let api = match kubernetes::minor(version) {
         ..=21 => "v1beta2",
         22..=30 => "v1beta3",
         _ => "v1beta4",
@@ -110,7 +109,7 @@ networking: {{podSubnet: {}}}
 {}",
         host.address(),
         kubernetes::PODS,
-        kubernetes::DOCUMENTS
+        kubernetes::documents(version)
     )
 }
 

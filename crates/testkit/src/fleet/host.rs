@@ -161,7 +161,14 @@ impl Host {
     #[must_use]
     pub fn ssh(&self, script: &str) -> Output {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.init)).args(["--", "ssh", "-F", "none", "-o", "BatchMode=yes"]);
+        command.arg(format!("--net=/proc/{}/ns/net", self.init)).args([
+            "--",
+            "ssh",
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+        ]);
         command.arg("-i").arg(&self.key).arg("-o");
         command.arg(format!("UserKnownHostsFile={}", self.known_hosts.display()));
         command.arg(format!("root@{}", self.address)).arg(script);

@@ -12,21 +12,40 @@ pub const PODS: &str = "10.244.0.0/16";
 /// The objects of flannel's manifest, with an image that [`images`] makes: a stand-in for flannel, with VXLAN.
 pub const FLANNEL: &str = include_str!("../../../../scripts/kubernetes/kube-flannel.yml");
 
-/// Documents that kubeadm needs beside the user's: kubelet and kube-proxy as they can work in a container on a machine
-/// whose disk others fill, too, and whose table of connections has one size for all.
-pub const DOCUMENTS: &str = "\
-apiVersion: kubelet.config.k8s.io/v1beta1
+/// Documents that kubeadm of a version needs beside the user's: kubelet and kube-proxy as they can work in a container, on a
+/// machine whose disk others fill, too, and whose table of connections has one size for all.
+///
+/// # Panics
+/// If the version is not as `v1.20.2`.
+#[must_use]
+pub fn documents(version: &str) -> String {
+    // Newer kubelets want to be told that cgroup v1 is meant.
+    let old_cgroups = if minor(version) >= 31 { "failCgroupV1: false\n" } else { "" };
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 cgroupDriver: cgroupfs
-evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
+{old_cgroups}evictionHard: {{memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
-conntrack: {maxPerCore: 0, min: 0}
-";
+conntrack: {{maxPerCore: 0, min: 0}}
+"
+    )
+}
+
+/// N of a version `v1.N.P`.
+///
+/// # Panics
+/// If it is another.
+#[must_use]
+pub fn minor(version: &str) -> u32 {
+    let number = version.strip_prefix("v1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("{version} is not a version as v1.20.2"))
+}
 
 /// What of kubeadm's preflight cannot pass in such a container: the kernel's configuration is none that it knows.
 pub const IGNORED: &str = "SystemVerification";

@@ -22,7 +22,10 @@ fn two_hosts_are_two_machines_and_nothing_remains_of_them() {
     let fleet = Fleet::start(2);
     let directory = fleet.directory().to_owned();
     let (one, two) = (fleet.host(1), fleet.host(2));
-    assert_eq!(one.ssh("hostname; id -un; systemctl is-active ssh containerd").ok().text(), "node1\nroot\nactive\nactive");
+    assert_eq!(
+        one.ssh("hostname; id -un; systemctl is-active ssh containerd").ok().text(),
+        "node1\nroot\nactive\nactive"
+    );
     assert_eq!(two.ssh("cat /etc/machine-id").ok().text(), "00000000000000000000000000b0ed02");
     assert_eq!(one.ssh("cat /proc/1/comm; systemctl is-system-running").ok().text(), "systemd\nrunning");
     let _ = one.ssh(&format!("ping -c 1 -W 5 {}", two.address())).ok();
