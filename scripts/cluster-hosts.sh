@@ -31,7 +31,7 @@ ln -sf /dev/null "$root/etc/systemd/system/console-getty.service"
 chroot "$root" useradd --create-home --shell /bin/bash --groups sudo admin
 echo 'admin:an-admins-password' | chroot "$root" chpasswd
 
-unit() { mkdir -p "$root/etc/systemd/system/${1%/*}"; cat > "$root/etc/systemd/system/$1"; }
+unit() { mkdir -p "$(dirname "$root/etc/systemd/system/$1")"; cat > "$root/etc/systemd/system/$1"; }
 
 # Nobody without CAP_SYS_RESOURCE may lower a score below its own.
 unit containerd.service.d/host.conf <<'UNIT'
