@@ -31,13 +31,11 @@ work=$(mktemp -d /var/tmp/kiln-image.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 export KILN_STORE=$work/store SOURCE_DATE_EPOCH=1611100800
 
-# Copies programs into a root directory, with the libraries that they are linked with.
-with_libraries() {
-  local root=$1 program
-  shift
-  for program in "$@"; do
-    install -D "$program" "$root/$program"
-    ldd "$program" | grep -o '/[^ ]*' | while read -r library; do install -D "$library" "$root/$library"; done
+# Copies the libraries that programs are linked with into a root directory.
+libraries() {
+  local root=$1 program library
+  for program in "${@:2}"; do
+    for library in $(ldd "$program" | grep -o '/[^ ]*'); do install -D "$library" "$root/$library"; done
   done
 }
 
@@ -56,7 +54,8 @@ done
 
 # It calls iptables and conntrack; those are Debian's.
 proxy=$work/kube-proxy/root
-with_libraries "$proxy" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack
+libraries "$proxy" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack
+install -D -t "$proxy/usr/sbin" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack
 for name in iptables ip6tables; do
   for verb in '' -save -restore; do ln -s xtables-nft-multi "$proxy/usr/sbin/$name$verb"; done
 done
@@ -66,9 +65,8 @@ cp /etc/protocols "$proxy/etc/"
 cp "$bin/kube-proxy" "$work/kube-proxy/"
 image kube-proxy "$(named kube-proxy)" <<< $'COPY root /\nCOPY kube-proxy /usr/local/bin/'
 
-with_libraries "$work/etcd/root" "$bin/etcd"
-cp "$bin/etcd" "$work/etcd/etcd"
-rm -rf "$work/etcd/root/${dir#/}"
+libraries "$work/etcd/root" "$bin/etcd"
+cp "$bin/etcd" "$work/etcd/"
 image etcd "$(named etcd)" <<< $'COPY root /\nCOPY etcd /usr/local/bin/'
 
 install -D "$bin/pause" "$work/pause/pause"

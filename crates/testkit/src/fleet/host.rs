@@ -116,6 +116,10 @@ impl Host {
             }
         }
         *machine = leader.map(|leader| Machine { container, leader });
+        drop(machine);
+        // It says so as soon as it has begun to start services.
+        let state = self.run("systemctl is-system-running --wait; systemctl --failed --plain --no-legend");
+        assert_eq!(state.text(), "running", "{} has booted with failures:\n{state}{}", self.name, self.console());
     }
 
     /// Takes the power away: nothing on it ends in order.
@@ -148,7 +152,7 @@ impl Host {
         let leader = &machine.as_ref().unwrap_or_else(|| panic!("{} is not up", self.name)).leader;
         let mut command = self.inside_of_the_fleet();
         // The network last: /sys of the host is what it was mounted as.
-        command.args(["nsenter", "--target", leader, "--all", "--wd=/", "--"]);
+        command.args(["nsenter", "--target", leader, "--all", "--"]);
         command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"]);
         command.args(words);
         command
@@ -231,7 +235,7 @@ impl Host {
     /// A command in the namespaces of the fleet, of which the host's are part.
     fn inside_of_the_fleet(&self) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init, "--mount", "--net", "--pid", "--wd=/", "--"]);
+        command.args(["--target", &self.init, "--mount", "--net", "--pid", "--"]);
         command
     }
 
