@@ -47,7 +47,7 @@ pub fn minor(version: &str) -> u32 {
     number.unwrap_or_else(|| panic!("{version} is not a version as v1.20.2"))
 }
 
-/// What of kubeadm's preflight cannot pass in such a container: the kernel's configuration is none that it knows.
+/// What of a newer kubeadm's preflight cannot pass on cgroup v1; 1.20 passes all of it.
 pub const IGNORED: &str = "SystemVerification";
 
 /// The directory with the programs, made by `scripts/kubernetes.sh` or named by `KILN_K8S_BIN`.
