@@ -54,7 +54,7 @@ done
 
 # It calls iptables and conntrack; those are Debian's.
 proxy=$work/kube-proxy/root
-libraries "$proxy" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack
+libraries "$proxy" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack /usr/lib/x86_64-linux-gnu/xtables/libxt_statistic.so
 install -D -t "$proxy/usr/sbin" /usr/sbin/xtables-nft-multi /usr/sbin/conntrack
 for name in iptables ip6tables; do
   for verb in '' -save -restore; do ln -s xtables-nft-multi "$proxy/usr/sbin/$name$verb"; done
