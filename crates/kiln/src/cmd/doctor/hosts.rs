@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_doctor::api::Api;
 use kiln_clusterfile::{Flags, read};
+use kiln_doctor::api::Api;
 use kiln_doctor::facts::{self, HostFacts};
 use kiln_doctor::fleet::{Missing, remote};
 use kiln_doctor::probe::agent::Here;
