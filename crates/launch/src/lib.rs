@@ -11,7 +11,7 @@
 //! [`launch`] what is to be, and the hosts of it       [`bundle`] what the cluster image has
 //! [`machine`] commands on a host, with their last words   [`facts`] what a host is, asked in one command
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
-//! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave
+//! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
 //! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
@@ -36,6 +36,7 @@ pub mod reset;
 pub mod run;
 pub mod scale;
 pub mod units;
+pub mod upgrade;
 
 pub use bundle::Bundle;
 pub use error::{LaunchError, Result};

@@ -141,15 +141,36 @@ pub fn run(launch: &Launch) -> Result<()> {
     for finding in &found {
         launch.events.event(Event::Note { host: None, text: finding.lines().join(" ").trim().to_owned() });
     }
-    launch.state.keep(&launch.record())?;
+    keep_record(launch)?;
     for phase in &LAUNCH {
         one(launch, phase)?;
     }
     Ok(())
 }
 
+/// Keeps what the cluster is to be. Hosts that are not part of this launch stay in it.
+fn keep_record(launch: &Launch) -> Result<()> {
+    let mut record = launch.record();
+    if let Some(before) = launch.state.record()? {
+        if before.kubernetes != record.kubernetes && launch.members.iter().any(|member| launch.has_done(member, "init")) {
+            return Err(LaunchError::Wanted {
+                what: format!("the cluster runs Kubernetes {}, and the image brings {}", before.kubernetes, record.kubernetes),
+                hint: "kiln cluster upgrade IMAGE".to_owned(),
+            });
+        }
+        let is_known = |address: &String| record.hosts.iter().any(|host| host.address == *address);
+        let others: Vec<_> = before.hosts.into_iter().filter(|host| !is_known(&host.address)).collect();
+        for host in &others {
+            let text = format!("{} is part of the cluster, and not of what is wanted: kiln cluster scale --remove {}", host.address, host.address);
+            launch.events.event(Event::Note { host: None, text });
+        }
+        record.hosts.extend(others);
+    }
+    launch.state.keep(&record)
+}
+
 /// Does one phase on all hosts that need it.
-fn one(launch: &Launch, phase: &Phase) -> Result<()> {
+pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
     let mut all = Vec::new();
     for member in &launch.members {
         if let Some(work) = phase::work(phase, launch, member)? {

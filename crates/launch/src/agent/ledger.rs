@@ -42,6 +42,8 @@ pub struct Item {
 pub enum Content {
     /// This.
     Text(String),
+    /// This, if there is nothing.
+    Missing(String),
     /// What a file of the root file system has.
     Rootfs(String),
     /// What is there already, and these lines, which replace those of an earlier time.
@@ -136,9 +138,12 @@ impl Files {
     /// Brings one file to what it is to be; returns whether it was something else.
     fn one(&self, item: &Item, rootfs: Option<&Path>, ledger: &mut Ledger) -> Result<bool> {
         let path = self.at(&item.to)?;
+        if matches!(item.content, Content::Missing(_)) && path.symlink_metadata().is_ok() {
+            return Ok(false);
+        }
         let known = ledger.entries.iter().position(|entry| entry.path == item.to);
         let (mut source, digest): (Box<dyn Read>, String) = match &item.content {
-            Content::Text(text) => (Box::new(std::io::Cursor::new(text.clone())), sha256(&mut text.as_bytes(), &path)?),
+            Content::Text(text) | Content::Missing(text) => (Box::new(std::io::Cursor::new(text.clone())), sha256(&mut text.as_bytes(), &path)?),
             Content::Rootfs(from) => {
                 let mut file = in_rootfs(rootfs, from)?;
                 let digest = sha256(&mut file, Path::new(from))?;
@@ -442,6 +447,7 @@ mod tests {
         let items = [
             item("/etc/a", Content::Text("new".into())),
             item("/etc/link", Content::Text("file".into())),
+            item("/etc/hosts", Content::Missing("never".into())),
             item("/usr/bin/tool", Content::Rootfs("bin/tool".into())),
             item("/etc/hosts", Content::Lines(vec!["10.0.0.1 api".into()])),
         ];

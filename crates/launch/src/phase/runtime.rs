@@ -75,6 +75,8 @@ fn items(launch: &Launch, member: &Member, authorities: &[(std::net::IpAddr, Str
         let policy = "statics/audit-policy.yml";
         let content = if bundle.has(policy) { Content::Rootfs(policy.to_owned()) } else { text(units::AUDIT_POLICY) };
         add("/etc/kubernetes/audit-policy.yml", 0o600, content);
+        // Pods of the control plane mount it; small systems do without, and mean UTC.
+        add("/etc/localtime", 0o644, Content::Missing(units::UTC.to_owned()));
     }
     for registry in registries(launch) {
         let mirrors = mirrors(launch, authorities);

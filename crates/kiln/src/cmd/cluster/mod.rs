@@ -24,6 +24,7 @@ mod run;
 mod save;
 mod scale;
 mod status;
+mod upgrade;
 
 use clap::Subcommand;
 
@@ -80,6 +81,8 @@ enum Verb {
     Join(Box<join::Args>),
     /// Join hosts to a cluster, or take them out of it
     Scale(Box<scale::Args>),
+    /// Upgrade a cluster to the Kubernetes of another image
+    Upgrade(Box<upgrade::Args>),
     /// Give hosts back as they were before a launch
     Reset(Box<reset::Args>),
     /// Show clusters, and how their nodes are
@@ -109,6 +112,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Apply(args) => apply::run(&args, global),
         Verb::Join(args) => join::run(&args, global),
         Verb::Scale(args) => scale::run(&args, global),
+        Verb::Upgrade(args) => upgrade::run(&args, global),
         Verb::Reset(args) => reset::run(&args, global),
         Verb::Status(args) => status::run(&args, global),
         Verb::Exec(args) => exec::run(&args, global),
