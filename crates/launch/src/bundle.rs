@@ -47,7 +47,9 @@ impl Bundle {
     /// Files directly or further below a directory.
     pub fn below<'a>(&'a self, dir: &'a str) -> impl Iterator<Item = (&'a str, u32)> {
         let files = self.files.range(dir.to_owned()..).take_while(move |(path, _)| path.starts_with(dir));
-        files.filter(move |(path, _)| path.as_bytes().get(dir.len()) == Some(&b'/')).map(|(path, mode)| (path.as_str(), *mode))
+        files
+            .filter(move |(path, _)| path.as_bytes().get(dir.len()) == Some(&b'/'))
+            .map(|(path, mode)| (path.as_str(), *mode))
     }
 
     /// The registries that contained images are named by.

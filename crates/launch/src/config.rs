@@ -85,7 +85,9 @@ pub fn configuration(launch: &Launch) -> Result<Configuration> {
     let mut layers = layers(launch, first, None)?;
     let once = merged(&layers, launch)?;
     let mut sans: BTreeSet<String> = computed_sans(launch).into_iter().collect();
-    if let Some(Content::List(items)) = at(&once, Kind::ClusterConfiguration, &["apiServer", "certSANs"]).map(|v| &v.content) {
+    if let Some(Content::List(items)) =
+        at(&once, Kind::ClusterConfiguration, &["apiServer", "certSANs"]).map(|v| &v.content)
+    {
         sans.extend(items.iter().filter_map(Value::as_text).map(str::to_owned));
     }
     let mut made = Made::new("hosts");
@@ -99,7 +101,8 @@ pub fn configuration(launch: &Launch) -> Result<Configuration> {
     let mut networks = Vec::new();
     for (what, field) in [("pods", "podSubnet"), ("services", "serviceSubnet")] {
         let said = text(Kind::ClusterConfiguration, &["networking", field]);
-        networks.extend(said.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| (what.to_owned(), n.to_owned())));
+        networks
+            .extend(said.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| (what.to_owned(), n.to_owned())));
     }
     let cgroup_driver = text(Kind::KubeletConfiguration, &["cgroupDriver"]);
     Ok(Configuration { endpoint, port, cgroup_driver, networks, resolved })
@@ -117,7 +120,8 @@ fn endpoint_parts(text: &str) -> (String, u16) {
 }
 
 fn merged(layers: &[Layer], launch: &Launch) -> Result<Resolved> {
-    resolve(layers, Some(&launch.bundle.kubernetes)).map_err(|found| LaunchError::Config { layers: layers.to_vec(), found })
+    resolve(layers, Some(&launch.bundle.kubernetes))
+        .map_err(|found| LaunchError::Config { layers: layers.to_vec(), found })
 }
 
 fn at<'r>(resolved: &'r Resolved, kind: Kind, path: &[&str]) -> Option<&'r Value> {
@@ -202,7 +206,8 @@ fn yaml(resolved: &Resolved, kinds: &[Kind]) -> String {
 
 /// What `kubeadm init` reads.
 pub fn init_yaml(configuration: &Configuration) -> String {
-    let kinds = [Kind::InitConfiguration, Kind::ClusterConfiguration, Kind::KubeProxyConfiguration, Kind::KubeletConfiguration];
+    let kinds =
+        [Kind::InitConfiguration, Kind::ClusterConfiguration, Kind::KubeProxyConfiguration, Kind::KubeletConfiguration];
     yaml(&configuration.resolved, &kinds)
 }
 

@@ -49,12 +49,15 @@ pub fn merge(text: Option<&str>, settings: &Settings) -> Result<String, String> 
     let text = |text: &str| Value::String(text.to_owned());
     let (runtime, images, sandbox): (&[&str], &[&str], &[&str]) = match version {
         2 => (&["plugins", CRI], &["plugins", CRI], &["plugins", CRI, "sandbox_image"]),
-        3 => (&["plugins", CRI_RUNTIME], &["plugins", CRI_IMAGES], &["plugins", CRI_IMAGES, "pinned_images", "sandbox"]),
+        3 => {
+            (&["plugins", CRI_RUNTIME], &["plugins", CRI_IMAGES], &["plugins", CRI_IMAGES, "pinned_images", "sandbox"])
+        }
         other => {
             return Err(format!("it is of version {other}; containerd config migrate makes one of version 2 of it"));
         }
     };
-    let path = |start: &[&str], rest: &[&str]| start.iter().chain(rest).map(|part| (*part).to_owned()).collect::<Vec<_>>();
+    let path =
+        |start: &[&str], rest: &[&str]| start.iter().chain(rest).map(|part| (*part).to_owned()).collect::<Vec<_>>();
     set(&mut root, &path(images, &["registry", "config_path"]), text(&settings.certs))?;
     // Both at once are refused by containerd.
     if let Some(Value::Table(registry)) = get(&mut root, &path(images, &["registry"])) {
@@ -156,7 +159,8 @@ fn inline(value: &Value) -> String {
         Value::String(text) => quoted(text),
         Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::Table(table) => {
-            let entries: Vec<String> = table.iter().map(|(key, value)| format!("{} = {}", key_word(key), inline(value))).collect();
+            let entries: Vec<String> =
+                table.iter().map(|(key, value)| format!("{} = {}", key_word(key), inline(value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
         Value::Float(number) => format!("{number:?}"),
@@ -258,9 +262,14 @@ mod tests {
 
     #[test]
     fn mirrors_are_asked_first() {
-        let mirrors = [Mirror { address: "fd00::1".parse().unwrap(), port: 5000, authority: Some("/etc/a.crt".into()) }];
+        let mirrors =
+            [Mirror { address: "fd00::1".parse().unwrap(), port: 5000, authority: Some("/etc/a.crt".into()) }];
         let text = hosts_toml("docker.io", &mirrors);
         assert!(toml::from_str::<Table>(&text).is_ok());
-        assert!(text.contains("[host.\"https://[fd00::1]:5000\"]") && text.contains("server = \"https://registry-1.docker.io\""), "{text}");
+        assert!(
+            text.contains("[host.\"https://[fd00::1]:5000\"]")
+                && text.contains("server = \"https://registry-1.docker.io\""),
+            "{text}"
+        );
     }
 }

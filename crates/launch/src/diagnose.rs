@@ -65,7 +65,12 @@ pub fn first(host: &str, text: &str) -> Option<Cause> {
             }
         }
     }
-    let cause = |unit: String, state: &str, said: Vec<String>| Cause { host: host.to_owned(), unit, state: state.to_owned(), said };
+    let cause = |unit: String, state: &str, said: Vec<String>| Cause {
+        host: host.to_owned(),
+        unit,
+        state: state.to_owned(),
+        said,
+    };
     for (head, lines) in &parts {
         let mut words = head.split(' ');
         match (words.next(), words.next()) {
@@ -116,8 +121,11 @@ fn failures(lines: &[&str]) -> Vec<String> {
     let lines: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
     let sounds = |line: &&&str| {
         let lower = line.to_lowercase();
-        let klog = line.starts_with(['E', 'F']) && line.get(1..5).is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
-        klog || ["error", "fatal", "panic", "failed", "cannot", "not defined", "denied", "refused", "no such"].iter().any(|word| lower.contains(word))
+        let klog =
+            line.starts_with(['E', 'F']) && line.get(1..5).is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
+        klog || ["error", "fatal", "panic", "failed", "cannot", "not defined", "denied", "refused", "no such"]
+            .iter()
+            .any(|word| lower.contains(word))
     };
     let mut out: Vec<String> = Vec::new();
     for line in lines.iter().rev().filter(sounds) {
@@ -147,16 +155,24 @@ mod tests {
             @@pod etcd 1 3\n2026-11-26T20:00:00.1Z stderr F flag provided but not defined: -experimental-x\n2026-11-26T20:00:00.2Z stderr F Usage:\n\n\
             @@pod kube-apiserver 1 2\n2026-11-26T20:00:00.2Z stderr F connection refused\n\n@@end\n";
         let cause = first("h", text).unwrap();
-        assert_eq!(cause.lines(), ["behind it: static pod etcd on h was started 4 times", "  | flag provided but not defined: -experimental-x"]);
+        assert_eq!(
+            cause.lines(),
+            [
+                "behind it: static pod etcd on h was started 4 times",
+                "  | flag provided but not defined: -experimental-x"
+            ]
+        );
     }
 
     #[test]
     fn a_runtime_that_is_down_is_first() {
-        let text = "@@unit containerd failed\nlevel=fatal msg=\"\x1b[31mbad config\"\n\n@@unit kubelet active\n\n@@end\n";
+        let text =
+            "@@unit containerd failed\nlevel=fatal msg=\"\x1b[31mbad config\"\n\n@@unit kubelet active\n\n@@end\n";
         let cause = first("h", text).unwrap();
         assert_eq!((cause.unit.as_str(), cause.state.as_str()), ("containerd", "is failed"));
         assert!(cause.said[0].contains("bad config") && !cause.said[0].contains('\x1b'));
-        let text = "@@unit containerd active\n@@unit kubelet active\nF1126 failed to run: swap\n@@pod etcd 0 0\n@@end\n";
+        let text =
+            "@@unit containerd active\n@@unit kubelet active\nF1126 failed to run: swap\n@@pod etcd 0 0\n@@end\n";
         let cause = first("h", text).unwrap();
         assert_eq!(cause.unit, "static pod etcd");
         assert_eq!(cause.said, ["F1126 failed to run: swap"]);

@@ -137,10 +137,9 @@ impl LaunchError {
                 said.chain(causes.iter().flat_map(Cause::lines)).collect()
             }
             LaunchError::Preflight(found) => found.iter().flat_map(Finding::lines).collect(),
-            LaunchError::Phase { errors, .. } => errors
-                .iter()
-                .flat_map(|error| std::iter::once(format!("{error}")).chain(error.details()))
-                .collect(),
+            LaunchError::Phase { errors, .. } => {
+                errors.iter().flat_map(|error| std::iter::once(format!("{error}")).chain(error.details())).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -151,9 +150,9 @@ impl LaunchError {
         match self {
             LaunchError::Wanted { hint, .. } => Some(hint.clone()),
             LaunchError::Host { source, .. } => match &**source {
-                HostError::Connect { why: Unreachable::HostKey(HostKeyProblem::Unknown { .. }), .. } => {
-                    Some("--accept-new-host-keys takes the keys of hosts that are new, and keeps them in known_hosts".into())
-                }
+                HostError::Connect { why: Unreachable::HostKey(HostKeyProblem::Unknown { .. }), .. } => Some(
+                    "--accept-new-host-keys takes the keys of hosts that are new, and keeps them in known_hosts".into(),
+                ),
                 _ => None,
             },
             LaunchError::Preflight(_) => Some(

@@ -27,8 +27,27 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Programs that are looked for.
 pub const PROGRAMS: [&str; 21] = [
-    "conntrack", "ip", "iptables", "mount", "nsenter", "ebtables", "ethtool", "socat", "tc", "touch", "crictl", "containerd",
-    "dockerd", "kubelet", "kubeadm", "kubectl", "runc", "modprobe", "sysctl", "tar", "sha256sum",
+    "conntrack",
+    "ip",
+    "iptables",
+    "mount",
+    "nsenter",
+    "ebtables",
+    "ethtool",
+    "socat",
+    "tc",
+    "touch",
+    "crictl",
+    "containerd",
+    "dockerd",
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "runc",
+    "modprobe",
+    "sysctl",
+    "tar",
+    "sha256sum",
 ];
 
 /// Files and directories whose being there matters; a directory counts when something is in it.
@@ -281,7 +300,9 @@ fn network(facts: &mut HostFacts, answers: &Answers<'_>) {
         facts.routes.push((to.to_owned(), device.to_owned()));
     }
     for line in lines(answers, "macs") {
-        if let Some((device, mac)) = line.split_once(' ').filter(|(_, mac)| !mac.is_empty() && *mac != "00:00:00:00:00:00") {
+        if let Some((device, mac)) =
+            line.split_once(' ').filter(|(_, mac)| !mac.is_empty() && *mac != "00:00:00:00:00:00")
+        {
             facts.macs.insert(device.to_owned(), mac.to_owned());
         }
     }
@@ -314,7 +335,8 @@ fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
         }
     }
     if answers.contains_key("containerd-config") {
-        facts.containerd_config = Some(lines(answers, "containerd-config").fold(String::new(), |text, line| text + line + "\n"));
+        facts.containerd_config =
+            Some(lines(answers, "containerd-config").fold(String::new(), |text, line| text + line + "\n"));
     }
     if answers.contains_key("marker") {
         let text: String = lines(answers, "marker").collect();
@@ -331,7 +353,10 @@ impl HostFacts {
 
     /// Whether kubeadm was at work on it: files of a control plane or of a kubelet that joined.
     pub fn is_occupied(&self) -> bool {
-        PATHS.iter().filter(|path| path.starts_with("/etc/kubernetes/") || **path == "/var/lib/etcd").any(|path| self.has(path))
+        PATHS
+            .iter()
+            .filter(|path| path.starts_with("/etc/kubernetes/") || **path == "/var/lib/etcd")
+            .any(|path| self.has(path))
     }
 
     /// Whether a service runs.
@@ -347,7 +372,8 @@ impl HostFacts {
     /// The address on a device of a default route: the one that its peers most likely reach.
     pub fn outward(&self, ipv6: bool) -> Option<IpAddr> {
         let device = self.routes.iter().find(|(to, _)| to == "default").map(|(_, device)| device.as_str())?;
-        let of_device = |own: &str, address: &IpAddr| own == device && address.is_ipv6() == ipv6 && !address.is_loopback();
+        let of_device =
+            |own: &str, address: &IpAddr| own == device && address.is_ipv6() == ipv6 && !address.is_loopback();
         self.addresses.iter().find(|(own, address, _)| of_device(own, address)).map(|(_, address, _)| *address)
     }
 }

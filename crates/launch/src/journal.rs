@@ -47,7 +47,14 @@ pub struct Marker {
 impl Marker {
     /// A host that nothing was done on.
     pub fn new(cluster: &str, id: &str) -> Marker {
-        Marker { version: VERSION, cluster: cluster.to_owned(), id: id.to_owned(), done: BTreeMap::new(), begun: None, occupied: false }
+        Marker {
+            version: VERSION,
+            cluster: cluster.to_owned(),
+            id: id.to_owned(),
+            done: BTreeMap::new(),
+            begun: None,
+            occupied: false,
+        }
     }
 
     /// Reads a marker; none of another version.
@@ -247,13 +254,15 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<()> {
-    let failed = |error: std::io::Error| LaunchError::File { what: "write", path: path.to_owned(), why: error.to_string() };
+    let failed =
+        |error: std::io::Error| LaunchError::File { what: "write", path: path.to_owned(), why: error.to_string() };
     let text = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
     if let Some(dir) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     }
     let draft = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
+    let mut file =
+        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&draft, path).map_err(failed)
 }
@@ -276,7 +285,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::of(dir.path(), "shop").unwrap();
         assert_eq!(state.record().unwrap(), None);
-        let host = HostRecord { address: "10.0.0.1".into(), node: "n1".into(), master: true, user: None, port: None, key: None };
+        let host = HostRecord {
+            address: "10.0.0.1".into(),
+            node: "n1".into(),
+            master: true,
+            user: None,
+            port: None,
+            key: None,
+        };
         let record = Record {
             version: VERSION,
             name: "shop".into(),
@@ -288,7 +304,8 @@ mod tests {
         };
         state.keep(&record).unwrap();
         assert_eq!(state.record().unwrap(), Some(record));
-        let entry = |state: &str| Entry { phase: "init".into(), key: "k".into(), state: state.into(), why: String::new() };
+        let entry =
+            |state: &str| Entry { phase: "init".into(), key: "k".into(), state: state.into(), why: String::new() };
         state.note("fd00::1", entry("begun")).unwrap();
         state.note("fd00::1", entry("done")).unwrap();
         assert_eq!(state.journal("fd00::1").unwrap().entries, [entry("done")]);

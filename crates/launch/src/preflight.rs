@@ -109,11 +109,18 @@ fn leftovers(member: &Member, found: &mut Found<'_>) {
     let facts = &member.facts;
     let reset = "give the host back first: kiln cluster reset; or go on with that launch: --resume";
     if facts.marker_broken {
-        return found.error("KilnMarker", "its /var/lib/kiln/host.json cannot be read", "another version of Kiln may have written it");
+        return found.error(
+            "KilnMarker",
+            "its /var/lib/kiln/host.json cannot be read",
+            "another version of Kiln may have written it",
+        );
     }
     if let Some(marker) = &facts.marker {
         if marker.id != found.launch.id {
-            let text = format!("it belongs to another launch, of the cluster `{}`", crate::machine::printable(&marker.cluster));
+            let text = format!(
+                "it belongs to another launch, of the cluster `{}`",
+                crate::machine::printable(&marker.cluster)
+            );
             return found.error("KilnMarker", text, reset);
         }
         if !found.launch.options.resume && marker.begun.is_some() {
@@ -136,13 +143,18 @@ fn leftovers(member: &Member, found: &mut Found<'_>) {
     if member.is_master() && facts.has("/var/lib/etcd") {
         found.error("DirAvailable--var-lib-etcd", "/var/lib/etcd is not empty", hint);
     }
-    for path in ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf", "/etc/kubernetes/pki/ca.crt"] {
+    for path in ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf", "/etc/kubernetes/pki/ca.crt"]
+    {
         if facts.has(path) {
             found.error(format!("FileAvailable-{}", name(path)), format!("{path} already exists"), hint);
         }
     }
     if facts.has("/etc/cni/net.d") {
-        found.warn("DirAvailable--etc-cni-net.d", "/etc/cni/net.d has files of an earlier network", "the first of them is what the runtime takes");
+        found.warn(
+            "DirAvailable--etc-cni-net.d",
+            "/etc/cni/net.d has files of an earlier network",
+            "the first of them is what the runtime takes",
+        );
     }
 }
 
@@ -153,7 +165,11 @@ fn machine(member: &Member, found: &mut Found<'_>) {
     }
     if !facts.service_manager {
         let manager = &found.launch.options.service_manager;
-        found.error("ServiceManager", format!("there is no `{manager}`"), "hosts need systemd, or a command of the same words named by --service-manager");
+        found.error(
+            "ServiceManager",
+            format!("there is no `{manager}`"),
+            "hosts need systemd, or a command of the same words named by --service-manager",
+        );
     }
     if !found.launch.bundle.arches.contains(&facts.arch) {
         let text = format!("its processor is {}, the image is for {:?}", facts.arch, found.launch.bundle.arches);
@@ -165,23 +181,38 @@ fn machine(member: &Member, found: &mut Found<'_>) {
             found.error("NumCPU", text, "");
         }
         if facts.memory.is_some_and(|mib| mib < MEMORY) {
-            let text = format!("the system RAM ({} MB) is less than the minimum {MEMORY} MB", facts.memory.unwrap_or(0));
+            let text =
+                format!("the system RAM ({} MB) is less than the minimum {MEMORY} MB", facts.memory.unwrap_or(0));
             found.error("Mem", text, "");
         }
     }
     if facts.swaps > 0 {
         let fatal = minor(&found.launch.bundle.kubernetes) < 22;
-        found.add(fatal, "Swap", "running with swap on is not supported", "swapoff -a, and remove the swap line from /etc/fstab");
+        found.add(
+            fatal,
+            "Swap",
+            "running with swap on is not supported",
+            "swapoff -a, and remove the swap line from /etc/fstab",
+        );
     }
     if facts.is_active("firewalld") {
-        let text = "firewalld is active, please ensure ports [6443 10250] are open or your cluster may not function correctly";
+        let text =
+            "firewalld is active, please ensure ports [6443 10250] are open or your cluster may not function correctly";
         found.warn("Firewalld", text, "");
     }
     if !facts.resolves && member.host.name.is_none() {
-        found.warn("Hostname", format!("hostname \"{}\" could not be reached", facts.hostname), "Kiln adds it to /etc/hosts");
+        found.warn(
+            "Hostname",
+            format!("hostname \"{}\" could not be reached", facts.hostname),
+            "Kiln adds it to /etc/hosts",
+        );
     }
     if !is_node_name(&member.node) {
-        found.error("HostnameValid", format!("`{}` cannot be the name of a node", crate::machine::printable(&member.node)), "letters a-z, digits, `-` and `.`, at most 253: hostnamectl set-hostname, or a name in the Clusterfile");
+        found.error(
+            "HostnameValid",
+            format!("`{}` cannot be the name of a node", crate::machine::printable(&member.node)),
+            "letters a-z, digits, `-` and `.`, at most 253: hostnamectl set-hostname, or a name in the Clusterfile",
+        );
     }
     if facts.device_of(member.address).is_none() && !facts.addresses.is_empty() {
         let text = format!("it has no address {}", member.address);
@@ -197,26 +228,43 @@ fn programs(member: &Member, found: &mut Found<'_>) {
     let facts = &member.facts;
     let brought = |program: &str| found.launch.bundle.has(&format!("bin/{program}"));
     let missing = |program: &&str| !facts.programs.contains(*program) && !brought(program);
-    let needed: Vec<&str> = NEEDED.into_iter().filter(|p| *p != "conntrack" || minor(&found.launch.bundle.kubernetes) < 32).filter(missing).collect();
+    let needed: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|p| *p != "conntrack" || minor(&found.launch.bundle.kubernetes) < 32)
+        .filter(missing)
+        .collect();
     let wanted: Vec<&str> = WANTED.into_iter().filter(missing).collect();
-    let mut lacks: Vec<&str> = ["containerd", "runc", "kubeadm", "kubelet", "kubectl"].into_iter().filter(missing).collect();
+    let mut lacks: Vec<&str> =
+        ["containerd", "runc", "kubeadm", "kubelet", "kubectl"].into_iter().filter(missing).collect();
     if found.launch.cluster.runtime.as_ref().is_some_and(|r| r.value == kiln_clusterfile::model::Runtime::Docker) {
         let hint = "leave `runtime` out: containerd of the image, or of the host, is used";
         found.error("ContainerRuntime", "docker as the runtime is not supported", hint);
         lacks.clear();
     }
     for program in needed {
-        found.error(format!("FileExisting-{program}"), format!("{program} not found in system path"), "install it, or put it into bin/ of the image");
+        found.error(
+            format!("FileExisting-{program}"),
+            format!("{program} not found in system path"),
+            "install it, or put it into bin/ of the image",
+        );
     }
     for program in wanted {
         found.warn(format!("FileExisting-{program}"), format!("{program} not found in system path"), "");
     }
     for program in lacks {
-        found.error(format!("FileExisting-{program}"), format!("neither the host nor the image has {program}"), "put it into bin/ of the image");
+        found.error(
+            format!("FileExisting-{program}"),
+            format!("neither the host nor the image has {program}"),
+            "put it into bin/ of the image",
+        );
     }
     let bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     if !facts.settings.contains_key(bridge) && !facts.programs.contains("modprobe") {
-        found.error("FileContent--proc-sys-net-bridge-bridge-nf-call-iptables", format!("{bridge} does not exist"), "the kernel needs the module br_netfilter");
+        found.error(
+            "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
+            format!("{bridge} does not exist"),
+            "the kernel needs the module br_netfilter",
+        );
     }
 }
 
@@ -243,7 +291,11 @@ fn ports(member: &Member, found: &mut Found<'_>) {
         }
     }
     if member.facts.udp_ports.contains(&8472) {
-        found.warn("Port-8472", "UDP port 8472 is in use: flannel's VXLAN of an earlier cluster may be there", "ip link delete flannel.1");
+        found.warn(
+            "Port-8472",
+            "UDP port 8472 is in use: flannel's VXLAN of an earlier cluster may be there",
+            "ip link delete flannel.1",
+        );
     }
 }
 
@@ -257,7 +309,11 @@ fn overlap(what: &str, network: &str, member: &Member, found: &mut Found<'_>) {
         let is_own = own.iter().any(|start| device.starts_with(start)) || joined(found.launch, member);
         if overlaps(wanted, other) && !is_own {
             let text = format!("the network of {what} {network} overlaps with its route to {to} ({device})");
-            found.error("NetworkOverlap", text, "choose another network in the Clusterfile, or with --pod-cidr and --service-cidr");
+            found.error(
+                "NetworkOverlap",
+                text,
+                "choose another network in the Clusterfile, or with --pod-cidr and --service-cidr",
+            );
             return;
         }
     }
@@ -269,20 +325,28 @@ fn between(launch: &Launch, out: &mut Vec<Finding>) {
     let rows: [(&str, &str, &str, Of); 5] = [
         ("HostnameUnique", "the name of its node", "give hosts different names", |m| vec![m.node.clone()]),
         ("AddressUnique", "its address", "say which of its addresses its peers reach", |m| vec![m.address.to_string()]),
-        ("MachineIdUnique", "its machine-id", "copied machines: rm /etc/machine-id; systemd-machine-id-setup", |m| vec![m.facts.machine_id.clone()]),
+        ("MachineIdUnique", "its machine-id", "copied machines: rm /etc/machine-id; systemd-machine-id-setup", |m| {
+            vec![m.facts.machine_id.clone()]
+        }),
         ("ProductUuidUnique", "its product_uuid", "the hypervisor gives it", |m| vec![m.facts.product_uuid.clone()]),
         ("MacUnique", "a hardware address", "the hypervisor gives it", |m| m.facts.macs.values().cloned().collect()),
     ];
     for (name, what, hint, of) in rows {
         let mut known: BTreeMap<String, String> = BTreeMap::new();
         for member in &launch.members {
-            let values: std::collections::BTreeSet<String> = of(member).into_iter().filter(|value| !value.is_empty()).collect();
+            let values: std::collections::BTreeSet<String> =
+                of(member).into_iter().filter(|value| !value.is_empty()).collect();
             for value in values {
                 let Some(other) = known.insert(value.clone(), member.name().to_owned()) else { continue };
                 let mut found = Found { launch, host: member.name().to_owned(), out: Vec::new() };
                 // Nodes are told apart by their names; machines that share the others work, and are confused later.
                 let fatal = name != "ProductUuidUnique" && name != "MachineIdUnique";
-                found.add(fatal, name, format!("{what} is that of {other}, too: {}", crate::machine::printable(&value)), hint);
+                found.add(
+                    fatal,
+                    name,
+                    format!("{what} is that of {other}, too: {}", crate::machine::printable(&value)),
+                    hint,
+                );
                 out.append(&mut found.out);
             }
         }

@@ -99,7 +99,8 @@ pub fn verify(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     if facts.is_active("kubelet") {
         remains.push("kubelet runs".to_owned());
     }
-    let devices = facts.addresses.iter().map(|(device, ..)| device).filter(|device| crate::agent::sweep::is_device(device));
+    let devices =
+        facts.addresses.iter().map(|(device, ..)| device).filter(|device| crate::agent::sweep::is_device(device));
     remains.extend(devices.map(|device| format!("the device {device} is there")));
     Ok(remains)
 }

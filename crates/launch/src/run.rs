@@ -42,7 +42,12 @@ pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) ->
 ///
 /// # Errors
 /// When hosts do not answer: all of them are named.
-pub fn gather(hosts: Vec<(Host, Machine)>, options: &Options, events: &dyn Events, cancel: &Cancel) -> Result<Vec<Member>> {
+pub fn gather(
+    hosts: Vec<(Host, Machine)>,
+    options: &Options,
+    events: &dyn Events,
+    cancel: &Cancel,
+) -> Result<Vec<Member>> {
     let mut errors = Vec::new();
     let mut members: Vec<Member> = Vec::new();
     for (host, machine, facts) in ask_all(hosts, options, events) {
@@ -64,7 +69,11 @@ pub fn gather(hosts: Vec<(Host, Machine)>, options: &Options, events: &dyn Event
 }
 
 /// Asks all hosts; what each says, or why not.
-pub fn ask_all(hosts: Vec<(Host, Machine)>, options: &Options, events: &dyn Events) -> Vec<(Host, Machine, Result<HostFacts>)> {
+pub fn ask_all(
+    hosts: Vec<(Host, Machine)>,
+    options: &Options,
+    events: &dyn Events,
+) -> Vec<(Host, Machine, Result<HostFacts>)> {
     events.event(Event::Phase { phase: "connect", hosts: hosts.len() });
     let answers = each(&hosts, options.parallel, |(_, machine)| {
         let began = Instant::now();
@@ -152,16 +161,23 @@ pub fn run(launch: &Launch) -> Result<()> {
 fn keep_record(launch: &Launch) -> Result<()> {
     let mut record = launch.record();
     if let Some(before) = launch.state.record()? {
-        if before.kubernetes != record.kubernetes && launch.members.iter().any(|member| launch.has_done(member, "init")) {
+        if before.kubernetes != record.kubernetes && launch.members.iter().any(|member| launch.has_done(member, "init"))
+        {
             return Err(LaunchError::Wanted {
-                what: format!("the cluster runs Kubernetes {}, and the image brings {}", before.kubernetes, record.kubernetes),
+                what: format!(
+                    "the cluster runs Kubernetes {}, and the image brings {}",
+                    before.kubernetes, record.kubernetes
+                ),
                 hint: "kiln cluster upgrade IMAGE".to_owned(),
             });
         }
         let is_known = |address: &String| record.hosts.iter().any(|host| host.address == *address);
         let others: Vec<_> = before.hosts.into_iter().filter(|host| !is_known(&host.address)).collect();
         for host in &others {
-            let text = format!("{} is part of the cluster, and not of what is wanted: kiln cluster scale --remove {}", host.address, host.address);
+            let text = format!(
+                "{} is part of the cluster, and not of what is wanted: kiln cluster scale --remove {}",
+                host.address, host.address
+            );
             launch.events.event(Event::Note { host: None, text });
         }
         record.hosts.extend(others);

@@ -37,15 +37,20 @@ pub fn leave(launch: &Launch, master: &Member, leaving: &Leaving) -> Result<()> 
     if !known.exit.success() && known.tail.iter().any(|line| line.contains("NotFound") || line.contains("not found")) {
         launch.note(master, format!("the cluster has no node {}", leaving.node));
     } else {
-        let empty_dirs = if minor(&launch.bundle.kubernetes) >= 20 { "--delete-emptydir-data" } else { "--delete-local-data" };
-        let line = format!("{KUBECTL} drain {node} --ignore-daemonsets --force {empty_dirs} --timeout={}s", DRAIN.as_secs());
+        let empty_dirs =
+            if minor(&launch.bundle.kubernetes) >= 20 { "--delete-emptydir-data" } else { "--delete-local-data" };
+        let line =
+            format!("{KUBECTL} drain {node} --ignore-daemonsets --force {empty_dirs} --timeout={}s", DRAIN.as_secs());
         let line = line.replace("--request-timeout 20s", "");
         machine.succeed_with(&format!("drain {}", leaving.node), &line, Stdin::Empty, DRAIN + SHORT)?;
     }
     if leaving.master {
         out_of_etcd(machine, &master.node, &leaving.address)?;
     }
-    machine.succeed(&format!("delete the node {}", leaving.node), &format!("{KUBECTL} delete node {node} --ignore-not-found"))?;
+    machine.succeed(
+        &format!("delete the node {}", leaving.node),
+        &format!("{KUBECTL} delete node {node} --ignore-not-found"),
+    )?;
     launch.events.event(Event::Note { host: None, text: format!("{} has left the cluster", leaving.node) });
     Ok(())
 }
@@ -82,7 +87,9 @@ fn member_id(line: &str) -> Option<&str> {
 /// The member with an address.
 fn member_of<'t>(list: &'t str, address: &str) -> Option<&'t str> {
     let urls = [format!("https://{address}:2380"), format!("https://[{address}]:2380")];
-    list.lines().filter(|line| line.split(',').any(|part| urls.iter().any(|url| part.trim() == url))).find_map(member_id)
+    list.lines()
+        .filter(|line| line.split(',').any(|part| urls.iter().any(|url| part.trim() == url)))
+        .find_map(member_id)
 }
 
 #[cfg(test)]

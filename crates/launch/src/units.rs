@@ -83,7 +83,8 @@ WantedBy=multi-user.target
 pub fn registry(image: &str, ipv6: bool, port: u16, tls: bool, names: &[String]) -> String {
     // Who has IPv6 answers both families at its address of all.
     let all = if ipv6 { "[::]" } else { "0.0.0.0" };
-    let mut words = vec![AGENT.to_owned(), "--store".into(), format!("{HOME}/store"), "registry".into(), "serve".into()];
+    let mut words =
+        vec![AGENT.to_owned(), "--store".into(), format!("{HOME}/store"), "registry".into(), "serve".into()];
     words.extend(["--image".into(), image.to_owned(), "--addr".into(), format!("{all}:{port}"), "--read-only".into()]);
     if tls {
         words.extend(["--tls-self".into(), format!("{HOME}/registry")]);
@@ -109,10 +110,12 @@ pub fn balancer(port: u16, masters: &[String]) -> String {
 }
 
 /// The file of a time zone that is UTC (RFC 8536): one type, no transitions.
-pub const UTC: &str = "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\0\0\0UTC\0";
+pub const UTC: &str =
+    "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x04\0\0\0\0\0\0UTC\0";
 
 /// What the API server logs for its auditors, where the image has no policy: who did what, without contents.
-pub const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages:\n- RequestReceived\nrules:\n- level: Metadata\n";
+pub const AUDIT_POLICY: &str =
+    "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages:\n- RequestReceived\nrules:\n- level: Metadata\n";
 
 #[cfg(test)]
 mod tests {

@@ -35,24 +35,39 @@ const WAVE: usize = 10;
 /// # Errors
 /// When it is older, the same, or more than one minor ahead.
 pub fn follows(from: &str, to: &str) -> Result<()> {
-    let patch = |version: &str| version.rsplit('.').next().and_then(|p| p.split(['-', '+']).next()?.parse::<u32>().ok()).unwrap_or(0);
+    let patch = |version: &str| {
+        version.rsplit('.').next().and_then(|p| p.split(['-', '+']).next()?.parse::<u32>().ok()).unwrap_or(0)
+    };
     let (old, new) = ((minor(from), patch(from)), (minor(to), patch(to)));
     if old == new {
-        return Err(LaunchError::Wanted { what: format!("the cluster runs {from} already"), hint: "another image of the same release is brought by kiln cluster apply".to_owned() });
+        return Err(LaunchError::Wanted {
+            what: format!("the cluster runs {from} already"),
+            hint: "another image of the same release is brought by kiln cluster apply".to_owned(),
+        });
     }
     if new < old {
-        return Err(LaunchError::Wanted { what: format!("{to} is older than {from}, which runs"), hint: "Kubernetes goes forward only".to_owned() });
+        return Err(LaunchError::Wanted {
+            what: format!("{to} is older than {from}, which runs"),
+            hint: "Kubernetes goes forward only".to_owned(),
+        });
     }
     if new.0 > old.0 + 1 {
         let next = old.0 + 1;
-        return Err(LaunchError::Wanted { what: format!("from {from} to {to} are {} minor releases", new.0 - old.0), hint: format!("one at a time: an image of v1.{next} is next") });
+        return Err(LaunchError::Wanted {
+            what: format!("from {from} to {to} are {} minor releases", new.0 - old.0),
+            hint: format!("one at a time: an image of v1.{next} is next"),
+        });
     }
     Ok(())
 }
 
 /// What an upgrade would do.
 pub fn plan(launch: &Launch, from: &str) -> Vec<String> {
-    let mut lines = vec![format!("{from} to {}", launch.bundle.kubernetes), "bring the image to every host, serve it".to_owned(), "save etcd on the first master".to_owned()];
+    let mut lines = vec![
+        format!("{from} to {}", launch.bundle.kubernetes),
+        "bring the image to every host, serve it".to_owned(),
+        "save etcd on the first master".to_owned(),
+    ];
     for member in &launch.members {
         let what = if member.first { "kubeadm upgrade apply" } else { "kubeadm upgrade node" };
         lines.push(format!("{}: {what}, drain, new kubelet and runtime, uncordon", member.node));
@@ -75,7 +90,9 @@ pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     run::one(launch, &distribute::PHASE)?;
     run::one(launch, &registry::PHASE)?;
     let done = versions(first)?;
-    let is_done = |member: &&Member| done.iter().any(|node| node.name == member.node && node.version == launch.bundle.kubernetes && node.ready);
+    let is_done = |member: &&Member| {
+        done.iter().any(|node| node.name == member.node && node.version == launch.bundle.kubernetes && node.ready)
+    };
     if !is_done(&first) {
         save_etcd(first, from)?;
     }
@@ -86,7 +103,10 @@ pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     }
     let waiting: Vec<&Member> = workers.into_iter().filter(|member| !is_done(member)).collect();
     for wave in waiting.chunks(waiting.len().div_ceil(100 / WAVE).max(1)) {
-        let errors: Vec<LaunchError> = each(wave, launch.options.parallel, |member| node(launch, first, member)).into_iter().filter_map(Result::err).collect();
+        let errors: Vec<LaunchError> = each(wave, launch.options.parallel, |member| node(launch, first, member))
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
         if !errors.is_empty() {
             return Err(LaunchError::Phase { phase: "upgrade", errors });
         }
@@ -119,7 +139,8 @@ fn node(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
     let machine = &member.machine;
     let (phase, host) = ("upgrade", member.name().to_owned());
     guest::hooks(launch, member, &[When::UpgradeHost])?;
-    let kubeadm = Item { to: "/usr/bin/kubeadm".to_owned(), mode: 0o755, content: Content::Rootfs("bin/kubeadm".to_owned()) };
+    let kubeadm =
+        Item { to: "/usr/bin/kubeadm".to_owned(), mode: 0o755, content: Content::Rootfs("bin/kubeadm".to_owned()) };
     runtime::install(launch, member, vec![kubeadm])?;
     let ignored = init::ignored(launch);
     let line = match member.first {
@@ -132,7 +153,10 @@ fn node(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
     }
     let name = quote(&member.node);
     let drain = if minor(&launch.bundle.kubernetes) >= 20 { "--delete-emptydir-data" } else { "--delete-local-data" };
-    let line = format!("kubectl --kubeconfig /etc/kubernetes/admin.conf drain {name} --ignore-daemonsets --force {drain} --timeout={}s", DRAIN.as_secs());
+    let line = format!(
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf drain {name} --ignore-daemonsets --force {drain} --timeout={}s",
+        DRAIN.as_secs()
+    );
     first.machine.succeed_with(&format!("drain {}", member.node), &line, Stdin::Empty, DRAIN + LIMIT)?;
     machine.succeed("keep the old kubelet", &format!("cp -p /usr/bin/kubelet {HOME}/kubelet-before"))?;
     let changed = (runtime::PHASE.run)(launch, member).and_then(|()| {
@@ -141,7 +165,10 @@ fn node(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
     });
     if let Err(error) = changed {
         launch.note(member, "its old kubelet is put back");
-        let line = format!("cp -p {HOME}/kubelet-before /usr/bin/kubelet.old && mv -f /usr/bin/kubelet.old /usr/bin/kubelet && {}", launch.service("restart kubelet"));
+        let line = format!(
+            "cp -p {HOME}/kubelet-before /usr/bin/kubelet.old && mv -f /usr/bin/kubelet.old /usr/bin/kubelet && {}",
+            launch.service("restart kubelet")
+        );
         machine.run("put the old kubelet back", &line, Stdin::Empty, LIMIT)?;
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }
@@ -186,7 +213,11 @@ mod tests {
         for (from, to) in [("v1.20.2", "v1.20.3"), ("v1.20.2", "v1.21.0"), ("v1.29.9", "v1.30.0-rc.1")] {
             assert!(follows(from, to).is_ok(), "{from} {to}");
         }
-        for (from, to, why) in [("v1.20.2", "v1.20.2", "already"), ("v1.20.2", "v1.20.1", "older"), ("v1.20.2", "v1.22.0", "2 minor releases")] {
+        for (from, to, why) in [
+            ("v1.20.2", "v1.20.2", "already"),
+            ("v1.20.2", "v1.20.1", "older"),
+            ("v1.20.2", "v1.22.0", "2 minor releases"),
+        ] {
             assert!(follows(from, to).unwrap_err().to_string().contains(why), "{from} {to}");
         }
     }

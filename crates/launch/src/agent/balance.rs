@@ -36,7 +36,9 @@ pub fn balance(listener: &TcpListener, to: &[SocketAddr]) -> io::Result<()> {
     loop {
         let client = match listener.accept() {
             Ok((client, _)) => client,
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                continue;
+            }
             // Out of file descriptors: others will end.
             Err(error) if error.raw_os_error() == Some(24) => {
                 std::thread::sleep(Duration::from_millis(100));

@@ -108,7 +108,8 @@ impl Files {
     fn load(&self) -> Result<Ledger> {
         let path = self.ledger_path();
         let Some(bytes) = read_if_there(&path)? else { return Ok(Ledger { version: VERSION, entries: Vec::new() }) };
-        let ledger: Ledger = serde_json::from_slice(&bytes).map_err(|error| failed("read", &path)(error.to_string()))?;
+        let ledger: Ledger =
+            serde_json::from_slice(&bytes).map_err(|error| failed("read", &path)(error.to_string()))?;
         match ledger.version {
             VERSION => Ok(ledger),
             other => Err(failed("read", &path)(format!("it is of version {other}"))),
@@ -143,7 +144,9 @@ impl Files {
         }
         let known = ledger.entries.iter().position(|entry| entry.path == item.to);
         let (mut source, digest): (Box<dyn Read>, String) = match &item.content {
-            Content::Text(text) | Content::Missing(text) => (Box::new(std::io::Cursor::new(text.clone())), sha256(&mut text.as_bytes(), &path)?),
+            Content::Text(text) | Content::Missing(text) => {
+                (Box::new(std::io::Cursor::new(text.clone())), sha256(&mut text.as_bytes(), &path)?)
+            }
             Content::Rootfs(from) => {
                 let mut file = in_rootfs(rootfs, from)?;
                 let digest = sha256(&mut file, Path::new(from))?;
@@ -254,7 +257,9 @@ impl Files {
             self.remove_directories(entry);
             return Ok(None);
         }
-        if path.exists() && !is_file_of(&path, &entry.written, fs::metadata(&path).map_err(io("read"))?.mode() & 0o7777)? {
+        if path.exists()
+            && !is_file_of(&path, &entry.written, fs::metadata(&path).map_err(io("read"))?.mode() & 0o7777)?
+        {
             return Ok(Some("it was changed after Kiln wrote it".to_owned()));
         }
         match &entry.backup {

@@ -69,14 +69,22 @@ pub fn have(store: &Store, question: impl BufRead, mut out: impl Write) -> Resul
     let bad = |why: String| LaunchError::File { what: "read", path: "the standard input".into(), why };
     for (count, line) in question.take(BLOBS as u64 * 200).lines().enumerate() {
         let line = line.map_err(|error| bad(error.to_string()))?;
-        let parts = line.split_once(' ').and_then(|(digest, size)| Some((digest.parse::<Digest>().ok()?, size.parse::<u64>().ok()?)));
-        let Some((digest, size)) = parts.filter(|_| count < BLOBS) else { return Err(bad("it is no list of blobs".to_owned())) };
+        let parts = line
+            .split_once(' ')
+            .and_then(|(digest, size)| Some((digest.parse::<Digest>().ok()?, size.parse::<u64>().ok()?)));
+        let Some((digest, size)) = parts.filter(|_| count < BLOBS) else {
+            return Err(bad("it is no list of blobs".to_owned()));
+        };
         let bytes = match store.blob_size(&digest) {
             Some(whole) if whole == size => size,
             _ => store.downloaded(&digest).min(size.saturating_sub(1)),
         };
         let written = writeln!(out, "{digest} {bytes}");
-        written.map_err(|error| LaunchError::File { what: "write", path: "the standard output".into(), why: error.to_string() })?;
+        written.map_err(|error| LaunchError::File {
+            what: "write",
+            path: "the standard output".into(),
+            why: error.to_string(),
+        })?;
     }
     Ok(())
 }
@@ -131,7 +139,11 @@ fn blob(store: &Store, digest: &Digest, size: u64, start: u64, from: &mut impl R
         }
         let piece = piece.get(..count).unwrap_or_default();
         hasher.update(piece);
-        writer.write_all(piece).map_err(|error| LaunchError::File { what: "write", path: format!("blob {digest}").into(), why: error.to_string() })?;
+        writer.write_all(piece).map_err(|error| LaunchError::File {
+            what: "write",
+            path: format!("blob {digest}").into(),
+            why: error.to_string(),
+        })?;
         left -= count as u64;
     }
     let found = hasher.finish();
@@ -155,8 +167,15 @@ pub struct Stream {
 
 impl Stream {
     /// A stream of what is lacking, the index behind all others, and the name at its end. `None` if nothing is lacking.
-    pub fn of(store: &Store, blobs: &BTreeMap<Digest, u64>, have: &Have, name: &str, root: &Descriptor) -> (Stream, u64) {
-        let lacking = blobs.iter().map(|(digest, size)| (digest.clone(), *size, have.get(digest).copied().unwrap_or(0)));
+    pub fn of(
+        store: &Store,
+        blobs: &BTreeMap<Digest, u64>,
+        have: &Have,
+        name: &str,
+        root: &Descriptor,
+    ) -> (Stream, u64) {
+        let lacking =
+            blobs.iter().map(|(digest, size)| (digest.clone(), *size, have.get(digest).copied().unwrap_or(0)));
         let mut left: Vec<(Digest, u64, u64)> = lacking.filter(|(_, size, from)| from < size || *size == 0).collect();
         // Taken from the end: small ones last, so that a slow link shows early how fast it is; the index last of all.
         left.sort_by_key(|(digest, size, _)| (*digest != root.digest, *size));

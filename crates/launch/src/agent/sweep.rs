@@ -22,7 +22,8 @@ pub struct Swept {
 /// Beginnings of names of chains.
 const CHAINS: [&str; 6] = ["KUBE-", "CNI-", "FLANNEL-", "cali-", "WEAVE", "KILN-"];
 /// Tables of nftables.
-const TABLES: [(&str, &str); 4] = [("ip", "kube-proxy"), ("ip6", "kube-proxy"), ("inet", "flannel-ipv4"), ("inet", "flannel-ipv6")];
+const TABLES: [(&str, &str); 4] =
+    [("ip", "kube-proxy"), ("ip6", "kube-proxy"), ("inet", "flannel-ipv4"), ("inet", "flannel-ipv6")];
 /// Programs that save rules, with those that restore them.
 const SAVERS: [(&str, &str); 6] = [
     ("iptables-legacy-save", "iptables-legacy-restore"),
@@ -35,7 +36,17 @@ const SAVERS: [(&str, &str); 6] = [
 
 /// Whether a device is one of Kubernetes' networks.
 pub fn is_device(name: &str) -> bool {
-    let whole = ["cni0", "kube-ipvs0", "kube-dummy-if", "vxlan.calico", "wireguard.cali", "weave", "datapath", "nodelocaldns", "kiln0"];
+    let whole = [
+        "cni0",
+        "kube-ipvs0",
+        "kube-dummy-if",
+        "vxlan.calico",
+        "wireguard.cali",
+        "weave",
+        "datapath",
+        "nodelocaldns",
+        "kiln0",
+    ];
     let starts = ["flannel.", "flannel-v6.", "cali", "vethwe", "lxc_health", "cilium_"];
     whole.contains(&name) || starts.iter().any(|start| name.starts_with(start))
 }
@@ -54,7 +65,9 @@ pub fn without_chains(saved: &str) -> Option<String> {
             rules.clear();
             out.push_str(line);
             out.push('\n');
-        } else if let Some(chain) = line.strip_prefix(':').and_then(|rest| rest.split(' ').next()).filter(|chain| ours(chain)) {
+        } else if let Some(chain) =
+            line.strip_prefix(':').and_then(|rest| rest.split(' ').next()).filter(|chain| ours(chain))
+        {
             chains.insert(chain);
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let chain = rule.split(' ').next().unwrap_or_default();
@@ -87,7 +100,9 @@ pub fn without_chains(saved: &str) -> Option<String> {
 pub fn mounts(mountinfo: &str) -> Vec<String> {
     let path = |line: &str| line.split(' ').nth(4).map(|text| text.replace("\\040", " "));
     let theirs = |path: &String| {
-        ["/var/lib/kubelet/", "/run/netns/cni-", "/var/run/netns/cni-", "/run/calico/"].iter().any(|start| path.starts_with(start))
+        ["/var/lib/kubelet/", "/run/netns/cni-", "/var/run/netns/cni-", "/run/calico/"]
+            .iter()
+            .any(|start| path.starts_with(start))
     };
     let mut out: Vec<String> = mountinfo.lines().filter_map(path).filter(theirs).collect();
     out.reverse();
@@ -146,7 +161,9 @@ fn rules(swept: &mut Swept) {
         let count = input.lines().filter(|line| line.starts_with("-X ")).count();
         match ask(restore, &["--noflush"], Some(&input)) {
             Ok(_) => swept.removed.push(format!("{count} chains of {}", save.trim_end_matches("-save"))),
-            Err(why) => swept.remains.push(format!("chains of {}: {}", save.trim_end_matches("-save"), why.unwrap_or_default())),
+            Err(why) => {
+                swept.remains.push(format!("chains of {}: {}", save.trim_end_matches("-save"), why.unwrap_or_default()))
+            }
         }
     }
 }
@@ -158,7 +175,9 @@ fn devices(swept: &mut Swept) {
     if names.iter().any(|name| name == "kube-ipvs0") && ask("ipvsadm", &["-C"], None).is_ok() {
         swept.removed.push("IPVS services".to_owned());
     }
-    let of_pods = |name: &String| Path::new("/sys/class/net").join(name).join("master").read_link().is_ok_and(|to| to.ends_with("cni0"));
+    let of_pods = |name: &String| {
+        Path::new("/sys/class/net").join(name).join("master").read_link().is_ok_and(|to| to.ends_with("cni0"))
+    };
     for name in names.iter().filter(|name| is_device(name) || of_pods(name)) {
         match ask("ip", &["link", "delete", name], None) {
             Ok(_) => swept.removed.push(format!("device {name}")),
@@ -184,7 +203,15 @@ mod tests {
 
     #[test]
     fn devices_and_mounts_by_name() {
-        for (name, ours) in [("cni0", true), ("flannel.1", true), ("cali123", true), ("eth0", false), ("docker0", false), ("cni1", false), ("tunl0", false)] {
+        for (name, ours) in [
+            ("cni0", true),
+            ("flannel.1", true),
+            ("cali123", true),
+            ("eth0", false),
+            ("docker0", false),
+            ("cni1", false),
+            ("tunl0", false),
+        ] {
             assert_eq!(is_device(name), ours, "{name}");
         }
         let info = "1 2 0:1 / /var/lib/kubelet rw - ext4 a rw\n3 1 0:1 / /var/lib/kubelet/pods/a\\040b rw - tmpfs t rw\n4 3 0:1 / /var/lib/kubelet/pods/a\\040b/c rw - tmpfs t rw\n5 1 0:1 / /home rw - ext4 a rw\n";

@@ -11,10 +11,27 @@ use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
 pub const DIRECTORIES: [&str; 21] = [
-    "/etc/kubernetes", "/var/lib/kubelet", "/var/lib/etcd", "/etc/cni/net.d", "/etc/cni", "/opt/cni/bin", "/opt/cni",
-    "/var/lib/cni", "/run/flannel", "/run/calico", "/var/lib/calico", "/var/log/calico", "/var/lib/weave", "/var/log/pods",
-    "/var/log/containers", "/var/log/kubernetes", "/root/.kube", "/usr/libexec/kubernetes",
-    "/var/lib/containerd", "/run/containerd", "/etc/containerd",
+    "/etc/kubernetes",
+    "/var/lib/kubelet",
+    "/var/lib/etcd",
+    "/etc/cni/net.d",
+    "/etc/cni",
+    "/opt/cni/bin",
+    "/opt/cni",
+    "/var/lib/cni",
+    "/run/flannel",
+    "/run/calico",
+    "/var/lib/calico",
+    "/var/log/calico",
+    "/var/lib/weave",
+    "/var/log/pods",
+    "/var/log/containers",
+    "/var/log/kubernetes",
+    "/root/.kube",
+    "/usr/libexec/kubernetes",
+    "/var/lib/containerd",
+    "/run/containerd",
+    "/etc/containerd",
 ];
 /// Names in one directory that are remembered.
 const NAMES: usize = 100_000;
@@ -29,8 +46,11 @@ pub struct Found {
 }
 
 /// Settings of the kernel that Kiln changes.
-const SETTINGS: [&str; 3] =
-    ["proc/sys/net/ipv4/ip_forward", "proc/sys/net/bridge/bridge-nf-call-iptables", "proc/sys/net/bridge/bridge-nf-call-ip6tables"];
+const SETTINGS: [&str; 3] = [
+    "proc/sys/net/ipv4/ip_forward",
+    "proc/sys/net/bridge/bridge-nf-call-iptables",
+    "proc/sys/net/bridge/bridge-nf-call-ip6tables",
+];
 
 fn path_of(home: &Path) -> PathBuf {
     home.join("found.json")
@@ -60,7 +80,8 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
         }
     }
-    let failed = |error: std::io::Error| LaunchError::File { what: "write", path: path.clone(), why: error.to_string() };
+    let failed =
+        |error: std::io::Error| LaunchError::File { what: "write", path: path.clone(), why: error.to_string() };
     let draft = path.with_extension("new");
     fs::write(&draft, serde_json::to_vec(&found).unwrap_or_default()).map_err(failed)?;
     fs::rename(&draft, &path).map_err(failed)
@@ -83,7 +104,9 @@ pub fn clear(root: &Path, home: &Path) -> Swept {
         let is_dir = at.symlink_metadata().is_ok_and(|meta| meta.is_dir());
         let gone = if is_dir { fs::remove_dir_all(&at) } else { fs::remove_file(&at) };
         match gone {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => swept.remains.push(format!("{path}: {error}")),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                swept.remains.push(format!("{path}: {error}"))
+            }
             _ => swept.removed.push(path),
         }
     }

@@ -37,7 +37,12 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     if member.facts.agent != launch.options.binary_digest {
         lines.push(format!("send this binary to {AGENT}"));
     }
-    lines.push(format!("send what it lacks of {} ({} blobs, {} bytes in all)", launch.bundle.name, launch.bundle.blobs.len(), launch.bundle.size()));
+    lines.push(format!(
+        "send what it lacks of {} ({} blobs, {} bytes in all)",
+        launch.bundle.name,
+        launch.bundle.blobs.len(),
+        launch.bundle.size()
+    ));
     lines.push(format!("unpack the root file system into {}", launch.bundle.rootfs()));
     let holds = member.facts.agent == launch.options.binary_digest;
     Ok(Some(Work { key: key([digest.as_str(), launch.bundle.name.as_str()]), lines, holds }))
@@ -62,7 +67,11 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
 
 fn send_binary(launch: &Launch, member: &Member) -> Result<()> {
     let path = &launch.options.binary;
-    let file = File::open(path).map_err(|error| LaunchError::File { what: "read", path: path.clone(), why: error.to_string() })?;
+    let file = File::open(path).map_err(|error| LaunchError::File {
+        what: "read",
+        path: path.clone(),
+        why: error.to_string(),
+    })?;
     member.machine.stream(AGENT, 0o755, Stdin::Reader(Box::new(file)), STREAM)
 }
 
@@ -70,7 +79,8 @@ fn send_blobs(launch: &Launch, member: &Member) -> Result<()> {
     let bundle = &launch.bundle;
     let what = "ask what is there of the image";
     let said = member.machine.succeed_with(what, &agent("have"), Stdin::Bytes(question(&bundle.blobs)), UNPACK)?;
-    let have: Have = answer(&said.text(), &bundle.blobs).ok_or_else(|| member.machine.nonsense(what, "it is no list of blobs"))?;
+    let have: Have =
+        answer(&said.text(), &bundle.blobs).ok_or_else(|| member.machine.nonsense(what, "it is no list of blobs"))?;
     let (stream, total) = Stream::of(&bundle.store, &bundle.blobs, &have, &bundle.name, &bundle.root);
     let moved = stream.moved();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -86,7 +96,12 @@ fn send_blobs(launch: &Launch, member: &Member) -> Result<()> {
                 }
             }
         });
-        let sent = member.machine.succeed_with("receive the image", &agent("receive"), Stdin::Reader(Box::new(stream)), STREAM);
+        let sent = member.machine.succeed_with(
+            "receive the image",
+            &agent("receive"),
+            Stdin::Reader(Box::new(stream)),
+            STREAM,
+        );
         done.store(true, Ordering::Release);
         sent.map(drop)
     })?;

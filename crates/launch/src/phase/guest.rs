@@ -48,7 +48,10 @@ pub fn steps(launch: &Launch) -> Vec<Step> {
 fn scripts<'l>(launch: &'l Launch, member: &Member, when: &[When]) -> Vec<(&'l str, &'l str)> {
     let mut out = Vec::new();
     for plugin in &launch.cluster.plugins {
-        let selected = plugin.phases.iter().any(|phase| when.contains(&phase.value) && labels::selects(&plugin.on.value, member, phase.value));
+        let selected = plugin
+            .phases
+            .iter()
+            .any(|phase| when.contains(&phase.value) && labels::selects(&plugin.on.value, member, phase.value));
         if let (true, Action::Shell(script)) = (selected, &plugin.action) {
             out.push((plugin.name.value.as_str(), script.value.as_str()));
         }
@@ -61,8 +64,12 @@ fn scripts<'l>(launch: &'l Launch, member: &Member, when: &[When]) -> Vec<(&'l s
 const AFTER: [When; 3] = [When::PostInitHost, When::PreGuest, When::PostInstall];
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
-    let mut lines: Vec<String> = scripts(launch, member, &AFTER).into_iter().map(|(name, _)| format!("run the script of plugin {name}")).collect();
-    let mut parts: Vec<String> = scripts(launch, member, &AFTER).into_iter().map(|(_, script)| script.to_owned()).collect();
+    let mut lines: Vec<String> = scripts(launch, member, &AFTER)
+        .into_iter()
+        .map(|(name, _)| format!("run the script of plugin {name}"))
+        .collect();
+    let mut parts: Vec<String> =
+        scripts(launch, member, &AFTER).into_iter().map(|(_, script)| script.to_owned()).collect();
     if member.first {
         for step in steps(launch) {
             let line = match step {
@@ -85,7 +92,9 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     if member.first {
         for step in steps(launch) {
             match step {
-                Step::Run(line) => shell(launch, member, &format!("run `{}`", crate::machine::printable(&line)), &line)?,
+                Step::Run(line) => {
+                    shell(launch, member, &format!("run `{}`", crate::machine::printable(&line)), &line)?
+                }
                 Step::App(name) => app(launch, member, &name)?,
             }
         }
@@ -107,7 +116,10 @@ pub fn hooks(launch: &Launch, member: &Member, when: &[When]) -> Result<()> {
 /// Runs a script in the root file system of a host, with the image's arguments and the user's variables. It is read from
 /// the standard input: what is in it is in nobody's `ps`.
 fn shell(launch: &Launch, member: &Member, what: &str, script: &str) -> Result<()> {
-    let mut text = format!("cd {} || exit 127\nexport KUBECONFIG=/etc/kubernetes/admin.conf PATH=\"$PWD/bin:$PATH\"\n", quote(&launch.bundle.rootfs()));
+    let mut text = format!(
+        "cd {} || exit 127\nexport KUBECONFIG=/etc/kubernetes/admin.conf PATH=\"$PWD/bin:$PATH\"\n",
+        quote(&launch.bundle.rootfs())
+    );
     let mut variables: Vec<(String, String)> = launch.bundle.spec.args.clone().into_iter().collect();
     for env in [&launch.cluster.env, &member.host.env] {
         for variable in &env.variables {
@@ -121,7 +133,10 @@ fn shell(launch: &Launch, member: &Member, what: &str, script: &str) -> Result<(
     }
     text.push_str(script);
     text.push('\n');
-    member.machine.succeed_with(what, "$(command -v bash || echo sh) -s", Stdin::Bytes(text.into_bytes()), LIMIT).map(drop)
+    member
+        .machine
+        .succeed_with(what, "$(command -v bash || echo sh) -s", Stdin::Bytes(text.into_bytes()), LIMIT)
+        .map(drop)
 }
 
 /// Launches an application of the image.
@@ -132,7 +147,10 @@ pub fn app(launch: &Launch, member: &Member, name: &str) -> Result<()> {
     let found = launch.bundle.spec.apps.iter().find(|app| app.name == name);
     let app = found.ok_or_else(|| LaunchError::Wanted {
         what: format!("the image has no application `{}`", crate::machine::printable(name)),
-        hint: format!("it has: {}", launch.bundle.spec.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ")),
+        hint: format!(
+            "it has: {}",
+            launch.bundle.spec.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
     })?;
     let script = app_script(app)?;
     shell(launch, member, &format!("launch the application {name}"), &script)

@@ -12,14 +12,8 @@ use crate::launch::{Launch, Member, key};
 use crate::{diagnose, preflight};
 
 /// The phase.
-pub const PHASE: Phase = Phase {
-    name: "init",
-    title: "the first control plane",
-    order: Order::Serial,
-    plan,
-    run,
-    undo: None,
-};
+pub const PHASE: Phase =
+    Phase { name: "init", title: "the first control plane", order: Order::Serial, plan, run, undo: None };
 
 /// What kubeadm reads on the first master.
 pub const CONFIG: &str = "/etc/kubernetes/kubeadm.yaml";
@@ -32,8 +26,14 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let configuration = configuration(launch)?;
     let lines = vec![
-        format!("kubeadm init: Kubernetes {}, at {}:{}", launch.bundle.kubernetes, configuration.endpoint, configuration.port),
-        format!("advertise {}, node {}, control groups by {}", member.address, member.node, configuration.cgroup_driver),
+        format!(
+            "kubeadm init: Kubernetes {}, at {}:{}",
+            launch.bundle.kubernetes, configuration.endpoint, configuration.port
+        ),
+        format!(
+            "advertise {}, node {}, control groups by {}",
+            member.address, member.node, configuration.cgroup_driver
+        ),
     ];
     // A control plane that runs is not made anew because its configuration is another: that is an upgrade.
     Ok(Some(Work { key: key(["init"]), lines, holds: true }))
@@ -54,7 +54,10 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
     let Some(marker) = member.facts.marker.as_ref().filter(|_| member.facts.is_occupied()) else { return Ok(()) };
     if marker.occupied {
         return Err(LaunchError::Wanted {
-            what: format!("{}: half of a control plane or node is there, and something was there before Kiln came", member.name()),
+            what: format!(
+                "{}: half of a control plane or node is there, and something was there before Kiln came",
+                member.name()
+            ),
             hint: "look what it is, and remove it: kubeadm reset -f".to_owned(),
         });
     }
@@ -70,7 +73,10 @@ pub fn kubeadm_reset(member: &Member) -> Result<()> {
     let line = "kubeadm reset --force --cri-socket /run/containerd/containerd.sock";
     member.machine.succeed_with("reset what kubeadm made", line, Stdin::Empty, LIMIT)?;
     // It may have been there before: files in it are kept in the ledger.
-    member.machine.succeed("remove what kubeadm read", "rm -f /etc/kubernetes/kubeadm.yaml /etc/kubernetes/kiln-join.yaml").map(drop)
+    member
+        .machine
+        .succeed("remove what kubeadm read", "rm -f /etc/kubernetes/kubeadm.yaml /etc/kubernetes/kiln-join.yaml")
+        .map(drop)
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
@@ -79,7 +85,8 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     let configuration = configuration(launch)?;
     files_are_there(member, &configuration)?;
     machine.write(CONFIG, 0o600, init_yaml(&configuration))?;
-    let line = format!("kubeadm init --config {CONFIG} --skip-token-print --skip-certificate-key-print{}", ignored(launch));
+    let line =
+        format!("kubeadm init --config {CONFIG} --skip-token-print --skip-certificate-key-print{}", ignored(launch));
     let done = machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
     if let Err(error) = done {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));

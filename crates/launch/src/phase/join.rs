@@ -10,9 +10,9 @@ use kiln_oci::Digest;
 
 use super::{Order, Phase, Work};
 use crate::config::{configuration, join_yaml, upload_yaml};
+use crate::diagnose;
 use crate::error::{LaunchError, Result};
 use crate::launch::{Join, Launch, Member, key, random_hex};
-use crate::diagnose;
 
 /// Further masters.
 pub const MASTERS: Phase = Phase {
@@ -25,14 +25,8 @@ pub const MASTERS: Phase = Phase {
 };
 
 /// All others.
-pub const WORKERS: Phase = Phase {
-    name: "join-workers",
-    title: "workers",
-    order: Order::Together,
-    plan: plan_worker,
-    run,
-    undo: Some(undo),
-};
+pub const WORKERS: Phase =
+    Phase { name: "join-workers", title: "workers", order: Order::Together, plan: plan_worker, run, undo: Some(undo) };
 
 const CONFIG: &str = "/etc/kubernetes/kiln-join.yaml";
 const UPLOAD: &str = "/etc/kubernetes/kiln-upload.yaml";
@@ -81,7 +75,12 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
 fn healthy(launch: &Launch, member: &Member) -> Result<()> {
     let began = Instant::now();
     loop {
-        let said = member.machine.run("ask the API server whether it is well", &format!("{KUBECTL} get --raw /healthz"), Stdin::Empty, HEALTHY)?;
+        let said = member.machine.run(
+            "ask the API server whether it is well",
+            &format!("{KUBECTL} get --raw /healthz"),
+            Stdin::Empty,
+            HEALTHY,
+        )?;
         if said.exit.success() {
             return Ok(());
         }
@@ -115,7 +114,8 @@ pub fn join_data(launch: &Launch, master: bool) -> Result<Join> {
             let token = text.lines().map(str::trim).find(|line| is_token(line));
             let token = token.ok_or_else(|| first.machine.nonsense("make a token", "there is none in it"))?.to_owned();
             let pem = first.machine.succeed("read the cluster's authority", "cat /etc/kubernetes/pki/ca.crt")?.text();
-            let ca_hash = ca_hash(&pem).ok_or_else(|| first.machine.nonsense("what is the cluster's authority", "it is no certificate"))?;
+            let ca_hash = ca_hash(&pem)
+                .ok_or_else(|| first.machine.nonsense("what is the cluster's authority", "it is no certificate"))?;
             let join = Join { token, ca_hash, certificate_key: random_hex(32)? };
             learned.join = Some(join.clone());
             join
@@ -123,7 +123,8 @@ pub fn join_data(launch: &Launch, master: bool) -> Result<Join> {
     };
     if master && !learned.uploaded {
         first.machine.write(UPLOAD, 0o600, upload_yaml(launch, &join)?)?;
-        let line = format!("kubeadm init phase upload-certs --upload-certs --skip-certificate-key-print --config {UPLOAD}");
+        let line =
+            format!("kubeadm init phase upload-certs --upload-certs --skip-certificate-key-print --config {UPLOAD}");
         let uploaded = first.machine.succeed_with("hand out the masters' certificates", &line, Stdin::Empty, LIMIT);
         first.machine.succeed("remove their key", &format!("rm -f {UPLOAD}"))?;
         uploaded?;
@@ -134,7 +135,8 @@ pub fn join_data(launch: &Launch, master: bool) -> Result<Join> {
 
 /// `abcdef.0123456789abcdef`
 fn is_token(text: &str) -> bool {
-    let good = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let good =
+        |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     text.split_once('.').is_some_and(|(id, secret)| good(id, 6) && good(secret, 16))
 }
 
@@ -196,7 +198,12 @@ mod tests {
         assert!(is_token("abcdef.0123456789abcdef") && !is_token("abcdef.0123456789abcdeF") && !is_token("x"));
         // openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | sha256sum
         assert_eq!(ca_hash(PEM).as_deref(), Some(include_str!("../../tests/it/ca.sha256").trim()));
-        for bad in ["", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIT/////\n-----END CERTIFICATE-----"] {
+        for bad in [
+            "",
+            "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+            "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+            "-----BEGIN CERTIFICATE-----\nMIT/////\n-----END CERTIFICATE-----",
+        ] {
             assert_eq!(ca_hash(bad), None, "{bad}");
         }
     }

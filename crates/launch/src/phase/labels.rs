@@ -1,7 +1,7 @@
 //! Labels and taints of nodes, as the user says them for their hosts.
 
-use kiln_clusterfile::model::{Label, Phase as When, Role, Selector, Taint};
 use kiln_clusterfile::model::Action;
+use kiln_clusterfile::model::{Label, Phase as When, Role, Selector, Taint};
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
@@ -12,14 +12,8 @@ use crate::launch::{Launch, Member, key};
 use crate::machine::SHORT;
 
 /// The phase.
-pub const PHASE: Phase = Phase {
-    name: "labels",
-    title: "labels and taints",
-    order: Order::Together,
-    plan,
-    run,
-    undo: None,
-};
+pub const PHASE: Phase =
+    Phase { name: "labels", title: "labels and taints", order: Order::Together, plan, run, undo: None };
 
 /// What a node gets: words behind `kubectl`, and whether it may be missing already.
 fn words(launch: &Launch, member: &Member) -> Vec<(Vec<String>, bool)> {
@@ -35,8 +29,12 @@ fn words(launch: &Launch, member: &Member) -> Vec<(Vec<String>, bool)> {
     let own = |address: &std::net::IpAddr| member.host.addresses.iter().any(|said| said.value == *address);
     for plugin in &launch.cluster.plugins {
         match &plugin.action {
-            Action::Label(all) => labels.extend(all.iter().filter(|said| own(&said.value.0)).map(|said| said.value.1.clone())),
-            Action::Taint(all) => taints.extend(all.iter().filter(|said| own(&said.value.0)).map(|said| said.value.1.clone())),
+            Action::Label(all) => {
+                labels.extend(all.iter().filter(|said| own(&said.value.0)).map(|said| said.value.1.clone()))
+            }
+            Action::Taint(all) => {
+                taints.extend(all.iter().filter(|said| own(&said.value.0)).map(|said| said.value.1.clone()))
+            }
             _ => {}
         }
     }
@@ -54,7 +52,8 @@ fn words(launch: &Launch, member: &Member) -> Vec<(Vec<String>, bool)> {
 }
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
-    let lines: Vec<String> = words(launch, member).into_iter().map(|(words, _)| format!("kubectl {}", words.join(" "))).collect();
+    let lines: Vec<String> =
+        words(launch, member).into_iter().map(|(words, _)| format!("kubectl {}", words.join(" "))).collect();
     if lines.is_empty() {
         return Ok(None);
     }

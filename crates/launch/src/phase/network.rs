@@ -14,14 +14,8 @@ use crate::facts::HOME;
 use crate::launch::{Launch, Member, key};
 
 /// The phase.
-pub const PHASE: Phase = Phase {
-    name: "network",
-    title: "the pod network",
-    order: Order::Serial,
-    plan,
-    run,
-    undo: None,
-};
+pub const PHASE: Phase =
+    Phase { name: "network", title: "the pod network", order: Order::Serial, plan, run, undo: None };
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -64,7 +58,8 @@ pub fn choose(launch: &Launch) -> Result<Network> {
         Some("") => Ok(Network::None),
         Some(word) => app(word).or_else(|| manifest(word)).ok_or_else(|| LaunchError::Wanted {
             what: format!("the image brings no pod network called {word}"),
-            hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards".to_owned(),
+            hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards"
+                .to_owned(),
         }),
         None => {
             let known = ["flannel", "calico", "weave", "cilium"];
@@ -155,7 +150,11 @@ mod tests {
     fn networks_are_put_into_manifests_and_nothing_else_changes() {
         let flannel = "data:\n  net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {\"Type\": \"vxlan\"}\n    }\nargs:\n        - --ip-masq\n        - --kube-subnet-mgr\n        - x\n";
         let text = adapted(flannel, "100.64.0.0/10", Some("eth1"));
-        assert!(text.contains("      \"Network\": \"100.64.0.0/10\",\n") && text.contains("        - --kube-subnet-mgr\n        - --iface=eth1\n        - x\n"), "{text}");
+        assert!(
+            text.contains("      \"Network\": \"100.64.0.0/10\",\n")
+                && text.contains("        - --kube-subnet-mgr\n        - --iface=eth1\n        - x\n"),
+            "{text}"
+        );
         assert_eq!(adapted(flannel, "10.244.0.0/16", None), flannel);
         let calico = "            - name: CALICO_IPV4POOL_CIDR\n              value: \"192.168.0.0/16\"\n            - name: OTHER\n              value: \"x\"\n";
         assert_eq!(adapted(calico, "10.1.0.0/16", None), calico.replace("192.168.0.0/16", "10.1.0.0/16"));

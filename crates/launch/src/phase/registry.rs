@@ -12,14 +12,8 @@ use crate::launch::{Launch, Member, key};
 use crate::units;
 
 /// The phase.
-pub const PHASE: Phase = Phase {
-    name: "registry",
-    title: "serve the image's images",
-    order: Order::Together,
-    plan,
-    run,
-    undo: None,
-};
+pub const PHASE: Phase =
+    Phase { name: "registry", title: "serve the image's images", order: Order::Together, plan, run, undo: None };
 
 const UNIT: &str = "/etc/systemd/system/kiln-registry.service";
 /// How long the registry may take to answer.
@@ -28,16 +22,25 @@ const START: Duration = Duration::from_secs(60);
 /// The unit of a host.
 fn unit(launch: &Launch, member: &Member) -> String {
     let registry = &launch.cluster.registry;
-    let mut names = vec![registry.domain.value.clone(), member.address.to_string(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut names =
+        vec![registry.domain.value.clone(), member.address.to_string(), "localhost".to_owned(), "127.0.0.1".to_owned()];
     names.extend(registry.cert_sans.iter().map(|san| san.value.clone()));
     if member.host.address() != member.address {
         names.push(member.host.address().to_string());
     }
-    units::registry(&launch.bundle.name, member.address.is_ipv6(), registry.port.value, !registry.insecure.value, &names)
+    units::registry(
+        &launch.bundle.name,
+        member.address.is_ipv6(),
+        registry.port.value,
+        !registry.insecure.value,
+        &names,
+    )
 }
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
-    if launch.cluster.registry.external || !launch.registry_members().iter().any(|other| other.host.address() == member.host.address()) {
+    if launch.cluster.registry.external
+        || !launch.registry_members().iter().any(|other| other.host.address() == member.host.address())
+    {
         return Ok(None);
     }
     if launch.cluster.registry.user.is_some() {
@@ -47,7 +50,11 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
         });
     }
     let unit = unit(launch, member);
-    let lines = vec![format!("start the registry at port {} with {} images", launch.cluster.registry.port.value, launch.bundle.images.len())];
+    let lines = vec![format!(
+        "start the registry at port {} with {} images",
+        launch.cluster.registry.port.value,
+        launch.bundle.images.len()
+    )];
     let digest = launch.bundle.root.digest.to_string();
     Ok(Some(Work { key: key([unit.as_str(), digest.as_str()]), lines, holds: member.facts.is_active("kiln-registry") }))
 }

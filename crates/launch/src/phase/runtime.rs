@@ -50,7 +50,12 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 }
 
 /// Files of a host, but for what comes from its own configuration of containerd, which changes with the first run.
-fn items(launch: &Launch, member: &Member, authorities: &[(std::net::IpAddr, String)], joined: bool) -> Result<Vec<Item>> {
+fn items(
+    launch: &Launch,
+    member: &Member,
+    authorities: &[(std::net::IpAddr, String)],
+    joined: bool,
+) -> Result<Vec<Item>> {
     let bundle = &launch.bundle;
     let mut items = Vec::new();
     let mut add = |to: &str, mode: u32, content: Content| items.push(Item { to: to.to_owned(), mode, content });
@@ -81,7 +86,11 @@ fn items(launch: &Launch, member: &Member, authorities: &[(std::net::IpAddr, Str
     for registry in registries(launch) {
         let mirrors = mirrors(launch, authorities);
         if !mirrors.is_empty() {
-            add(&format!("{CERTS}/{registry}/hosts.toml"), 0o644, Content::Text(containerd::hosts_toml(&registry, &mirrors)));
+            add(
+                &format!("{CERTS}/{registry}/hosts.toml"),
+                0o644,
+                Content::Text(containerd::hosts_toml(&registry, &mirrors)),
+            );
         }
     }
     for (address, pem) in authorities {
@@ -114,14 +123,16 @@ fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<M
     let mirror = |member: &&Member| Mirror {
         address: member.address,
         port,
-        authority: (tls && (authorities.is_empty() || authorities.iter().any(|(a, _)| *a == member.address))).then(|| authority_path(member.address)),
+        authority: (tls && (authorities.is_empty() || authorities.iter().any(|(a, _)| *a == member.address)))
+            .then(|| authority_path(member.address)),
     };
     launch.registry_members().iter().map(mirror).collect()
 }
 
 /// The unit of a node's way to several masters.
 fn balancer(launch: &Launch, member: &Member) -> Result<Option<String>> {
-    let masters: Vec<String> = launch.masters().map(|m| std::net::SocketAddr::new(m.address, 6443).to_string()).collect();
+    let masters: Vec<String> =
+        launch.masters().map(|m| std::net::SocketAddr::new(m.address, 6443).to_string()).collect();
     if member.is_master() || masters.len() < 2 {
         return Ok(None);
     }
@@ -201,10 +212,17 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     let changed = install(launch, member, all)?.changed;
     let modules = units::MODULES.iter().chain(&units::IPVS_MODULES).copied().collect::<Vec<_>>().join(" ");
     // Modules may be built in, and those of IPVS are not always needed; what is missing shows in the settings.
-    machine.run("load modules", &format!("for m in {modules}; do modprobe $m 2>/dev/null; done; :"), Stdin::Empty, INSTALL)?;
+    machine.run(
+        "load modules",
+        &format!("for m in {modules}; do modprobe $m 2>/dev/null; done; :"),
+        Stdin::Empty,
+        INSTALL,
+    )?;
     kernel_settings(member)?;
     machine.succeed("reload units", &launch.service("daemon-reload"))?;
-    let restarts = |path: &String| path == CONFIG || Path::new(path).ends_with("containerd.service") || path == "/usr/bin/containerd";
+    let restarts = |path: &String| {
+        path == CONFIG || Path::new(path).ends_with("containerd.service") || path == "/usr/bin/containerd"
+    };
     let verb = if changed.iter().any(restarts) || !member.facts.is_active("containerd") { "restart" } else { "start" };
     let line = format!("{} && {}", launch.service("enable containerd"), launch.service(&format!("{verb} containerd")));
     let started = machine.succeed_with("start containerd", &line, Stdin::Empty, INSTALL).and_then(|_| {
@@ -243,26 +261,41 @@ fn set_hostname(launch: &Launch, member: &Member, name: &str) -> Result<()> {
 /// Puts files back and takes away what others made since; containerd runs again if it did before.
 fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     let machine = &member.machine;
-    let present = machine.run("look for Kiln's binary", &format!("[ -x {} ]", quote(crate::facts::AGENT)), Stdin::Empty, INSTALL)?;
+    let present = machine.run(
+        "look for Kiln's binary",
+        &format!("[ -x {} ]", quote(crate::facts::AGENT)),
+        Stdin::Empty,
+        INSTALL,
+    )?;
     if !present.exit.success() {
         return Ok(Vec::new());
     }
     let units = ["kubelet", "kiln-balancer", "kiln-registry"];
     for unit in units {
-        let line = format!("[ ! -e /etc/systemd/system/{unit}.service ] || {}", launch.service(&format!("disable --now {unit}")));
+        let line = format!(
+            "[ ! -e /etc/systemd/system/{unit}.service ] || {}",
+            launch.service(&format!("disable --now {unit}"))
+        );
         machine.run(&format!("stop {unit}"), &line, Stdin::Empty, INSTALL)?;
     }
-    let ours = machine.run("ask whose containerd is", "grep -qs 'Written by kiln' /etc/systemd/system/containerd.service", Stdin::Empty, INSTALL)?;
+    let ours = machine.run(
+        "ask whose containerd is",
+        "grep -qs 'Written by kiln' /etc/systemd/system/containerd.service",
+        Stdin::Empty,
+        INSTALL,
+    )?;
     if ours.exit.success() {
         machine.run("stop containerd", &launch.service("disable --now containerd"), Stdin::Empty, INSTALL)?;
     }
     let said = machine.succeed_with("put files back", &agent("restore"), Stdin::Empty, INSTALL)?;
-    let restored: Changed = serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("put files back", error.to_string()))?;
+    let restored: Changed =
+        serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("put files back", error.to_string()))?;
     machine.run("reload units", &launch.service("daemon-reload"), Stdin::Empty, INSTALL)?;
     if !ours.exit.success() {
         machine.run("start containerd again", &launch.service("restart containerd"), Stdin::Empty, INSTALL)?;
     }
     let said = machine.succeed_with("look for what remains", &agent("sweep"), Stdin::Empty, INSTALL)?;
-    let swept: crate::agent::sweep::Swept = serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("look for what remains", error.to_string()))?;
+    let swept: crate::agent::sweep::Swept = serde_json::from_slice(&said.stdout)
+        .map_err(|error| machine.nonsense("look for what remains", error.to_string()))?;
     Ok(restored.left.into_iter().chain(swept.remains).collect())
 }

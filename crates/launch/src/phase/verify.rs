@@ -13,14 +13,8 @@ use crate::launch::{Launch, Member, key};
 use crate::machine::{SHORT, printable};
 
 /// The phase.
-pub const PHASE: Phase = Phase {
-    name: "verify",
-    title: "wait until every node is ready",
-    order: Order::Serial,
-    plan,
-    run,
-    undo: None,
-};
+pub const PHASE: Phase =
+    Phase { name: "verify", title: "wait until every node is ready", order: Order::Serial, plan, run, undo: None };
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     if !member.first {
@@ -59,8 +53,14 @@ pub fn nodes(text: &[u8]) -> Option<Vec<Node>> {
         Some(Node {
             name: item.pointer("/metadata/name")?.as_str()?.to_owned(),
             ready: ready.is_some_and(|condition| condition["status"] == "True"),
-            why: printable(ready.and_then(|condition| condition["message"].as_str()).unwrap_or("it says nothing of itself")),
-            version: item.pointer("/status/nodeInfo/kubeletVersion").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            why: printable(
+                ready.and_then(|condition| condition["message"].as_str()).unwrap_or("it says nothing of itself"),
+            ),
+            version: item
+                .pointer("/status/nodeInfo/kubeletVersion")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             roles: roles.map(str::to_owned).collect(),
         })
     };
@@ -80,7 +80,8 @@ pub fn ask(first: &Member) -> Result<Vec<Node>> {
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     let began = Instant::now();
     loop {
-        let said = member.machine.run("ask for the nodes", &format!("{KUBECTL} get nodes -o json"), Stdin::Empty, SHORT)?;
+        let said =
+            member.machine.run("ask for the nodes", &format!("{KUBECTL} get nodes -o json"), Stdin::Empty, SHORT)?;
         let seen = if said.exit.success() { nodes(&said.stdout).unwrap_or_default() } else { Vec::new() };
         let lacking: Vec<(&Member, String)> = launch.members.iter().filter_map(|member| lacks(member, &seen)).collect();
         if lacking.is_empty() {
@@ -88,7 +89,10 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         }
         if began.elapsed() > launch.options.patience {
             let tail = lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect();
-            let causes = lacking.iter().take(3).flat_map(|(member, _)| diagnose::ask(&member.machine, &launch.options.service_manager));
+            let causes = lacking
+                .iter()
+                .take(3)
+                .flat_map(|(member, _)| diagnose::ask(&member.machine, &launch.options.service_manager));
             return Err(LaunchError::TimedOut {
                 host: lacking.first().map_or_else(String::new, |(member, _)| member.name().to_owned()),
                 what: format!("have {} of {} nodes ready", lacking.len(), launch.members.len()),

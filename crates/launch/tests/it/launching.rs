@@ -27,7 +27,13 @@ fn commands_come_in_order() {
     ];
     let places: Vec<usize> = master.iter().map(|text| world.place(1, text)).collect();
     assert!(places.is_sorted(), "{:#?}", world.host(1).lines());
-    let worker = ["agent receive", "restart containerd", "kiln-join.yaml.kiln-new", "kubeadm join --config", "rm -f /etc/kubernetes/kiln-join.yaml"];
+    let worker = [
+        "agent receive",
+        "restart containerd",
+        "kiln-join.yaml.kiln-new",
+        "kubeadm join --config",
+        "rm -f /etc/kubernetes/kiln-join.yaml",
+    ];
     let places: Vec<usize> = worker.iter().map(|text| world.place(2, text)).collect();
     assert!(places.is_sorted(), "{:#?}", world.host(2).lines());
     assert!(!world.host(2).lines().iter().any(|line| line.contains("kubeadm init") || line.contains("kiln-registry")));
@@ -61,11 +67,22 @@ fn kubeadm_reads_what_hosts_and_image_give() {
         String::from_utf8(found.stdin.clone()).unwrap()
     };
     let init = written(1, "kubeadm.yaml");
-    for line in ["advertiseAddress: 10.0.0.1", "controlPlaneEndpoint: apiserver.cluster.local:6443", "imageRepository: k8s.gcr.io", "name: n1", "criSocket: /run/containerd/containerd.sock", "cgroupDriver: cgroupfs", "kubernetesVersion: v1.20.2", "- 10.0.0.1"] {
+    for line in [
+        "advertiseAddress: 10.0.0.1",
+        "controlPlaneEndpoint: apiserver.cluster.local:6443",
+        "imageRepository: k8s.gcr.io",
+        "name: n1",
+        "criSocket: /run/containerd/containerd.sock",
+        "cgroupDriver: cgroupfs",
+        "kubernetesVersion: v1.20.2",
+        "- 10.0.0.1",
+    ] {
         assert!(init.contains(line), "{line} is not in {init}");
     }
     let join = written(2, "kiln-join.yaml");
-    for line in ["apiServerEndpoint: 10.0.0.1:6443", "name: n2", &format!("token: {TOKEN}"), include_str!("ca.sha256").trim()] {
+    for line in
+        ["apiServerEndpoint: 10.0.0.1:6443", "name: n2", &format!("token: {TOKEN}"), include_str!("ca.sha256").trim()]
+    {
         assert!(join.contains(line), "{line} is not in {join}");
     }
     assert!(!join.contains("controlPlane:"), "{join}");
@@ -90,7 +107,13 @@ fn a_plan_changes_nothing_and_says_what_would_be_done() {
     let world = World::new(1, 2);
     let launch = world.launch().unwrap();
     let text = run::plan_text(&run::plan(&launch).unwrap());
-    for line in ["init: the first control plane", "kubeadm init: Kubernetes v1.20.2, at apiserver.cluster.local:6443", "kubectl apply -f app.yaml", "apply manifests/kube-flannel.yml", "start the registry at port 5000"] {
+    for line in [
+        "init: the first control plane",
+        "kubeadm init: Kubernetes v1.20.2, at apiserver.cluster.local:6443",
+        "kubectl apply -f app.yaml",
+        "apply manifests/kube-flannel.yml",
+        "start the registry at port 5000",
+    ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
     assert_eq!(text, run::plan_text(&run::plan(&launch).unwrap()));
@@ -132,7 +155,10 @@ fn a_connection_that_ends_is_a_failure_of_its_phase_and_others_go_on() {
     let world = World::new(1, 2);
     world.host(2).answer("agent receive", Answer::disconnect());
     let error = world.run().unwrap_err();
-    assert!(error.to_string().contains("phase distribute failed: 10.0.0.2: the connection to 10.0.0.2 ended"), "{error}");
+    assert!(
+        error.to_string().contains("phase distribute failed: 10.0.0.2: the connection to 10.0.0.2 ended"),
+        "{error}"
+    );
     world.place(3, "agent unpack");
     assert!(!world.host(1).lines().iter().any(|line| line.contains("kubeadm init")));
     let journal = world.state().journal("10.0.0.2").unwrap();
@@ -145,7 +171,11 @@ fn half_of_a_control_plane_is_undone_before_another_attempt() {
     world.host(1).answer("kubeadm init --config", Answer::failure(1, "couldn't initialize"));
     world.host(1).answer("@@unit", Answer::output("@@unit containerd active\n@@unit kubelet active\n@@pod etcd 1 2\n|x\nflag provided but not defined: -x\n@@end\n"));
     let error = world.run().unwrap_err();
-    assert!(error.details().iter().any(|line| line.contains("flag provided but not defined")), "{:#?}", error.details());
+    assert!(
+        error.details().iter().any(|line| line.contains("flag provided but not defined")),
+        "{:#?}",
+        error.details()
+    );
     world.odd(1, "@@paths\n", "@@paths\n|/etc/kubernetes/manifests/etcd.yaml\n");
     world.host(1).answer("kubeadm init --config", Answer::output(""));
     let refused = world.run().unwrap_err();
@@ -184,7 +214,11 @@ fn masters_join_one_after_the_other_and_workers_have_a_balancer() {
     world.place(4, "restart kiln-balancer");
     let order = world.host(4).ran().into_iter().find(|ran| ran.line.contains("agent install")).unwrap();
     let text = String::from_utf8(order.stdin).unwrap();
-    assert!(text.contains("--to 10.0.0.1:6443 --to 10.0.0.2:6443 --to 10.0.0.3:6443") && text.contains("127.0.0.1 apiserver.cluster.local"), "{text}");
+    assert!(
+        text.contains("--to 10.0.0.1:6443 --to 10.0.0.2:6443 --to 10.0.0.3:6443")
+            && text.contains("127.0.0.1 apiserver.cluster.local"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -193,8 +227,12 @@ fn labels_and_taints_go_to_the_first_master() {
     let mut launch = world.launch().unwrap();
     let host = &mut launch.members[1].host;
     let origin = kiln_clusterfile::Origin::Default;
-    host.labels.push(kiln_clusterfile::Said::new(kiln_clusterfile::model::Label { key: "zone".into(), value: Some("a b".into()) }, origin.clone()));
-    host.labels.push(kiln_clusterfile::Said::new(kiln_clusterfile::model::Label { key: "old".into(), value: None }, origin));
+    host.labels.push(kiln_clusterfile::Said::new(
+        kiln_clusterfile::model::Label { key: "zone".into(), value: Some("a b".into()) },
+        origin.clone(),
+    ));
+    host.labels
+        .push(kiln_clusterfile::Said::new(kiln_clusterfile::model::Label { key: "old".into(), value: None }, origin));
     run::run(&launch).unwrap();
     world.place(1, "label node n2 'zone=a b' --overwrite");
     let line = world.place(1, "label node n2 old-");

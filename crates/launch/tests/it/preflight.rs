@@ -26,7 +26,12 @@ fn each_fault_is_named_as_kubeadm_names_it() {
         (1, "|conntrack\n", "", "FileExisting-conntrack"),
         (2, "|socat\n", "", "W FileExisting-socat"),
         (2, "|containerd\n", "", "FileExisting-containerd"),
-        (1, "@@paths\n", "@@paths\n|/etc/kubernetes/manifests/kube-apiserver.yaml\n", "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml"),
+        (
+            1,
+            "@@paths\n",
+            "@@paths\n|/etc/kubernetes/manifests/kube-apiserver.yaml\n",
+            "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+        ),
         (1, "@@paths\n", "@@paths\n|/var/lib/etcd\n", "DirAvailable--var-lib-etcd"),
         (2, "@@paths\n", "@@paths\n|/etc/kubernetes/manifests\n", "DirAvailable--etc-kubernetes-manifests"),
         (2, "@@paths\n", "@@paths\n|/etc/kubernetes/kubelet.conf\n", "FileAvailable--etc-kubernetes-kubelet.conf"),

@@ -20,8 +20,16 @@ fn phases_are_undone_in_reverse() {
     assert!(all.iter().all(|given| given.errors.is_empty() && given.remains.is_empty()), "{all:?}");
     assert_eq!(all.last().unwrap().host, "10.0.0.1", "the first master is last");
     let lines = world.host(1).lines().split_off(before);
-    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text} in {lines:#?}"));
-    let order = [at("kubeadm reset"), at("disable --now kiln-registry"), at("agent restore"), at("agent sweep"), at("rm -rf /var/lib/kiln")];
+    let at = |text: &str| {
+        lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text} in {lines:#?}"))
+    };
+    let order = [
+        at("kubeadm reset"),
+        at("disable --now kiln-registry"),
+        at("agent restore"),
+        at("agent sweep"),
+        at("rm -rf /var/lib/kiln"),
+    ];
     assert!(order.is_sorted(), "{lines:#?}");
 }
 
@@ -43,7 +51,10 @@ fn half_a_host_is_given_back_and_failures_keep_what_is_needed_to_try_again() {
     let failed = all.iter().find(|given| given.host == "10.0.0.2").unwrap();
     assert_eq!(failed.errors.len(), 1, "{failed:?}");
     world.place(2, "agent restore");
-    assert!(!world.host(2).lines().iter().any(|line| line.contains("rm -rf /var/lib/kiln")), "what is known of it is needed again");
+    assert!(
+        !world.host(2).lines().iter().any(|line| line.contains("rm -rf /var/lib/kiln")),
+        "what is known of it is needed again"
+    );
     world.place(1, "rm -rf /var/lib/kiln");
     // And again, when it works.
     world.host(2).answer("kubeadm reset", Answer::output(""));
@@ -57,7 +68,10 @@ fn half_a_host_is_given_back_and_failures_keep_what_is_needed_to_try_again() {
 fn what_remains_is_told() {
     let world = World::new(1, 0);
     world.run().unwrap();
-    world.host(1).answer("agent restore", Answer::output(r#"{"changed":[],"left":["/etc/x: it was changed after Kiln wrote it"]}"#));
+    world.host(1).answer(
+        "agent restore",
+        Answer::output(r#"{"changed":[],"left":["/etc/x: it was changed after Kiln wrote it"]}"#),
+    );
     world.host(1).answer("agent sweep", Answer::output(r#"{"removed":["a"],"remains":["device cni0: busy"]}"#));
     assert_eq!(reset(&world)[0].remains, ["/etc/x: it was changed after Kiln wrote it", "device cni0: busy"]);
 }

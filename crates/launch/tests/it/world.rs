@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kiln_clusterfile::Flags;
+use kiln_clusterfile::model::{Cluster, Env, Host, Network, Registry, Role, Said, Ssh};
 use kiln_host::recording::Answer;
 use kiln_host::{Cancel, Recording};
 use kiln_launch::event::Silent;
@@ -24,7 +24,7 @@ pub const TOKEN: &str = "abcdef.0123456789abcdef";
 pub struct World {
     dir: tempfile::TempDir,
     pub hosts: Vec<(String, Arc<Recording>)>,
-    pub flags: Flags,
+    masters: usize,
     pub options: Options,
     /// Lines of facts that are other than usual, by host: what to replace, and with what.
     pub odd: Mutex<BTreeMap<String, Vec<(String, String)>>>,
@@ -34,7 +34,6 @@ impl World {
     /// A cluster with masters and workers; hosts are 10.0.0.1 and up.
     pub fn new(masters: usize, workers: usize) -> World {
         let address = |n: usize| format!("10.0.0.{n}");
-        let list = |from: usize, count: usize| (count > 0).then(|| (from..from + count).map(address).collect::<Vec<_>>().join(","));
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
             binary: dir.path().join("kiln"),
@@ -45,7 +44,7 @@ impl World {
         std::fs::write(&options.binary, "binary").unwrap();
         let world = World {
             hosts: (1..=masters + workers).map(|n| (address(n), Arc::new(Recording::new(address(n))))).collect(),
-            flags: Flags { name: Some("shop".into()), masters: list(1, masters), nodes: list(masters + 1, workers), ..Flags::default() },
+            masters,
             options,
             odd: Mutex::default(),
             dir,
@@ -104,10 +103,13 @@ impl World {
         let n: u32 = name.rsplit('.').next().unwrap().parse().unwrap();
         let ran = host.ran();
         let marker = ran.iter().rev().find(|ran| ran.line.contains("/var/lib/kiln/host.json.kiln-new"));
-        let marker = marker.map(|ran| format!("@@marker\n|{}\n", String::from_utf8_lossy(&ran.stdin).trim())).unwrap_or_default();
+        let marker = marker
+            .map(|ran| format!("@@marker\n|{}\n", String::from_utf8_lossy(&ran.stdin).trim()))
+            .unwrap_or_default();
         let sent = ran.iter().any(|ran| ran.line.contains("/var/lib/kiln/bin/kiln.kiln-new"));
         let agent = if sent { format!("@@agent\n|{BINARY}  x\n") } else { String::new() };
-        let programs = "conntrack ip iptables mount nsenter ebtables ethtool socat tc touch containerd runc modprobe sysctl";
+        let programs =
+            "conntrack ip iptables mount nsenter ebtables ethtool socat tc touch containerd runc modprobe sysctl";
         let registry = if sent { "active enabled" } else { "inactive disabled" };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let mut text = format!(
@@ -128,14 +130,23 @@ impl World {
     /// Everything answers as it does when all is well.
     pub fn well(&self, name: &str, host: &Recording) {
         let (blobs, _) = self.blobs();
-        let have: String = blobs.iter().map(|(digest, size)| {
-            let got = host.lines().iter().any(|line| line.ends_with("agent receive"));
-            format!("{digest} {}\n", if got { *size } else { 0 })
-        }).collect();
-        let nodes: Vec<String> = self.hosts.iter().map(|(name, _)| {
-            let n = name.rsplit('.').next().unwrap();
-            format!(r#"{{"metadata":{{"name":"n{n}"}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}]}}}}"#)
-        }).collect();
+        let have: String = blobs
+            .iter()
+            .map(|(digest, size)| {
+                let got = host.lines().iter().any(|line| line.ends_with("agent receive"));
+                format!("{digest} {}\n", if got { *size } else { 0 })
+            })
+            .collect();
+        let nodes: Vec<String> = self
+            .hosts
+            .iter()
+            .map(|(name, _)| {
+                let n = name.rsplit('.').next().unwrap();
+                format!(
+                    r#"{{"metadata":{{"name":"n{n}"}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}]}}}}"#
+                )
+            })
+            .collect();
         for (line, text) in [
             ("@@end", self.facts(name, host)),
             ("agent have", have),
@@ -152,13 +163,46 @@ impl World {
         }
     }
 
+    /// What a user wants of these hosts.
+    fn cluster(&self) -> Cluster {
+        let host = |(n, (name, _)): (usize, &(String, Arc<Recording>))| Host {
+            name: None,
+            addresses: vec![Said::default_of(name.parse().unwrap())],
+            node_address: None,
+            roles: vec![Said::default_of(if n < self.masters { Role::Master } else { Role::Node })],
+            ssh: Ssh::default(),
+            env: Env::default(),
+            labels: Vec::new(),
+            taints: Vec::new(),
+        };
+        Cluster {
+            name: Said::default_of("shop".to_owned()),
+            image: None,
+            more_images: Vec::new(),
+            apps: Vec::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            hosts: self.hosts.iter().enumerate().map(host).collect(),
+            env: Env::default(),
+            registry: Registry::default(),
+            network: Network::default(),
+            runtime: None,
+            cert_sans: Vec::new(),
+            host_aliases: Vec::new(),
+            data_root: None,
+            configs: Vec::new(),
+            plugins: Vec::new(),
+            kubeadm: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// A launch, with the hosts asked what they are.
     pub fn launch(&self) -> Result<Launch> {
         for (name, host) in &self.hosts {
             host.answer("@@end", Answer::output(self.facts(name, host)));
         }
-        let read = kiln_clusterfile::read(None, &self.flags);
-        let cluster = read.cluster.unwrap_or_else(|| panic!("{:?}", read.found));
+        let cluster = self.cluster();
         let cancel = Cancel::new();
         let hosts = cluster.hosts.iter().map(|host| {
             let name = host.address().to_string();

@@ -113,14 +113,16 @@ fn unpack(global: &Global, image: &str, to: &Path) -> Result<(), CliError> {
     }
     let (around, progress) = named::offline(global, true, "Unpacking")?;
     let chosen = named::choose(&around, image, &PlatformOption::default())?;
-    let failed = |path: &Path, e: std::io::Error| CliError::environment(format!("cannot write {}: {e}", path.display()));
+    let failed =
+        |path: &Path, e: std::io::Error| CliError::environment(format!("cannot write {}: {e}", path.display()));
     let draft = to.with_extension("new");
     if draft.exists() {
         std::fs::remove_dir_all(&draft).map_err(|e| failed(&draft, e))?;
     }
     std::fs::create_dir_all(&draft).map_err(|e| failed(&draft, e))?;
     let events = std::sync::Arc::new(Silent);
-    let roots = kiln_engine::rootfs::Roots::new(around.store.clone(), around.images.clone(), around.lease.clone(), events);
+    let roots =
+        kiln_engine::rootfs::Roots::new(around.store.clone(), around.images.clone(), around.lease.clone(), events);
     roots.unpack_into(&chosen.layers(), &draft, &Options::merged())?;
     std::fs::rename(&draft, to).map_err(|e| failed(to, e))?;
     progress.finish();

@@ -40,7 +40,8 @@ pub fn read(global: &Global, image: &str) -> Result<Bundle, CliError> {
         }
     }
     let kubeadm = root.read_file(b"etc/kubeadm.yml", MAX);
-    let kubeadm = kubeadm.map_err(|e| CliError::input(format!("`{image}`: its etc/kubeadm.yml cannot be read: {e}")))?;
+    let kubeadm =
+        kubeadm.map_err(|e| CliError::input(format!("`{image}`: its etc/kubeadm.yml cannot be read: {e}")))?;
     progress.finish();
     Ok(Bundle {
         store: around.store.clone(),

@@ -47,9 +47,17 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
         if args.renew {
             machine.succeed_with("renew certificates", &format!("{words} renew all"), Stdin::Empty, LIMIT)?;
             machine.succeed_with("start the control plane anew", RESTART, Stdin::Empty, LIMIT)?;
-            machine.succeed("let root use kubectl", "umask 077; [ ! -e /root/.kube/config ] || cp /etc/kubernetes/admin.conf /root/.kube/config")?;
+            machine.succeed(
+                "let root use kubectl",
+                "umask 077; [ ! -e /root/.kube/config ] || cp /etc/kubernetes/admin.conf /root/.kube/config",
+            )?;
         }
-        let said = machine.succeed_with("ask for certificates", &format!("{words} check-expiration 2>/dev/null"), Stdin::Empty, LIMIT)?;
+        let said = machine.succeed_with(
+            "ask for certificates",
+            &format!("{words} check-expiration 2>/dev/null"),
+            Stdin::Empty,
+            LIMIT,
+        )?;
         named::print(&format!("{}\n{}", machine.name(), error::printable(&said.text())))?;
     }
     Ok(())

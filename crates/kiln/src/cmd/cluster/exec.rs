@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kiln_host::{Exit, Stdin};
 use kiln_host::command::quote;
+use kiln_host::{Exit, Stdin};
 use kiln_launch::run as launching;
 
 use super::fleet::{self, Hosts, Wish};
@@ -69,7 +69,11 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     for ((_, machine), answer) in machines.iter().zip(answers) {
         match answer {
             Ok(said) => {
-                let text: String = said.text().lines().map(|text| format!("{}: {}\n", machine.name(), error::printable(text))).collect();
+                let text: String = said
+                    .text()
+                    .lines()
+                    .map(|text| format!("{}: {}\n", machine.name(), error::printable(text)))
+                    .collect();
                 named::print(&text)?;
                 if said.exit != Exit::Code(0) {
                     failed = true;

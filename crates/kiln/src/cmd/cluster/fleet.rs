@@ -32,6 +32,7 @@ const KEY: u64 = 64 << 10;
 
 /// How hosts are reached, and how a launch goes about it.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// The Clusterfile, of sealer or sealos
     #[arg(short = 'f', long = "file", value_name = "FILE")]
@@ -73,6 +74,7 @@ pub struct Args {
 
 /// Hosts on the command line.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
 pub struct Hosts {
     /// Masters: addresses, ranges (10.0.0.1-10.0.0.3) and ports, with commas between
     #[arg(long, value_name = "LIST", help_heading = "Hosts")]
@@ -107,7 +109,9 @@ impl Args {
             return Ok(dir);
         }
         let base = var("XDG_STATE_HOME").or_else(|| Some(var("HOME")?.join(".local/state")));
-        let base = base.ok_or_else(|| CliError::environment("HOME is not set: clusters are remembered there").with_hint("say where: --state DIR"))?;
+        let base = base.ok_or_else(|| {
+            CliError::environment("HOME is not set: clusters are remembered there").with_hint("say where: --state DIR")
+        })?;
         Ok(base.join("kiln/clusters"))
     }
 
@@ -130,18 +134,28 @@ impl Args {
             node_addresses: self.node_address.clone(),
             ..Flags::default()
         };
-        let cluster = read(file.as_ref(), &flags)?;
-        let state = State::of(&root, &cluster.name.value)?;
-        let record = state.record()?;
+        if let Some(file) = &file {
+            let cluster = read(Some(file), &flags)?;
+            let state = State::of(&root, &cluster.name.value)?;
+            let record = state.record()?;
+            return Ok((cluster, record, state));
+        }
         // Without a Clusterfile, the hosts are those that are remembered, and those of the command line.
-        let (None, Some(known)) = (&file, &record) else { return Ok((cluster, record, state)) };
-        add(&mut flags, known);
-        let cluster = read(None, &flags)?;
-        Ok((cluster, record, state))
+        let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
+        let record = state.record()?;
+        if let Some(known) = &record {
+            add(&mut flags, known);
+        }
+        Ok((read(None, &flags)?, record, state))
     }
 
     /// Everything of a launch but the image: hosts are asked what they are.
-    pub fn launch(&self, wish: &Wish, image: impl FnOnce(&Cluster, Option<&Record>) -> Result<Bundle, CliError>, global: &Global) -> Result<Launch, CliError> {
+    pub fn launch(
+        &self,
+        wish: &Wish,
+        image: impl FnOnce(&Cluster, Option<&Record>) -> Result<Bundle, CliError>,
+        global: &Global,
+    ) -> Result<Launch, CliError> {
         let (cluster, record, state) = self.cluster(wish)?;
         let bundle = image(&cluster, record.as_ref())?;
         let options = self.options(wish)?;
@@ -151,7 +165,9 @@ impl Args {
         let members = run::gather(hosts, &options, &*events, &cancel)?;
         let known = record.map(|record| record.id);
         // A host may know a launch that nothing is remembered of here any more: resuming takes it up.
-        let theirs = members.iter().find_map(|member| member.facts.marker.as_ref().filter(|marker| marker.cluster == cluster.name.value));
+        let theirs = members
+            .iter()
+            .find_map(|member| member.facts.marker.as_ref().filter(|marker| marker.cluster == cluster.name.value));
         let theirs = theirs.filter(|_| wish.resume).map(|marker| marker.id.clone());
         let id = known.or(theirs).map_or_else(|| random_hex(8), Ok)?;
         Ok(assemble(cluster, bundle, members, options, id, state, events, cancel))
@@ -159,7 +175,8 @@ impl Args {
 
     /// How a launch goes about it.
     pub fn options(&self, wish: &Wish) -> Result<Options, CliError> {
-        let binary = std::env::current_exe().map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
+        let binary =
+            std::env::current_exe().map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
         let failed = |e: std::io::Error| CliError::environment(format!("cannot read {}: {e}", binary.display()));
         let mut hasher = kiln_oci::Hasher::new();
         let mut file = fs::File::open(&binary).map_err(failed)?;
@@ -173,7 +190,8 @@ impl Args {
         if let Some(from) = &wish.from {
             let names: Vec<&str> = kiln_launch::phase::LAUNCH.iter().map(|phase| phase.name).collect();
             if !names.contains(&from.as_str()) {
-                return Err(CliError::usage(format!("there is no phase `{from}`")).with_hint(format!("they are: {}", names.join(", "))));
+                return Err(CliError::usage(format!("there is no phase `{from}`"))
+                    .with_hint(format!("they are: {}", names.join(", "))));
             }
         }
         Ok(Options {
@@ -191,7 +209,8 @@ impl Args {
     /// The hosts, not yet connected to.
     pub fn machines(&self, cluster: &Cluster, cancel: &Cancel) -> Result<Vec<(Host, Machine)>, CliError> {
         if cluster.hosts.is_empty() {
-            return Err(CliError::usage("no hosts are known").with_hint("name them: --masters 10.0.0.1 --nodes 10.0.0.2,10.0.0.3, or a Clusterfile with -f"));
+            return Err(CliError::usage("no hosts are known")
+                .with_hint("name them: --masters 10.0.0.1 --nodes 10.0.0.2,10.0.0.3, or a Clusterfile with -f"));
         }
         let network = Network::start().map_err(|e| CliError::environment(e.to_string()))?;
         let user = user(self.accept_new_host_keys)?;
@@ -199,22 +218,48 @@ impl Args {
         // The first master is first, and masters come before the others.
         hosts.sort_by_key(|host| !host.is_master());
         let mut warned = std::collections::BTreeSet::new();
-        hosts.into_iter().map(|host| {
-            let mut warnings = Vec::new();
-            let options = options(&host, &user, &mut warnings)?;
-            warnings.into_iter().filter(|warning| warned.insert(warning.clone())).for_each(|w| eprintln!("warning: {}", error::printable(&w)));
-            let sudo = (options.user != "root").then(|| Sudo { user: None, password: sudo_password(&host.ssh) });
-            let name = host.address().to_string();
-            Ok((host, Machine::new(name, Arc::new(Ssh::new(&network, options)), sudo, cancel.clone())))
-        }).collect()
+        hosts
+            .into_iter()
+            .map(|host| {
+                let mut warnings = Vec::new();
+                let options = options(&host, &user, &mut warnings)?;
+                warnings
+                    .into_iter()
+                    .filter(|warning| warned.insert(warning.clone()))
+                    .for_each(|w| eprintln!("warning: {}", error::printable(&w)));
+                let sudo = (options.user != "root").then(|| Sudo { user: None, password: sudo_password(&host.ssh) });
+                let name = host.address().to_string();
+                Ok((host, Machine::new(name, Arc::new(Ssh::new(&network, options)), sudo, cancel.clone())))
+            })
+            .collect()
     }
 }
 
 /// Puts a launch together.
 #[expect(clippy::too_many_arguments, reason = "each is one field, and made elsewhere")]
-pub fn assemble(cluster: Cluster, bundle: Bundle, members: Vec<Member>, options: Options, id: String, state: State, events: Arc<dyn Events>, cancel: Cancel) -> Launch {
+pub fn assemble(
+    cluster: Cluster,
+    bundle: Bundle,
+    members: Vec<Member>,
+    options: Options,
+    id: String,
+    state: State,
+    events: Arc<dyn Events>,
+    cancel: Cancel,
+) -> Launch {
     let markers = members.iter().map(|member| member.facts.marker.clone()).collect();
-    Launch { cluster, bundle, members, options, id, state, events, cancel, learned: Mutex::new(Learned::default()), markers: Mutex::new(markers) }
+    Launch {
+        cluster,
+        bundle,
+        members,
+        options,
+        id,
+        state,
+        events,
+        cancel,
+        learned: Mutex::new(Learned::default()),
+        markers: Mutex::new(markers),
+    }
 }
 
 /// A flag that the user's signals set.
@@ -250,7 +295,12 @@ fn read(file: Option<&Source>, flags: &Flags) -> Result<Cluster, CliError> {
 /// What is remembered of a cluster, as if it had been said on the command line.
 fn add(flags: &mut Flags, record: &Record) {
     let list = |master: bool, said: Option<&String>| {
-        let said_hosts: Vec<String> = said.and_then(|text| kiln_kubeadm::hosts::parse(text).ok()).into_iter().flatten().map(|host| host.address.to_string()).collect();
+        let said_hosts: Vec<String> = said
+            .and_then(|text| kiln_kubeadm::hosts::parse(text).ok())
+            .into_iter()
+            .flatten()
+            .map(|host| host.address.to_string())
+            .collect();
         let known = record.hosts.iter().filter(|host| host.master == master && !said_hosts.contains(&host.address));
         let known = known.map(|host| match (host.port, host.address.contains(':')) {
             (Some(port), true) => format!("[{}]:{port}", host.address),
@@ -280,7 +330,8 @@ fn sudo_password(login: &Login) -> Option<Secret> {
 fn user(accept_new: bool) -> Result<User, CliError> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let home = variable("HOME").map(PathBuf::from);
-    let home = home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
+    let home =
+        home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
     let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
 }
@@ -353,7 +404,9 @@ fn line(event: &Event) -> String {
         Event::Nothing { phase } => format!("{phase}: nothing to do"),
         Event::Done { phase, host, took } => format!("{phase}: {host} done in {:.1} s", took.as_secs_f64()),
         Event::Failed { phase, host, why } => format!("{phase}: {host} FAILED: {why}"),
-        Event::Moved { host, bytes, total } => format!("distribute: {host} {} of {}", crate::table::size(*bytes), crate::table::size(*total)),
+        Event::Moved { host, bytes, total } => {
+            format!("distribute: {host} {} of {}", crate::table::size(*bytes), crate::table::size(*total))
+        }
         Event::Note { host: Some(host), text } => format!("note: {host}: {text}"),
         Event::Note { host: None, text } => format!("note: {text}"),
     }
@@ -364,7 +417,9 @@ fn json(event: &Event) -> serde_json::Value {
     match event {
         Event::Phase { phase, hosts } => json!({"event": "phase", "phase": phase, "hosts": hosts}),
         Event::Nothing { phase } => json!({"event": "nothing", "phase": phase}),
-        Event::Done { phase, host, took } => json!({"event": "done", "phase": phase, "host": host, "seconds": took.as_secs_f64()}),
+        Event::Done { phase, host, took } => {
+            json!({"event": "done", "phase": phase, "host": host, "seconds": took.as_secs_f64()})
+        }
         Event::Failed { phase, host, why } => json!({"event": "failed", "phase": phase, "host": host, "why": why}),
         Event::Moved { host, bytes, total } => json!({"event": "moved", "host": host, "bytes": bytes, "total": total}),
         Event::Note { host, text } => json!({"event": "note", "host": host, "text": text}),

@@ -45,6 +45,7 @@ pub fn more(hosts: &Hosts, fleet: &fleet::Args, how: &How, global: &Global) -> R
 
 /// There is no cluster of that name here.
 pub fn unknown(name: &str) -> CliError {
-    CliError::input(format!("no cluster `{name}` is remembered here"))
-        .with_hint("kiln cluster status lists those that are; --name chooses one, --state says where they are remembered")
+    CliError::input(format!("no cluster `{name}` is remembered here")).with_hint(
+        "kiln cluster status lists those that are; --name chooses one, --state says where they are remembered",
+    )
 }

@@ -44,7 +44,14 @@ pub struct Args {
 pub type Down = Vec<(String, LaunchError)>;
 
 /// A launch of those hosts that answer, and the others.
-pub fn reachable(fleet: &fleet::Args, cluster: Cluster, bundle: Bundle, id: String, state: State, global: &Global) -> Result<(Launch, Down), CliError> {
+pub fn reachable(
+    fleet: &fleet::Args,
+    cluster: Cluster,
+    bundle: Bundle,
+    id: String,
+    state: State,
+    global: &Global,
+) -> Result<(Launch, Down), CliError> {
     let options = fleet.options(&Wish::default())?;
     let cancel = fleet::cancel();
     let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
@@ -82,13 +89,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if let (Some(_), None) = (&args.hosts, &record)
         && cluster.hosts.is_empty()
     {
-        wish.hosts = Hosts { masters: None, nodes: args.hosts.clone() };
+        wish.hosts = Hosts { masters: args.hosts.clone(), nodes: None };
     }
     let (mut cluster, record, state) = args.fleet.cluster(&wish)?;
     if let Some(only) = &only {
         let unknown = only.iter().any(|host| !cluster.hosts.iter().any(|known| known.address() == host.address));
         if unknown {
-            let wish = Wish { hosts: Hosts { masters: None, nodes: args.hosts.clone() }, ..Wish::default() };
+            let wish = Wish { hosts: Hosts { masters: args.hosts.clone(), nodes: None }, ..Wish::default() };
             cluster = args.fleet.cluster(&wish)?.0;
         }
         cluster.hosts.retain(|host| only.iter().any(|wanted| wanted.address == host.address()));
@@ -122,7 +129,9 @@ fn finish(launch: &Launch, all: &[Given], down: &Down) -> Result<(), CliError> {
     let mut record = launch.state.record()?;
     for given in all {
         let member = launch.members.iter().find(|member| member.name() == given.host);
-        let remains = member.filter(|_| given.errors.is_empty()).map_or_else(|| Ok(Vec::new()), |member| reset::verify(launch, member))?;
+        let remains = member
+            .filter(|_| given.errors.is_empty())
+            .map_or_else(|| Ok(Vec::new()), |member| reset::verify(launch, member))?;
         remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
         if given.errors.is_empty() {
             launch.state.forget_host(&given.host)?;

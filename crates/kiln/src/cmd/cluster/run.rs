@@ -39,6 +39,7 @@ pub struct Args {
 
 /// How a launch goes.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct How {
     /// A variable for templates and commands of the image (repeat)
     #[arg(short = 'e', long, value_name = "NAME=VALUE")]
@@ -88,7 +89,8 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
             let said = cluster.image.as_ref().map(|image| image.value.to_string());
             let image = said.or_else(|| record.map(|record| record.image.clone()));
             let image = image.ok_or_else(|| {
-                CliError::usage("no cluster image is named").with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
+                CliError::usage("no cluster image is named")
+                    .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
             })?;
             bundle::read(global, &image)
         },
@@ -100,7 +102,9 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
     }
     if !launch.cluster.configs.is_empty() {
         let text = "`Config` documents of a Clusterfile are not applied by a launch yet";
-        return Err(CliError::input(text).with_hint("put the changed file into the image; kubeadm's own documents are applied"));
+        return Err(
+            CliError::input(text).with_hint("put the changed file into the image; kubeadm's own documents are applied")
+        );
     }
     if how.plan {
         return plan(&launch, how.json);
@@ -108,7 +112,13 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
     launching::run(&launch)?;
     if !matches!(global.progress, crate::progress::Style::Quiet) {
         let first = launch.first()?;
-        eprintln!("{} runs Kubernetes {} on {} hosts; kubectl works as root on {}", launch.cluster.name.value, launch.bundle.kubernetes, launch.members.len(), first.name());
+        eprintln!(
+            "{} runs Kubernetes {} on {} hosts; kubectl works as root on {}",
+            launch.cluster.name.value,
+            launch.bundle.kubernetes,
+            launch.members.len(),
+            first.name()
+        );
     }
     Ok(())
 }
@@ -121,7 +131,9 @@ fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {
             let hosts = hosts.iter().map(|(host, work)| json!({"host": host, "work": work.lines}));
             json!({"phase": phase.name, "hosts": hosts.collect::<Vec<_>>()})
         });
-        let findings = found.iter().map(|f| json!({"name": f.name, "host": f.host, "error": f.is_error(), "text": f.text, "hint": f.hint}));
+        let findings = found
+            .iter()
+            .map(|f| json!({"name": f.name, "host": f.host, "error": f.is_error(), "text": f.text, "hint": f.hint}));
         named::print_json(&json!({"phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}))?;
     } else {
         let mut text = String::from("preflight: what must be true before anything is changed\n");

@@ -1,7 +1,7 @@
 //! `kiln cluster scale`: hosts that come, and hosts that leave.
 
-use kiln_launch::scale::{self, Leaving};
 use kiln_launch::reset;
+use kiln_launch::scale::{self, Leaving};
 
 use super::fleet::{self, Hosts, Wish};
 use super::run::How;
@@ -51,14 +51,17 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
     }
     let is_leaving = |address: &str| leaving.iter().any(|host| host.address.to_string() == address);
     if !record.hosts.iter().any(|host| host.master && !is_leaving(&host.address)) {
-        return Err(CliError::usage("a cluster needs a master").with_hint("the whole of it is taken down by kiln cluster reset"));
+        return Err(CliError::usage("a cluster needs a master")
+            .with_hint("the whole of it is taken down by kiln cluster reset"));
     }
     let bundle = bundle::only_named(surroundings::open_store(global)?, &record.image, &record.kubernetes);
     let (launch, down) = giving::reachable(&args.fleet, cluster, bundle, record.id.clone(), state, global)?;
-    let stays = launch.members.iter().find(|member| member.is_master() && !is_leaving(&member.host.address().to_string()));
+    let stays =
+        launch.members.iter().find(|member| member.is_master() && !is_leaving(&member.host.address().to_string()));
     let stays = stays.ok_or_else(|| CliError::environment("no master that stays can be reached"))?;
     if args.how.plan {
-        let nodes: Vec<&str> = record.hosts.iter().filter(|host| is_leaving(&host.address)).map(|host| host.node.as_str()).collect();
+        let nodes: Vec<&str> =
+            record.hosts.iter().filter(|host| is_leaving(&host.address)).map(|host| host.node.as_str()).collect();
         return crate::named::print(&format!("drain, delete and reset: {}\n", nodes.join(", ")));
     }
     for host in record.hosts.clone().iter().filter(|host| is_leaving(&host.address)) {
@@ -73,7 +76,10 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
             giving::tell(&given);
         }
         if down.iter().any(|(name, _)| *name == host.address) {
-            eprintln!("warning: {} does not answer: it has left the cluster, and still has its files; kiln cluster reset --hosts {} when it is back", host.address, host.address);
+            eprintln!(
+                "warning: {} does not answer: it has left the cluster, and still has its files; kiln cluster reset --hosts {} when it is back",
+                host.address, host.address
+            );
         }
     }
     Ok(())

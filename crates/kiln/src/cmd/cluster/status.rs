@@ -41,7 +41,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if args.list || (record.is_none() && names.len() != 1) {
         return list(&names, args.json);
     }
-    let Some(record) = record else { return Err(join::unknown(&cluster.name.value).with_hint(format!("there is: --name {}", names.join(", ")))) };
+    let Some(record) = record else {
+        return Err(join::unknown(&cluster.name.value).with_hint(format!("there is: --name {}", names.join(", "))));
+    };
     let cancel = fleet::cancel();
     let options = args.fleet.options(&Wish::default())?;
     let mut machines = args.fleet.machines(&cluster, &cancel)?;
@@ -58,15 +60,23 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             Err(error) => nodes = Err(error.to_string()),
         }
     }
-    let journals: Vec<(String, Journal)> = record.hosts.iter().map(|host| Ok((host.address.clone(), state.journal(&host.address)?))).collect::<Result<_, kiln_launch::LaunchError>>()?;
-    let ready = nodes.as_ref().is_ok_and(|nodes| record.hosts.iter().all(|host| nodes.iter().any(|node| node.name == host.node && node.ready)));
+    let journals: Vec<(String, Journal)> = record
+        .hosts
+        .iter()
+        .map(|host| Ok((host.address.clone(), state.journal(&host.address)?)))
+        .collect::<Result<_, kiln_launch::LaunchError>>()?;
+    let ready = nodes.as_ref().is_ok_and(|nodes| {
+        record.hosts.iter().all(|host| nodes.iter().any(|node| node.name == host.node && node.ready))
+    });
     let node = |name: &str| nodes.as_ref().ok().and_then(|nodes| nodes.iter().find(|node| node.name == name));
     if args.json {
         let hosts = record.hosts.iter().map(|host| {
             let node = node(&host.node);
             json!({"address": host.address, "node": host.node, "master": host.master, "ready": node.map(|n| n.ready), "version": node.map(|n| &n.version), "why": node.map(|n| &n.why)})
         });
-        named::print_json(&json!({"name": record.name, "image": record.image, "kubernetes": record.kubernetes, "hosts": hosts.collect::<Vec<_>>(), "error": nodes.as_ref().err()}))?;
+        named::print_json(
+            &json!({"name": record.name, "image": record.image, "kubernetes": record.kubernetes, "hosts": hosts.collect::<Vec<_>>(), "error": nodes.as_ref().err()}),
+        )?;
     } else {
         let mut text = format!("{}: Kubernetes {} of {}\n", record.name, record.kubernetes, record.image);
         if let Err(why) = &nodes {
@@ -82,8 +92,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             };
             text.push_str(&format!("  {:<15} {:<20} {role}  {how}\n", host.address, host.node));
             let journal = journals.iter().find(|(address, _)| *address == host.address);
-            for entry in journal.iter().flat_map(|(_, journal)| &journal.entries).filter(|entry| entry.state != "done") {
-                text.push_str(&format!("    phase {} {}{}\n", entry.phase, entry.state, if entry.why.is_empty() { String::new() } else { format!(": {}", entry.why) }));
+            for entry in journal.iter().flat_map(|(_, journal)| &journal.entries).filter(|entry| entry.state != "done")
+            {
+                text.push_str(&format!(
+                    "    phase {} {}{}\n",
+                    entry.phase,
+                    entry.state,
+                    if entry.why.is_empty() { String::new() } else { format!(": {}", entry.why) }
+                ));
             }
         }
         named::print(&crate::error::printable(&text))?;
