@@ -15,8 +15,8 @@ pub mod targets;
 #[cfg(feature = "registry")]
 use targets::{answers, requests};
 use targets::{
-    chart, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer, manifests, names,
-    node, packages, packer, passwd, template, tree,
+    chart, clusterfile, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer,
+    manifests, names, node, packages, packer, passwd, template, tree,
 };
 
 /// A kind of hostile input.
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "registry")]
     Target { name: "answers", run: answers::run },
     Target { name: "chart", run: chart::run },
+    Target { name: "clusterfile", run: clusterfile::run },
     Target { name: "compressed", run: compressed::run },
     Target { name: "disk", run: disk::run },
     Target { name: "dockerfile", run: dockerfile::run },

@@ -6,7 +6,7 @@
 //!
 //! [`Chart`] [`Files`] [`Metadata`] what a chart is     [`Values`] [`SetKind`] what it is told
 //! [`render`] [`Rendered`] [`Manifest`] [`Hook`] what becomes of it     [`images`] images without rendering
-//! [`Version`] [`Range`] versions     [`yaml`] YAML as Go's libraries read and write it
+//! [`text`] templates that are no charts     [`Version`] [`Range`] versions     [`yaml`] YAML as Go's libraries read and write it
 //! `functions` what templates may call: Sprig's and Helm's     `dependencies` which charts of a chart are there
 //!
 //! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/cases.rs`, which Helm
@@ -28,6 +28,7 @@ mod release;
 mod render;
 mod schema;
 mod strvals;
+pub mod text;
 mod values;
 mod version;
 pub mod yaml;

@@ -7,13 +7,15 @@
 //! Kubernetes wants, and laid over the ones below: a field that is present wins, even if it is `false`, `0` or empty.
 //!
 //! [`schema`] the fields of each kind and version     [`value`] values with their origin     [`merge`] one layer over another
-//! [`convert`] from one API version to the next     [`rewrite`] what a release no longer accepts     [`layer`] all of it
+//! [`convert`] from one API version to the next     [`rewrite`] [`gates`] what a release no longer accepts
+//! [`layer`] all of it
 //! [`render`] YAML, with and without origins     [`hosts`] lists of hosts
 //!
-//! Adding a field: its line in [`schema`]. Adding something that a release dropped: its row in [`rewrite`].
+//! Adding a field: its line in [`schema`]. Adding something that a release dropped: its row in [`rewrite`] or [`gates`].
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod gates;
 pub mod hosts;
 pub mod layer;
 pub mod merge;

@@ -17,6 +17,21 @@ pub fn yaml(resolved: &Resolved, explain: bool) -> String {
     documents.collect::<Vec<_>>().join("---\n")
 }
 
+/// A value as a document, without origins.
+pub fn text(value: &Value) -> String {
+    let mut text = String::new();
+    let mut writer = Writer { out: &mut text, explain: false };
+    match &value.content {
+        Content::Map(entries) if !entries.is_empty() => writer.inside(value, 0),
+        Content::List(items) if !items.is_empty() => writer.inside(value, 0),
+        _ => {
+            writer.word(value, 0);
+            text.remove(0);
+        }
+    }
+    text
+}
+
 struct Writer<'o> {
     out: &'o mut String,
     explain: bool,
@@ -53,7 +68,7 @@ impl Writer<'_> {
                 self.out.push('\n');
                 self.inside(value, indent);
             }
-            _ => self.word(value),
+            _ => self.word(value, indent),
         }
     }
 
@@ -67,18 +82,26 @@ impl Writer<'_> {
             Content::List(items) if !items.is_empty() => {
                 Writer { out: &mut inner, explain: self.explain }.inside(item, indent + 2)
             }
-            _ => return self.word(item),
+            _ => return self.word(item, indent),
         }
         self.out.push(' ');
         self.out.push_str(inner.trim_start());
     }
 
-    fn word(&mut self, value: &Value) {
+    /// A word; lines of one that has several are indented more than `indent`.
+    fn word(&mut self, value: &Value, indent: usize) {
+        let mut lines = None;
         let text = match &value.content {
             Content::Null => "null".to_owned(),
             Content::Bool(value) => value.to_string(),
             Content::Number(text) => text.clone(),
-            Content::Text(text) => scalar(text),
+            Content::Text(text) => match block(text) {
+                Some(header) => {
+                    lines = Some(text);
+                    header.to_owned()
+                }
+                None => scalar(text),
+            },
             Content::List(_) => "[]".to_owned(),
             Content::Map(_) => "{}".to_owned(),
         };
@@ -89,6 +112,28 @@ impl Writer<'_> {
             let _ = write!(self.out, "  # {origin}");
         }
         self.out.push('\n');
+        for line in lines.into_iter().flat_map(|text| text.split_inclusive('\n')) {
+            let line = line.trim_end_matches('\n');
+            let indent = if line.is_empty() { 0 } else { indent + 2 };
+            let _ = writeln!(self.out, "{:indent$}{line}", "");
+        }
+    }
+}
+
+/// The header of a block, if a text of several lines reads the same in one as it is.
+fn block(text: &str) -> Option<&'static str> {
+    let harmful = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t')) || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
+    };
+    let (first, rest) = text.split_once('\n')?;
+    let blank = |line: &str| !line.is_empty() && line.trim().is_empty();
+    if first.is_empty() || first.starts_with([' ', '\t']) || text.contains(harmful) || rest.split('\n').any(blank) {
+        return None;
+    }
+    match text.len() - text.trim_end_matches('\n').len() {
+        0 => Some("|-"),
+        1 => Some("|"),
+        _ => Some("|+"),
     }
 }
 

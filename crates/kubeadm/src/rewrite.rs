@@ -2,27 +2,66 @@
 //!
 //! A component that meets a flag or a feature gate it does not know exits, and `kubeadm init` waits for it in vain.
 
+use crate::gates;
 use crate::layer::Change;
 use crate::schema::Kind;
 use crate::value::{Content, Value};
 
-/// Feature gates, and the minor release since which they are on for good or gone.
-const GATES: [(&str, u32); 5] = [
-    ("TTLAfterFinished", 25),
-    ("EphemeralContainers", 25),
-    ("IPv6DualStack", 25),
-    ("DynamicKubeletConfig", 26),
-    ("CSIInlineVolume", 27),
-];
-
-/// Flags: of which component, since when they are gone, and what they are called since.
-const FLAGS: [(&str, &str, u32, Option<&str>); 6] = [
+/// Flags: of which component (`*` for all), since when they are gone, and what they are called since.
+///
+/// | release | why |
+/// |---|---|
+/// | 1.19, 1.22, 1.24 | ports and files without authentication |
+/// | 1.23 | policies of the scheduler; its profiles are in a configuration file |
+/// | 1.24 | dockershim, and with it all flags about Docker and CNI; dynamic configuration of kubelets |
+/// | 1.26 | klog's flags about files |
+/// | 1.27 | eviction by the node controller, which taints do |
+const FLAGS: [(&str, &str, u32, Option<&str>); 45] = [
+    ("apiServer", "basic-auth-file", 19, None),
+    ("apiServer", "audit-dynamic-configuration", 19, None),
+    ("apiServer", "kubelet-https", 22, None),
+    ("apiServer", "insecure-port", 24, None),
+    ("apiServer", "insecure-bind-address", 24, None),
+    ("apiServer", "address", 24, None),
+    ("apiServer", "port", 24, None),
+    ("apiServer", "service-account-api-audiences", 25, Some("api-audiences")),
+    ("controllerManager", "address", 24, None),
+    ("controllerManager", "port", 24, None),
     ("controllerManager", "experimental-cluster-signing-duration", 25, Some("cluster-signing-duration")),
-    ("kubelet", "container-runtime", 27, None),
+    ("controllerManager", "pod-eviction-timeout", 27, None),
+    ("controllerManager", "enable-taint-manager", 27, None),
+    ("scheduler", "policy-config-file", 23, None),
+    ("scheduler", "policy-configmap", 23, None),
+    ("scheduler", "policy-configmap-namespace", 23, None),
+    ("scheduler", "use-legacy-policy-config", 23, None),
+    ("scheduler", "address", 24, None),
+    ("scheduler", "port", 24, None),
     ("kubelet", "network-plugin", 24, None),
+    ("kubelet", "network-plugin-mtu", 24, None),
     ("kubelet", "cni-bin-dir", 24, None),
     ("kubelet", "cni-conf-dir", 24, None),
-    ("apiServer", "insecure-port", 24, None),
+    ("kubelet", "cni-cache-dir", 24, None),
+    ("kubelet", "docker-endpoint", 24, None),
+    ("kubelet", "image-pull-progress-deadline", 24, None),
+    ("kubelet", "experimental-dockershim-root-directory", 24, None),
+    ("kubelet", "dynamic-config-dir", 24, None),
+    ("kubelet", "container-runtime", 27, None),
+    ("kubelet", "keep-terminated-pod-volumes", 31, None),
+    ("kubelet", "pod-infra-container-image", 35, None),
+    ("*", "add-dir-header", 26, None),
+    ("*", "add_dir_header", 26, None),
+    ("*", "alsologtostderr", 26, None),
+    ("*", "log-backtrace-at", 26, None),
+    ("*", "log_backtrace_at", 26, None),
+    ("*", "log-dir", 26, None),
+    ("*", "log_dir", 26, None),
+    ("*", "log-file", 26, None),
+    ("*", "log_file", 26, None),
+    ("*", "log-file-max-size", 26, None),
+    ("*", "logtostderr", 26, None),
+    ("*", "one-output", 26, None),
+    ("*", "skip-headers", 26, None),
+    ("*", "stderrthreshold", 26, None),
 ];
 
 const MASTER: &str = "node-role.kubernetes.io/master";
@@ -37,6 +76,7 @@ pub fn rewrite(kind: Kind, value: &mut Value, minor: u32, changes: &mut Vec<Chan
             for component in ["apiServer", "controllerManager", "scheduler"] {
                 arguments(value, &[component, "extraArgs"], component, minor, &mut note);
             }
+            choices(value, minor, gates::gone_from_kubeadm, &mut note);
         }
         Kind::InitConfiguration | Kind::JoinConfiguration => {
             arguments(value, &["nodeRegistration", "kubeletExtraArgs"], "kubelet", minor, &mut note);
@@ -44,20 +84,25 @@ pub fn rewrite(kind: Kind, value: &mut Value, minor: u32, changes: &mut Vec<Chan
             taints(value, minor, &mut note);
         }
         Kind::KubeletConfiguration | Kind::KubeProxyConfiguration => {
-            for (gate, since) in GATES {
-                let path = ["featureGates", gate];
-                if minor >= since
-                    && let Some(old) = value.take(&path)
-                {
-                    note(&path, &old, format!("dropped: 1.{since} has no such gate, or no choice"));
-                }
-            }
+            choices(value, minor, gates::gone, &mut note);
         }
         Kind::ResetConfiguration | Kind::UpgradeConfiguration => {}
     }
 }
 
 type Note<'n> = dyn FnMut(&[&str], &Value, String) + 'n;
+
+/// `featureGates`, a map.
+fn choices(value: &mut Value, minor: u32, gone: fn(&str) -> Option<u32>, note: &mut Note<'_>) {
+    let Some(entries) = value.at_mut(&["featureGates"]).and_then(Value::map_mut) else { return };
+    entries.retain(|(gate, old)| match gone(gate) {
+        Some(since) if minor >= since => {
+            note(&["featureGates", gate], old, format!("dropped: 1.{since} has no such gate, or no choice"));
+            false
+        }
+        _ => true,
+    });
+}
 
 /// Flags, as a map or as a list.
 fn arguments(value: &mut Value, path: &[&str], component: &str, minor: u32, note: &mut Note<'_>) {
@@ -75,7 +120,7 @@ fn arguments(value: &mut Value, path: &[&str], component: &str, minor: u32, note
         let said = name.clone();
         let path = [path, &[said.as_str()]].concat();
         if let Some((_, _, since, new)) =
-            FLAGS.iter().find(|(of, flag, since, _)| *of == component && flag == name && minor >= *since)
+            FLAGS.iter().find(|(of, flag, since, _)| [component, "*"].contains(of) && flag == name && minor >= *since)
         {
             match new {
                 Some(new) => {
@@ -109,7 +154,7 @@ fn gates(value: &mut Value, path: &[&str], minor: u32, note: &mut Note<'_>) -> b
     let Some(text) = value.as_text().map(str::to_owned) else { return true };
     let gone = |gate: &&str| {
         let name = gate.split('=').next().unwrap_or_default().trim();
-        GATES.iter().any(|(known, since)| *known == name && minor >= *since)
+        gates::gone(name).is_some_and(|since| minor >= since)
     };
     let dropped: Vec<&str> = text.split(',').filter(gone).collect();
     if dropped.is_empty() {

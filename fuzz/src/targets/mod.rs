@@ -3,6 +3,7 @@
 #[cfg(feature = "registry")]
 pub mod answers;
 pub mod chart;
+pub mod clusterfile;
 pub mod compressed;
 pub mod disk;
 pub mod dockerfile;

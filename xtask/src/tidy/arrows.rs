@@ -151,6 +151,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-helm",
             "kiln-manifests",
             "kiln-kubeadm",
+            "kiln-clusterfile",
             "kiln-serve",
             "kiln-doctor",
             "kiln-cluster",

@@ -1,8 +1,7 @@
 //! The hosts of a cluster, as facts.
 //!
-//! [`remote`] facts over SSH     [`clusterfile`] the hosts that a Clusterfile names
+//! [`remote`] facts over SSH
 
-pub mod clusterfile;
 pub mod remote;
 
 use std::net::IpAddr;

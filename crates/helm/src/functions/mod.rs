@@ -57,14 +57,27 @@ const TABLES: [Table; 12] = [
 /// All of them; `current` is the name of the template at work.
 pub(crate) fn all<'f>(release: &Release, current: &Arc<Mutex<String>>) -> Functions<'f> {
     let mut functions = Functions::new();
-    for (name, function) in TABLES.iter().copied().flatten() {
-        functions.add(*name, bounded(*function));
-    }
+    plain(&mut functions);
     dates::add(&mut functions, release.now);
     random::add(&mut functions, release.seed);
     certificates::add(&mut functions, release.now);
     helm::add(&mut functions, current);
     functions
+}
+
+/// Adds those that neither a clock, nor chance, nor a chart has a part in.
+pub(crate) fn plain(functions: &mut Functions<'_>) {
+    for (name, function) in TABLES.iter().copied().flatten() {
+        functions.add(*name, bounded(*function));
+    }
+}
+
+/// Adds one of [`plain`] by another name.
+pub(crate) fn alias(functions: &mut Functions<'_>, alias: &'static str, name: &str) {
+    let known = TABLES.iter().copied().flatten().find(|(known, _)| *known == name);
+    if let Some((_, function)) = known {
+        functions.add(alias, bounded(*function));
+    }
 }
 
 /// The function, with limits on what it makes.

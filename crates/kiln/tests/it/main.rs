@@ -2,6 +2,7 @@
 
 mod archives;
 mod charts;
+mod clusterfile;
 mod doctor;
 mod images;
 mod nodes;

@@ -114,3 +114,52 @@ fn dropped_fields_of_v1beta2_are_said() {
     );
     assert!(lines(&resolved, "type: CoreDNS").is_empty());
 }
+
+#[test]
+fn gates_and_flags_go_with_the_release_that_dropped_them() {
+    let user = "apiVersion: kubeadm.k8s.io/v1beta3
+kind: ClusterConfiguration
+featureGates: {EtcdLearnerMode: true, PublicKeysECDSA: true}
+apiServer: {extraArgs: {logtostderr: 'true', service-account-api-audiences: a, v: '2'}}
+scheduler: {extraArgs: {feature-gates: 'PodSecurity=true,NodeSwap=true,SeccompDefault=true', log-dir: /x}}
+controllerManager: {extraArgs: {pod-eviction-timeout: 5m, port: '0'}}
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+featureGates: {NodeSwap: true, SeccompDefault: true}
+";
+    for (version, gone, kept) in [
+        (
+            "v1.23.0",
+            vec!["policy-config-file"],
+            vec!["logtostderr", "pod-eviction-timeout", "port:", "SeccompDefault: true"],
+        ),
+        (
+            "v1.26.0",
+            vec!["logtostderr", "log-dir", "port:", "service-account-api-audiences"],
+            vec!["api-audiences: a", "pod-eviction-timeout", "PodSecurity=true"],
+        ),
+        (
+            "v1.28.0",
+            vec!["PodSecurity", "pod-eviction-timeout"],
+            vec!["NodeSwap=true,SeccompDefault=true", "SeccompDefault: true"],
+        ),
+        ("v1.30.0", vec!["SeccompDefault"], vec!["feature-gates: NodeSwap=true", "NodeSwap: true", "EtcdLearnerMode"]),
+        (
+            "v1.33.0",
+            vec!["EtcdLearnerMode", "logtostderr"],
+            vec!["PublicKeysECDSA: true", "value: NodeSwap=true", "name: v"],
+        ),
+    ] {
+        let resolved = resolved(user, "", Some(version));
+        let text = render::yaml(&resolved, false);
+        gone.iter().for_each(|part| assert!(!text.contains(part), "{part} in {version}:\n{text}"));
+        kept.iter().for_each(|part| assert!(text.contains(part), "no {part} in {version}:\n{text}"));
+    }
+    let told = resolved(user, "", Some("v1.33.0")).changes;
+    let of = |path: &str| told.iter().filter(|change| change.path.ends_with(path)).count();
+    assert_eq!(
+        (of("featureGates.EtcdLearnerMode"), of("featureGates.SeccompDefault"), of("extraArgs.logtostderr")),
+        (1, 1, 1)
+    );
+}

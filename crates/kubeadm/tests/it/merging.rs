@@ -42,7 +42,8 @@ fn one_field_of_the_clusterfile_changes_one_field() {
     );
     assert_eq!(lines(&resolved, "bindPort: 8443"), ["bindPort: 8443  # Clusterfile:8"]);
     assert_eq!(resolved.warnings, [], "what else stands in a Clusterfile is read by others");
-    let lost = resolve(&[kiln_kubeadm::Layer::file("etc/kubeadm.yml", "apiVersion: sealer.io/v1\nkind: Cluster\n")], None);
+    let lost =
+        resolve(&[kiln_kubeadm::Layer::file("etc/kubeadm.yml", "apiVersion: sealer.io/v1\nkind: Cluster\n")], None);
     assert!(format!("{lost:?}").contains("Cluster of sealer.io belongs into a Clusterfile"), "{lost:?}");
     assert_eq!(lines(&resolved, "advertiseAddress"), ["advertiseAddress: 10.0.0.1  # etc/kubeadm.yml:3"]);
     assert_eq!(lines(&resolved, "criSocket")[0], "criSocket: /var/run/dockershim.sock  # default:7");
@@ -144,7 +145,9 @@ fn what_a_program_makes_is_a_layer_with_origins_of_its_own() {
         "Clusterfile",
         "apiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\nnodeRegistration: {name: b}\n",
     );
-    for (version, node_ip) in [(None, "node-ip: 10.0.0.1  # 10.0.0.1"), (Some("v1.31.0"), "value: 10.0.0.1  # 10.0.0.1")] {
+    for (version, node_ip) in
+        [(None, "node-ip: 10.0.0.1  # 10.0.0.1"), (Some("v1.31.0"), "value: 10.0.0.1  # 10.0.0.1")]
+    {
         let resolved = resolve(&[user.clone(), made.clone()], version).unwrap();
         assert_eq!(lines(&resolved, "10.0.0.1  #"), [node_ip]);
         assert_eq!(lines(&resolved, "  name: b"), ["name: b  # Clusterfile:3"]);

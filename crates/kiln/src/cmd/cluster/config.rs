@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use kiln_clusterfile::model::{Action, Config};
+use kiln_clusterfile::{Cluster, Flags, config};
 use kiln_kubeadm::{Content, Layer, Resolved, Value, render, resolve};
 use kiln_spec::diag;
+use kiln_spec::source::Source;
 use serde_json::json;
 
+use super::clusterfile;
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::named;
@@ -17,17 +21,14 @@ Examples:
   kiln cluster config -f Clusterfile --image-config etc/kubeadm.yml --explain
                                                           each value with the file and line that says it";
 
-/// Bytes of a file.
-const MAX_BYTES: u64 = 16 << 20;
-
 /// Show the configuration of a launch: Clusterfile over the image's over the default.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The Clusterfile: its documents of kubeadm, the kubelet and kube-proxy count here, `-` for standard input
+    /// The Clusterfile (sealer's or sealos's), `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The configuration that the cluster image has
+    /// The configuration that the cluster image has; Configs of the Clusterfile about etc/kubeadm.yml change it
     #[arg(long, value_name = "FILE")]
     image_config: Option<PathBuf>,
     /// The version of Kubernetes, such as v1.31.0, in place of the one that the files say
@@ -41,13 +42,19 @@ pub struct Args {
     json: bool,
 }
 
+/// Where the image has its configuration, in the rootfs.
+const IN_IMAGE: &str = "etc/kubeadm.yml";
+
 /// Runs the verb.
 pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
-    let mut layers = Vec::new();
-    for (path, is_clusterfile) in [(&args.file, true), (&args.image_config, false)] {
-        if let Some(path) = path {
-            layers.push(layer(path, is_clusterfile)?);
-        }
+    let cluster = match &args.file {
+        Some(path) => clusterfile::cluster(Some(&clusterfile::text(path)?), &Flags::default())?,
+        None => clusterfile::cluster(None, &Flags::default())?,
+    };
+    let mut layers = cluster.kubeadm.clone();
+    layers.extend(image(&cluster, args.image_config.as_deref())?);
+    if args.explain {
+        explain(&cluster);
     }
     let resolved = match resolve(&layers, args.kubernetes.as_deref()) {
         Ok(resolved) => resolved,
@@ -67,21 +74,52 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     named::print(&render::yaml(&resolved, args.explain))
 }
 
-fn layer(path: &Path, is_clusterfile: bool) -> Result<Layer, CliError> {
-    use std::io::Read as _;
-    let name = path.display().to_string();
-    let wrong = |why: String| CliError::input(format!("cannot read {name}: {why}"));
-    let mut bytes = Vec::new();
-    let input: Box<dyn std::io::Read> = match name.as_str() {
-        "-" => Box::new(std::io::stdin()),
-        _ => Box::new(std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?),
+/// The image's configuration, with what Configs of the Clusterfile make of it.
+fn image(cluster: &Cluster, path: Option<&Path>) -> Result<Option<Layer>, CliError> {
+    let configs: Vec<&Config> = cluster.configs.iter().filter(|config| config.path.value == IN_IMAGE).collect();
+    let Some(path) = path else {
+        for config in configs {
+            let place = format!("{}: the Config `{}`", config.path.origin, config.name.value);
+            eprintln!("note: {} is about {IN_IMAGE}: see it with --image-config", error::printable(&place));
+        }
+        return Ok(None);
     };
-    input.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong(format!("more than {} MiB", MAX_BYTES >> 20)));
+    let Source { name, text } = clusterfile::text(path)?;
+    let mut bytes = text.into_bytes();
+    let mut by = Vec::new();
+    for config in configs {
+        bytes = config::apply(config, Some(&bytes)).map_err(|error| CliError::input(error.to_string()))?;
+        by.push(config.path.origin.to_string());
     }
-    let text = String::from_utf8(bytes).map_err(|_| wrong("this is not UTF-8".to_owned()))?;
-    Ok(if is_clusterfile { Layer::clusterfile(name, text) } else { Layer::file(name, text) })
+    let name = if by.is_empty() { name } else { format!("{name} with {}", by.join(" and ")) };
+    let text = String::from_utf8(bytes).map_err(|_| CliError::input(format!("{name}: this is not UTF-8")))?;
+    Ok(Some(Layer::file(name, text)))
+}
+
+/// What else the Clusterfile says, and where.
+fn explain(cluster: &Cluster) {
+    let say = |text: String| eprintln!("read: {}", error::printable(&text));
+    say(format!("the cluster `{}` with {} hosts ({})", cluster.name.value, cluster.hosts.len(), cluster.name.origin));
+    for config in &cluster.configs {
+        let (strategy, path) = (&config.strategy.value, &config.path.value);
+        say(format!("the Config `{}`: {strategy} {path} ({})", config.name.value, config.path.origin));
+    }
+    for plugin in &cluster.plugins {
+        let phases: Vec<String> = plugin.phases.iter().map(|phase| format!("{:?}", phase.value)).collect();
+        let name = &plugin.name.value;
+        say(format!("the Plugin `{name}`: {} at {} ({})", action(&plugin.action), phases.join(" and "), plugin.origin));
+    }
+}
+
+fn action(action: &Action) -> &'static str {
+    match action {
+        Action::Shell(_) => "a script",
+        Action::Hostname(_) => "names of hosts",
+        Action::Label(_) => "labels",
+        Action::Taint(_) => "taints",
+        Action::EtcdBackup(_) => "a snapshot of etcd",
+        Action::ClusterCheck => "a check of the cluster",
+    }
 }
 
 fn show(layers: &[Layer], found: &[(usize, diag::Diagnostic)]) {

@@ -1,7 +1,7 @@
 //! `kiln cluster`: images that hold a whole cluster, and the clusters that are launched from them.
 //!
-//! One file a verb; `pack` is what building and making a base have in common, `fleet` and `bundle` what verbs of running
-//! clusters have.
+//! One file a verb; `pack` is what building and making a base have in common, `clusterfile` what those about clusters,
+//! `fleet` and `bundle` what those about clusters that run.
 
 mod agent;
 mod apply;
@@ -9,10 +9,12 @@ mod base;
 mod build;
 mod bundle;
 mod cert;
+mod clusterfile;
 mod config;
 mod diff;
 mod exec;
 mod fleet;
+mod hosts;
 mod images;
 mod inspect;
 mod join;
@@ -63,6 +65,8 @@ enum Verb {
     Images(images::Args),
     /// Show what kubeadm is told, and by whom
     Config(config::Args),
+    /// Show the hosts of a cluster, and how Kiln logs in to them
+    Hosts(hosts::Args),
     /// Show what is in a cluster image
     Inspect(inspect::Args),
     /// Show which images two cluster images differ in
@@ -103,6 +107,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Base(args) => base::run(&args, global),
         Verb::Images(args) => images::run(&args, global),
         Verb::Config(args) => config::run(&args, global),
+        Verb::Hosts(args) => hosts::run(&args, global),
         Verb::Inspect(args) => inspect::run(&args, global),
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Merge(args) => merge::run(&args, global),

@@ -4,14 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kiln_clusterfile::{Flags, read};
 use kiln_doctor::facts::{self, HostFacts};
-use kiln_doctor::fleet::clusterfile::{self, Target};
 use kiln_doctor::fleet::{Missing, remote};
 use kiln_doctor::{DoctorError, Fleet};
 use kiln_host::keys::PrivateKey;
 use kiln_host::ssh::Auth;
 use kiln_host::ssh::target::{Target as Address, User};
 use kiln_host::{Cancel, Host, Network, Secret, Ssh, SshOptions};
+use kiln_spec::diag;
+use kiln_spec::source::Source;
 
 use crate::error::CliError;
 
@@ -85,8 +87,7 @@ impl Args {
     fn targets(&self) -> Result<Vec<Target>, CliError> {
         let mut out = Vec::new();
         if let Some(path) = &self.file {
-            let text = fs::read_to_string(path).map_err(|e| CliError::input(format!("{}: {e}", path.display())))?;
-            out = clusterfile::hosts(&text).map_err(|why| CliError::input(format!("{}: {why}", path.display())))?;
+            out = named(path)?;
         }
         for text in self.hosts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             let address = Address::parse(text).map_err(|error| CliError::usage(error.to_string()))?;
@@ -120,6 +121,47 @@ impl Args {
         fleet.missing.extend(more.missing.into_iter().chain(failed));
         Ok(fleet)
     }
+}
+
+/// A host to connect to.
+#[derive(Debug, Default)]
+struct Target {
+    host: String,
+    port: Option<u16>,
+    user: Option<String>,
+    password: Option<Secret>,
+    key: Option<String>,
+    passphrase: Option<Secret>,
+}
+
+/// The hosts of a Clusterfile. Those behind others are asked for with --hosts and the user's own SSH settings.
+fn named(path: &Path) -> Result<Vec<Target>, CliError> {
+    let failed = |why: String| CliError::input(format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let source = Source { name: path.display().to_string(), text };
+    let read = read(Some(&source), &Flags::default());
+    for found in read.found.iter().filter(|found| found.diagnostic.is_error()) {
+        eprint!("{}", diag::render(&found.diagnostic, &found.source, crate::error::in_color()));
+    }
+    let cluster = read.cluster.ok_or(CliError::Found)?;
+    if cluster.hosts.is_empty() {
+        return Err(failed("names no hosts: neither spec.hosts[].ips nor spec.masters.ipList".to_owned()));
+    }
+    if let Some(host) = cluster.hosts.iter().find(|host| !host.ssh.jump.is_empty()) {
+        let message = format!("{} is behind another host, which kiln doctor does not go through", host.address());
+        return Err(
+            failed(message).with_hint("write it as ProxyJump into ~/.ssh/config, and name the hosts with --hosts")
+        );
+    }
+    let target = |host: &kiln_clusterfile::Host| Target {
+        host: host.address().to_string(),
+        port: host.ssh.port.as_ref().map(|port| port.value),
+        user: host.ssh.user.as_ref().map(|user| user.value.clone()),
+        password: host.ssh.password.as_ref().map(|password| Secret::new(password.value.expose())),
+        key: host.ssh.key.as_ref().map(|key| key.value.clone()),
+        passphrase: host.ssh.passphrase.as_ref().map(|passphrase| Secret::new(passphrase.value.expose())),
+    };
+    Ok(cluster.hosts.iter().map(target).collect())
 }
 
 fn environment(error: DoctorError) -> CliError {
@@ -162,13 +204,14 @@ fn options(target: &Target, user: &User) -> Result<SshOptions, String> {
         let home = user.home.to_string_lossy();
         let path = path.strip_prefix("~/").map_or_else(|| path.clone(), |rest| format!("{home}/{rest}"));
         if let Ok(text) = fs::read_to_string(&path) {
-            let key = PrivateKey::parse(&path, &Secret::new(text), None).map_err(|error| error.to_string())?;
+            let key = PrivateKey::parse(&path, &Secret::new(text), target.passphrase.as_ref())
+                .map_err(|error| error.to_string())?;
             options.auth.insert(0, Auth::Key { key, certificate: None });
         }
     }
     if let Some(password) = &target.password {
-        options.auth.push(Auth::Password(Secret::new(password.clone())));
-        options.auth.push(Auth::Interactive(Secret::new(password.clone())));
+        options.auth.push(Auth::Password(password.clone()));
+        options.auth.push(Auth::Interactive(password.clone()));
     }
     Ok(options)
 }
