@@ -84,7 +84,7 @@ fn healthy(launch: &Launch, member: &Member) -> Result<()> {
         if said.exit.success() {
             return Ok(());
         }
-        if began.elapsed() > HEALTHY {
+        if began.elapsed() >= HEALTHY.min(launch.options.patience) {
             let causes = diagnose::ask(&member.machine, &launch.options.service_manager);
             return Err(LaunchError::TimedOut {
                 host: member.name().to_owned(),

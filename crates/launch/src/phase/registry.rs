@@ -77,7 +77,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         match authority(member) {
             Ok(_) => return Ok(()),
             Err(LaunchError::Cancelled) => return Err(LaunchError::Cancelled),
-            Err(error) if began.elapsed() > START => return Err(error),
+            Err(error) if began.elapsed() >= START.min(launch.options.patience) => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }

@@ -87,7 +87,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         if lacking.is_empty() {
             return Ok(());
         }
-        if began.elapsed() > launch.options.patience {
+        if began.elapsed() >= launch.options.patience {
             let tail = lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect();
             let causes = lacking
                 .iter()

@@ -81,7 +81,7 @@ fn kubeadm_reads_what_hosts_and_image_give() {
     }
     let join = written(2, "kiln-join.yaml");
     for line in
-        ["apiServerEndpoint: 10.0.0.1:6443", "name: n2", &format!("token: {TOKEN}"), include_str!("ca.sha256").trim()]
+        ["apiServerEndpoint: \"10.0.0.1:6443\"", "name: n2", &format!("token: {TOKEN}"), include_str!("ca.sha256").trim()]
     {
         assert!(join.contains(line), "{line} is not in {join}");
     }
