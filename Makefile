@@ -8,10 +8,10 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-li
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators cosign build release image lint test rungs demo bench fmt
+.PHONY: help setup emulators cosign kubernetes build release image lint test test-cluster rungs demo bench fmt
 
 help: ## this text
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install the Debian packages of scripts/packages.txt, check the Rust toolchain
 	@scripts/setup.sh
@@ -21,6 +21,9 @@ emulators: ## install the object stores and validators that tests ask, into the 
 
 cosign: ## install cosign, which tests sign and verify with, into the user's cache
 	@scripts/cosign.sh
+
+kubernetes: ## compile Kubernetes 1.20 of Debian's source, for test-cluster, into the user's cache
+	@scripts/kubernetes.sh > /dev/null
 
 build: ## debug build
 	cargo build --workspace
@@ -42,6 +45,11 @@ test: setup emulators cosign lint ## everything CI runs: lint, unit and integrat
 	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi
 	cargo test --workspace --doc --quiet
 	@$(MAKE) --no-print-directory rungs
+
+test-cluster: setup kubernetes ## clusters of a real Kubernetes on hosts that are containers (as root; TESTS="bed::" for some)
+	@scripts/cluster-hosts.sh > /dev/null
+	cargo nextest run --profile cluster --run-ignored only -p kiln-testkit --lib -E 'test(/^fleet::/)'
+	cargo nextest run --profile cluster --run-ignored only -p kiln --test launch $(TESTS)
 
 rungs: ## what RUN sees and leaves, on the rungs of users without rights (who can set no limits)
 	@for rung in plain-userns userns1 plain-emulated; do echo "rung $$rung"; export KILN_TEST_RUNG=$$rung; \

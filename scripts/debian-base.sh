@@ -1,10 +1,14 @@
 #!/bin/bash
 # Makes a minimal Debian bookworm root filesystem with mmdebstrap and prints the path of its tar. Package sources are
 # those of this machine, so it works behind a mirror or proxy. The tar is kept for a week.
+#   debian-base.sh                  the minimal one
+#   debian-base.sh NAME PACKAGE…    another one, that also has these packages
 set -euo pipefail
 suite=bookworm
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/kiln-demo
-tar=$cache/debian-$suite.tar
+tar=$cache/debian-$suite${1:+-$1}.tar
+include=()
+for package in "${@:2}"; do include+=("--include=$package"); done
 
 if [ -s "$tar" ] && [ -n "$(find "$tar" -mtime -7)" ]; then
   echo "$tar"; exit 0
@@ -33,7 +37,7 @@ if ! grep -q " $suite main" <<<"$list"; then
 fi
 grep -q " $suite main" <<<"$list" || list="deb http://deb.debian.org/debian $suite main"
 
-options=(--variant=minbase --mode=root --quiet)
+options=(--variant=minbase --mode=root --quiet "${include[@]}")
 proxy=$(apt-config shell p Acquire::http::Proxy); eval "$proxy"
 [ -z "${p:-}" ] || options+=(--aptopt="Acquire::http::Proxy \"$p\"")
 if grep -q 'deb https:' <<<"$list"; then

@@ -9,7 +9,7 @@
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
 //! [`initramfs`] what a kernel starts with
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
-//! [`cluster`] a double of a Kubernetes cluster
+//! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -20,6 +20,7 @@ pub mod command;
 pub mod context;
 pub mod emulator;
 pub mod filter;
+pub mod fleet;
 pub mod initramfs;
 pub mod layout;
 pub mod plain;
@@ -33,6 +34,7 @@ pub use command::Output;
 pub use context::TestContext;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;
+pub use fleet::Fleet;
 pub use initramfs::Initramfs;
 pub use layout::Layout;
 pub use plain::Ids;

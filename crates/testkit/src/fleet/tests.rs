@@ -1,0 +1,62 @@
+//! Hosts come up, are hosts, and are gone.
+
+use super::*;
+
+/// Whether anything of a fleet is left on the machine.
+fn traces(directory: &Path) -> Vec<String> {
+    let name = directory.file_name().unwrap().to_string_lossy();
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let groups = mounts.lines().filter_map(|l| {
+        let mut words = l.split(' ').skip(1);
+        let (place, kind) = (words.next()?, words.next()?);
+        kind.starts_with("cgroup").then(|| Path::new(place).join(&*name))
+    });
+    let mounted = mounts.lines().filter(|line| line.contains(&*name)).map(str::to_owned);
+    let left = groups.chain([directory.to_owned()]).filter(|path| path.exists()).map(|path| path.display().to_string());
+    mounted.chain(left).collect()
+}
+
+#[test]
+#[ignore = "makes a Debian first: make test-cluster"]
+fn two_hosts_are_two_machines_and_nothing_remains_of_them() {
+    let fleet = Fleet::start(2);
+    let directory = fleet.directory().to_owned();
+    let (one, two) = (fleet.host(1), fleet.host(2));
+    assert_eq!(
+        one.ssh("hostname; id -un; systemctl is-active ssh containerd").ok().text(),
+        "node1\nroot\nactive\nactive"
+    );
+    assert_eq!(two.ssh("cat /etc/machine-id").ok().text(), "00000000000000000000000000b0ed02");
+    assert_eq!(one.ssh("cat /proc/1/comm; systemctl is-system-running").ok().text(), "systemd\nrunning");
+    let _ = one.ssh(&format!("ping -c 1 -W 5 {}", two.address())).ok();
+    // What the machine has only one of is not changed by a host.
+    let before = fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap();
+    let _ = one.run("echo 1 > /proc/sys/vm/overcommit_memory").ok();
+    assert_eq!(fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap(), before);
+    // A host that lost its power has its files still, and another boot.
+    one.write("/srv/kept", 0o600, "kept");
+    let boot = |host: &Host| host.run("systemctl show -p UserspaceTimestampMonotonic --value").ok().text().to_owned();
+    let first = boot(one);
+    one.power_off();
+    assert_ne!(two.run(&format!("ping -c 1 -W 1 {}", one.address())).code, 0);
+    one.boot();
+    assert_eq!(one.read("/srv/kept"), b"kept");
+    assert_ne!(boot(one), first);
+    drop(fleet);
+    assert_eq!(traces(&directory), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs root: make test-cluster"]
+fn nothing_remains_of_a_fleet_whose_test_was_killed() {
+    let directory = tempfile::Builder::new().prefix("kiln-fleet-").tempdir_in("/var/tmp").unwrap().keep();
+    // It stands for the test: only it holds the pipe.
+    let mut holder = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().unwrap();
+    let (mut keeper, init) = keeper(&directory, "kiln-fleet-test", holder.stdout.take().unwrap().into());
+    assert!(Path::new("/proc").join(&init).exists());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(keeper.wait().unwrap().success());
+    assert!(!Path::new("/proc").join(&init).exists());
+    assert_eq!(traces(&directory), Vec::<String>::new());
+}

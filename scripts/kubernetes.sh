@@ -1,0 +1,166 @@
+#!/bin/bash
+# Makes a real Kubernetes 1.20 for the tests that launch clusters (make test-cluster), in $KILN_KUBERNETES or the user's
+# cache, of what Debian 12 has: Kubernetes' source, which it packages but does not build all of; Go, etcd and kubectl.
+# What cannot be had is replaced by a stand-in, named as such in docs/testing-clusters.md. With KILN_K8S_BIN=DIR nothing is
+# compiled: the binaries of that directory, of another version, are used.
+# Prints the directory with the programs, and Debian's CNI plugins in cni/. Safe to run again; quick when everything is there, and goes on where it was
+# interrupted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=v1.20.2
+upstream=1.20.5+really1.20.2 # as Debian calls it
+upstream_sha256=b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc
+recipe=1                     # to be raised when what is built changes
+
+dir=${KILN_KUBERNETES:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-kubernetes}
+compiled=(kubeadm kube-proxy kubelet kube-apiserver kube-controller-manager kube-scheduler)
+others=(kubectl etcd pause)
+# Programs of scripts/kubernetes/, compiled in Kubernetes' tree.
+standins=(crictl cluster-dns flanneld flannel)
+
+fail() { printf 'kubernetes: error: %s\n' "$1" >&2; printf 'hint: %s\n' "$2" >&2; exit 3; }
+say() { printf 'kubernetes: %s\n' "$1" >&2; }
+
+if [ -n "${KILN_K8S_BIN:-}" ]; then
+  for name in "${compiled[@]}" kubectl; do
+    [ -x "$KILN_K8S_BIN/$name" ] || fail "$KILN_K8S_BIN has no program $name" "KILN_K8S_BIN names a directory with ${compiled[*]} and kubectl"
+  done
+  compiled=() others=(etcd pause)
+fi
+
+# Ends with what is printed; programs of $KILN_K8S_BIN stand before those made here.
+done_with() {
+  say "everything is there ($dir)"
+  rm -rf "$dir/work"
+  mkdir -p "$dir/bin/cni"
+  cp --update /usr/lib/cni/{bridge,host-local,loopback,portmap,firewall} "$dir/bin/cni"
+  if [ -z "${KILN_K8S_BIN:-}" ]; then
+    echo "$dir/bin"
+  else
+    local chosen
+    chosen=$dir/bin-of-$(realpath "$KILN_K8S_BIN" | sha256sum | cut -c1-12)
+    mkdir -p "$chosen"
+    cp -r --update "$dir"/bin/{cni,etcd,pause,crictl,cluster-dns,flanneld,flannel} "$chosen"
+    cp -r --update "$KILN_K8S_BIN"/* "$chosen"
+    echo "$chosen"
+  fi
+  exit 0
+}
+
+mkdir -p "$dir/bin"
+# Two at once would write into each other's directory.
+exec 9> "$dir/.lock"
+flock 9
+
+if [ "$(cat "$dir/.recipe" 2>/dev/null)" != "$upstream $recipe" ]; then
+  rm -rf "$dir/bin" "$dir/work" "$dir/SHA256SUMS"
+  mkdir -p "$dir/bin"
+  echo "$upstream $recipe" > "$dir/.recipe"
+fi
+
+# Programs that are there and are what they were when they were made.
+missing=()
+for name in "${others[@]}" "${standins[@]}" "${compiled[@]}"; do
+  line=$(grep -s "  bin/$name\$" "$dir/SHA256SUMS" || true)
+  [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") || missing+=("$name")
+done
+[ ${#missing[@]} -gt 0 ] || done_with
+
+goroot=/usr/lib/go-1.19
+[ -x $goroot/bin/go ] || fail "Go 1.19 is not installed" "apt-get install golang-go (scripts/setup.sh installs it)"
+work=$dir/work
+tree=$work/go/src/k8s.io/kubernetes
+mkdir -p "$work/debs"
+
+# A finished program takes its place, and its checksum is noted.
+finish() {
+  chmod 755 "$1"
+  strip --strip-all "$1" 2>/dev/null || true # scripts have no symbols
+  mv "$1" "$dir/bin/$2"
+  { grep -sv "  bin/$2\$" "$dir/SHA256SUMS" || true; (cd "$dir" && sha256sum "bin/$2"); } > "$work/sums"
+  mv "$work/sums" "$dir/SHA256SUMS"
+}
+
+# The files of Debian package $1, below $work/debs/$1; apt verifies them.
+package() {
+  [ -d "$work/debs/$1" ] && return
+  say "fetching Debian's $1"
+  (cd "$work/debs" && apt-get -q download "$1" > "$dir/kubernetes.log" 2>&1) ||
+    { tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot fetch $1" "the Debian archive must be reachable: apt-get update"; }
+  dpkg-deb --extract "$work/debs/$1"_*.deb "$work/debs/$1.part"
+  mv "$work/debs/$1.part" "$work/debs/$1"
+}
+
+# Kubernetes' source, where Go looks for it.
+source_tree() {
+  [ -d "$tree" ] && return
+  local archive=kubernetes_$upstream.orig.tar.gz uri
+  # The machine's own archive, which may be a mirror.
+  uri=$(apt-get indextargets --format "\$(ORIGIN)|\$(CODENAME)|\$(REPO_URI)" 'Created-By: Packages' 2>/dev/null |
+    awk -F'|' '$1 == "Debian" && $2 !~ /-/ { print $3; exit }')
+  if ! sha256sum --check --status <<<"$upstream_sha256  $work/$archive" 2>/dev/null; then
+    say "fetching $archive"
+    /usr/lib/apt/apt-helper download-file "${uri:-http://deb.debian.org/debian/}pool/main/k/kubernetes/$archive" \
+      "$work/$archive" "SHA256:$upstream_sha256" > "$dir/kubernetes.log" 2>&1 ||
+      { tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot fetch $archive" "the Debian archive must be reachable"; }
+  fi
+  rm -rf "$work/unpacked"
+  mkdir -p "$work/unpacked" "$(dirname "$tree")"
+  tar -xzf "$work/$archive" -C "$work/unpacked" --strip-components=1
+  # The copy of reflect2 that it comes with reads maps as Go laid them out before 1.18: kubeadm would crash.
+  package golang-github-modern-go-reflect2-dev
+  rm -rf "$work/unpacked/vendor/github.com/modern-go/reflect2"
+  cp -rL "$work/debs/golang-github-modern-go-reflect2-dev/usr/share/gocode/src/github.com/modern-go/reflect2" \
+    "$work/unpacked/vendor/github.com/modern-go/reflect2"
+  mv "$work/unpacked" "$tree"
+}
+
+# Modules would ask the network; the tree has all it needs.
+go_build() {
+  (cd "$tree" && env -i PATH="$goroot/bin:/usr/bin:/bin" HOME="$work" GOROOT=$goroot GOPATH="$work/go" GO111MODULE=off \
+    CGO_ENABLED=0 GOCACHE="$work/cache" GOFLAGS=-trimpath go build "$@") > "$dir/kubernetes.log" 2>&1 ||
+    { tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot compile: go build ${*: -1}" "the whole log is $dir/kubernetes.log"; }
+}
+
+# The API server answers with its own description, a file that Kubernetes' Makefile generates.
+describe() {
+  local place=pkg/generated/openapi/zz_generated.openapi.go packages
+  [ -s "$tree/$place" ] && return
+  go_build -o "$work/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
+  packages=$(cd "$tree" && grep -rl '+k8s:openapi-gen=true' --include='*.go' staging/src pkg cmd |
+    grep -v -e /code-generator/ -e /sample-apiserver/ -e /sample-controller/ -e _test.go -e /testdata/ -e /zz_gen |
+    xargs -n1 dirname | sort -u |
+    sed -e 's|^staging/src/|k8s.io/kubernetes/vendor/|' -e 's|^pkg|k8s.io/kubernetes/pkg|' -e 's|^cmd|k8s.io/kubernetes/cmd|' |
+    paste -sd,)
+  (cd "$tree" && env -i PATH="$goroot/bin:/usr/bin:/bin" HOME="$work" GOROOT=$goroot GOPATH="$work/go" GO111MODULE=off \
+    GOCACHE="$work/cache" "$work/openapi-gen" --logtostderr -i "$packages" -p k8s.io/kubernetes/pkg/generated/openapi \
+    -O zz_generated.openapi -h hack/boilerplate/boilerplate.generatego.txt -r "$work/violations") > "$dir/kubernetes.log" 2>&1 ||
+    { rm -f "$tree/$place"; tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot generate the API's description" "the whole log is $dir/kubernetes.log"; }
+}
+
+compile() {
+  source_tree
+  [ "$1" != kube-apiserver ] || describe
+  say "compiling $1"
+  local flags=() place
+  for place in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    place=k8s.io/kubernetes/vendor/$place
+    flags+=("-X $place.gitVersion=$version" "-X $place.gitMajor=1" "-X $place.gitMinor=20" "-X $place.gitTreeState=clean")
+  done
+  case " ${standins[*]} " in *" $1 "*) rm -rf "$tree/cmd/$1"; cp -r "scripts/kubernetes/$1" "$tree/cmd/$1" ;; esac
+  go_build -o "$work/$1" -ldflags "-s -w ${flags[*]}" "./cmd/$1"
+  finish "$work/$1" "$1"
+}
+
+for name in "${missing[@]}"; do
+  case $name in
+    kubectl) package kubernetes-client; cp "$work/debs/kubernetes-client/usr/bin/kubectl" "$work/$name"; finish "$work/$name" "$name" ;;
+    etcd) package etcd-server; cp "$work/debs/etcd-server/usr/bin/etcd" "$work/$name"; finish "$work/$name" "$name" ;;
+    # Of the same source, in C.
+    pause) source_tree; gcc -Os -Wall -static -DVERSION=3.2 -o "$work/$name" "$tree/build/pause/linux/pause.c"; finish "$work/$name" "$name" ;;
+    *) compile "$name" ;;
+  esac
+done
+# The source and Go's cache, 2 GB, go.
+done_with
