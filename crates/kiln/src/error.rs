@@ -194,6 +194,31 @@ impl From<kiln_serve::ServeError> for CliError {
     }
 }
 
+impl From<kiln_launch::LaunchError> for CliError {
+    fn from(error: kiln_launch::LaunchError) -> Self {
+        use kiln_launch::LaunchError as Launch;
+        if error.is_cancelled() {
+            return EngineError::Cancelled.into();
+        }
+        let hint = error.hint();
+        let message = std::iter::once(error.to_string()).chain(error.details()).collect::<Vec<_>>().join("\n");
+        match error {
+            Launch::Store(error) => error.into(),
+            Launch::Config { layers, found } => {
+                for (layer, diagnostic) in &found {
+                    match layers.get(*layer) {
+                        Some(layer) => eprint!("{}", diag::render(diagnostic, &layer.source, in_color())),
+                        None => eprint!("{}", plain(&diagnostic.message, diagnostic.hint.as_deref(), in_color())),
+                    }
+                }
+                CliError::Found
+            }
+            Launch::Wanted { .. } => CliError::Input { message, hint },
+            _ => CliError::Environment { message, hint },
+        }
+    }
+}
+
 impl From<RegistryError> for CliError {
     fn from(error: RegistryError) -> Self {
         EngineError::from(error).into()

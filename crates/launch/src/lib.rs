@@ -1,9 +1,44 @@
 //! From a cluster image to a running kubeadm cluster, and back to hosts as they were found.
 //!
 //! ```text
-//! Cluster + facts of hosts ─▶ plan ─▶ phases: connect, facts, preflight, distribute, … verify ─▶ journal per host
+//! Cluster + Bundle ─▶ Launch ─▶ facts of hosts ─▶ plan (pure) ─▶ phases over `host` ─▶ journal here, marker on each host
 //! ```
 //!
-//! Adding a phase: a file in [`phase`](self) with its title, whether it is needed, its plan, its effect and its undoing, and
-//! its place in the list.
+//! A phase says from facts what it would do on a host; nothing means that it is done. `--plan` prints these lines, a run
+//! does them, and writes behind each that it did. What is made on a host is in a ledger there, with what was in its
+//! place, so that a reset gives the host back.
+//!
+//! [`launch`] what is to be, and the hosts of it       [`bundle`] what the cluster image has
+//! [`machine`] commands on a host, with their last words   [`facts`] what a host is, asked in one command
+//! [`preflight`] what must be true before anything is changed, by kubeadm's names
+//! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
+//! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
+//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
+//! [`agent`] what this same binary does on a host: receive, install, restore, sweep
+//!
+//! Adding a phase: a file in [`phase`] with its plan and its effect, and its place in [`phase::LAUNCH`].
 #![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod bundle;
+pub mod config;
+pub mod containerd;
+pub mod diagnose;
+pub mod error;
+pub mod event;
+pub mod facts;
+pub mod journal;
+pub mod launch;
+pub mod machine;
+pub mod phase;
+pub mod preflight;
+pub mod reset;
+pub mod run;
+pub mod scale;
+pub mod units;
+pub mod upgrade;
+
+pub use bundle::Bundle;
+pub use error::{LaunchError, Result};
+pub use launch::{Launch, Member, Options};
+pub use machine::Machine;

@@ -3,3 +3,4 @@
 
 mod bed;
 mod by_hand;
+mod launching;

@@ -1,19 +1,32 @@
-//! `kiln cluster`: images that hold a whole cluster.
+//! `kiln cluster`: images that hold a whole cluster, and the clusters that are launched from them.
 //!
-//! One file a verb; `pack` is what building and making a base have in common, `clusterfile` what those about clusters.
+//! One file a verb; `pack` is what building and making a base have in common, `clusterfile` what those about clusters,
+//! `fleet` and `bundle` what those about clusters that run.
 
+mod agent;
+mod apply;
 mod base;
 mod build;
+mod bundle;
+mod cert;
 mod clusterfile;
 mod config;
 mod diff;
+mod exec;
+mod fleet;
 mod hosts;
 mod images;
 mod inspect;
+mod join;
 mod load;
 mod merge;
 mod pack;
+mod reset;
+mod run;
 mod save;
+mod scale;
+mod status;
+mod upgrade;
 
 use clap::Subcommand;
 
@@ -36,6 +49,8 @@ Examples:
   kiln cluster images my-cluster:v1 --why mysql   who names an image
   kiln cluster save my-cluster:v1 -o my.tar.zst --split 4G
   kiln push my-cluster:v1 registry.example/my-cluster:v1
+  kiln cluster run my-cluster:v1 --masters 10.0.0.1 --nodes 10.0.0.2,10.0.0.3
+  kiln cluster reset                              give the hosts back as they were
 
 Cluster images are pushed, pulled, tagged, removed and listed as any image: kiln push, pull, tag, rmi, images.";
 
@@ -62,6 +77,27 @@ enum Verb {
     Save(save::Args),
     /// Read cluster images from a file, or from pieces of it
     Load(load::Args),
+    /// Launch a cluster on hosts over SSH
+    Run(Box<run::Args>),
+    /// Bring a cluster to what a Clusterfile says
+    Apply(Box<apply::Args>),
+    /// Join hosts to a cluster
+    Join(Box<join::Args>),
+    /// Join hosts to a cluster, or take them out of it
+    Scale(Box<scale::Args>),
+    /// Upgrade a cluster to the Kubernetes of another image
+    Upgrade(Box<upgrade::Args>),
+    /// Give hosts back as they were before a launch
+    Reset(Box<reset::Args>),
+    /// Show clusters, and how their nodes are
+    Status(Box<status::Args>),
+    /// Run a command on hosts of a cluster
+    Exec(Box<exec::Args>),
+    /// Show or renew certificates of the control plane
+    Cert(Box<cert::Args>),
+    /// Do something on a host for `kiln cluster run`; it is started by it
+    #[command(hide = true)]
+    Agent(agent::Args),
 }
 
 /// Runs the verb.
@@ -77,5 +113,15 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Merge(args) => merge::run(&args, global),
         Verb::Save(args) => save::run(&args, global),
         Verb::Load(args) => load::run(&args, global),
+        Verb::Run(args) => run::run(&args, global),
+        Verb::Apply(args) => apply::run(&args, global),
+        Verb::Join(args) => join::run(&args, global),
+        Verb::Scale(args) => scale::run(&args, global),
+        Verb::Upgrade(args) => upgrade::run(&args, global),
+        Verb::Reset(args) => reset::run(&args, global),
+        Verb::Status(args) => status::run(&args, global),
+        Verb::Exec(args) => exec::run(&args, global),
+        Verb::Cert(args) => cert::run(&args, global),
+        Verb::Agent(args) => agent::run(&args, global),
     }
 }

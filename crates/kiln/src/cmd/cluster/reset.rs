@@ -1,0 +1,154 @@
+//! `kiln cluster reset`: hosts are given back as they were found.
+
+use std::sync::Arc;
+
+use kiln_clusterfile::Cluster;
+use kiln_launch::event::Events;
+use kiln_launch::journal::State;
+use kiln_launch::reset::{self, Given};
+use kiln_launch::{Bundle, Launch, LaunchError, Member, run as launching};
+
+use super::bundle;
+use super::fleet::{self, Hosts, Lines, Wish};
+use crate::cli::Global;
+use crate::error::{self, CliError};
+use crate::named;
+use crate::surroundings;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln cluster reset                          the whole cluster, as it is remembered here
+  kiln cluster reset --plan                   what would be done
+  kiln cluster reset --hosts 10.0.0.3         only this host, also one that has left its cluster
+  kiln cluster reset -f Clusterfile           hosts of a Clusterfile
+
+What Kiln wrote is removed, what was in its place is put back, and so are settings; devices, chains of iptables,
+mounts and directories of Kubernetes and its network go. It works while the cluster is half built, and while some
+hosts are down: those are named, and remembered for another reset.";
+
+/// Give hosts back as they were before a launch
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Only these hosts, as --nodes of `kiln cluster run`
+    #[arg(long, value_name = "LIST")]
+    hosts: Option<String>,
+    #[command(flatten)]
+    fleet: fleet::Args,
+    /// Print what would be done; change nothing
+    #[arg(long)]
+    plan: bool,
+}
+
+/// A host that does not answer, and why.
+pub type Down = Vec<(String, LaunchError)>;
+
+/// A launch of those hosts that answer, and the others.
+pub fn reachable(
+    fleet: &fleet::Args,
+    cluster: Cluster,
+    bundle: Bundle,
+    id: String,
+    state: State,
+    global: &Global,
+) -> Result<(Launch, Down), CliError> {
+    let options = fleet.options(&Wish::default())?;
+    let cancel = fleet::cancel();
+    let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
+    let mut down = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
+    for (host, machine, facts) in launching::ask_all(fleet.machines(&cluster, &cancel)?, &options, &*events) {
+        match facts {
+            Ok(facts) => {
+                let first = host.is_master() && !members.iter().any(|member| member.first);
+                members.push(Member::new(host, machine, facts, first));
+            }
+            Err(error) => down.push((machine.name().to_owned(), error)),
+        }
+    }
+    Ok((fleet::assemble(cluster, bundle, members, options, id, state, events, cancel), down))
+}
+
+/// Tells what remains of a host.
+pub fn tell(given: &Given) {
+    for line in &given.remains {
+        eprintln!("remains: {}: {}", given.host, error::printable(line));
+    }
+    for failure in &given.errors {
+        eprintln!("error: {}", error::printable(&failure.to_string()));
+        failure.details().iter().for_each(|line| eprintln!("{}", error::printable(line)));
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
+    let only = only.map_err(|e| CliError::usage(format!("--hosts: {e}")))?;
+    let mut wish = Wish::default();
+    let (cluster, record, _) = args.fleet.cluster(&wish)?;
+    if let (Some(_), None) = (&args.hosts, &record)
+        && cluster.hosts.is_empty()
+    {
+        wish.hosts = Hosts { masters: args.hosts.clone(), nodes: None };
+    }
+    let (mut cluster, record, state) = args.fleet.cluster(&wish)?;
+    if let Some(only) = &only {
+        let unknown = only.iter().any(|host| !cluster.hosts.iter().any(|known| known.address() == host.address));
+        if unknown {
+            let wish = Wish { hosts: Hosts { masters: args.hosts.clone(), nodes: None }, ..Wish::default() };
+            cluster = args.fleet.cluster(&wish)?.0;
+        }
+        cluster.hosts.retain(|host| only.iter().any(|wanted| wanted.address == host.address()));
+    }
+    let (image, kubernetes, id) = match &record {
+        Some(record) => (record.image.as_str(), record.kubernetes.as_str(), record.id.clone()),
+        // What is not remembered here is known by the marker of each host.
+        None => ("", "", String::new()),
+    };
+    let bundle = bundle::only_named(surroundings::open_store(global)?, image, kubernetes);
+    let (launch, down) = reachable(&args.fleet, cluster, bundle, id, state, global)?;
+    if args.plan {
+        let text = launch.members.iter().fold(String::new(), |text, member| {
+            let lines = reset::plan(&launch, member);
+            text + member.name() + "\n" + &lines.iter().map(|line| format!("  {line}\n")).collect::<String>()
+        });
+        return named::print(&text);
+    }
+    let members: Vec<&Member> = launch.members.iter().collect();
+    let all = reset::run(&launch, &members);
+    all.iter().for_each(tell);
+    finish(&launch, &all, &down)
+}
+
+/// Looks at what was given back, and forgets it.
+fn finish(launch: &Launch, all: &[Given], down: &Down) -> Result<(), CliError> {
+    let mut failed = down.len();
+    for (name, why) in down {
+        eprintln!("error: {name} was not reset: {}", error::printable(&why.to_string()));
+    }
+    let mut record = launch.state.record()?;
+    for given in all {
+        let member = launch.members.iter().find(|member| member.name() == given.host);
+        let remains = member
+            .filter(|_| given.errors.is_empty())
+            .map_or_else(|| Ok(Vec::new()), |member| reset::verify(launch, member))?;
+        remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
+        if given.errors.is_empty() {
+            launch.state.forget_host(&given.host)?;
+            if let Some(record) = &mut record {
+                record.hosts.retain(|host| host.address != given.host);
+            }
+        } else {
+            failed += 1;
+        }
+    }
+    match &record {
+        Some(record) if !record.hosts.is_empty() => launch.state.keep(record)?,
+        Some(_) => launch.state.forget()?,
+        None => {}
+    }
+    if failed > 0 {
+        return Err(CliError::Told { code: 3 });
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `kiln cluster run`: from a cluster image to a running cluster.
+
+use kiln_launch::preflight::Finding;
+use kiln_launch::{Launch, run as launching};
+use serde_json::json;
+
+use super::bundle;
+use super::fleet::{self, Hosts, Wish};
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::named;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln cluster run kubernetes:v1.30.2 --masters 10.0.0.1 --nodes 10.0.0.2-10.0.0.4
+  kiln cluster run shop:v1 --masters 10.0.0.1 --plan     what would be done, and what is wrong with the hosts
+  kiln cluster run shop:v1 -f Clusterfile                hosts and configuration of a Clusterfile
+  kiln cluster run shop:v1 -f Clusterfile --resume       go on where it stopped
+  kiln cluster status                                    how it is
+  kiln cluster reset                                     give the hosts back as they were
+
+The image is one of the store: kiln pull, or kiln cluster load. Nothing has to be on hosts but SSH and systemd, and
+containerd, if the image does not bring it. Hosts must be known to SSH, or --accept-new-host-keys.";
+
+/// Launch a cluster on hosts over SSH
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The cluster image [default: that of the Clusterfile]
+    #[arg(value_name = "IMAGE")]
+    image: Option<String>,
+    #[command(flatten)]
+    hosts: Hosts,
+    #[command(flatten)]
+    fleet: fleet::Args,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a launch goes.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct How {
+    /// A variable for templates and commands of the image (repeat)
+    #[arg(short = 'e', long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// A command to run on the first master in place of the image's (repeat)
+    #[arg(long, value_name = "COMMAND")]
+    cmds: Vec<String>,
+    /// Print what would be done, and what is wrong with the hosts; change nothing
+    #[arg(long)]
+    plan: bool,
+    /// Print the plan as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// Go on with a launch that stopped
+    #[arg(long)]
+    resume: bool,
+    /// Do this phase again, and those behind it: distribute, registry, runtime, init, network, join-masters, join-workers,
+    /// labels, guest, verify
+    #[arg(long, value_name = "PHASE")]
+    from: Option<String>,
+}
+
+impl How {
+    /// What is wanted, on these hosts.
+    pub fn wish(&self, image: Option<&str>, hosts: &Hosts) -> Wish {
+        Wish {
+            image: image.map(str::to_owned),
+            hosts: hosts.clone(),
+            env: self.env.clone(),
+            commands: self.cmds.clone(),
+            resume: self.resume,
+            from: self.from.clone(),
+        }
+    }
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    launch(&args.fleet, &args.how.wish(args.image.as_deref(), &args.hosts), &args.how, global)
+}
+
+/// Launches, or prints what would be done.
+pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> Result<(), CliError> {
+    let launch = fleet.launch(
+        wish,
+        |cluster, record| {
+            let said = cluster.image.as_ref().map(|image| image.value.to_string());
+            let image = said.or_else(|| record.map(|record| record.image.clone()));
+            let image = image.ok_or_else(|| {
+                CliError::usage("no cluster image is named")
+                    .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
+            })?;
+            bundle::read(global, &image)
+        },
+        global,
+    )?;
+    if let Some(image) = launch.cluster.more_images.first() {
+        let text = format!("several images at once are not supported yet: {}", image.value);
+        return Err(CliError::input(text).with_hint("make one of them: kiln cluster merge"));
+    }
+    if !launch.cluster.configs.is_empty() {
+        let text = "`Config` documents of a Clusterfile are not applied by a launch yet";
+        return Err(
+            CliError::input(text).with_hint("put the changed file into the image; kubeadm's own documents are applied")
+        );
+    }
+    if how.plan {
+        return plan(&launch, how.json);
+    }
+    launching::run(&launch)?;
+    if !matches!(global.progress, crate::progress::Style::Quiet) {
+        let first = launch.first()?;
+        eprintln!(
+            "{} runs Kubernetes {} on {} hosts; kubectl works as root on {}",
+            launch.cluster.name.value,
+            launch.bundle.kubernetes,
+            launch.members.len(),
+            first.name()
+        );
+    }
+    Ok(())
+}
+
+fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {
+    let found = launching::check(launch)?;
+    let plan = launching::plan(launch)?;
+    if as_json {
+        let phases = plan.iter().map(|(phase, hosts)| {
+            let hosts = hosts.iter().map(|(host, work)| json!({"host": host, "work": work.lines}));
+            json!({"phase": phase.name, "hosts": hosts.collect::<Vec<_>>()})
+        });
+        let findings = found
+            .iter()
+            .map(|f| json!({"name": f.name, "host": f.host, "error": f.is_error(), "text": f.text, "hint": f.hint}));
+        named::print_json(&json!({"phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}))?;
+    } else {
+        let mut text = String::from("preflight: what must be true before anything is changed\n");
+        if found.is_empty() {
+            text.push_str("  nothing is wrong\n");
+        }
+        found.iter().flat_map(Finding::lines).for_each(|line| text.push_str(&format!("{line}\n")));
+        text.push_str(&launching::plan_text(&plan));
+        named::print(&text)?;
+    }
+    match found.iter().any(Finding::is_error) {
+        true => Err(CliError::Told { code: 3 }),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! `kiln cluster scale`: hosts that come, and hosts that leave.
+
+use kiln_launch::reset;
+use kiln_launch::scale::{self, Leaving};
+
+use super::fleet::{self, Hosts, Wish};
+use super::run::How;
+use super::{bundle, join, reset as giving};
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::surroundings;
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln cluster scale --nodes 10.0.0.5                 one worker more
+  kiln cluster scale --remove 10.0.0.4,10.0.0.5       drain them, delete them, give the hosts back
+  kiln cluster scale --remove 10.0.0.3                of a master, etcd's member goes first; the host may be down";
+
+/// Join hosts to a cluster, or take them out of it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    hosts: Hosts,
+    /// Hosts to take out, as --nodes
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["masters", "nodes"])]
+    remove: Option<String>,
+    #[command(flatten)]
+    fleet: fleet::Args,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    match &args.remove {
+        Some(list) => remove(args, list, global),
+        None => join::more(&args.hosts, &args.fleet, &args.how, global),
+    }
+}
+
+fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
+    let wish = Wish::default();
+    let leaving = kiln_kubeadm::hosts::parse(list).map_err(|e| CliError::usage(format!("--remove: {e}")))?;
+    let (cluster, record, state) = args.fleet.cluster(&wish)?;
+    let Some(mut record) = record else { return Err(join::unknown(&cluster.name.value)) };
+    for host in &leaving {
+        if !record.hosts.iter().any(|known| known.address == host.address.to_string()) {
+            return Err(CliError::input(format!("the cluster has no host {}", host.address)));
+        }
+    }
+    let is_leaving = |address: &str| leaving.iter().any(|host| host.address.to_string() == address);
+    if !record.hosts.iter().any(|host| host.master && !is_leaving(&host.address)) {
+        return Err(CliError::usage("a cluster needs a master")
+            .with_hint("the whole of it is taken down by kiln cluster reset"));
+    }
+    let bundle = bundle::only_named(surroundings::open_store(global)?, &record.image, &record.kubernetes);
+    let (launch, down) = giving::reachable(&args.fleet, cluster, bundle, record.id.clone(), state, global)?;
+    let stays =
+        launch.members.iter().find(|member| member.is_master() && !is_leaving(&member.host.address().to_string()));
+    let stays = stays.ok_or_else(|| CliError::environment("no master that stays can be reached"))?;
+    if args.how.plan {
+        let nodes: Vec<&str> =
+            record.hosts.iter().filter(|host| is_leaving(&host.address)).map(|host| host.node.as_str()).collect();
+        return crate::named::print(&format!("drain, delete and reset: {}\n", nodes.join(", ")));
+    }
+    for host in record.hosts.clone().iter().filter(|host| is_leaving(&host.address)) {
+        let member = launch.members.iter().find(|member| member.host.address().to_string() == host.address);
+        let address = member.map_or_else(|| host.address.clone(), |member| member.address.to_string());
+        scale::leave(&launch, stays, &Leaving { node: host.node.clone(), address, master: host.master })?;
+        let remains = member.map(|member| reset::run(&launch, &[member]));
+        record.hosts.retain(|known| known.address != host.address);
+        launch.state.keep(&record)?;
+        launch.state.forget_host(&host.address)?;
+        for given in remains.into_iter().flatten() {
+            giving::tell(&given);
+        }
+        if down.iter().any(|(name, _)| *name == host.address) {
+            eprintln!(
+                "warning: {} does not answer: it has left the cluster, and still has its files; kiln cluster reset --hosts {} when it is back",
+                host.address, host.address
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! What this binary does on a host, where a launcher sent it and starts it: `kiln cluster agent …`.
+//!
+//! It reads orders from its standard input and answers on its standard output, as JSON; it decides nothing.
+//!
+//! [`receive`] blobs into the host's store, and what is there of them     [`ledger`] files, with what was in their place
+//! [`watch`] what appears in directories of others, such as CNI plugins'   [`sweep`] devices, rules and mounts of Kubernetes
+//! [`balance`] a node's way to several API servers
+
+pub mod balance;
+pub mod ledger;
+pub mod receive;
+pub mod sweep;
+pub mod watch;

@@ -1,0 +1,246 @@
+//! What kubeadm is told: the documents of Clusterfile and image, and between them what follows from hosts and image.
+//!
+//! ```text
+//! Clusterfile > what is computed of hosts (addresses, names, endpoint) > the image's etc/kubeadm.yml
+//!             > what is computed of the image (repository) > kiln-kubeadm's default
+//! ```
+//! Names and addresses for the certificate of the API server are the exception: computed ones are added to those said.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use kiln_kubeadm::{Content, Kind, Layer, Origin, Resolved, Value, render, resolve};
+
+use crate::error::{LaunchError, Result};
+use crate::launch::{Join, Launch, Member};
+
+/// The name by which nodes reach the API server.
+pub const ENDPOINT: &str = "apiserver.cluster.local";
+/// The socket of containerd.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Documents in the making.
+struct Made {
+    origin: Origin,
+    documents: Vec<(Kind, Value)>,
+}
+
+impl Made {
+    fn new(layer: &str) -> Made {
+        Made { origin: Origin { layer: layer.to_owned(), ..Origin::default() }, documents: Vec::new() }
+    }
+
+    fn put(&mut self, kind: Kind, path: &[&str], content: Content) -> &mut Made {
+        let value = Value { content, origin: self.origin.clone() };
+        let at = match self.documents.iter().position(|(known, _)| *known == kind) {
+            Some(at) => at,
+            None => {
+                let empty = Value { content: Content::Map(Vec::new()), origin: self.origin.clone() };
+                self.documents.push((kind, empty));
+                self.documents.len() - 1
+            }
+        };
+        if let Some((_, document)) = self.documents.get_mut(at) {
+            document.put(path, value);
+        }
+        self
+    }
+
+    fn text(&mut self, kind: Kind, path: &[&str], text: impl Into<String>) -> &mut Made {
+        self.put(kind, path, Content::Text(text.into()))
+    }
+
+    fn list(&self, items: impl IntoIterator<Item = String>) -> Content {
+        let value = |text| Value { content: Content::Text(text), origin: self.origin.clone() };
+        Content::List(items.into_iter().map(value).collect())
+    }
+
+    fn layer(self) -> Layer {
+        let name = self.origin.layer.clone();
+        Layer::made(name, self.documents)
+    }
+}
+
+/// The configuration of the cluster.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The documents, merged.
+    pub resolved: Resolved,
+    /// Name or address of the API server that nodes use.
+    pub endpoint: String,
+    /// Its port.
+    pub port: u16,
+    /// `cgroupfs` or `systemd`
+    pub cgroup_driver: String,
+    /// Networks of pods, then of services, with what they are of.
+    pub networks: Vec<(String, String)>,
+}
+
+/// Merges the configuration.
+///
+/// # Errors
+/// When a layer has mistakes.
+pub fn configuration(launch: &Launch) -> Result<Configuration> {
+    let first = launch.first()?;
+    let mut layers = layers(launch, first, None)?;
+    let once = merged(&layers, launch)?;
+    let mut sans: BTreeSet<String> = computed_sans(launch).into_iter().collect();
+    if let Some(Content::List(items)) =
+        at(&once, Kind::ClusterConfiguration, &["apiServer", "certSANs"]).map(|v| &v.content)
+    {
+        sans.extend(items.iter().filter_map(Value::as_text).map(str::to_owned));
+    }
+    let mut made = Made::new("hosts");
+    let list = made.list(sans);
+    made.put(Kind::ClusterConfiguration, &["apiServer", "certSANs"], list);
+    layers.insert(0, made.layer());
+    let resolved = merged(&layers, launch)?;
+    let text = |kind, path: &[&str]| at(&resolved, kind, path).and_then(Value::as_text).unwrap_or_default().to_owned();
+    let endpoint = text(Kind::ClusterConfiguration, &["controlPlaneEndpoint"]);
+    let (endpoint, port) = endpoint_parts(&endpoint);
+    let mut networks = Vec::new();
+    for (what, field) in [("pods", "podSubnet"), ("services", "serviceSubnet")] {
+        let said = text(Kind::ClusterConfiguration, &["networking", field]);
+        networks
+            .extend(said.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| (what.to_owned(), n.to_owned())));
+    }
+    let cgroup_driver = text(Kind::KubeletConfiguration, &["cgroupDriver"]);
+    Ok(Configuration { endpoint, port, cgroup_driver, networks, resolved })
+}
+
+/// `apiserver.cluster.local:6443`, `[fd00::1]:6443`, or without the port.
+fn endpoint_parts(text: &str) -> (String, u16) {
+    if text.parse::<IpAddr>().is_ok() {
+        return (text.to_owned(), 6443);
+    }
+    match text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+        Some((host, port)) => (host.trim_matches(['[', ']']).to_owned(), port),
+        None => (text.to_owned(), 6443),
+    }
+}
+
+fn merged(layers: &[Layer], launch: &Launch) -> Result<Resolved> {
+    resolve(layers, Some(&launch.bundle.kubernetes))
+        .map_err(|found| LaunchError::Config { layers: layers.to_vec(), found })
+}
+
+fn at<'r>(resolved: &'r Resolved, kind: Kind, path: &[&str]) -> Option<&'r Value> {
+    resolved.documents.iter().find(|(known, _)| *known == kind).and_then(|(_, value)| value.at(path))
+}
+
+fn computed_sans(launch: &Launch) -> Vec<String> {
+    let mut sans = vec!["127.0.0.1".to_owned(), ENDPOINT.to_owned()];
+    for master in launch.masters() {
+        sans.extend([master.address.to_string(), master.host.address().to_string(), master.node.clone()]);
+    }
+    sans.extend(launch.cluster.cert_sans.iter().map(|san| san.value.clone()));
+    sans
+}
+
+/// All layers for one host, the highest first.
+fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Vec<Layer>> {
+    let mut layers = launch.cluster.kubeadm.clone();
+    layers.push(of_hosts(launch, member, join)?);
+    if let Some(text) = &launch.bundle.kubeadm {
+        layers.push(Layer::file("etc/kubeadm.yml", text.clone()));
+    }
+    let mut image = Made::new("image");
+    if let Some(repository) = launch.bundle.repository() {
+        image.text(Kind::ClusterConfiguration, &["imageRepository"], repository);
+    }
+    layers.push(image.layer());
+    Ok(layers)
+}
+
+fn of_hosts(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Layer> {
+    let mut made = Made::new("hosts");
+    made.text(Kind::ClusterConfiguration, &["controlPlaneEndpoint"], format!("{ENDPOINT}:6443"));
+    made.text(Kind::KubeletConfiguration, &["cgroupDriver"], cgroup_driver(launch.first()?));
+    let kind = if join.is_some() { Kind::JoinConfiguration } else { Kind::InitConfiguration };
+    made.text(kind, &["nodeRegistration", "name"], member.node.clone());
+    made.text(kind, &["nodeRegistration", "criSocket"], SOCKET);
+    made.text(kind, &["nodeRegistration", "kubeletExtraArgs", "node-ip"], member.address.to_string());
+    let Some(join) = join else {
+        made.text(kind, &["localAPIEndpoint", "advertiseAddress"], member.address.to_string());
+        return Ok(made.layer());
+    };
+    let first = launch.first()?;
+    let token: &[&str] = &["discovery", "bootstrapToken", "token"];
+    made.text(kind, token, join.token.clone());
+    let endpoint = if member.is_master() || launch.masters().count() == 1 {
+        match first.address {
+            IpAddr::V4(address) => format!("{address}:6443"),
+            IpAddr::V6(address) => format!("[{address}]:6443"),
+        }
+    } else {
+        format!("{ENDPOINT}:6443")
+    };
+    made.text(kind, &["discovery", "bootstrapToken", "apiServerEndpoint"], endpoint);
+    let hashes = made.list([join.ca_hash.clone()]);
+    made.put(kind, &["discovery", "bootstrapToken", "caCertHashes"], hashes);
+    if member.is_master() {
+        made.text(kind, &["controlPlane", "localAPIEndpoint", "advertiseAddress"], member.address.to_string());
+        made.text(kind, &["controlPlane", "certificateKey"], join.certificate_key.clone());
+    } else {
+        made.put(kind, &["controlPlane"], Content::Null);
+    }
+    Ok(made.layer())
+}
+
+/// Who manages control groups, where the user does not say: what the host's containerd is set to; systemd where it runs.
+fn cgroup_driver(member: &Member) -> &'static str {
+    let text = member.facts.containerd_config.as_deref().unwrap_or_default();
+    match crate::containerd::systemd_cgroup(text) {
+        Some(true) => "systemd",
+        Some(false) => "cgroupfs",
+        None if member.facts.service_manager && member.facts.cgroup2 => "systemd",
+        None => "cgroupfs",
+    }
+}
+
+/// The documents of some kinds, as YAML.
+fn yaml(resolved: &Resolved, kinds: &[Kind]) -> String {
+    let documents = resolved.documents.iter().filter(|(kind, _)| kinds.contains(kind)).cloned().collect();
+    render::yaml(&Resolved { documents, ..resolved.clone() }, false)
+}
+
+/// What `kubeadm init` reads.
+pub fn init_yaml(configuration: &Configuration) -> String {
+    let kinds =
+        [Kind::InitConfiguration, Kind::ClusterConfiguration, Kind::KubeProxyConfiguration, Kind::KubeletConfiguration];
+    yaml(&configuration.resolved, &kinds)
+}
+
+/// What `kubeadm join` reads on a host. It has the token in it.
+///
+/// # Errors
+/// When a layer has mistakes.
+pub fn join_yaml(launch: &Launch, member: &Member, join: &Join) -> Result<String> {
+    let resolved = merged(&layers(launch, member, Some(join))?, launch)?;
+    Ok(yaml(&resolved, &[Kind::JoinConfiguration]))
+}
+
+/// What `kubeadm init phase upload-certs` reads: the configuration with the key that the certificates are sealed with.
+///
+/// # Errors
+/// When a layer has mistakes.
+pub fn upload_yaml(launch: &Launch, join: &Join) -> Result<String> {
+    let mut all = layers(launch, launch.first()?, None)?;
+    let mut made = Made::new("hosts");
+    made.text(Kind::InitConfiguration, &["certificateKey"], join.certificate_key.clone());
+    all.insert(0, made.layer());
+    let resolved = merged(&all, launch)?;
+    Ok(yaml(&resolved, &[Kind::InitConfiguration, Kind::ClusterConfiguration]))
+}
+
+/// Files of hosts that the API server's pod wants to mount, and that must be there: `type: File`.
+pub fn mounted_files(configuration: &Configuration) -> Vec<String> {
+    let mut out = BTreeSet::new();
+    for part in ["apiServer", "controllerManager", "scheduler"] {
+        let volumes = at(&configuration.resolved, Kind::ClusterConfiguration, &[part, "extraVolumes"]);
+        let Some(Content::List(volumes)) = volumes.map(|value| &value.content) else { continue };
+        let of_file = volumes.iter().filter(|volume| volume.at(&["pathType"]).and_then(Value::as_text) == Some("File"));
+        out.extend(of_file.filter_map(|volume| Some(volume.at(&["hostPath"])?.as_text()?.to_owned())));
+    }
+    out.into_iter().collect()
+}

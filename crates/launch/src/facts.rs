@@ -1,0 +1,427 @@
+//! What a host is: asked in one command, before anything is written there, and judged elsewhere.
+//!
+//! The command is plain shell, so that nothing has to be on a host; where a program for an answer is missing, the answer
+//! is empty and says nothing. What a host says is anybody's: lines and sizes have limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kiln_host::Stdin;
+use kiln_host::command::quote;
+
+use crate::error::Result;
+use crate::journal::Marker;
+use crate::machine::Machine;
+
+/// Kiln's own directory on hosts.
+pub const HOME: &str = "/var/lib/kiln";
+/// What was done on a host, by which cluster.
+pub const MARKER: &str = "/var/lib/kiln/host.json";
+/// This binary, on hosts.
+pub const AGENT: &str = "/var/lib/kiln/bin/kiln";
+/// Lines of one answer.
+const LINES: usize = 20_000;
+/// How long a host may take to say what it is.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Programs that are looked for.
+pub const PROGRAMS: [&str; 21] = [
+    "conntrack",
+    "ip",
+    "iptables",
+    "mount",
+    "nsenter",
+    "ebtables",
+    "ethtool",
+    "socat",
+    "tc",
+    "touch",
+    "crictl",
+    "containerd",
+    "dockerd",
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "runc",
+    "modprobe",
+    "sysctl",
+    "tar",
+    "sha256sum",
+];
+
+/// Files and directories whose being there matters; a directory counts when something is in it.
+pub const PATHS: [&str; 12] = [
+    "/etc/kubernetes/manifests",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/manifests/kube-controller-manager.yaml",
+    "/etc/kubernetes/manifests/kube-scheduler.yaml",
+    "/etc/kubernetes/manifests/etcd.yaml",
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/pki/ca.crt",
+    "/var/lib/etcd",
+    "/etc/cni/net.d",
+    "/var/lib/kiln/ledger.json",
+];
+
+/// Kernel settings that matter.
+const SETTINGS: [&str; 4] = [
+    "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/net/bridge/bridge-nf-call-iptables",
+    "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "/proc/sys/net/ipv6/conf/default/forwarding",
+];
+
+/// Services that matter.
+const SERVICES: [&str; 6] = ["containerd", "docker", "kubelet", "firewalld", "kiln-registry", "kiln-balancer"];
+
+/// What a host is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostFacts {
+    /// Who commands run as.
+    pub uid: Option<u32>,
+    /// `uname -n`
+    pub hostname: String,
+    /// `uname -r`
+    pub kernel: String,
+    /// The OCI name of the processor: `amd64`.
+    pub arch: String,
+    /// `ID` of os-release.
+    pub os: String,
+    /// How many processors.
+    pub cpus: Option<u64>,
+    /// Memory in MiB.
+    pub memory: Option<u64>,
+    /// Active swap areas.
+    pub swaps: usize,
+    /// `/etc/machine-id`
+    pub machine_id: String,
+    /// What the firmware says it is.
+    pub product_uuid: String,
+    /// How far its clock is ahead of this one's, in whole seconds; what the question took is no difference.
+    pub ahead: Option<i64>,
+    /// Addresses with their prefix, and the device they are on.
+    pub addresses: Vec<(String, IpAddr, u8)>,
+    /// Hardware addresses of devices that are no bridges or tunnels.
+    pub macs: BTreeMap<String, String>,
+    /// Destinations of routes, and their devices: `10.0.0.0/24`, `default`.
+    pub routes: Vec<(String, String)>,
+    /// Ports that are listened at.
+    pub tcp_ports: BTreeSet<u16>,
+    /// Ports of UDP that are taken.
+    pub udp_ports: BTreeSet<u16>,
+    /// Programs in the path of root.
+    pub programs: BTreeSet<String>,
+    /// Paths of [`PATHS`] that are there.
+    pub paths: BTreeSet<String>,
+    /// Contents of kernel settings.
+    pub settings: BTreeMap<String, String>,
+    /// Services: `active`, `inactive`, `failed`, `unknown`, and whether they are enabled.
+    pub services: BTreeMap<String, (String, String)>,
+    /// Whether the command for services is there.
+    pub service_manager: bool,
+    /// `containerd --version`: `1.6.20`
+    pub containerd: String,
+    /// `/etc/containerd/config.toml`
+    pub containerd_config: Option<String>,
+    /// `kubelet --version`: `v1.20.2`
+    pub kubelet: String,
+    /// Free MiB of the file system of /var/lib.
+    pub disk: Option<u64>,
+    /// Whether control groups are of version 2 only.
+    pub cgroup2: bool,
+    /// Whether its own name can be resolved.
+    pub resolves: bool,
+    /// What Kiln left there.
+    pub marker: Option<Marker>,
+    /// That there is a marker which cannot be read.
+    pub marker_broken: bool,
+    /// SHA-256 of the binary there, in hexadecimal.
+    pub agent: String,
+}
+
+/// The questions, for a command of services.
+fn questions(service_manager: &str) -> String {
+    let words = |words: &[&str]| words.join(" ");
+    let (marker, agent) = (quote(MARKER), quote(AGENT));
+    format!(
+        "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; \
+         lines() {{ echo \"@@$1\"; head -c 262144 2>/dev/null | head -n 5000 | sed 's/^/|/'; echo; }}; \
+         id -u | lines uid; uname -n | lines hostname; uname -r | lines kernel; uname -m | lines machine; \
+         cat /etc/os-release 2>/dev/null | lines os; date +%s | lines clock; \
+         grep -c ^processor /proc/cpuinfo | lines cpus; cat /proc/meminfo | lines memory; cat /proc/swaps | lines swaps; \
+         cat /etc/machine-id 2>/dev/null | lines machine-id; cat /sys/class/dmi/id/product_uuid 2>/dev/null | lines product-uuid; \
+         ip -o addr show 2>/dev/null | lines addresses; ip route show 2>/dev/null | lines routes; ip -6 route show 2>/dev/null | lines routes6; \
+         for d in /sys/class/net/*; do [ -e \"$d/bridge\" ] || [ -e \"$d/tun_flags\" ] || echo \"${{d##*/}} $(cat \"$d/address\" 2>/dev/null)\"; done | lines macs; \
+         cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | lines tcp; cat /proc/net/udp /proc/net/udp6 2>/dev/null | lines udp; \
+         for p in {programs}; do command -v \"$p\" >/dev/null 2>&1 && echo \"$p\"; done | lines programs; \
+         for p in {paths}; do if [ -d \"$p\" ]; then [ -n \"$(ls -A \"$p\" 2>/dev/null)\" ] && echo \"$p\"; elif [ -e \"$p\" ]; then echo \"$p\"; fi; done | lines paths; \
+         for p in {settings}; do [ -r \"$p\" ] && echo \"$p $(cat \"$p\")\"; done | lines settings; \
+         if command -v {manager} >/dev/null 2>&1; then echo yes | lines manager; for s in {services}; do echo \"$s $({manager} is-active \"$s\" 2>/dev/null | head -n 1) $({manager} is-enabled \"$s\" 2>/dev/null | head -n 1)\"; done | lines services; fi; \
+         containerd --version 2>/dev/null | lines containerd; kubelet --version 2>/dev/null | lines kubelet; \
+         [ -e /etc/containerd/config.toml ] && cat /etc/containerd/config.toml | lines containerd-config; \
+         df -Pk /var/lib 2>/dev/null | lines disk; stat -fc %T /sys/fs/cgroup 2>/dev/null | lines cgroup; \
+         getent hosts \"$(uname -n)\" >/dev/null 2>&1 && echo yes | lines resolves; \
+         [ -e {marker} ] && cat {marker} | lines marker; \
+         [ -e {agent} ] && sha256sum {agent} 2>/dev/null | lines agent; echo @@end",
+        programs = words(&PROGRAMS),
+        paths = words(&PATHS),
+        settings = words(&SETTINGS),
+        services = words(&SERVICES),
+        manager = service_manager.split_whitespace().map(quote).collect::<Vec<_>>().join(" "),
+    )
+}
+
+/// Asks a host.
+///
+/// # Errors
+/// When it cannot be reached, or does not answer as a Unix does.
+pub fn ask(machine: &Machine, service_manager: &str) -> Result<HostFacts> {
+    let before = now();
+    let said = machine.succeed_with("ask what the host is", &questions(service_manager), Stdin::Empty, LIMIT)?;
+    let after = now();
+    let text = said.text();
+    parse(&text, (before, after)).ok_or_else(|| {
+        let first: String = text.chars().take(200).collect();
+        machine.nonsense("what are you", format!("it is no answer of a Linux: {}", crate::machine::printable(&first)))
+    })
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Answers by their names.
+type Answers<'t> = BTreeMap<&'t str, Vec<&'t str>>;
+
+/// Reads an answer that came between two moments of this clock, in seconds.
+pub fn parse(text: &str, between: (i64, i64)) -> Option<HostFacts> {
+    let mut answers = Answers::new();
+    let (mut name, mut ended) = ("", false);
+    for line in text.lines().take(LINES * 4) {
+        if let Some(next) = line.strip_prefix("@@") {
+            ended = next == "end";
+            name = next;
+            answers.entry(name).or_default();
+        } else if let Some(line) = line.strip_prefix('|') {
+            let lines = answers.entry(name).or_default();
+            if lines.len() < LINES {
+                lines.push(line);
+            }
+        }
+    }
+    let one = |name: &str| answers.get(name).and_then(|lines| lines.first()).map_or("", |line| line.trim());
+    if !ended || one("uid").is_empty() || one("machine").is_empty() {
+        return None;
+    }
+    let mut facts = HostFacts {
+        uid: one("uid").parse().ok(),
+        hostname: one("hostname").to_owned(),
+        kernel: one("kernel").to_owned(),
+        arch: arch(one("machine")).to_owned(),
+        cpus: one("cpus").parse().ok().filter(|count| *count > 0),
+        machine_id: one("machine-id").to_owned(),
+        product_uuid: one("product-uuid").to_ascii_lowercase(),
+        service_manager: one("manager") == "yes",
+        resolves: one("resolves") == "yes",
+        cgroup2: one("cgroup") == "cgroup2fs",
+        agent: one("agent").split_whitespace().next().unwrap_or_default().to_owned(),
+        containerd: version_word(one("containerd")),
+        kubelet: one("kubelet").split_whitespace().last().unwrap_or_default().to_owned(),
+        ..HostFacts::default()
+    };
+    machine(&mut facts, &answers, between);
+    network(&mut facts, &answers);
+    software(&mut facts, &answers);
+    Some(facts)
+}
+
+/// `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+b1`: the first word that is a version.
+fn version_word(line: &str) -> String {
+    let is_version = |word: &&str| {
+        let word = word.trim_start_matches('v');
+        word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')
+    };
+    line.split_whitespace().find(is_version).unwrap_or_default().trim_start_matches('v').to_owned()
+}
+
+fn arch(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn lines<'a>(answers: &'a Answers<'_>, name: &str) -> impl Iterator<Item = &'a str> {
+    answers.get(name).into_iter().flatten().copied()
+}
+
+fn machine(facts: &mut HostFacts, answers: &Answers<'_>, (before, after): (i64, i64)) {
+    let os = lines(answers, "os").find_map(|line| line.strip_prefix("ID="));
+    facts.os = os.unwrap_or_default().trim_matches('"').to_owned();
+    let total = lines(answers, "memory").find_map(|line| line.strip_prefix("MemTotal:"));
+    facts.memory = total.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).map(|kib| kib / 1024);
+    facts.swaps = lines(answers, "swaps").filter(|line| !line.trim().is_empty()).count().saturating_sub(1);
+    let clock = lines(answers, "clock").next().and_then(|line| line.trim().parse::<i64>().ok());
+    facts.ahead = clock.map(|clock| match clock {
+        _ if clock < before => clock.saturating_sub(before),
+        _ if clock > after => clock.saturating_sub(after),
+        _ => 0,
+    });
+    let free = lines(answers, "disk").nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    facts.disk = free.map(|kib| kib / 1024);
+}
+
+fn network(facts: &mut HostFacts, answers: &Answers<'_>) {
+    for line in lines(answers, "addresses") {
+        let mut words = line.split_whitespace();
+        let (Some(_), Some(device), Some("inet" | "inet6"), Some(address)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let (address, prefix) = address.split_once('/').unwrap_or((address, ""));
+        let Ok(address) = address.parse::<IpAddr>() else { continue };
+        let full = if address.is_ipv4() { 32 } else { 128 };
+        let device = device.split('@').next().unwrap_or(device).to_owned();
+        facts.addresses.push((device, address, prefix.parse().unwrap_or(full)));
+    }
+    for line in lines(answers, "routes").chain(lines(answers, "routes6")) {
+        let mut words = line.split_whitespace();
+        let Some(mut to) = words.next() else { continue };
+        if matches!(to, "unreachable" | "blackhole" | "prohibit" | "throw" | "local" | "broadcast") {
+            to = words.next().unwrap_or_default();
+        }
+        let device = words.skip_while(|word| *word != "dev").nth(1).unwrap_or_default();
+        facts.routes.push((to.to_owned(), device.to_owned()));
+    }
+    for line in lines(answers, "macs") {
+        if let Some((device, mac)) =
+            line.split_once(' ').filter(|(_, mac)| !mac.is_empty() && *mac != "00:00:00:00:00:00")
+        {
+            facts.macs.insert(device.to_owned(), mac.to_owned());
+        }
+    }
+    facts.tcp_ports = lines(answers, "tcp").filter_map(|line| listening(line, true)).collect();
+    facts.udp_ports = lines(answers, "udp").filter_map(|line| listening(line, false)).collect();
+}
+
+/// The port of a line of `/proc/net/tcp`, if it is one that is listened at.
+fn listening(line: &str, tcp: bool) -> Option<u16> {
+    let mut words = line.split_whitespace().skip(1);
+    let (local, _, state) = (words.next()?, words.next()?, words.next()?);
+    let wanted = if tcp { "0A" } else { "07" };
+    let port = local.rsplit_once(':')?.1;
+    (state == wanted).then(|| u16::from_str_radix(port, 16).ok()).flatten()
+}
+
+fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
+    facts.programs = lines(answers, "programs").map(str::to_owned).collect();
+    facts.paths = lines(answers, "paths").map(str::to_owned).collect();
+    for line in lines(answers, "settings") {
+        if let Some((path, value)) = line.split_once(' ') {
+            facts.settings.insert(path.to_owned(), value.trim().to_owned());
+        }
+    }
+    for line in lines(answers, "services") {
+        let mut words = line.split(' ');
+        if let (Some(name), Some(active)) = (words.next(), words.next()) {
+            let enabled = words.next().unwrap_or_default();
+            facts.services.insert(name.to_owned(), (active.to_owned(), enabled.to_owned()));
+        }
+    }
+    if answers.contains_key("containerd-config") {
+        facts.containerd_config =
+            Some(lines(answers, "containerd-config").fold(String::new(), |text, line| text + line + "\n"));
+    }
+    if answers.contains_key("marker") {
+        let text: String = lines(answers, "marker").collect();
+        facts.marker = Marker::parse(&text);
+        facts.marker_broken = facts.marker.is_none();
+    }
+}
+
+impl HostFacts {
+    /// Whether a path of [`PATHS`] is there.
+    pub fn has(&self, path: &str) -> bool {
+        self.paths.contains(path)
+    }
+
+    /// Whether kubeadm was at work on it: files of a control plane or of a kubelet that joined.
+    pub fn is_occupied(&self) -> bool {
+        PATHS
+            .iter()
+            .filter(|path| path.starts_with("/etc/kubernetes/") || **path == "/var/lib/etcd")
+            .any(|path| self.has(path))
+    }
+
+    /// Whether a service runs.
+    pub fn is_active(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(|(active, _)| active == "active")
+    }
+
+    /// The device that has an address.
+    pub fn device_of(&self, address: IpAddr) -> Option<&str> {
+        self.addresses.iter().find(|(_, own, _)| *own == address).map(|(device, ..)| device.as_str())
+    }
+
+    /// The address on a device of a default route: the one that its peers most likely reach.
+    pub fn outward(&self, ipv6: bool) -> Option<IpAddr> {
+        let device = self.routes.iter().find(|(to, _)| to == "default").map(|(_, device)| device.as_str())?;
+        let of_device =
+            |own: &str, address: &IpAddr| own == device && address.is_ipv6() == ipv6 && !address.is_loopback();
+        self.addresses.iter().find(|(own, address, _)| of_device(own, address)).map(|(_, address, _)| *address)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A host with nothing wrong.
+    pub(crate) const GOOD: &str = "@@uid\n|0\n\n@@hostname\n|n1\n\n@@kernel\n|6.1.0\n\n@@machine\n|x86_64\n\n@@os\n|ID=debian\n\n\
+        @@clock\n|1000\n\n@@cpus\n|4\n\n@@memory\n|MemTotal:       4000000 kB\n\n@@swaps\n|Filename Type\n\n@@machine-id\n|aa\n\n\
+        @@product-uuid\n|AB-1\n\n@@addresses\n|1: lo    inet 127.0.0.1/8 scope host lo\n|2: eth0@if3    inet 10.0.0.1/24 brd x\n\n\
+        @@routes\n|default via 10.0.0.254 dev eth0 \n|10.0.0.0/24 dev eth0 proto kernel\n\n@@macs\n|eth0 52:54:00:00:00:01\n|lo 00:00:00:00:00:00\n\n\
+        @@tcp\n|  sl  local_address rem_address   st\n|   0: 00000000:0016 00000000:0000 0A 0\n|   1: 0100007F:1F90 0100007F:0016 01 0\n\n\
+        @@udp\n|   0: 00000000:0035 00000000:0000 07 0\n\n@@programs\n|conntrack\n|ip\n|iptables\n|mount\n|nsenter\n|containerd\n|ebtables\n|ethtool\n|socat\n|tc\n|touch\n|crictl\n|runc\n|modprobe\n|sysctl\n|tar\n|sha256sum\n\n\
+        @@paths\n\n@@settings\n|/proc/sys/net/ipv4/ip_forward 1\n|/proc/sys/net/bridge/bridge-nf-call-iptables 1\n\n@@manager\n|yes\n\n\
+        @@services\n|containerd active enabled\n|kubelet inactive enabled\n\n@@containerd\n|containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1\n\n\
+        @@kubelet\n|Kubernetes v1.20.2\n\n@@disk\n|Filesystem 1024-blocks Used Available\n|/dev/a 9 1 52428800 1% /\n\n@@resolves\n|yes\n\n@@end\n";
+
+    #[test]
+    fn an_answer_becomes_facts() {
+        let facts = parse(GOOD, (990, 995)).unwrap();
+        assert_eq!((facts.uid, facts.arch.as_str(), facts.cpus, facts.memory), (Some(0), "amd64", Some(4), Some(3906)));
+        assert_eq!((facts.ahead, facts.swaps, facts.disk), (Some(5), 0, Some(51_200)));
+        assert_eq!(facts.outward(false), Some("10.0.0.1".parse().unwrap()));
+        assert_eq!((facts.containerd.as_str(), facts.kubelet.as_str()), ("1.6.20~ds1", "v1.20.2"));
+        assert_eq!(facts.tcp_ports, BTreeSet::from([22]));
+        assert_eq!(facts.udp_ports, BTreeSet::from([53]));
+        assert!(facts.is_active("containerd") && !facts.is_active("kubelet"));
+        assert_eq!(facts.macs.len(), 1);
+        assert!(facts.marker.is_none() && !facts.marker_broken);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_none_and_lies_have_limits() {
+        assert!(parse("Welcome to SwitchOS\n", (0, 0)).is_none());
+        assert!(parse(GOOD.trim_end_matches("@@end\n"), (0, 0)).is_none(), "it was cut off");
+        let broken = GOOD.replace("@@resolves", "@@marker\n|{\n\n@@resolves");
+        assert!(parse(&broken, (0, 0)).unwrap().marker_broken);
+        let flood = GOOD.replace("@@udp\n", &format!("@@udp\n{}", "|x\n".repeat(LINES * 5)));
+        assert!(parse(&flood, (0, 0)).is_none(), "what is behind too much is not read");
+    }
+
+    #[test]
+    fn the_questions_are_one_line_without_what_a_shell_would_take_wrongly() {
+        let text = questions("/usr/local/bin/my ctl");
+        assert!(!text.contains('\n') && text.contains("if command -v /usr/local/bin/my ctl"), "{text}");
+        let output = std::process::Command::new("sh").arg("-n").arg("-c").arg(&text).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,262 @@
+//! What is to be: a cluster, its image, and the hosts with what is known of them.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kiln_clusterfile::{Cluster, Host};
+use kiln_host::Cancel;
+use kiln_oci::Hasher;
+
+use crate::bundle::Bundle;
+use crate::error::{LaunchError, Result};
+use crate::event::{Event, Events};
+use crate::facts::HostFacts;
+use crate::journal::{HostRecord, Marker, Record, State, VERSION};
+use crate::machine::Machine;
+
+/// How a launch goes about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names of checks that are passed over; `all` is every one.
+    pub ignore: Vec<String>,
+    /// The command for services.
+    pub service_manager: String,
+    /// Goes on with what an earlier launch began.
+    pub resume: bool,
+    /// Does this phase again, and those behind it.
+    pub from: Option<String>,
+    /// Hosts that are worked on at one time.
+    pub parallel: usize,
+    /// This binary, which is sent to hosts.
+    pub binary: PathBuf,
+    /// Its SHA-256, in hexadecimal.
+    pub binary_digest: String,
+    /// How long nodes may take to become ready.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            ignore: Vec::new(),
+            service_manager: "systemctl".to_owned(),
+            resume: false,
+            from: None,
+            parallel: 64,
+            binary: PathBuf::new(),
+            binary_digest: String::new(),
+            patience: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A host of the launch.
+#[derive(Clone)]
+pub struct Member {
+    /// As the user wants it.
+    pub host: Host,
+    /// How it is commanded.
+    pub machine: Machine,
+    /// What it is.
+    pub facts: HostFacts,
+    /// The name of its node.
+    pub node: String,
+    /// The address by which its peers reach it.
+    pub address: IpAddr,
+    /// Whether it is the one of `kubeadm init`.
+    pub first: bool,
+}
+
+impl Member {
+    /// A host with what is known of it. The name of its node is the one said, or its own.
+    pub fn new(host: Host, machine: Machine, facts: HostFacts, first: bool) -> Member {
+        let address = address(&host, &facts);
+        let node = host.name.as_ref().map_or_else(|| facts.hostname.clone(), |name| name.value.clone());
+        Member { node: node.to_lowercase(), address, host, machine, facts, first }
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        self.machine.name()
+    }
+
+    /// Whether the control plane runs on it.
+    pub fn is_master(&self) -> bool {
+        self.host.is_master()
+    }
+}
+
+/// The address that peers reach a host by: the one that the user chose; the one that Kiln logs in at, if the host has it;
+/// the one of the device that leads out (a host behind a translated address).
+fn address(host: &Host, facts: &HostFacts) -> IpAddr {
+    if let Some(said) = &host.node_address {
+        return said.value;
+    }
+    let login = host.address();
+    if facts.device_of(login).is_some() {
+        return login;
+    }
+    facts.outward(login.is_ipv6()).unwrap_or(login)
+}
+
+/// What joining hosts need to know. It is not kept anywhere.
+#[derive(Clone)]
+pub struct Join {
+    /// A token of kubeadm.
+    pub token: String,
+    /// `sha256:…` of the public key of the cluster's authority.
+    pub ca_hash: String,
+    /// The key of the certificates that masters share.
+    pub certificate_key: String,
+}
+
+/// What is learned on the way.
+#[derive(Default)]
+pub struct Learned {
+    /// For joining.
+    pub join: Option<Join>,
+    /// Authorities of the registries, by the address of their host.
+    pub authorities: Vec<(IpAddr, String)>,
+    /// Whether masters' certificates were given out with the key in `join`.
+    pub uploaded: bool,
+}
+
+/// A launch.
+pub struct Launch {
+    /// What is wanted.
+    pub cluster: Cluster,
+    /// What it is made of.
+    pub bundle: Bundle,
+    /// Its hosts: the first master, other masters, the others.
+    pub members: Vec<Member>,
+    /// How.
+    pub options: Options,
+    /// What tells the cluster from others of its name.
+    pub id: String,
+    /// Where it is kept on this side.
+    pub state: State,
+    /// Who is told.
+    pub events: Arc<dyn Events>,
+    /// Set when the user wants to stop.
+    pub cancel: Cancel,
+    /// What is learned on the way.
+    pub learned: Mutex<Learned>,
+    /// Markers of hosts, as they are now.
+    pub markers: Mutex<Vec<Option<Marker>>>,
+}
+
+impl Launch {
+    /// The first master.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn first(&self) -> Result<&Member> {
+        self.members.iter().find(|member| member.first).ok_or_else(|| LaunchError::Wanted {
+            what: "the cluster has no master".to_owned(),
+            hint: "name one with --masters, or with the role `master` in the Clusterfile".to_owned(),
+        })
+    }
+
+    /// Masters, the first one first.
+    pub fn masters(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_master())
+    }
+
+    /// Hosts that the registry runs on.
+    pub fn registry_members(&self) -> Vec<&Member> {
+        let wanted: Vec<IpAddr> = self.cluster.registry_hosts().iter().map(|host| host.address()).collect();
+        self.members.iter().filter(|member| wanted.contains(&member.host.address())).collect()
+    }
+
+    /// What is learned on the way.
+    pub fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of a member.
+    fn place(&self, member: &Member) -> usize {
+        self.members.iter().position(|other| other.host.address() == member.host.address()).unwrap_or(0)
+    }
+
+    /// What a host says of itself, as far as it is this cluster's.
+    pub fn marker(&self, member: &Member) -> Option<Marker> {
+        let markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        markers.get(self.place(member)).cloned().flatten().filter(|marker| marker.id == self.id)
+    }
+
+    /// Remembers what a host now says.
+    pub fn mark(&self, member: &Member, marker: Option<Marker>) {
+        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.place(member);
+        if let Some(slot) = markers.get_mut(place) {
+            *slot = marker;
+        }
+    }
+
+    /// Whether a phase is done on a host, whatever its key was.
+    pub fn has_done(&self, member: &Member, phase: &str) -> bool {
+        self.marker(member).is_some_and(|marker| marker.done.contains_key(phase))
+    }
+
+    /// Tells something about a host.
+    pub fn note(&self, member: &Member, text: impl Into<String>) {
+        self.events.event(Event::Note { host: Some(member.name().to_owned()), text: text.into() });
+    }
+
+    /// The cluster as it is kept.
+    pub fn record(&self) -> Record {
+        let hosts = self.members.iter().map(|member| HostRecord {
+            address: member.host.address().to_string(),
+            node: member.node.clone(),
+            master: member.is_master(),
+            user: member.host.ssh.user.as_ref().map(|user| user.value.clone()),
+            port: member.host.ssh.port.as_ref().map(|port| port.value),
+            key: member.host.ssh.key.as_ref().map(|key| key.value.clone()),
+        });
+        Record {
+            version: VERSION,
+            name: self.cluster.name.value.clone(),
+            id: self.id.clone(),
+            image: self.bundle.name.clone(),
+            digest: self.bundle.root.digest.to_string(),
+            kubernetes: self.bundle.kubernetes.clone(),
+            hosts: hosts.collect(),
+        }
+    }
+
+    /// A line of shell for a service: `systemctl enable kubelet`.
+    pub fn service(&self, words: &str) -> String {
+        format!("{} {words}", self.options.service_manager)
+    }
+}
+
+/// A short digest of parts: what a phase did is told from what it would do.
+pub fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hasher = Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut hex = hasher.finish().hex();
+    hex.truncate(32);
+    hex
+}
+
+/// Random hexadecimal digits of so many bytes.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    use std::io::Read;
+    let path = PathBuf::from("/dev/urandom");
+    let failed = |error: std::io::Error| LaunchError::File { what: "read", path: path.clone(), why: error.to_string() };
+    let mut buffer = vec![0; bytes];
+    std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut buffer)).map_err(failed)?;
+    Ok(buffer.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}

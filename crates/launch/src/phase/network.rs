@@ -1,0 +1,163 @@
+//! The pod network: the manifest that the image brings, with the network that kubeadm got.
+
+use std::time::Duration;
+
+use kiln_clusterfile::model::Cni;
+use kiln_host::Stdin;
+use kiln_host::command::quote;
+
+use super::join::KUBECTL;
+use super::{Order, Phase, Work};
+use crate::config::configuration;
+use crate::error::{LaunchError, Result};
+use crate::facts::HOME;
+use crate::launch::{Launch, Member, key};
+
+/// The phase.
+pub const PHASE: Phase =
+    Phase { name: "network", title: "the pod network", order: Order::Serial, plan, run, undo: None };
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// What makes the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// A manifest of the root file system.
+    Manifest(String),
+    /// An application of the image, by name; it is launched as the image says.
+    App(String),
+    /// Nothing that Kiln knows: the image's commands may install one, or the user does.
+    None,
+}
+
+/// Which network: what the user names, then what the image's builder named, then a manifest whose name is one's.
+///
+/// # Errors
+/// When the user names one that the image does not bring.
+pub fn choose(launch: &Launch) -> Result<Network> {
+    let said = launch.cluster.network.cni.as_ref().map(|cni| match &cni.value {
+        Cni::Flannel => "flannel".to_owned(),
+        Cni::Calico => "calico".to_owned(),
+        Cni::Weave => "weave".to_owned(),
+        Cni::None => String::new(),
+        Cni::Other(name) => name.to_lowercase(),
+    });
+    let bundle = &launch.bundle;
+    let manifest = |word: &str| {
+        let is = |path: &&str| {
+            let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
+            name.contains(word) && [".yml", ".yaml", ".json"].iter().any(|end| name.ends_with(end))
+        };
+        bundle.below("manifests").map(|(path, _)| path).find(is).map(|path| Network::Manifest(path.to_owned()))
+    };
+    let app = |word: &str| {
+        let found = bundle.spec.apps.iter().find(|app| app.role == "cni" && app.name.to_lowercase().contains(word));
+        found.map(|app| Network::App(app.name.clone()))
+    };
+    match said.as_deref() {
+        Some("") => Ok(Network::None),
+        Some(word) => app(word).or_else(|| manifest(word)).ok_or_else(|| LaunchError::Wanted {
+            what: format!("the image brings no pod network called {word}"),
+            hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards"
+                .to_owned(),
+        }),
+        None => {
+            let known = ["flannel", "calico", "weave", "cilium"];
+            Ok(app("").or_else(|| known.into_iter().find_map(manifest)).unwrap_or(Network::None))
+        }
+    }
+}
+
+fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
+    if !member.first {
+        return Ok(None);
+    }
+    let pods = pod_network(launch)?;
+    let digest = launch.bundle.root.digest.to_string();
+    let (what, line) = match choose(launch)? {
+        Network::Manifest(path) => (path.clone(), format!("apply {path} with the network of pods {pods}")),
+        Network::App(name) => (name.clone(), format!("launch the image's {name}")),
+        Network::None => return Ok(None),
+    };
+    Ok(Some(Work { key: key([what.as_str(), pods.as_str(), digest.as_str()]), lines: vec![line], holds: true }))
+}
+
+/// The first network of pods, as kubeadm got it.
+fn pod_network(launch: &Launch) -> Result<String> {
+    let networks = configuration(launch)?.networks;
+    Ok(networks.into_iter().find(|(what, _)| what == "pods").map(|(_, network)| network).unwrap_or_default())
+}
+
+fn run(launch: &Launch, member: &Member) -> Result<()> {
+    let machine = &member.machine;
+    match choose(launch)? {
+        Network::None => Ok(()),
+        Network::App(name) => super::guest::app(launch, member, &name),
+        Network::Manifest(path) => {
+            let from = format!("{}/{path}", launch.bundle.rootfs());
+            let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
+            let interface = launch.cluster.network.interface.as_ref().map(|name| name.value.as_str());
+            let text = adapted(&text, &pod_network(launch)?, interface);
+            let to = format!("{HOME}/network.yaml");
+            machine.write(&to, 0o600, text)?;
+            let what = "apply the network's manifest";
+            machine.succeed_with(what, &format!("{KUBECTL} apply -f {to}"), Stdin::Empty, LIMIT).map(drop)
+        }
+    }
+}
+
+/// A manifest of flannel, Calico or Weave with the network of pods in place of the one that it comes with, and flannel told
+/// its interface. Everything else is left as it is, byte for byte.
+pub fn adapted(text: &str, pods: &str, interface: Option<&str>) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut follows = false;
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_start();
+        let indent = line.get(..line.len() - bare.len()).unwrap_or_default();
+        if std::mem::take(&mut follows) && bare.starts_with("value:") && !pods.is_empty() {
+            out.push_str(&format!("{indent}value: \"{pods}\"\n"));
+            continue;
+        }
+        if let Some((before, rest)) = line.split_once("\"Network\":")
+            && let Some((_, after)) = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'))
+            && !pods.is_empty()
+        {
+            out.push_str(&format!("{before}\"Network\": \"{pods}\"{after}"));
+            continue;
+        }
+        out.push_str(line);
+        let word = bare.trim_end().trim_start_matches("- ");
+        if matches!(word, "name: CALICO_IPV4POOL_CIDR" | "name: IPALLOC_RANGE") {
+            follows = true;
+        }
+        if let Some(interface) = interface
+            && bare.trim_end() == "- --kube-subnet-mgr"
+        {
+            if !line.ends_with('\n') {
+                out.push('\n');
+            }
+            out.push_str(&format!("{indent}- --iface={interface}\n"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::adapted;
+
+    #[test]
+    fn networks_are_put_into_manifests_and_nothing_else_changes() {
+        let flannel = "data:\n  net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {\"Type\": \"vxlan\"}\n    }\nargs:\n        - --ip-masq\n        - --kube-subnet-mgr\n        - x\n";
+        let text = adapted(flannel, "100.64.0.0/10", Some("eth1"));
+        assert!(
+            text.contains("      \"Network\": \"100.64.0.0/10\",\n")
+                && text.contains("        - --kube-subnet-mgr\n        - --iface=eth1\n        - x\n"),
+            "{text}"
+        );
+        assert_eq!(adapted(flannel, "10.244.0.0/16", None), flannel);
+        let calico = "            - name: CALICO_IPV4POOL_CIDR\n              value: \"192.168.0.0/16\"\n            - name: OTHER\n              value: \"x\"\n";
+        assert_eq!(adapted(calico, "10.1.0.0/16", None), calico.replace("192.168.0.0/16", "10.1.0.0/16"));
+        assert_eq!(adapted("kind: A\n", "10.1.0.0/16", None), "kind: A\n");
+    }
+}

@@ -1,0 +1,301 @@
+//! Programs, services and settings of a node: containerd that knows the registry, a kubelet that waits for kubeadm.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kiln_clusterfile::model::Phase as When;
+use kiln_host::Stdin;
+use kiln_host::command::quote;
+
+use super::distribute::agent;
+use super::{Order, Phase, Work};
+use crate::agent::ledger::{Changed, Content, Item, order};
+use crate::config::{ENDPOINT, configuration};
+use crate::containerd::{self, CERTS, Mirror, Settings};
+use crate::error::{LaunchError, Result};
+use crate::launch::{Launch, Member, key};
+use crate::units;
+
+/// The phase.
+pub const PHASE: Phase = Phase {
+    name: "runtime",
+    title: "containerd, kubelet and settings",
+    order: Order::Together,
+    plan,
+    run,
+    undo: Some(undo),
+};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const INSTALL: Duration = Duration::from_secs(600);
+/// How long containerd may take to answer.
+const START: u32 = 60;
+
+/// Programs of the image's `bin/` that are not for hosts' paths.
+const NOT_PROGRAMS: [&str; 1] = ["seautil"];
+
+fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
+    let items = items(launch, member, &[], true)?;
+    let text = serde_json::to_string(&items).unwrap_or_default();
+    let digest = launch.bundle.root.digest.to_string();
+    // What registries are, is told by their addresses; their authorities are asked when it is done.
+    let registries: Vec<String> = launch.registry_members().iter().map(|m| m.address.to_string()).collect();
+    let parts = [text.as_str(), digest.as_str()].into_iter().chain(registries.iter().map(String::as_str));
+    let lines = vec![
+        format!("write {} files: programs, units, settings of the kernel and of containerd", items.len()),
+        "start containerd, enable kubelet".to_owned(),
+    ];
+    let holds = member.facts.is_active("containerd");
+    Ok(Some(Work { key: key(parts), lines, holds }))
+}
+
+/// Files of a host, but for what comes from its own configuration of containerd, which changes with the first run.
+fn items(
+    launch: &Launch,
+    member: &Member,
+    authorities: &[(std::net::IpAddr, String)],
+    joined: bool,
+) -> Result<Vec<Item>> {
+    let bundle = &launch.bundle;
+    let mut items = Vec::new();
+    let mut add = |to: &str, mode: u32, content: Content| items.push(Item { to: to.to_owned(), mode, content });
+    for (path, _) in bundle.below("bin") {
+        let name = path.trim_start_matches("bin/");
+        if !name.contains('/') && !NOT_PROGRAMS.contains(&name) {
+            add(&format!("/usr/bin/{name}"), 0o755, Content::Rootfs(path.to_owned()));
+        }
+    }
+    for (path, _) in bundle.below("opt/cni/bin") {
+        add(&format!("/{path}"), 0o755, Content::Rootfs(path.to_owned()));
+    }
+    let text = |text: &str| Content::Text(text.to_owned());
+    add("/etc/systemd/system/kubelet.service", 0o644, text(units::KUBELET));
+    add("/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", 0o644, text(units::KUBELET_KUBEADM));
+    if bundle.has("bin/containerd") {
+        add("/etc/systemd/system/containerd.service", 0o644, text(units::CONTAINERD));
+    }
+    add(units::SYSCTL, 0o644, Content::Text(units::sysctl(member.address.is_ipv6())));
+    add("/etc/modules-load.d/kiln-kubernetes.conf", 0o644, Content::Text(units::modules()));
+    if member.is_master() {
+        let policy = "statics/audit-policy.yml";
+        let content = if bundle.has(policy) { Content::Rootfs(policy.to_owned()) } else { text(units::AUDIT_POLICY) };
+        add("/etc/kubernetes/audit-policy.yml", 0o600, content);
+        // Pods of the control plane mount it; small systems do without, and mean UTC.
+        add("/etc/localtime", 0o644, Content::Missing(units::UTC.to_owned()));
+    }
+    for registry in registries(launch) {
+        let mirrors = mirrors(launch, authorities);
+        if !mirrors.is_empty() {
+            add(
+                &format!("{CERTS}/{registry}/hosts.toml"),
+                0o644,
+                Content::Text(containerd::hosts_toml(&registry, &mirrors)),
+            );
+        }
+    }
+    for (address, pem) in authorities {
+        add(&authority_path(*address), 0o644, Content::Text(pem.clone()));
+    }
+    if let Some(unit) = balancer(launch, member)? {
+        add("/etc/systemd/system/kiln-balancer.service", 0o644, Content::Text(unit));
+    }
+    add("/etc/hosts", 0o644, Content::Lines(hosts_lines(launch, member, joined)?));
+    Ok(order(items))
+}
+
+fn authority_path(address: std::net::IpAddr) -> String {
+    format!("{CERTS}/kiln-{}.crt", address.to_string().replace(':', "_"))
+}
+
+fn registries(launch: &Launch) -> Vec<String> {
+    let registry = &launch.cluster.registry;
+    let own = format!("{}:{}", registry.domain.value, registry.port.value);
+    let mut all: Vec<String> = launch.bundle.registries().iter().map(|name| (*name).to_owned()).collect();
+    if !all.contains(&own) {
+        all.push(own);
+    }
+    all
+}
+
+fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<Mirror> {
+    let tls = !launch.cluster.registry.insecure.value;
+    let port = launch.cluster.registry.port.value;
+    let mirror = |member: &&Member| Mirror {
+        address: member.address,
+        port,
+        authority: (tls && (authorities.is_empty() || authorities.iter().any(|(a, _)| *a == member.address)))
+            .then(|| authority_path(member.address)),
+    };
+    launch.registry_members().iter().map(mirror).collect()
+}
+
+/// The unit of a node's way to several masters.
+fn balancer(launch: &Launch, member: &Member) -> Result<Option<String>> {
+    let masters: Vec<String> =
+        launch.masters().map(|m| std::net::SocketAddr::new(m.address, 6443).to_string()).collect();
+    if member.is_master() || masters.len() < 2 {
+        return Ok(None);
+    }
+    Ok(Some(units::balancer(configuration(launch)?.port, &masters)))
+}
+
+/// Names that a host has to know: the API server, the registry, itself, and what the user says. `joined` is whether a master
+/// has an API server of its own.
+fn hosts_lines(launch: &Launch, member: &Member, joined: bool) -> Result<Vec<String>> {
+    let first = launch.first()?;
+    let endpoint = configuration(launch)?.endpoint;
+    let mut lines = Vec::new();
+    if endpoint == ENDPOINT {
+        let api = match member.is_master() {
+            true if member.first || joined => member.address.to_string(),
+            false if launch.masters().count() > 1 => "127.0.0.1".to_owned(),
+            _ => first.address.to_string(),
+        };
+        lines.push(format!("{api} {ENDPOINT}"));
+    }
+    if let Some(registry) = launch.registry_members().first() {
+        lines.push(format!("{} {}", registry.address, launch.cluster.registry.domain.value));
+    }
+    lines.push(format!("{} {}", member.address, member.node));
+    for alias in &launch.cluster.host_aliases {
+        let names: Vec<&str> = alias.names.iter().map(|name| name.value.as_str()).collect();
+        lines.push(format!("{} {}", alias.address.value, names.join(" ")));
+    }
+    Ok(lines)
+}
+
+/// Writes the names that a master knows once it has an API server of its own.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn own_endpoint(launch: &Launch, member: &Member) -> Result<()> {
+    let content = Content::Lines(hosts_lines(launch, member, true)?);
+    install(launch, member, vec![Item { to: "/etc/hosts".to_owned(), mode: 0o644, content }]).map(drop)
+}
+
+/// Gives files to the agent of a host; says which of them changed.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn install(launch: &Launch, member: &Member, items: Vec<Item>) -> Result<Changed> {
+    let order = serde_json::to_vec(&items).unwrap_or_default();
+    let line = agent(&format!("install --rootfs {}", quote(&launch.bundle.rootfs())));
+    let said = member.machine.succeed_with("write files", &line, Stdin::Bytes(order), INSTALL)?;
+    serde_json::from_slice(&said.stdout).map_err(|error| member.machine.nonsense("write files", error.to_string()))
+}
+
+fn settings(launch: &Launch) -> Result<Settings> {
+    Ok(Settings {
+        sandbox: launch.bundle.image("pause").map(ToString::to_string),
+        systemd_cgroup: configuration(launch)?.cgroup_driver == "systemd",
+        certs: CERTS.to_owned(),
+        cni_bin: launch.bundle.below("opt/cni/bin").next().map(|_| "/opt/cni/bin".to_owned()),
+    })
+}
+
+fn run(launch: &Launch, member: &Member) -> Result<()> {
+    let machine = &member.machine;
+    super::guest::hooks(launch, member, &[When::PreInstall, When::PreInitHost])?;
+    if let Some(name) = &member.host.name
+        && member.facts.hostname != name.value
+    {
+        set_hostname(launch, member, &name.value)?;
+    }
+    let joined = launch.has_done(member, "join-masters");
+    let mut all = items(launch, member, &super::registry::authorities(launch)?, joined)?;
+    let config = containerd::merge(member.facts.containerd_config.as_deref(), &settings(launch)?);
+    let config = config.map_err(|why| LaunchError::Wanted {
+        what: format!("{}: {CONFIG} cannot be used: {why}", member.name()),
+        hint: format!("put it right, or move it away: mv {CONFIG} {CONFIG}.old"),
+    })?;
+    all.push(Item { to: CONFIG.to_owned(), mode: 0o644, content: Content::Text(config) });
+    let changed = install(launch, member, all)?.changed;
+    let modules = units::MODULES.iter().chain(&units::IPVS_MODULES).copied().collect::<Vec<_>>().join(" ");
+    // Modules may be built in, and those of IPVS are not always needed; what is missing shows in the settings.
+    machine.run(
+        "load modules",
+        &format!("for m in {modules}; do modprobe $m 2>/dev/null; done; :"),
+        Stdin::Empty,
+        INSTALL,
+    )?;
+    kernel_settings(member)?;
+    machine.succeed("reload units", &launch.service("daemon-reload"))?;
+    let restarts = |path: &String| {
+        path == CONFIG || Path::new(path).ends_with("containerd.service") || path == "/usr/bin/containerd"
+    };
+    let verb = if changed.iter().any(restarts) || !member.facts.is_active("containerd") { "restart" } else { "start" };
+    let line = format!("{} && {}", launch.service("enable containerd"), launch.service(&format!("{verb} containerd")));
+    let started = machine.succeed_with("start containerd", &line, Stdin::Empty, INSTALL).and_then(|_| {
+        let wait = format!("n=0; until [ -S /run/containerd/containerd.sock ]; do n=$((n+1)); [ $n -lt {} ] || {{ echo 'its socket does not appear' >&2; exit 1; }}; sleep 0.2; done", START * 5);
+        machine.succeed_with("wait for containerd", &wait, Stdin::Empty, Duration::from_secs(u64::from(START) * 2))
+    });
+    if let Err(error) = started {
+        return Err(error.because(crate::diagnose::ask(machine, &launch.options.service_manager)));
+    }
+    machine.succeed("enable kubelet", &launch.service("enable kubelet"))?;
+    if balancer(launch, member)?.is_some() {
+        let line = format!("{} && {}", launch.service("enable kiln-balancer"), launch.service("restart kiln-balancer"));
+        machine.succeed("start the way to the API servers", &line)?;
+    }
+    Ok(())
+}
+
+/// Sets what differs from what is wanted, and looks whether it is so now.
+fn kernel_settings(member: &Member) -> Result<()> {
+    let line = format!(
+        "grep -v '^#' {0} | while read -r name is value; do f=/proc/sys/$(echo $name | tr . /); \
+         [ -e \"$f\" ] || {{ case $name in *ip6*|*ipv6*) continue;; esac; echo \"the kernel has no $name: is br_netfilter loaded?\" >&2; exit 1; }}; \
+         [ \"$(cat \"$f\")\" = \"$value\" ] || echo \"$value\" > \"$f\" || exit 1; done",
+        units::SYSCTL
+    );
+    member.machine.succeed("set settings of the kernel", &line).map(drop)
+}
+
+fn set_hostname(launch: &Launch, member: &Member, name: &str) -> Result<()> {
+    let item = Item { to: "/etc/hostname".to_owned(), mode: 0o644, content: Content::Text(format!("{name}\n")) };
+    install(launch, member, vec![item])?;
+    let line = format!("printf %s {} > /proc/sys/kernel/hostname", quote(name));
+    member.machine.succeed("set the hostname", &line).map(drop)
+}
+
+/// Puts files back and takes away what others made since; containerd runs again if it did before.
+fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
+    let machine = &member.machine;
+    let present = machine.run(
+        "look for Kiln's binary",
+        &format!("[ -x {} ]", quote(crate::facts::AGENT)),
+        Stdin::Empty,
+        INSTALL,
+    )?;
+    if !present.exit.success() {
+        return Ok(Vec::new());
+    }
+    let units = ["kubelet", "kiln-balancer", "kiln-registry"];
+    for unit in units {
+        let line = format!(
+            "[ ! -e /etc/systemd/system/{unit}.service ] || {}",
+            launch.service(&format!("disable --now {unit}"))
+        );
+        machine.run(&format!("stop {unit}"), &line, Stdin::Empty, INSTALL)?;
+    }
+    let ours = machine.run(
+        "ask whose containerd is",
+        "grep -qs 'Written by kiln' /etc/systemd/system/containerd.service",
+        Stdin::Empty,
+        INSTALL,
+    )?;
+    if ours.exit.success() {
+        machine.run("stop containerd", &launch.service("disable --now containerd"), Stdin::Empty, INSTALL)?;
+    }
+    let said = machine.succeed_with("put files back", &agent("restore"), Stdin::Empty, INSTALL)?;
+    let restored: Changed =
+        serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("put files back", error.to_string()))?;
+    machine.run("reload units", &launch.service("daemon-reload"), Stdin::Empty, INSTALL)?;
+    if !ours.exit.success() {
+        machine.run("start containerd again", &launch.service("restart containerd"), Stdin::Empty, INSTALL)?;
+    }
+    let said = machine.succeed_with("look for what remains", &agent("sweep"), Stdin::Empty, INSTALL)?;
+    let swept: crate::agent::sweep::Swept = serde_json::from_slice(&said.stdout)
+        .map_err(|error| machine.nonsense("look for what remains", error.to_string()))?;
+    Ok(restored.left.into_iter().chain(swept.remains).collect())
+}

@@ -1,0 +1,6 @@
+//! Launches on recording hosts: which commands, in which order, and what becomes of failures.
+
+mod launching;
+mod preflight;
+mod resetting;
+mod world;

@@ -1,0 +1,94 @@
+//! Each check finds its fault and nothing else, on hosts that lack nothing but that.
+
+use kiln_launch::run;
+
+use crate::world::World;
+
+/// Names of what is found, with `W` before warnings.
+fn found(world: &World) -> Vec<String> {
+    let found = run::check(&world.launch().unwrap()).unwrap();
+    found.iter().map(|f| format!("{}{}", if f.is_error() { "" } else { "W " }, f.name)).collect()
+}
+
+#[test]
+fn good_hosts_have_nothing_wrong() {
+    assert_eq!(found(&World::new(1, 2)), [""; 0]);
+}
+
+#[test]
+fn each_fault_is_named_as_kubeadm_names_it() {
+    let rows: &[(usize, &str, &str, &str)] = &[
+        (1, "@@uid\n|0", "@@uid\n|1000", "IsPrivilegedUser"),
+        (1, "@@cpus\n|4", "@@cpus\n|1", "NumCPU"),
+        (1, "MemTotal: 4000000", "MemTotal: 1000000", "Mem"),
+        (1, "@@swaps\n|Filename", "@@swaps\n|Filename\n|/dev/sdb", "Swap"),
+        (2, "@@swaps\n|Filename", "@@swaps\n|Filename\n|/dev/sdb", "Swap"),
+        (1, "|conntrack\n", "", "FileExisting-conntrack"),
+        (2, "|socat\n", "", "W FileExisting-socat"),
+        (2, "|containerd\n", "", "FileExisting-containerd"),
+        (
+            1,
+            "@@paths\n",
+            "@@paths\n|/etc/kubernetes/manifests/kube-apiserver.yaml\n",
+            "FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml",
+        ),
+        (1, "@@paths\n", "@@paths\n|/var/lib/etcd\n", "DirAvailable--var-lib-etcd"),
+        (2, "@@paths\n", "@@paths\n|/etc/kubernetes/manifests\n", "DirAvailable--etc-kubernetes-manifests"),
+        (2, "@@paths\n", "@@paths\n|/etc/kubernetes/kubelet.conf\n", "FileAvailable--etc-kubernetes-kubelet.conf"),
+        (2, "@@paths\n", "@@paths\n|/etc/cni/net.d\n", "W DirAvailable--etc-cni-net.d"),
+        (1, "@@programs\n", "@@tcp\n|0: 00000000:192B 00000000:0000 0A 0\n@@programs\n", "Port-6443"),
+        (2, "@@programs\n", "@@tcp\n|0: 00000000:280A 00000000:0000 0A 0\n@@programs\n", "Port-10250"),
+        (1, "@@programs\n", "@@tcp\n|0: 00000000:1388 00000000:0000 0A 0\n@@programs\n", "Port-5000"),
+        (2, "@@programs\n", "@@udp\n|0: 00000000:2118 00000000:0000 07 0\n@@programs\n", "W Port-8472"),
+        (2, "@@manager\n|yes\n", "", "ServiceManager"),
+        (2, "@@machine\n|x86_64", "@@machine\n|aarch64", "Platform"),
+        (2, "@@hostname\n|n2", "@@hostname\n|n1", "HostnameUnique"),
+        (2, "@@hostname\n|n2", "@@hostname\n|a_b", "HostnameValid"),
+        (2, "@@machine-id\n|id2", "@@machine-id\n|id1", "W MachineIdUnique"),
+        (2, "52:54:00:00:00:02", "52:54:00:00:00:01", "MacUnique"),
+        (2, "52428800", "1024", "DiskSpace"),
+        (2, "|10.0.0.0/24 dev eth0", "|10.0.0.0/24 dev eth0\n|100.65.0.0/16 dev vpn0", "NetworkOverlap"),
+        (2, "|10.0.0.0/24 dev eth0", "|10.0.0.0/24 dev eth0\n|10.96.0.128/25 dev vpn0", "NetworkOverlap"),
+        (2, "|/proc/sys/net/bridge/bridge-nf-call-iptables 1\n", "", ""),
+        (2, "@@resolves\n|yes\n", "", "W Hostname"),
+        (2, "|containerd active enabled\n", "|containerd active enabled\n|firewalld active enabled\n", "W Firewalld"),
+    ];
+    for (n, what, with, name) in rows {
+        let world = World::new(1, 1);
+        world.odd(*n, what, with);
+        let wanted: Vec<String> = [(*name).to_owned()].into_iter().filter(|name| !name.is_empty()).collect();
+        assert_eq!(found(&world), wanted, "{what:?} is {with:?}");
+    }
+}
+
+#[test]
+fn checks_are_passed_over_by_name_whatever_its_case() {
+    for name in ["swap", "all", "SWAP"] {
+        let mut world = World::new(1, 0);
+        world.odd(1, "@@swaps\n|Filename", "@@swaps\n|Filename\n|/dev/sdb");
+        world.options.ignore = vec![name.into()];
+        assert_eq!(found(&world), ["W Swap"]);
+    }
+}
+
+#[test]
+fn nothing_is_changed_when_something_is_wrong() {
+    let world = World::new(1, 1);
+    world.odd(2, "@@uid\n|0", "@@uid\n|1000");
+    let error = world.run().unwrap_err();
+    assert_eq!(error.to_string(), "1 checks before the launch failed, on 1 hosts; nothing was changed");
+    assert_eq!(error.details()[0], "  [ERROR IsPrivilegedUser]: 10.0.0.2: commands do not run as root");
+    assert!(world.hosts.iter().all(|(_, host)| host.lines().len() == 1));
+    assert_eq!(world.state().record().unwrap(), None);
+}
+
+#[test]
+fn a_host_of_another_cluster_is_not_taken() {
+    let world = World::new(1, 1);
+    let marker = r#"{"version":1,"cluster":"other","id":"zz","done":{}}"#;
+    world.odd(2, "@@end", &format!("@@marker\n|{marker}\n@@end"));
+    assert_eq!(found(&world), ["KilnMarker"]);
+    let world = World::new(1, 1);
+    world.odd(2, "@@end", "@@marker\n|{\n@@end");
+    assert_eq!(found(&world), ["KilnMarker"]);
+}
