@@ -16,7 +16,6 @@ const KILN: &str = env!("CARGO_BIN_EXE_kiln");
 /// Who launches: a home with the key of the fleet, a store with the image, a place for what is remembered.
 struct Launcher<'f> {
     fleet: &'f Fleet,
-    image: String,
     file: PathBuf,
 }
 
@@ -37,7 +36,7 @@ impl Launcher<'_> {
             kubernetes::documents(&version),
         );
         fs::write(&file, text).unwrap();
-        let launcher = Launcher { fleet, image: format!("kubernetes:{version}"), file };
+        let launcher = Launcher { fleet, file };
         launcher.kiln(&["cluster", "load", "-q", "-i", images.join("cluster.tar").to_str().unwrap()]);
         launcher
     }

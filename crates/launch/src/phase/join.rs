@@ -162,7 +162,7 @@ pub fn ca_hash(pem: &str) -> Option<String> {
 fn element(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = usize::from(*der.get(1)?);
     let (length, head) = match first {
-        0..0x80 => (first, 2),
+        0..=0x7f => (first, 2),
         0x81..=0x84 => {
             let count = first - 0x80;
             let bytes = der.get(2..2 + count)?;

@@ -121,8 +121,6 @@ fn lacks<'l>(member: &'l Member, seen: &[Node]) -> Option<(&'l Member, String)> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn nodes_are_read() {
         let text = br#"{"items":[{"metadata":{"name":"a","labels":{"node-role.kubernetes.io/master":""}},"status":{"conditions":[{"type":"Ready","status":"False","message":"cni \u001b plugin not initialized"}],"nodeInfo":{"kubeletVersion":"v1.20.2"}}}]}"#;

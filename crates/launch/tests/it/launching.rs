@@ -80,9 +80,12 @@ fn kubeadm_reads_what_hosts_and_image_give() {
         assert!(init.contains(line), "{line} is not in {init}");
     }
     let join = written(2, "kiln-join.yaml");
-    for line in
-        ["apiServerEndpoint: \"10.0.0.1:6443\"", "name: n2", &format!("token: {TOKEN}"), include_str!("ca.sha256").trim()]
-    {
+    for line in [
+        "apiServerEndpoint: \"10.0.0.1:6443\"",
+        "name: n2",
+        &format!("token: {TOKEN}"),
+        include_str!("ca.sha256").trim(),
+    ] {
         assert!(join.contains(line), "{line} is not in {join}");
     }
     assert!(!join.contains("controlPlane:"), "{join}");

@@ -13,7 +13,6 @@ use kiln_store::unpack::Options;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, PlatformOption};
-use crate::options::RegistryOptions;
 use crate::surroundings;
 
 /// Bytes of an order.

@@ -26,6 +26,7 @@ mod run;
 mod save;
 mod scale;
 mod status;
+mod unsupported;
 mod upgrade;
 
 use clap::Subcommand;

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::bundle;
 use super::fleet::{self, Hosts, Wish};
+use super::unsupported;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -49,7 +50,7 @@ pub struct How {
     cmds: Vec<String>,
     /// Print what would be done, and what is wrong with the hosts; change nothing
     #[arg(long)]
-    plan: bool,
+    pub plan: bool,
     /// Print the plan as JSON
     #[arg(long, requires = "plan")]
     json: bool,
@@ -96,16 +97,7 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
         },
         global,
     )?;
-    if let Some(image) = launch.cluster.more_images.first() {
-        let text = format!("several images at once are not supported yet: {}", image.value);
-        return Err(CliError::input(text).with_hint("make one of them: kiln cluster merge"));
-    }
-    if !launch.cluster.configs.is_empty() {
-        let text = "`Config` documents of a Clusterfile are not applied by a launch yet";
-        return Err(
-            CliError::input(text).with_hint("put the changed file into the image; kubeadm's own documents are applied")
-        );
-    }
+    unsupported::refuse(&launch.cluster)?;
     if how.plan {
         return plan(&launch, how.json);
     }
