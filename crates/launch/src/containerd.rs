@@ -86,11 +86,10 @@ pub fn merge(text: Option<&str>, settings: &Settings) -> Result<String, String> 
 /// Whether the configuration has systemd manage control groups, if it says anything.
 pub fn systemd_cgroup(text: &str) -> Option<bool> {
     let mut root: Table = toml::from_str(text).ok()?;
-    let found = [CRI, CRI_RUNTIME].into_iter().find_map(|plugin| {
+    [CRI, CRI_RUNTIME].into_iter().find_map(|plugin| {
         let path = ["plugins", plugin, "containerd", "runtimes", "runc", "options", "SystemdCgroup"].map(str::to_owned);
         get(&mut root, &path).and_then(|value| value.as_bool())
-    });
-    found
+    })
 }
 
 fn get<'t>(root: &'t mut Table, path: &[String]) -> Option<&'t mut Value> {

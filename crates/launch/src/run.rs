@@ -96,11 +96,14 @@ pub fn check(launch: &Launch) -> Result<Vec<Finding>> {
     Ok(preflight::check(launch, &configuration(launch)?.networks))
 }
 
+/// A phase, with the hosts that it has work on and what that is.
+pub type Planned = (&'static Phase, Vec<(String, Work)>);
+
 /// What a launch would do: phases, with the hosts that have work and what it is. Nothing is done.
 ///
 /// # Errors
 /// When what is wanted cannot be.
-pub fn plan(launch: &Launch) -> Result<Vec<(&'static Phase, Vec<(String, Work)>)>> {
+pub fn plan(launch: &Launch) -> Result<Vec<Planned>> {
     static PHASES: [Phase; 10] = LAUNCH;
     let mut out = Vec::new();
     for phase in &PHASES {

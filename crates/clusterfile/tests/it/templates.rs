@@ -46,7 +46,7 @@ fn a_shell_takes_each_value_for_one_word() {
 
 #[test]
 fn templates_are_go_s() {
-    let render = |text: &str| render("etc/a.tmpl", text, &variables()).map_err(|found| found.diagnostic);
+    let render = |text: &str| render("etc/a.tmpl", text, &variables()).map_err(|found| Box::new(found.diagnostic));
     assert_eq!(render("{{ .Mode }} {{ range .SANs }}<{{ . }}>{{ end }}").unwrap(), "test <a><b>");
     assert_eq!(
         render("{{ .Mode | b64enc }} {{ base64encode .Mode }} {{ base64decode \"YQ==\" }} {{ .Mode | upper }}")

@@ -109,7 +109,7 @@ impl Cri {
         // What has no registry is Docker Hub's.
         let hub = [format!("docker.io/{image}"), format!("docker.io/library/{image}")];
         let mut names = hub.iter().map(String::as_str).chain([image]).map(whole);
-        names.any(|name| self.images.iter().any(|have| *have == name))
+        names.any(|name| self.images.contains(&name))
     }
 }
 
@@ -132,7 +132,7 @@ pub(super) fn ask(root: &Root, endpoint: Option<&str>, unread: &mut Vec<Unread>)
         unread.push(Unread { what: path.to_owned(), why });
         None
     };
-    let Some(socket) = root.socket(path) else { return None };
+    let socket = root.socket(path)?;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(error.to_string()),

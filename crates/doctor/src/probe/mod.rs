@@ -343,10 +343,13 @@ mod tests {
         (hops[0].host.clone(), hops[0].lost.clone())
     }
 
+    /// Sizes that arrived, that were unpacked, that were refused with why; the host that is named, and the words.
+    type Case<'c> = (&'c [u16], &'c [u16], &'c [(u16, &'c str)], &'c str, &'c str);
+
     #[test]
     fn what_answers_mean() {
         assert_eq!(verdict(&[64, 1450], &[64, 1450], &[]), ("b".to_owned(), None));
-        let cases: [(&[u16], &[u16], &[(u16, &str)], &str, &str); 6] = [
+        let cases: [Case<'_>; 6] = [
             (&[], &[], &[], "b", "what is between a and b drops it"),
             (&[64, 1450], &[], &[], "b", "is not unpacked: the rules or the device of b"),
             (&[], &[], &[(64, "Operation not permitted")], "a", "its own kernel does not send it"),

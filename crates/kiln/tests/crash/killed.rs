@@ -232,7 +232,7 @@ fn killed_prune() {
 
 const NODE: &str = r#"{"builders": [{"type": "offline", "name": "node", "output_directory": "OUT"}], "provisioners": [
     {"type": "file", "source": "files", "destination": "/srv"},
-    {"type": "shell", "inline": ["mkdir /data; for i in 0 1 2 3 4 5 6 7; do echo $i >/data/$i; done", "reboot"]},
+    {"type": "shell", "inline": ["mkdir /data; for i in 0 1 2 3 4 5 6 7; do echo $i >/data/$i; done"]},
     {"type": "shell", "inline": ["sleep 0.05", "cp -r /data /copy", "rm /data/1", "chmod 700 /srv"]}]}"#;
 
 fn with_template(arena: Arena) -> Arena {

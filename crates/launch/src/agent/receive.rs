@@ -32,7 +32,7 @@ enum Head {
     /// So many bytes of a blob follow: from `from` to `size`.
     Blob { digest: Digest, size: u64, from: u64 },
     /// It is complete.
-    End { name: String, root: Descriptor },
+    End { name: String, root: Box<Descriptor> },
 }
 
 /// How much of each blob a host has.
@@ -180,7 +180,7 @@ impl Stream {
         // Taken from the end: small ones last, so that a slow link shows early how fast it is; the index last of all.
         left.sort_by_key(|(digest, size, _)| (*digest != root.digest, *size));
         let bytes = left.iter().map(|(_, size, from)| size - from).sum();
-        let head = Head::End { name: name.to_owned(), root: root.clone() };
+        let head = Head::End { name: name.to_owned(), root: Box::new(root.clone()) };
         let end = serde_json::to_vec(&head).unwrap_or_default();
         let stream = Stream {
             store: store.clone(),

@@ -52,8 +52,11 @@ pub struct Phase {
     /// Does it.
     pub run: fn(&Launch, &Member) -> Result<()>,
     /// Takes it back; says what remains. None if the undoing of another phase does it.
-    pub undo: Option<fn(&Launch, &Member) -> Result<Vec<String>>>,
+    pub undo: Option<Undo>,
 }
+
+/// Takes back what a phase did on a host; says what remains.
+pub type Undo = fn(&Launch, &Member) -> Result<Vec<String>>;
 
 /// All phases behind connecting, facts and preflight, in order.
 pub const LAUNCH: [Phase; 10] = [

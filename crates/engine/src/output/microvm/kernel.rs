@@ -47,8 +47,11 @@ pub(super) fn find(spec: &MicroVm, root: &Root) -> Result<Found, Refused> {
     Ok(Found { bytes, version, modules, left_out })
 }
 
+/// A kernel, what it is called in messages, and the names that belong to it.
+type OfImage = (Vec<u8>, String, Vec<Vec<u8>>);
+
 /// A kernel of the image; the newest unless its path is said.
-fn of_image(looked: &Looked<'_>, path: Option<&str>) -> Result<(Vec<u8>, String, Vec<Vec<u8>>), Refused> {
+fn of_image(looked: &Looked<'_>, path: Option<&str>) -> Result<OfImage, Refused> {
     let facts = boot::gather(looked, Arch::X86_64).map_err(|e| bare(chain_text(&e)))?;
     let found = match path {
         Some(path) => facts.kernels.iter().find(|k| k.image == path),
