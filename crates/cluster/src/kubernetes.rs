@@ -79,7 +79,7 @@ pub(crate) fn add(root: &Root, options: &Options, scan: &mut Scan) -> Result<()>
             None => scan.images.push(Wanted { name, named: vec![named], instead }),
         }
     }
-    scan.images.sort_by(|a, b| a.name.to_string().cmp(&b.name.to_string()));
+    scan.images.sort_by_cached_key(|wanted| wanted.name.to_string());
     scan.possible.retain(|possible| !scan.images.iter().any(|wanted| wanted.name.to_string() == possible.name));
     Ok(())
 }

@@ -72,7 +72,7 @@ fn a_host_over_ssh_is_looked_at() {
     assert!(fix.starts_with("127.0.0.1: "), "{fix}");
     let way = t.kiln(&["doctor", "path", "127.0.0.1", &format!("127.0.0.1:{}", sshd.port), "--hosts", &host]);
     let answered = format!("probe: TCP from this host to 127.0.0.1:{} is answered", sshd.port);
-    assert!(way.stdout.contains(&answered) && way.stderr.contains("connecting from 127.0.0.1"), "{}", way.stdout);
+    assert!(way.text().contains(&answered) && way.stderr.contains("connecting from 127.0.0.1"), "{}", way.stdout);
     let silent = t.kiln(&["doctor", "path", "127.0.0.1", "127.0.0.1", "--no-probe", "--hosts", &host]);
     assert!(!silent.stdout.contains("probe:") && !silent.stderr.contains("connecting"), "{}", silent.stdout);
 }

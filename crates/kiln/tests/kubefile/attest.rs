@@ -19,11 +19,11 @@ fn site() -> Site {
     layout.image("x:1", kiln_testkit::layout::busybox_config(), &[layer]);
     site.registry.place(&layout, "x:1", "library/tools:1");
     site.write("status", &installed("outer-tool"));
-    site.write("list", "tools:1\nnginx:latest\n");
+    site.write("imageList", "tools:1\nnginx:latest\n");
     site
 }
 
-const TEXT: &str = "FROM scratch\nCOPY status var/lib/dpkg/\nCOPY list manifests\n";
+const TEXT: &str = "FROM scratch\nCOPY status var/lib/dpkg/\nCOPY imageList manifests\n";
 
 fn parts(site: &Site, name: &str) -> Vec<Value> {
     let raw =

@@ -48,7 +48,7 @@ fn a_directory_comes_into_the_store_as_it_was() {
     let said = site.kiln(&["--store", store, "registry", "import", path]).ok();
     assert!(said.stderr.contains(&format!("{} images", site.names("a:1").len())), "aliases are not counted: {said}");
     assert!(!said.stderr.contains("without a tag"), "{said}");
-    let listed = site.kiln(&["--store", store, "images", "--digests", "--json"]).ok().stdout;
+    let listed = site.kiln(&["--store", store, "images", "--digests", "--json"]).ok().text().to_owned();
     for name in site.names("a:1") {
         assert!(listed.contains(&site.field("a:1", &name, "digest")), "{name}: {listed}");
     }

@@ -28,10 +28,12 @@ rm /etc/group
 
 /// Everything that a template may say to all three, and where each writes.
 fn template(base: &str, out: &str, more: &str) -> String {
+    // Packer gives up where the machine's screen is not there yet, as on a busy machine.
+    let wait = if out == "packer" { "15s" } else { "1s" };
     format!(
         r#"{{"builders": [{{"type": "qemu", "name": "node", "disk_image": true, "iso_url": "{base}", "iso_checksum": "none",
             "skip_resize_disk": true, "vm_name": "node.qcow2", "memory": 256, "accelerator": "tcg", "headless": true,
-            "boot_wait": "1s", "output_directory": "{out}", "ssh_username": "root", "ssh_private_key_file": "key",
+            "boot_wait": "{wait}", "output_directory": "{out}", "ssh_username": "root", "ssh_private_key_file": "key",
             "ssh_timeout": "5m", "shutdown_command": "{}"{more}}}],
             "provisioners": [
               {{"type": "shell", "script": "script.sh", "environment_vars": ["NAME=it's"]}},
