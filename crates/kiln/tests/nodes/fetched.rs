@@ -98,7 +98,7 @@ fn disks_are_fetched_once_in_every_format_and_with_every_kind_of_checksum() {
     for (name, checksum) in &checksums {
         let address = at(&format!("disk.{name}"));
         let keys = format!(r#", "iso_url": "{address}", {checksum}"#);
-        let out = bench.build(&keys, &[]).ok().stdout;
+        let out = bench.build(&keys, &[]).ok().text().to_owned();
         for wanted in
             ["==> node: Retrieving ISO\n", &format!("==> node: {address} => "), "-builder offline; -builder qemu"]
         {

@@ -56,7 +56,7 @@ const fn odd(name: &'static str, provisioners: &'static str) -> Point {
     Point { name, keys: r#", "base": "odd.tar""#, provisioners, post: "", says: "", stage: Stage::Target }
 }
 
-const OFFLINE: [Point; 23] = [
+const OFFLINE: [Point; 22] = [
     Point {
         name: "begin",
         keys: r#", "base": "broken.qcow2""#,
@@ -102,7 +102,6 @@ const OFFLINE: [Point; 23] = [
     ),
     odd("preload", r#"{"type": "kiln-preload", "archives": ["image.tar"], "mode": "archive", ONLY}"#),
     after("post-local", r#"{"type": "shell-local", "inline": ["exit 8"], ONLY}"#, "exit status: 8"),
-    after("artifice", r#"{"type": "artifice", "files": ["gone"], ONLY}"#, "gone"),
     after("compress", r#"{"type": "compress", "output": "directory.d/x.tar.gz", ONLY}"#, "directory.d"),
     after(
         "checksum",

@@ -120,7 +120,8 @@ impl Shell {
         }
         // Packer takes a random number; a number of the content lets a step be found again.
         // Without what is sensitive in it, which no name may follow from.
-        let number = number_of(&stage.ui.whole().masks().apply_bytes(&content), stage.position);
+        // With the build's name: several builds may be on one machine at once.
+        let number = number_of(stage.build, &stage.ui.whole().masks().apply_bytes(&content), stage.position);
         let variables = environment::with_build(&self.variables, stage.build, stage.kind, stage.facts);
         let path = match (&self.path, &self.file) {
             (Some(path), _) => path.clone(),
@@ -220,9 +221,9 @@ fn without_carriage_returns(content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Four digits that a content and a place always give.
-fn number_of(content: &[u8], position: usize) -> String {
-    let digest = Digest::of(content);
+/// Four digits that a build, a content and a place always give.
+fn number_of(build: &str, content: &[u8], position: usize) -> String {
+    let digest = Digest::of(&[build.as_bytes(), b"\0".as_slice(), content].concat());
     let number = u32::from_str_radix(&digest.hex()[..6], 16).unwrap_or_default() as usize;
     format!("{:04}", (number + position) % 10_000)
 }
@@ -273,8 +274,9 @@ mod tests {
 
     #[test]
     fn names_on_the_machine_follow_from_the_content() {
-        assert_eq!(number_of(b"a", 0), number_of(b"a", 0));
-        assert_eq!(number_of(b"a", 1).len(), 4);
-        assert_ne!(number_of(b"a", 0), number_of(b"a", 1));
+        assert_eq!(number_of("b", b"a", 0), number_of("b", b"a", 0));
+        assert_eq!(number_of("b", b"a", 1).len(), 4);
+        assert_ne!(number_of("b", b"a", 0), number_of("c", b"a", 0));
+        assert_ne!(number_of("b", b"a", 0), number_of("b", b"a", 1));
     }
 }
