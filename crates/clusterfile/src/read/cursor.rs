@@ -131,7 +131,8 @@ impl Cursor {
     fn fields<'n>(&mut self, map: &'n Map, span: Span, place: String, known: &Fields) -> At<'n> {
         let mut at = At { place, span, fields: Vec::new() };
         for entry in &map.entries {
-            let key = &*entry.key;
+            // `on` without quotes is a boolean to YAML 1.1, and sealer's plugins have it as a key.
+            let key = if entry.key == "true" && known.names.contains(&"on") { "on" } else { &*entry.key };
             if let Some(name) = known.names.iter().find(|name| **name == key) {
                 at.fields.push((name, &entry.value));
             } else if let Some((_, name)) = known.old.iter().find(|(old, _)| *old == key) {

@@ -59,14 +59,17 @@ fn secrets(root: &Node, found: &mut impl FnMut(Span)) {
     }
 }
 
-/// Where secrets may be in a text that is no YAML: from such a key to the end of its line.
+/// Where secrets may be in a text that is no YAML: from such a key to the end of its line, and of all lines behind it where
+/// that line ends as a text of several lines begins.
 fn lines(text: &str, within: Span, found: &mut impl FnMut(Span)) {
     let Some(part) = text.get(within.start..within.end) else { return found(within) };
     let mut start = within.start;
     for line in part.split_inclusive('\n') {
         let first = SECRETS.iter().filter_map(|key| line.find(key).map(|at| at + key.len())).min();
         if let Some(at) = first {
-            found(Span::new(start + at, start + line.len()));
+            let goes_on = line[at..].contains(['|', '>']) || line[at..].trim_end().ends_with(':');
+            let end = if goes_on { within.end } else { start + line.len() };
+            found(Span::new(start + at, end));
         }
         start += line.len();
     }

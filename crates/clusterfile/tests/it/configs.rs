@@ -47,9 +47,9 @@ const TWO: &str = "---\n# first\napiVersion: v1\nkind: ConfigMap\nmetadata: {nam
 
 #[test]
 fn of_several_documents_those_that_are_meant_are_merged() {
-    let all = applied("a.yaml", MERGE, "data: {n: w}", Some(TWO));
-    assert_eq!(all.matches("  n: w\n").count(), 2, "as sealer does: {all}");
-    let one = applied("a.yaml", MERGE, "kind: Secret\ndata: {n: w}", Some(TWO));
+    let all = applied("a.yaml", MERGE, "data: {new: w}", Some(TWO));
+    assert_eq!(all.matches("  new: w\n").count(), 2, "as sealer does: {all}");
+    let one = applied("a.yaml", MERGE, "kind: Secret\ndata: {new: w}", Some(TWO));
     assert!(
         one.starts_with("---\n# first\n") && one.contains("data: {k: v}\n---\napiVersion: v1\nkind: Secret\n"),
         "{one}"
@@ -122,7 +122,7 @@ fn data_goes_through_its_steps() {
     for (steps, data, part) in [
         ("value|toBase64", "a: 1", "the value of `a` is no string"),
         ("toSecret", "- a", "takes a map"),
-        ("toJson", "a: [", "line 2 of it"),
+        ("toJson", "a: [", "line 1 of it"),
         ("toJson", "a: 1\n---\nb: 2", "one document"),
         ("value|toJson", "a: 1\na: 2", "`a` is there already"),
     ] {
@@ -134,7 +134,7 @@ fn data_goes_through_its_steps() {
 #[test]
 fn files_that_cannot_be_merged() {
     let merge = |path: &str, file: &[u8]| apply(&config(path, MERGE, "a: 1"), Some(file)).unwrap_err().to_string();
-    assert!(merge("a.yaml", b"a: [\n").starts_with("a.yaml:2: "));
+    assert!(merge("a.yaml", b"a: [\n").starts_with("a.yaml:1: "));
     assert_eq!(merge("a.yaml", b"\xff"), "a.yaml:1: this is not UTF-8, and cannot be merged");
     assert_eq!(merge("a.json", b"{\"a\": 1}\n---\n{\"a\": 2}"), "a.json:1: a file of JSON has one value");
     assert_eq!(merge("a.yaml", &vec![b' '; (16 << 20) + 1]), "a.yaml: more than 16 MiB");

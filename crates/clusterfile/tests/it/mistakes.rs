@@ -28,7 +28,7 @@ hint: did you mean `image`?
 #[test]
 fn unknown_fields_and_wrong_types() {
     for (fields, want) in [
-        ("ssh: {pasword: a}", "E UnknownField 4: spec.ssh has no field `pasword` | did you mean `passwd`?"),
+        ("ssh: {pasword: a}", "E UnknownField 4: spec.ssh has no field `pasword` | did you mean `password`?"),
         ("ssh: {passwd: 123456}", "E WrongType 4: `spec.ssh.passwd` is a string; this is a number | put it in quotes"),
         ("ssh: {port: 99999}", "E BadPort 4: `spec.ssh.port` is a port, 1 to 65535"),
         ("ssh: root", "E WrongType 4: `spec.ssh` is a map; this is a string"),

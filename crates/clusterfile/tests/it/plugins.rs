@@ -19,7 +19,7 @@ fn plugin(name: &str, spec: &str) -> Plugin {
 #[test]
 fn names_of_hosts() {
     let cluster = cluster(&document(
-        "n",
+        "names",
         "type: HOSTNAME\ndata: |\n  192.168.0.2 master-0\n  # one more\n\n  192.168.0.3   node-0\n",
     ));
     let names: Vec<Option<&str>> =
