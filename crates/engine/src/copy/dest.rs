@@ -217,7 +217,8 @@ impl<'a> Dest<'a> {
     /// Writes anything over anything, as an archive does: a directory gives way with all that is below it.
     pub fn replace(&mut self, path: &[u8], kind: EntryKind, meta: Meta, body: Body) -> Result<(), CopyError> {
         if kind != EntryKind::Dir {
-            let below = name::join(path, b"");
+            // With the slash: `bin/ar` gives way, and not `bin/arp` with it.
+            let below = [path, b"/"].concat();
             let doomed: Vec<Vec<u8>> = self
                 .written
                 .range(below.clone()..)

@@ -321,7 +321,7 @@ fn a_machine_that_went_away_is_reconnected_to() {
     ssh.wait(&WaitOptions::new(Duration::from_secs(10)), &cancel, &mut |_, _| {}).unwrap();
     assert_eq!(stdout(&ssh, "echo back"), "back\n");
     // It did not really reboot, which is noticed.
-    let how = WaitOptions::new(Duration::from_millis(900));
+    let how = WaitOptions::new(Duration::from_secs(4));
     let error = ssh.wait_reboot(&facts, &how, &cancel, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.ends_with("it answers, but has not been rebooted yet"), "{error}");
     facts.boot = "another".to_owned();

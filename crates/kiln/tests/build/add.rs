@@ -100,6 +100,16 @@ fn links_of_archives_are_as_the_system_makes_them() {
     }
 }
 
+/// What gives way to an entry is at its path and below it, and nothing whose name only begins alike.
+#[test]
+fn a_shorter_name_leaves_longer_ones_alone() {
+    let b = Bench::new();
+    let tar = Rootfs::new().file("bin/arp", 0o755, "arp").symlink("bin/arch", "arp").symlink("bin/ar", "arp");
+    b.t.write("a.tar", 0o644, tar.file("bin/[[", 0o644, "x").file("bin/[", 0o644, "y").tar());
+    let built = b.build("FROM scratch\nADD a.tar /");
+    assert!(["arp", "arch", "ar", "[[", "["].iter().all(|f| built.has(&format!("bin/{f}"))), "{}", built.dump());
+}
+
 #[test]
 fn existing_directories_keep_their_mode_at_the_root() {
     let b = Bench::new();

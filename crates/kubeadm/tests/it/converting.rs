@@ -132,11 +132,11 @@ featureGates: {NodeSwap: true, SeccompDefault: true}
         (
             "v1.23.0",
             vec!["policy-config-file"],
-            vec!["logtostderr", "pod-eviction-timeout", "port:", "SeccompDefault: true"],
+            vec!["logtostderr", "pod-eviction-timeout", "port: \"0\"", "SeccompDefault: true"],
         ),
         (
             "v1.26.0",
-            vec!["logtostderr", "log-dir", "port:", "service-account-api-audiences"],
+            vec!["logtostderr", "log-dir", "port: \"0\"", "service-account-api-audiences"],
             vec!["api-audiences: a", "pod-eviction-timeout", "PodSecurity=true"],
         ),
         (
