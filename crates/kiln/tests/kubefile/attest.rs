@@ -76,7 +76,7 @@ fn root_file_systems_and_contained_images_have_sboms_and_are_signed() {
     let seen = site.t.cosign("correct horse", &[&["verify"], &cosign[..]].concat());
     assert_eq!(seen.code, 0, "{seen}");
     // Contained images can be signed, too.
-    let signed = site.kiln(&["sign", "--key", &private, "--recursive", &name]).ok().stdout;
+    let signed = site.kiln(&["sign", "--key", &private, "--recursive", &name]).ok().text().to_owned();
     assert!(signed.contains(&tools), "{signed}");
     let _ = site.kiln(&["verify", "--key", &public, &format!("{}@{tools}", name.trim_end_matches(":1"))]).ok();
 
