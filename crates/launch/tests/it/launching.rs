@@ -33,7 +33,13 @@ fn commands_come_in_order() {
     let lines = world.host(2).lines();
     let joined = lines.iter().position(|line| line.starts_with("kubeadm join --config")).unwrap();
     assert_eq!(lines[joined + 1], "rm -f /etc/kubernetes/kiln-join.yaml");
-    assert!(!world.host(2).lines().iter().any(|line| line.contains("kubeadm init") || line.contains("kiln-registry")));
+    assert!(
+        !world
+            .host(2)
+            .lines()
+            .iter()
+            .any(|line| line.contains("kubeadm init") || line.contains("restart kiln-registry"))
+    );
 }
 
 #[test]
