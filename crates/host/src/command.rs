@@ -235,11 +235,12 @@ impl Command {
             return None;
         }
         // A shell that exports has the mark in its line only, what it starts in the environment. `[=]` keeps this line
-        // from finding itself. Again until there is none: one that was not killed yet may have started others.
+        // from finding itself. Lines come first: a shell that is still there when its command dies starts the next one.
+        // Again until two looks find none: in the middle of `execve` a process has neither line nor environment.
         let script = format!(
-            "n=0; while [ $n -lt 20 ]; do \
-             l=$(grep -ls 'KILN_RUN[=]{token}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null); \
-             [ -n \"$l\" ] || break; for f in $l; do p=${{f#/proc/}}; kill -KILL \"${{p%/*}}\" 2>/dev/null; done; \
+            "n=0 e=0; while [ $n -lt 20 ] && [ $e -lt 2 ]; do \
+             l=$(grep -ls 'KILN_RUN[=]{token}' /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null); \
+             e=$((e + 1)); for f in $l; do e=0; p=${{f#/proc/}}; kill -KILL \"${{p%/*}}\" 2>/dev/null; done; \
              n=$((n + 1)); done"
         );
         let mut wire = Wire { line: script, preface: Vec::new() };

@@ -175,17 +175,10 @@ impl Run<'_> {
         let _ = timeout(GRACE, gentle).await;
         let _ = timeout(GRACE / 3, self.write.signal(Sig::KILL)).await;
         let Some(wire) = command.killer(mark) else { return };
+        // dropbear closes a session that is opened while another ends, and runs nothing.
+        let connection = self.connection;
         let killer = async {
-            // Beside the limit: the sessions in use may all be waiting for this.
-            let mut channel = self.connection.handle.channel_open_session().await?;
-            channel.exec(true, wire.line.as_bytes()).await?;
-            channel.data_bytes(wire.preface).await?;
-            channel.eof().await?;
-            while let Some(message) = channel.wait().await {
-                if matches!(message, ChannelMsg::Close) {
-                    break;
-                }
-            }
+            while !run_beside(connection, &wire).await? {}
             Ok::<(), russh::Error>(())
         };
         let mut killer = std::pin::pin!(timeout(KILL, killer));
@@ -198,6 +191,24 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Runs a line beside the command; whether it was run.
+async fn run_beside(connection: &Connection, wire: &Wire) -> Result<bool, russh::Error> {
+    // Beside the limit: the sessions in use may all be waiting for this.
+    let mut channel = connection.handle.channel_open_session().await?;
+    channel.exec(true, wire.line.as_bytes()).await?;
+    channel.data_bytes(wire.preface.clone()).await?;
+    channel.eof().await?;
+    let mut ran = false;
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Close => break,
+            ChannelMsg::Success | ChannelMsg::Failure | ChannelMsg::ExitStatus { .. } => ran = true,
+            _ => {}
+        }
+    }
+    Ok(ran)
 }
 
 /// Sends the input. Every failure of the channel here shows better in what is read from it.
