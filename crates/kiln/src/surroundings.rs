@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kiln_engine::event::Events;
 use kiln_engine::images::{Images, Pull};
+use kiln_host::ssh::target::User;
 use kiln_registry::{Client, Config};
 use kiln_sandbox::{Cancel, Rung, Standing};
 use kiln_store::{DirEnv, Form, Lease, Store};
@@ -38,6 +39,16 @@ pub fn store_dir(global: &Global) -> Result<PathBuf, CliError> {
     let root = rustix::process::geteuid().is_root();
     let env = DirEnv { kiln_store: kiln.as_deref(), root, xdg_data_home: xdg.as_deref(), home: home.as_deref() };
     Ok(Store::default_dir(&env)?)
+}
+
+/// Who logs in at other hosts, as OpenSSH would: name, home with keys and known hosts, agent.
+pub fn ssh_user(accept_new: bool) -> Result<User, CliError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let home = variable("HOME").map(PathBuf::from);
+    let home =
+        home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
+    let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+    Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
 }
 
 /// Brings this process where commands can have the rung `wanted`, or the strongest, before it has threads. As who it

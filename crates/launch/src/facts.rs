@@ -154,7 +154,7 @@ fn questions(service_manager: &str) -> String {
          grep -c ^processor /proc/cpuinfo | lines cpus; cat /proc/meminfo | lines memory; cat /proc/swaps | lines swaps; \
          cat /etc/machine-id 2>/dev/null | lines machine-id; cat /sys/class/dmi/id/product_uuid 2>/dev/null | lines product-uuid; \
          ip -o addr show 2>/dev/null | lines addresses; ip route show 2>/dev/null | lines routes; ip -6 route show 2>/dev/null | lines routes6; \
-         for d in /sys/class/net/*; do [ -e \"$d/bridge\" ] || [ -e \"$d/tun_flags\" ] || echo \"${{d##*/}} $(cat \"$d/address\" 2>/dev/null)\"; done | lines macs; \
+         for d in /sys/class/net/*; do [ ! -e \"$d/device\" ] || echo \"${{d##*/}} $(cat \"$d/address\" 2>/dev/null)\"; done | lines macs; \
          cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | lines tcp; cat /proc/net/udp /proc/net/udp6 2>/dev/null | lines udp; \
          for p in {programs}; do command -v \"$p\" >/dev/null 2>&1 && echo \"$p\"; done | lines programs; \
          for p in {paths}; do if [ -d \"$p\" ]; then [ -n \"$(ls -A \"$p\" 2>/dev/null)\" ] && echo \"$p\"; elif [ -e \"$p\" ]; then echo \"$p\"; fi; done | lines paths; \

@@ -105,6 +105,9 @@ pub struct Record {
     pub digest: String,
     /// The version of Kubernetes.
     pub kubernetes: String,
+    /// The Clusterfile that it was launched from: what it says is not kept here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// Its hosts, the first master first.
     pub hosts: Vec<HostRecord>,
 }
@@ -294,6 +297,7 @@ mod tests {
             key: None,
         };
         let record = Record {
+            file: None,
             version: VERSION,
             name: "shop".into(),
             id: "ab".into(),

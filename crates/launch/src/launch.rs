@@ -36,6 +36,8 @@ pub struct Options {
     pub binary_digest: String,
     /// How long nodes may take to become ready.
     pub patience: Duration,
+    /// The Clusterfile, if there is one.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             binary: PathBuf::new(),
             binary_digest: String::new(),
             patience: Duration::from_secs(300),
+            file: None,
         }
     }
 }
@@ -223,6 +226,7 @@ impl Launch {
             image: self.bundle.name.clone(),
             digest: self.bundle.root.digest.to_string(),
             kubernetes: self.bundle.kubernetes.clone(),
+            file: self.options.file.clone(),
             hosts: hosts.collect(),
         }
     }

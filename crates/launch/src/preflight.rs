@@ -100,7 +100,7 @@ pub fn check(launch: &Launch, networks: &[(String, String)]) -> Vec<Finding> {
 }
 
 /// Whether a host is a node already, by this cluster's doing.
-fn joined(launch: &Launch, member: &Member) -> bool {
+pub(crate) fn joined(launch: &Launch, member: &Member) -> bool {
     ["init", "join-masters", "join-workers"].iter().any(|phase| launch.has_done(member, phase))
 }
 

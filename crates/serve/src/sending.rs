@@ -39,8 +39,7 @@ fn accepted(status: StatusCode, name: &Name, id: &str, offset: u64) -> Outcome {
 pub(crate) async fn begin(asked: &Asked<'_>, name: Name, body: Incoming) -> Outcome {
     if let Some(mounted) = asked.query.get("mount") {
         let digest = digest_of(mounted)?;
-        let from = asked.query.get("from").map(|from| Name::parse(from, asked.query.get("ns")));
-        if let Some(Ok(from)) = from {
+        if let Some(from) = asked.mounted_from() {
             let (to, what) = (name.clone(), digest.clone());
             if asked.block(move |app| app.library.mount(&to, &from, &what)).await? {
                 return created(&name, &digest);

@@ -84,6 +84,16 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The repository that a blob is to be taken over from, as it is named here.
+    pub(crate) fn mounted_from(&self) -> Option<Name> {
+        let from = self.query.get("from").filter(|_| self.query.get("mount").is_some())?;
+        let from = Name::parse(from, self.query.get("ns")).ok()?;
+        Some(match &self.app.proxy {
+            Some(proxy) => proxy.adopt(from),
+            None => from,
+        })
+    }
+
     /// A header as text.
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -320,10 +330,7 @@ async fn entitled(asked: &Asked<'_>, route: Route, needs: &[Need], door: &Door<'
         _ => Action::Push,
     };
     let mut wanted = vec![(name.clone(), action)];
-    if let (Route::Uploads(_), Some(from)) = (&route, asked.query.get("from"))
-        && let Ok(from) = Name::parse(from, asked.query.get("ns"))
-    {
-        let from = asked.app.proxy.as_ref().map_or(from.clone(), |proxy| proxy.adopt(from));
+    if let (Route::Uploads(_), Some(from)) = (&route, asked.mounted_from()) {
         wanted.push((from, Action::Pull));
     }
     let user = asked.user.clone();

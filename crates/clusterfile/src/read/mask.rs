@@ -1,5 +1,6 @@
 //! The text of a file without its passwords: messages quote lines, and what they quote must not be secret.
 
+use kiln_spec::diag::did_you_mean;
 use kiln_spec::source::{Source, Span};
 use kiln_yaml::{Document, Node, Value};
 
@@ -40,6 +41,11 @@ fn hide(bytes: &mut [u8], span: Span) {
     }
 }
 
+/// Whether a key is one of these, or one that is misspelt: the message about it quotes its line.
+fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key) || did_you_mean(key, SECRETS.into_iter()).is_some()
+}
+
 /// Where secrets are in a document.
 fn secrets(root: &Node, found: &mut impl FnMut(Span)) {
     let mut open = vec![root];
@@ -48,7 +54,7 @@ fn secrets(root: &Node, found: &mut impl FnMut(Span)) {
             Value::List(items) => open.extend(items),
             Value::Map(map) => {
                 for entry in &map.entries {
-                    if SECRETS.contains(&&*entry.key) && !entry.value.is_null() {
+                    if is_secret(&entry.key) && !entry.value.is_null() {
                         found(entry.value.span);
                     }
                     open.push(&entry.value);

@@ -62,19 +62,19 @@ pub struct Read {
 pub fn read(file: Option<&Source>, flags: &Flags) -> Read {
     let mut cluster = empty();
     let (mut found, mut common) = (Vec::new(), Ssh::default());
+    let mut shown = Source { name: "command line".into(), text: String::new() };
     if let Some(file) = file {
         let (source, diagnostics, ssh) = documents(file, &mut cluster);
         common = ssh;
         found.extend(diagnostics.into_iter().map(|diagnostic| Found { source: source.clone(), diagnostic }));
+        shown = source;
     }
     let in_order = !found.iter().any(|found: &Found| found.diagnostic.is_error());
     found.extend(flags::apply(flags, &mut cluster, common));
     if in_order {
         check::names_of_plugins(&mut cluster);
-        let source = file.map_or_else(|| Source { name: "command line".into(), text: String::new() }, Source::clone);
-        let source = mask::masked(&source, &kiln_yaml::parse(&source.text));
         found.extend(check::check(&cluster).into_iter().map(|(origin, diagnostic)| match origin {
-            Origin::File { .. } => Found { source: source.clone(), diagnostic },
+            Origin::File { .. } => Found { source: shown.clone(), diagnostic },
             other => Found { source: Source { name: other.to_string(), text: String::new() }, diagnostic },
         }));
     }

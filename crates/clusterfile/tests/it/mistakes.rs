@@ -160,6 +160,7 @@ fn messages_quote_no_passwords() {
     for text in [
         with_spec("ssh: {user: 7, passwd: hunter2}"),
         with_spec("ssh: {passwd: hunter2, oops: 1}"),
+        with_spec("ssh: {pasword: hunter2}"),
         with_spec("ssh: {passwd: \"hunter2}"),
         "ssh:\n  passwd: hunter2\n  a: [\n".to_owned(),
         with_spec("registry: {localRegistry: {password: 'hunter2', port: x}}"),

@@ -58,6 +58,9 @@ pub struct Changed {
     /// Paths that could not be put back, and why.
     #[serde(default)]
     pub left: Vec<String>,
+    /// What went wrong with others: they are still in the ledger, with what was in their place.
+    #[serde(default)]
+    pub failed: Vec<String>,
 }
 
 /// What Kiln wrote on this host.
@@ -228,13 +231,17 @@ impl Files {
     pub fn restore(&self) -> Result<Changed> {
         let mut ledger = self.load()?;
         let mut out = Changed::default();
-        while let Some(entry) = ledger.entries.last().cloned() {
-            match self.put_back(&entry) {
-                Ok(None) => out.changed.push(entry.path.clone()),
-                Ok(Some(why)) => out.left.push(format!("{}: {why}", entry.path)),
-                Err(error) => out.left.push(error.to_string()),
+        for at in (0..ledger.entries.len()).rev() {
+            let path = ledger.entries[at].path.clone();
+            match self.put_back(&ledger.entries[at]) {
+                Ok(None) => out.changed.push(path),
+                Ok(Some(why)) => out.left.push(format!("{path}: {why}")),
+                Err(error) => {
+                    out.failed.push(error.to_string());
+                    continue;
+                }
             }
-            ledger.entries.pop();
+            ledger.entries.remove(at);
             self.save(&ledger)?;
         }
         Ok(out)
@@ -439,6 +446,30 @@ mod tests {
 
     fn item(to: &str, content: Content) -> Item {
         Item { to: to.into(), mode: 0o644, content }
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_stays_in_the_ledger() {
+        let place = Place::new();
+        fs::write(place.path("root/etc/a"), "old").unwrap();
+        let items = [item("/etc/a", Content::Text("new".into())), item("/etc/b", Content::Text("new".into()))];
+        place.files().install(&items, None).unwrap();
+        let (backup, away) = (place.path("home/backup"), place.path("away"));
+        fs::rename(&backup, &away).unwrap();
+        let restored = place.files().restore().unwrap();
+        assert_eq!(
+            (restored.changed.as_slice(), restored.failed.len()),
+            (&["/etc/b".to_owned()][..], 1),
+            "{restored:?}"
+        );
+        fs::rename(&away, &backup).unwrap();
+        let restored = place.files().restore().unwrap();
+        assert_eq!(
+            (restored.changed.as_slice(), restored.failed.len()),
+            (&["/etc/a".to_owned()][..], 0),
+            "{restored:?}"
+        );
+        assert_eq!(place.text("root/etc/a").as_deref(), Some("old"));
     }
 
     #[test]

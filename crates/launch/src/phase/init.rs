@@ -61,6 +61,12 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
             hint: "look what it is, and remove it: kubeadm reset -f".to_owned(),
         });
     }
+    if crate::preflight::joined(launch, member) {
+        return Err(LaunchError::Wanted {
+            what: format!("{}: it is a node of this cluster, which starting over would end", member.name()),
+            hint: "--from network and later phases leave it running; kiln cluster reset gives it back".to_owned(),
+        });
+    }
     launch.note(member, "an earlier attempt is undone first: kubeadm reset");
     kubeadm_reset(member)
 }

@@ -297,5 +297,11 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     let said = machine.succeed_with("look for what remains", &agent("sweep"), Stdin::Empty, INSTALL)?;
     let swept: crate::agent::sweep::Swept = serde_json::from_slice(&said.stdout)
         .map_err(|error| machine.nonsense("look for what remains", error.to_string()))?;
+    if !restored.failed.is_empty() {
+        return Err(LaunchError::Wanted {
+            what: format!("{}: files cannot be put back: {}", member.name(), restored.failed.join("; ")),
+            hint: "what was in their place is kept on the host; mend that, and kiln cluster reset again".to_owned(),
+        });
+    }
     Ok(restored.left.into_iter().chain(swept.remains).collect())
 }

@@ -72,7 +72,7 @@ impl Artefact {
             if !file.metadata()?.is_file() {
                 return Err(io::Error::other("it is no file"));
             }
-            let mut hashed = HashReader::new(file.take(part.size + 1), wanted.hasher());
+            let mut hashed = HashReader::new(file.take(part.size.saturating_add(1)), wanted.hasher());
             io::copy(&mut hashed, &mut io::sink())?;
             Ok(hashed.finish())
         });

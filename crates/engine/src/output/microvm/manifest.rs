@@ -1,6 +1,10 @@
 //! What the files of a machine with one application are, so that they are not taken for something else: sizes, digests,
 //! and what is run.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// Its name in the directory.
@@ -71,6 +75,17 @@ pub struct Described {
     pub ports: Vec<String>,
 }
 
+/// Whether what is at a path may give way to a manifest: nothing, or a manifest of any version. Others have files of
+/// that name, too.
+pub fn may_be_replaced(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file?,
+    };
+    let found: Result<serde_json::Value, _> = serde_json::from_reader(file.take(MAX));
+    Ok(found.is_ok_and(|value| value.get("kilnMicrovm").is_some()))
+}
+
 impl Manifest {
     /// The file's text.
     pub fn text(&self) -> String {
@@ -124,6 +139,20 @@ mod tests {
     #[test]
     fn it_is_read_as_it_was_written() {
         assert_eq!(Manifest::parse(some().text().as_bytes()), Ok(some()));
+    }
+
+    #[test]
+    fn only_a_manifest_gives_way_to_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let with = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            may_be_replaced(&path).unwrap()
+        };
+        assert!(with(&some().text()) && with("{\"kilnMicrovm\": 9, \"later\": true}"));
+        assert!(!with("{\"name\": \"a web application\"}") && !with("no JSON") && !with(""));
+        std::fs::remove_file(&path).unwrap();
+        assert!(may_be_replaced(&path).unwrap());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use kiln_init::guest::application::Application;
 use kiln_init::guest::place;
 use kiln_init::initramfs;
 use kiln_init::modules::Module;
+use kiln_oci::compress::{Compression, Compressor};
 use kiln_oci::digest::HashWriter;
 use kiln_oci::{Entry, EntryKind};
 
@@ -28,7 +29,7 @@ use self::manifest::{Described, Kernel, Manifest, Part};
 use super::{Artifact, files};
 use crate::error::{EngineError, Result};
 use crate::event::Event;
-use crate::rootfs::Root;
+use crate::rootfs::{Root, chain_text};
 use crate::session::Session;
 use crate::whole;
 
@@ -97,6 +98,10 @@ pub fn publish(dest: &Path, spec: &MicroVm, artifact: &Artifact, session: &Sessi
     std::fs::create_dir_all(dest).map_err(EngineError::file("make", dest))?;
     // Without its manifest a directory is no machine: it goes first and comes last.
     let manifest = dest.join(manifest::FILE);
+    if !manifest::may_be_replaced(&manifest).map_err(EngineError::file("read", &manifest))? {
+        let message = format!("there is a {} that is no machine's", manifest::FILE);
+        return Err(failed(message, Some("give another directory: dest=DIR")));
+    }
     match std::fs::remove_file(&manifest) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(EngineError::file("replace", &manifest)(e)),
         _ => {}
@@ -171,8 +176,9 @@ fn fill(
     application: &Application,
     session: &Session,
 ) -> Result<u64> {
-    let failed = |e: kiln_init::InitError| refused(dest, kiln_chain(&e), None);
-    let mut archive = Archive::new(initramfs::compressed(out));
+    let failed = |e: kiln_init::InitError| refused(dest, chain_text(&e), None);
+    let threads = session.compress_threads();
+    let mut archive = Archive::new(Compressor::new(out, Compression::default(), threads));
     image(&mut archive, dest, root, &kernel.left_out, session)?;
     let modules: &[Module] = &kernel.modules;
     initramfs::beside_image(&mut archive, "x86_64", modules, application).map_err(failed)?;
@@ -180,10 +186,6 @@ fn fill(
     let packed = archive.finish().map_err(failed)?;
     packed.finish().map_err(EngineError::file("write", dest))?;
     Ok(length)
-}
-
-fn kiln_chain(e: &dyn std::error::Error) -> String {
-    crate::rootfs::chain_text(e)
 }
 
 /// The image's files, without the kernel that lies beside them, and with what the kernel mounts its own over.
@@ -194,7 +196,7 @@ fn image<W: Write>(
     left_out: &[Vec<u8>],
     session: &Session,
 ) -> Result<()> {
-    let failed = |e: kiln_init::InitError| refused(dest, kiln_chain(&e), None);
+    let failed = |e: kiln_init::InitError| refused(dest, chain_text(&e), None);
     let below = |path: &[u8], dir: &[u8]| path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
     let own = place::DIRECTORY.trim_start_matches('/').as_bytes();
     // Devices are the kernel's, whatever the image has of them.

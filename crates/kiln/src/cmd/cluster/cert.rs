@@ -45,12 +45,15 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
             continue;
         }
         if args.renew {
+            // Root's own configuration stays as it is, if it is another's.
+            let same = "cmp -s /etc/kubernetes/admin.conf /root/.kube/config";
+            let ours = machine.run("ask whose configuration of kubectl root has", same, Stdin::Empty, LIMIT)?;
             machine.succeed_with("renew certificates", &format!("{words} renew all"), Stdin::Empty, LIMIT)?;
             machine.succeed_with("start the control plane anew", RESTART, Stdin::Empty, LIMIT)?;
-            machine.succeed(
-                "let root use kubectl",
-                "umask 077; [ ! -e /root/.kube/config ] || cp /etc/kubernetes/admin.conf /root/.kube/config",
-            )?;
+            if ours.exit.success() {
+                machine
+                    .succeed("let root use kubectl", "umask 077; cp /etc/kubernetes/admin.conf /root/.kube/config")?;
+            }
         }
         let said = machine.succeed_with(
             "ask for certificates",

@@ -17,9 +17,8 @@ use kiln_launch::event::{Event, Events};
 use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::{Learned, random_hex};
 use kiln_launch::{Bundle, Launch, Machine, Member, Options, run};
-use kiln_spec::diag;
-use kiln_spec::source::Source;
 
+use super::clusterfile;
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::progress::Style;
@@ -119,7 +118,7 @@ impl Args {
     /// what is remembered.
     pub fn cluster(&self, wish: &Wish) -> Result<(Cluster, Option<Record>, State), CliError> {
         let root = self.state_root()?;
-        let file = self.file.as_deref().map(source).transpose()?;
+        let file = self.file.as_deref().map(clusterfile::text).transpose()?;
         let mut flags = Flags {
             image: wish.image.clone(),
             name: self.name.clone(),
@@ -135,7 +134,7 @@ impl Args {
             ..Flags::default()
         };
         if let Some(file) = &file {
-            let cluster = read(Some(file), &flags)?;
+            let cluster = clusterfile::cluster(Some(file), &flags)?;
             let state = State::of(&root, &cluster.name.value)?;
             let record = state.record()?;
             return Ok((cluster, record, state));
@@ -146,7 +145,7 @@ impl Args {
         if let Some(known) = &record {
             add(&mut flags, known);
         }
-        Ok((read(None, &flags)?, record, state))
+        Ok((clusterfile::cluster(None, &flags)?, record, state))
     }
 
     /// Everything of a launch but the image: hosts are asked what they are.
@@ -157,6 +156,12 @@ impl Args {
         global: &Global,
     ) -> Result<Launch, CliError> {
         let (cluster, record, state) = self.cluster(wish)?;
+        // What the file says of networks, registries and kubeadm would be taken back to what it is without one.
+        if let (None, Some(file)) = (&self.file, record.as_ref().and_then(|record| record.file.as_ref())) {
+            let text =
+                format!("the cluster was launched from {}, which says more of it than its hosts", file.display());
+            return Err(CliError::usage(text).with_hint(format!("give it again: -f {}", file.display())));
+        }
         let bundle = image(&cluster, record.as_ref())?;
         let options = self.options(wish)?;
         let cancel = cancel();
@@ -203,6 +208,7 @@ impl Args {
             binary_digest: hasher.finish().hex(),
             binary,
             patience: Duration::from_secs(self.wait),
+            file: self.file.as_deref().filter(|path| *path != Path::new("-")).and_then(|path| path.canonicalize().ok()),
         })
     }
 
@@ -213,7 +219,7 @@ impl Args {
                 .with_hint("name them: --masters 10.0.0.1 --nodes 10.0.0.2,10.0.0.3, or a Clusterfile with -f"));
         }
         let network = Network::start().map_err(|e| CliError::environment(e.to_string()))?;
-        let user = user(self.accept_new_host_keys)?;
+        let user = surroundings::ssh_user(self.accept_new_host_keys)?;
         let mut hosts = cluster.hosts.clone();
         // The first master is first, and masters come before the others.
         hosts.sort_by_key(|host| !host.is_master());
@@ -269,29 +275,6 @@ pub fn cancel() -> Cancel {
     Cancel::from(flag)
 }
 
-fn source(path: &Path) -> Result<Source, CliError> {
-    let failed = |why: String| CliError::input(format!("cannot read {}: {why}", path.display()));
-    let mut bytes = Vec::new();
-    let input: Box<dyn std::io::Read> = match path.to_str() {
-        Some("-") => Box::new(std::io::stdin()),
-        _ => Box::new(fs::File::open(path).map_err(|e| failed(e.to_string()))?),
-    };
-    input.take(kiln_clusterfile::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
-    if bytes.len() > kiln_clusterfile::MAX_BYTES {
-        return Err(failed(format!("more than {} MiB", kiln_clusterfile::MAX_BYTES >> 20)));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))?;
-    Ok(Source { name: path.display().to_string(), text })
-}
-
-fn read(file: Option<&Source>, flags: &Flags) -> Result<Cluster, CliError> {
-    let read = kiln_clusterfile::read(file, flags);
-    for found in &read.found {
-        eprint!("{}", diag::render(&found.diagnostic, &found.source, error::in_color()));
-    }
-    read.cluster.ok_or(CliError::Found)
-}
-
 /// What is remembered of a cluster, as if it had been said on the command line.
 fn add(flags: &mut Flags, record: &Record) {
     let list = |master: bool, said: Option<&String>| {
@@ -325,15 +308,6 @@ fn password() -> Option<kiln_clusterfile::Secret> {
 fn sudo_password(login: &Login) -> Option<Secret> {
     let said = login.sudo_password.as_ref().or(login.password.as_ref());
     said.map(|secret| Secret::new(secret.value.expose()))
-}
-
-fn user(accept_new: bool) -> Result<User, CliError> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let home = variable("HOME").map(PathBuf::from);
-    let home =
-        home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
-    let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-    Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
 }
 
 /// How a host is reached: what is said for it, over what the user's own settings of SSH say.

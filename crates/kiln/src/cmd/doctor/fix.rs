@@ -61,6 +61,7 @@ pub struct Fix<'a> {
 
 impl Fix<'_> {
     pub fn run(&self) -> Result<(), CliError> {
+        self.hosts.can_be_changed()?;
         if self.hosts.here() {
             return self.here();
         }
@@ -162,6 +163,7 @@ fn change((root, netns): (&Path, Option<&Path>), actions: &[Action], record: &Pa
 
 /// Runs `undo`.
 pub fn undo(args: &UndoArgs) -> Result<(), CliError> {
+    args.hosts.can_be_changed()?;
     if !args.hosts.here() {
         return everywhere(&args.hosts, &["doctor", "undo", &args.record.to_string_lossy()]);
     }

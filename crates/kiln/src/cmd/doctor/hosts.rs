@@ -68,11 +68,32 @@ impl Args {
         (self.root.as_deref().unwrap_or(Path::new("/")), self.netns.as_deref())
     }
 
-    /// The facts of all, and who can be told to send and to listen.
-    pub fn look(&self) -> Result<Looked, CliError> {
+    fn one_place(&self) -> Result<(), CliError> {
         if !self.here() && (self.root.is_some() || self.netns.is_some()) {
             return Err(CliError::usage("--root and --netns are for one host; --host NAME=DIR,NETNS is for many"));
         }
+        Ok(())
+    }
+
+    /// Whether what is named can be changed: this host, or hosts over SSH, and nothing beside them that would be left
+    /// out.
+    pub fn can_be_changed(&self) -> Result<(), CliError> {
+        self.one_place()?;
+        let beside = [
+            (!self.local.is_empty(), "--host"),
+            (!self.facts.is_empty(), "--facts"),
+            (self.kubeconfig.is_some(), "--kubeconfig"),
+        ];
+        match beside.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) => Err(CliError::usage(format!("{option} is for looking; changes are made on hosts"))
+                .with_hint("on this host, on hosts over SSH (--hosts, -f), or below --root")),
+            None => Ok(()),
+        }
+    }
+
+    /// The facts of all, and who can be told to send and to listen.
+    pub fn look(&self) -> Result<Looked, CliError> {
+        self.one_place()?;
         let (mut all, mut agents) = (Vec::new(), Vec::new());
         if self.here() {
             let (root, netns) = self.one();
@@ -136,7 +157,7 @@ impl Args {
             return Ok(None);
         }
         let network = Network::start().map_err(|error| CliError::environment(error.to_string()))?;
-        let user = user(self.accept_new_host_keys)?;
+        let user = crate::surroundings::ssh_user(self.accept_new_host_keys)?;
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
         for target in &targets {
@@ -260,15 +281,6 @@ fn kept(path: &Path) -> Result<HostFacts, CliError> {
     // They were read some time ago: its clock says nothing.
     facts.system.ahead = None;
     Ok(facts)
-}
-
-fn user(accept_new: bool) -> Result<User, CliError> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let home = variable("HOME").map(PathBuf::from);
-    let home =
-        home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
-    let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
-    Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
 }
 
 fn options(target: &Target, user: &User) -> Result<SshOptions, String> {
