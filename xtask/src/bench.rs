@@ -315,9 +315,10 @@ impl Bench<'_> {
 
     /// How long a peer may take: as often as long as Kiln, once it is known what that is. Other rungs of Kiln are no
     /// peers.
-    fn patience(&self, workload: &Workload, mode: Mode, tool: Tool, report: &mut Report) -> Option<Duration> {
+    fn patience(&self, workload: &Workload, mode: Mode, tool: Tool, report: &Report) -> Option<Duration> {
         let times = self.args.patience.filter(|_| tool != Tool::Kiln && tool.rung().is_none())?;
-        let ours = row(report, workload, mode, Tool::Kiln.name()).median()?.wall;
+        let is_ours = |r: &&Row| (r.workload, r.mode, r.tool) == (workload.label(mode), mode, Tool::Kiln.name());
+        let ours = report.rows.iter().find(is_ours)?.median()?.wall;
         Some(Duration::from_secs_f64((ours * f64::from(times)).max(60.0)))
     }
 

@@ -55,6 +55,18 @@ pub struct Inventory {
     pub blobs: BTreeMap<Digest, u64>,
 }
 
+/// Whether an image of the store is a cluster image.
+///
+/// # Errors
+/// When it is an index that cannot be read.
+pub fn is_cluster(store: &Store, found: &Found) -> Result<bool> {
+    if !media::is_index(&found.descriptor.media_type) {
+        return Ok(false);
+    }
+    let bytes = store.read_blob(&found.descriptor.digest, MAX_DOCUMENT)?;
+    Ok(serde_json::from_slice::<Index>(&bytes).is_ok_and(|index| index.is_cluster()))
+}
+
 impl Inventory {
     /// Reads a cluster image.
     ///

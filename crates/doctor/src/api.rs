@@ -165,7 +165,7 @@ impl Api {
 
     /// The node that a host is: by the name that its kubelet gives it, or by an address.
     pub fn node_of(&self, host: &HostFacts) -> Option<&Node> {
-        let name = host.kube.flags.get("hostname-override").unwrap_or(&host.system.hostname).to_lowercase();
+        let name = host.node_name();
         let named = self.nodes.iter().find(|node| node.name == name);
         let own = |ip: &IpAddr| host.tables().is_some_and(|tables| tables.owner(*ip).is_some());
         named.or_else(|| self.nodes.iter().find(|node| node.internal.iter().any(own)))

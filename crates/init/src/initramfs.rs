@@ -124,7 +124,7 @@ pub fn beside_image<W: Write>(
 }
 
 /// Compresses as every kernel can unpack it. No name and no time are in the header.
-pub fn compressed<W: Write>(out: W) -> flate2::write::GzEncoder<W> {
+fn compressed<W: Write>(out: W) -> flate2::write::GzEncoder<W> {
     GzBuilder::new().mtime(0).write(out, Compression::new(6))
 }
 

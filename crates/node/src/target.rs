@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kiln_checks::System;
 use kiln_checks::system::{LookError, Machine, Ran, Remote};
+use kiln_host::command::quote;
 use kiln_sandbox::Cancel;
 
 use crate::error::{NodeError, Result};
@@ -375,15 +376,6 @@ pub fn download_path(source: &str, destination: &str) -> std::path::PathBuf {
     match (destination.ends_with('/'), Path::new(source).file_name()) {
         (true, Some(name)) => path.join(name),
         _ => path.to_owned(),
-    }
-}
-
-/// A word for a POSIX shell.
-pub fn quote(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&b);
-    match !word.is_empty() && word.bytes().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -105,7 +105,6 @@ const ARROWS: [(&str, &[&str]); 35] = [
         "kiln",
         &[
             "kiln-clusterfile",
-            "kiln-init",
             "kiln-launch",
             "kiln-yaml",
             "kiln-cluster",

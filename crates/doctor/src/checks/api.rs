@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use super::Severity::{Error, Warning};
+use super::flannel::device;
 use super::logs::printable;
 use super::{Found, Row};
 use crate::Fleet;
 use crate::api::{Event, Node};
-use crate::facts::HostFacts;
-use crate::netlink::route::{Link, Vxlan};
 
 /// The rows.
 pub const ROWS: &[Row] = &[
@@ -205,17 +204,10 @@ fn node_address(fleet: &Fleet) -> Vec<Found> {
     out
 }
 
-/// flannel's device of a host.
-fn tunnel(host: &HostFacts) -> Option<(&Link, &Vxlan)> {
-    let links = &host.tables()?.links;
-    let link = links.iter().find(|link| link.vxlan.is_some() && link.name.starts_with("flannel"))?;
-    Some((link, link.vxlan.as_ref()?))
-}
-
 fn tunnel_address(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, node) in fleet.with_nodes() {
-        let Some((link, vxlan)) = tunnel(host) else { continue };
+        let Some((link, vxlan)) = host.tables().and_then(device) else { continue };
         let mut seen = Vec::new();
         // What a cloud translates to the host's address may be announced on purpose: only what is on another host is wrong.
         let announced = node.public_ip.filter(|ip| Some(*ip) != vxlan.local);
@@ -244,8 +236,8 @@ fn unknown(fleet: &Fleet) -> Vec<Found> {
     let names: Vec<String> = api.nodes.iter().take(8).map(|node| printable(&node.name)).collect();
     joined
         .map(|host| {
-            let name = host.kube.flags.get("hostname-override").unwrap_or(&host.system.hostname);
-            Found::on(&host.name, format!("its name is {}; the cluster has {}", printable(name), names.join(", ")))
+            let name = host.node_name();
+            Found::on(&host.name, format!("its name is {}; the cluster has {}", printable(&name), names.join(", ")))
         })
         .collect()
 }

@@ -278,10 +278,7 @@ fn same_mac(fleet: &Fleet) -> Vec<Found> {
 }
 
 fn same_name(fleet: &Fleet) -> Vec<Found> {
-    shared(fleet, "the name is", |host| match host.kube.flags.get("hostname-override") {
-        Some(name) => vec![name.to_lowercase()],
-        None => Some(host.system.hostname.to_lowercase()).filter(|name| !name.is_empty()).into_iter().collect(),
-    })
+    shared(fleet, "the name is", |host| Some(host.node_name()).filter(|name| !name.is_empty()).into_iter().collect())
 }
 
 fn clock(fleet: &Fleet) -> Vec<Found> {

@@ -105,6 +105,11 @@ impl HostFacts {
         self.kernel.as_ref().map(|kernel| &kernel.tables)
     }
 
+    /// The name that its kubelet gives its node.
+    pub fn node_name(&self) -> String {
+        self.kube.flags.get("hostname-override").unwrap_or(&self.system.hostname).to_lowercase()
+    }
+
     /// Whether the host is a member of a cluster, or about to become one.
     pub fn is_node(&self) -> bool {
         self.kube.kubelet_conf || self.kube.running("kubelet", self.kernel.as_ref()) || !self.kube.manifests.is_empty()

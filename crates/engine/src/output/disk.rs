@@ -124,11 +124,11 @@ fn fill(
     let rows = rows(&root.tree, wish.changes)?;
     let time = u32::try_from(wish.epoch).unwrap_or(u32::MAX);
     let (label, mut flags) = (wish.label.to_owned(), spec.flags.clone());
-    keep_marks(&mut flags, &rows);
     if spec.filesystem == Filesystem::Ext4 {
         let options = ext4::Options { label, time, blank: true, flags, ..ext4::Options::new(wish.len, wish.id.0) };
         return write_ext4(target, options, &rows, root, session);
     }
+    keep_marks(&mut flags, &rows);
     let options = volume::Options { label, time, flags, blank: true, ..volume::Options::new(wish.len, wish.id.0) };
     let writer: Box<dyn Fill + '_> = if spec.filesystem == Filesystem::Xfs {
         let mut plan = xfs::Plan::new();

@@ -12,5 +12,5 @@ pub const MODULE_FILES: &str = "/.kiln/module";
 pub const APPLICATION: &str = "/.kiln/application";
 /// It is not larger.
 pub const MAX_APPLICATION: usize = 1 << 20;
-/// What a line about the application begins with, when the kernel's command line has no token.
+/// What a line of the program in the kernel's log begins with.
 pub const MARK: &str = "kiln-init:";

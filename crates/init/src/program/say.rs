@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::files;
+use crate::guest::place;
 use crate::sys;
 
 /// How loud something is, as the kernel counts it.
@@ -20,7 +21,7 @@ pub enum Level {
 /// Says a line.
 pub fn say(level: Level, text: &str) {
     // A file of its own for each line: the kernel drops what comes too fast by one.
-    let line = format!("<{}>kiln-init: {text}\n", level as u8);
+    let line = format!("<{}>{} {text}\n", level as u8, place::MARK);
     match sys::open(c"/dev/kmsg", sys::WRITE | sys::NOCTTY, 0) {
         Ok(log) => _ = sys::write(log.0, line.as_bytes()),
         Err(_) => _ = sys::write(2, &line.as_bytes()[3..]),

@@ -244,8 +244,6 @@ impl Drop for Fd {
 pub const READ: usize = 0;
 /// For writing.
 pub const WRITE: usize = 1;
-/// For both.
-pub const READ_WRITE: usize = 2;
 /// Made if it is not there.
 pub const CREATE: usize = 0o100;
 /// Emptied.
@@ -458,12 +456,6 @@ pub fn become_user(user: u32, group: u32, groups: &[u32]) -> Result<usize> {
         call(119, [group as usize, group as usize, group as usize, 0, 0, 0])?;
         call(117, [user as usize, user as usize, user as usize, 0, 0, 0])
     }
-}
-
-/// Descriptor `to` becomes what `from` is.
-pub fn duplicate(from: &Fd, to: i32) -> Result<usize> {
-    // SAFETY: no memory.
-    unsafe { call(292, [from.0 as usize, to as usize, 0, 0, 0, 0]) }
 }
 
 /// Sleeps.

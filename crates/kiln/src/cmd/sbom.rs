@@ -2,10 +2,8 @@
 
 use kiln_cluster::inventory as cluster;
 use kiln_engine::attest;
-use kiln_engine::images::MAX_DOCUMENT;
 use kiln_engine::rootfs::Roots;
 use kiln_engine::stored::{self, Found};
-use kiln_oci::{Index, media};
 use kiln_sbom::{Inventory, Package, Subject};
 
 use crate::cli::Global;
@@ -105,14 +103,7 @@ struct Contained {
 }
 
 fn contained(around: &Surroundings, found: &Found, args: &Args) -> Result<Contained, CliError> {
-    let cluster = match media::is_index(&found.descriptor.media_type) {
-        true => {
-            let bytes = around.store.read_blob(&found.descriptor.digest, MAX_DOCUMENT)?;
-            serde_json::from_slice::<Index>(&bytes).is_ok_and(|index| index.is_cluster())
-        }
-        false => false,
-    };
-    if !cluster {
+    if !cluster::is_cluster(&around.store, found)? {
         return match &args.contained {
             Some(_) => Err(CliError::input(format!("`{}` is not a cluster image: it contains no images", args.image))),
             None => Ok(Contained::default()),

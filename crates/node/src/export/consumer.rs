@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{ExportError, Record};
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// `kube-up`: what `cluster/kube-up.sh` reads from its environment, for the master as for nodes.
 ///

@@ -11,7 +11,6 @@ pub mod output;
 pub mod publish;
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -38,10 +37,6 @@ pub struct Options {
     pub network: bool,
     /// What is added to the kernel's command line.
     pub append: String,
-    /// How long it may run.
-    pub limit: Option<Duration>,
-    /// How its instructions are run; the first that really works if none is said.
-    pub accelerator: Option<Accelerator>,
 }
 
 /// How a run ended.
@@ -178,16 +173,4 @@ pub fn run(
     }
     vm.check("Kiln waited for its application to end")?;
     Ok(Ended::Stopped)
-}
-
-/// A token of one run.
-///
-/// # Errors
-/// When there are no random bytes.
-pub fn token(artefact: &Path) -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0; 12];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
-    read.map_err(NodeError::file("read random bytes for", artefact))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -4,6 +4,8 @@
 //! the application's: `kiln-init: TOKEN begin` and `kiln-init: TOKEN exit 7`. They may come in the middle of a line of
 //! the application, for that need not end its last one.
 
+use kiln_init::guest::place;
+
 /// A console that is listened to.
 #[derive(Debug)]
 pub struct Output {
@@ -100,7 +102,7 @@ impl Output {
 
     /// Looks for the mark; what is in front of it is told, and what may yet become one is kept.
     fn frame(&mut self, word: &str, then: State) -> bool {
-        let mark = format!("kiln-init: {} {word}", self.token);
+        let mark = format!("{} {} {word}", place::MARK, self.token);
         if let Some(at) = find(&self.pending, mark.as_bytes()) {
             let mut front: Vec<u8> = self.pending.drain(..at + mark.len()).take(at).collect();
             front.truncate(without_time(&front));

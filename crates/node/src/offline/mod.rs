@@ -391,7 +391,7 @@ impl Offline {
             title: format!("upload to {destination}"),
             content: bytes.to_vec(),
             path: destination.to_owned(),
-            command: format!("chmod 0644 {}", crate::target::quote(destination)),
+            command: format!("chmod 0644 {}", kiln_host::command::quote(destination)),
             variables: None,
             remove: false,
             valid: vec![0],

@@ -26,8 +26,9 @@ use kiln_oci::Meta;
 use super::shims;
 use crate::error::{NodeError, Result};
 use crate::guard::Guard;
-use crate::target::{Script, Upload, quote};
+use crate::target::{Script, Upload};
 use crate::ui::Masks;
+use kiln_host::command::quote;
 
 /// Instructions and what they name.
 pub struct Step {

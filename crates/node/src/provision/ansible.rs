@@ -4,7 +4,8 @@ use kiln_packer::config::Config;
 
 use super::{Stage, finish};
 use crate::error::Result;
-use crate::target::{Script, Upload, quote};
+use crate::target::{Script, Upload};
+use kiln_host::command::quote;
 
 /// An `ansible-local` block.
 pub struct AnsibleLocal {

@@ -15,7 +15,7 @@ use kiln_packer::render::Text;
 use super::environment::Variables;
 use super::{Stage, finish, local, render};
 use crate::error::{NodeError, Result};
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// An `ansible` block.
 pub struct Ansible {

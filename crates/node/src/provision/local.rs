@@ -121,7 +121,7 @@ impl Local {
         let public = variables.iter().filter(|(_, value)| !masks.is_in(value.as_bytes()));
         let public: Variables = public.map(|(n, v)| (n.clone(), v.clone())).collect();
         let words = match &self.command {
-            None => vec!["/bin/sh".to_owned(), "-c".to_owned(), crate::target::quote(path)],
+            None => vec!["/bin/sh".to_owned(), "-c".to_owned(), kiln_host::command::quote(path)],
             Some(texts) => {
                 let vars = environment::formatted(&public, &self.format);
                 let data = [("Vars", &*vars), ("Script", path), ("Command", path)];

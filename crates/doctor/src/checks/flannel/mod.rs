@@ -318,7 +318,8 @@ fn leases(fleet: &Fleet) -> impl Iterator<Item = (&HostFacts, &Tables, &Subnet)>
     fleet.nodes().filter_map(|(host, kernel)| Some((host, &kernel.tables, host.cni.subnet.as_ref()?)))
 }
 
-fn device(tables: &Tables) -> Option<(&Link, &Vxlan)> {
+/// flannel's device of a host.
+pub(super) fn device(tables: &Tables) -> Option<(&Link, &Vxlan)> {
     let link = tables.links.iter().find(|link| link.vxlan.is_some() && link.name.starts_with("flannel"))?;
     Some((link, link.vxlan.as_ref()?))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use kiln_host::command::quote;
 use kiln_node::microvm::artefact::Artefact;
 use kiln_node::microvm::{self, Ended, Options, publish};
 use kiln_sandbox::Cancel;
@@ -76,14 +77,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         cpus: args.cpus,
         network: !args.no_network,
         append: args.append.clone(),
-        limit: args.timeout.map(Duration::from_secs),
-        accelerator: args.accelerator,
     };
-    let token = microvm::token(&args.artefact).map_err(told)?;
+    let token: String = super::template::random()?.iter().map(|b| format!("{b:02x}")).collect();
     let machine = microvm::machine(&artefact, &options, choice.accelerator, &token).map_err(told)?;
     if args.dry_run {
         let words = microvm::command(&qemu, &machine).map_err(told)?;
-        let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        let line: Vec<String> = words.iter().map(|word| quote(word)).collect();
         return crate::named::print(&format!("{}\n", line.join(" ")));
     }
     eprintln!("accelerator {}: {}", choice.accelerator.name(), choice.why);
@@ -91,18 +90,11 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     stop_on_signals(cancel.clone(), Arc::new(AtomicBool::new(false)));
     let streams =
         (&mut std::io::stdout() as &mut dyn std::io::Write, &mut std::io::stderr() as &mut dyn std::io::Write);
-    match microvm::run(&qemu, &machine, &token, options.limit, &cancel, streams).map_err(told)? {
+    match microvm::run(&qemu, &machine, &token, args.timeout.map(Duration::from_secs), &cancel, streams)
+        .map_err(told)?
+    {
         Ended::Application(0) => Ok(()),
         Ended::Application(code) => Err(CliError::Told { code }),
         Ended::Stopped => Err(CliError::Told { code: 130 }),
-    }
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use kiln_cluster::inventory::Inventory;
+use kiln_cluster::inventory::{Inventory, is_cluster};
 use kiln_cluster::registry_out::{self, Item};
-use kiln_engine::images::MAX_DOCUMENT;
 use kiln_engine::stored::{self, Found};
-use kiln_oci::{Index, Reference, media};
+use kiln_oci::Reference;
 use kiln_store::Store;
 
 use crate::cli::Global;
@@ -108,12 +107,4 @@ fn add(store: &Store, found: Found, items: &mut Vec<Item>) -> Result<(), CliErro
 
 fn key(item: &Item) -> String {
     format!("{} {}", item.name, item.root.digest)
-}
-
-fn is_cluster(store: &Store, found: &Found) -> Result<bool, CliError> {
-    if !media::is_index(&found.descriptor.media_type) {
-        return Ok(false);
-    }
-    let bytes = store.read_blob(&found.descriptor.digest, MAX_DOCUMENT)?;
-    Ok(serde_json::from_slice::<Index>(&bytes).is_ok_and(|index| index.is_cluster()))
 }

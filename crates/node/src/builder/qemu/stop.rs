@@ -13,8 +13,9 @@ use crate::artifact::Artifact;
 use crate::builder::Job;
 use crate::communicator::{Communicator, Machine};
 use crate::error::{NodeError, Result};
-use crate::target::{Commanded, Communicator as _, Ended, quote};
+use crate::target::{Commanded, Communicator as _, Ended};
 use crate::ui::words;
+use kiln_host::command::quote;
 
 /// How often the machine is looked at.
 const GLANCE: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ use kiln_packer::config::Config;
 use super::{Image, Own};
 use crate::error::{NodeError, Result};
 use crate::provision::Stage;
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// The provisioner.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use kiln_packer::config::Config;
 
 use super::{Image, Own};
 use crate::error::Result;
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// The oldest kernel that nodes may have unless the block says another.
 const FLOOR: &str = "3.10";

@@ -5,7 +5,7 @@ use kiln_packer::fields::Fields;
 
 use super::Own;
 use crate::error::{NodeError, Result};
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// As large a key may be.
 const MAX_KEY: u64 = 1 << 20;

@@ -76,7 +76,7 @@ fn files(own: &Own) -> Option<String> {
             return None;
         }
         let (dir, _) = path.rsplit_once('/')?;
-        let (dir, path) = (crate::target::quote(dir), crate::target::quote(path));
+        let (dir, path) = (kiln_host::command::quote(dir), kiln_host::command::quote(path));
         let end = if content.ends_with('\n') { "" } else { "\n" };
         text += &format!("mkdir -p {dir}\ncat >{path} <<'{END}'\n{content}{end}{END}\nchmod 644 {path}\n");
     }

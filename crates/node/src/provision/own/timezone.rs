@@ -4,7 +4,7 @@ use kiln_packer::config::Config;
 
 use super::Own;
 use crate::error::Result;
-use crate::target::quote;
+use kiln_host::command::quote;
 
 /// Reads a block.
 ///
