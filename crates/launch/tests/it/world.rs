@@ -148,7 +148,7 @@ impl World {
             })
             .collect();
         for (line, text) in [
-            ("@@end", self.facts(name, host)),
+            ("lines uid", self.facts(name, host)),
             ("agent have", have),
             ("agent install", r#"{"changed":["/etc/containerd/config.toml"]}"#.to_owned()),
             ("agent restore", r#"{"changed":[]}"#.to_owned()),
@@ -200,7 +200,7 @@ impl World {
     /// A launch, with the hosts asked what they are.
     pub fn launch(&self) -> Result<Launch> {
         for (name, host) in &self.hosts {
-            host.answer("@@end", Answer::output(self.facts(name, host)));
+            host.answer("lines uid", Answer::output(self.facts(name, host)));
         }
         let cluster = self.cluster();
         let cancel = Cancel::new();
