@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_gotmpl::{Failure, Object, Value};
 
 use crate::files::Files;
-use crate::ignore::glob;
 use crate::metadata::{Dependency, Metadata};
 use crate::yaml::{Map, Style, Yaml, text as yaml_text};
 
@@ -142,10 +141,17 @@ impl FilesObject {
     }
 }
 
-/// Patterns of `.Files.Glob`: `**` goes over directories, `{a,b}` is one or the other.
+/// No pattern is longer: each is looked for in all files.
+const MAX_PATTERN: usize = 4096;
+
+/// Patterns of `.Files.Glob`, as Helm's library has them: `*` and `?` stop at `/`, `**` does not and may be a part of a
+/// name, `{a,b}` is one or the other.
 fn path_glob(pattern: &str, name: &str) -> Result<bool, Failure> {
+    if pattern.len() > MAX_PATTERN {
+        return Err(Failure::new(format!("a pattern has at most {MAX_PATTERN} bytes")));
+    }
     for pattern in alternatives(pattern, 0)? {
-        if parts(&pattern.split('/').collect::<Vec<_>>(), &name.split('/').collect::<Vec<_>>())? {
+        if matches(&pieces(&pattern)?, name) {
             return Ok(true);
         }
     }
@@ -170,31 +176,80 @@ fn alternatives(pattern: &str, depth: usize) -> Result<Vec<String>, Failure> {
     Ok(all)
 }
 
-/// Patterns of directories against directories: each row says which patterns may come next.
-fn parts(patterns: &[&str], names: &[&str]) -> Result<bool, Failure> {
-    let mut reach = vec![false; patterns.len() + 1];
-    reach[0] = true;
-    let pass = |reach: &mut Vec<bool>| {
-        for (at, pattern) in patterns.iter().enumerate() {
-            if *pattern == "**" && reach[at] {
+/// A piece of a pattern.
+enum Piece {
+    /// `**`: any characters.
+    Deep,
+    /// `*`: any but `/`.
+    Star,
+    /// `?`: one that is not `/`.
+    One,
+    /// `[a-z]`, `[!a-z]`: one of these, or none of them.
+    Class(bool, Vec<(char, char)>),
+    /// Itself.
+    Char(char),
+}
+
+fn pieces(pattern: &str) -> Result<Vec<Piece>, Failure> {
+    let bad = || Failure::new(format!("syntax error in pattern `{pattern}`"));
+    let (mut out, mut chars) = (Vec::new(), pattern.chars().peekable());
+    while let Some(char) = chars.next() {
+        out.push(match char {
+            '*' if chars.next_if_eq(&'*').is_some() => Piece::Deep,
+            '*' => Piece::Star,
+            '?' => Piece::One,
+            '\\' => Piece::Char(chars.next().ok_or_else(bad)?),
+            '[' => {
+                let not = chars.next_if_eq(&'!').is_some();
+                let mut ranges = Vec::new();
+                loop {
+                    let from = chars.next().ok_or_else(bad)?;
+                    if from == ']' && !ranges.is_empty() {
+                        break;
+                    }
+                    let to = match chars.next_if_eq(&'-') {
+                        Some(_) => chars.next().ok_or_else(bad)?,
+                        None => from,
+                    };
+                    ranges.push((from, to));
+                }
+                Piece::Class(not, ranges)
+            }
+            other => Piece::Char(other),
+        });
+    }
+    Ok(out)
+}
+
+/// Whether a name is what the pieces say: each row says which pieces may come next.
+fn matches(pieces: &[Piece], name: &str) -> bool {
+    let skip = |reach: &mut Vec<bool>| {
+        for (at, piece) in pieces.iter().enumerate() {
+            if reach[at] && matches!(piece, Piece::Deep | Piece::Star) {
                 reach[at + 1] = true;
             }
         }
     };
-    for name in names {
-        pass(&mut reach);
-        let mut next = vec![false; patterns.len() + 1];
-        for (at, pattern) in patterns.iter().enumerate().filter(|(at, _)| reach[*at]) {
-            if *pattern == "**" {
-                next[at] = true;
-            } else if glob(&pattern.replace("**", "*"), name)? {
-                next[at + 1] = true;
+    let mut reach = vec![false; pieces.len() + 1];
+    reach[0] = true;
+    for char in name.chars() {
+        skip(&mut reach);
+        let mut next = vec![false; pieces.len() + 1];
+        for (at, piece) in pieces.iter().enumerate().filter(|(at, _)| reach[*at]) {
+            match piece {
+                Piece::Deep => next[at] = true,
+                Piece::Star => next[at] |= char != '/',
+                Piece::One => next[at + 1] |= char != '/',
+                Piece::Class(not, ranges) => {
+                    next[at + 1] |= ranges.iter().any(|(from, to)| (*from..=*to).contains(&char)) != *not;
+                }
+                Piece::Char(own) => next[at + 1] |= *own == char,
             }
         }
         reach = next;
     }
-    pass(&mut reach);
-    Ok(reach.last().copied().unwrap_or(false))
+    skip(&mut reach);
+    reach[pieces.len()]
 }
 
 impl Object for FilesObject {

@@ -44,7 +44,9 @@ pub fn parse_all(text: &str) -> Result<Vec<Yaml>, YamlError> {
 
 fn documents(text: &str, most: usize) -> Result<Vec<Yaml>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, copied: 0 };
+    let open_end = (!text.ends_with('\n')).then_some(text.len());
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), open_end, anchors: HashMap::new(), nodes: 0, copied: 0 };
     let mut found = Vec::new();
     while found.len() < most {
         match reader.next()? {
@@ -73,6 +75,8 @@ struct Anchored {
 
 struct Reader<'t> {
     parser: Parser<'t, granit_parser::StrInput<'t>>,
+    /// Where the text ends, if its last line does not.
+    open_end: Option<usize>,
     anchors: HashMap<usize, Anchored>,
     nodes: usize,
     copied: usize,
@@ -112,7 +116,15 @@ impl<'t> Reader<'t> {
         }
         let before = self.nodes;
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref(), span)?, anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                // As Go's reader has it, a text that ends with the file, and no line, has no end of a line.
+                let text = match block && self.open_end.is_some() && span.end.byte_offset() == self.open_end {
+                    true => text.strip_suffix('\n').unwrap_or(&text),
+                    false => &text,
+                };
+                (scalar(text, style, tag.as_deref(), span)?, anchor)
+            }
             Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.map(span, depth)?, anchor),
             Event::Alias(anchor) => return self.alias(anchor, span),
