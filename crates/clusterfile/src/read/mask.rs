@@ -43,7 +43,7 @@ fn hide(bytes: &mut [u8], span: Span) {
 
 /// Whether a key is one of these, or one that is misspelt: the message about it quotes its line.
 fn is_secret(key: &str) -> bool {
-    SECRETS.contains(&key) || did_you_mean(key, SECRETS.into_iter()).is_some()
+    SECRETS.contains(&key) || did_you_mean(key, SECRETS).is_some()
 }
 
 /// Where secrets are in a document.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln_clusterfile::model::{Action, Phase as When};
+use kiln_clusterfile::template::Variables;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 use kiln_oci::cluster::{App, AppKind, Launch as Step};
@@ -120,17 +121,12 @@ fn shell(launch: &Launch, member: &Member, what: &str, script: &str) -> Result<(
         "cd {} || exit 127\nexport KUBECONFIG=/etc/kubernetes/admin.conf PATH=\"$PWD/bin:$PATH\"\n",
         quote(&launch.bundle.rootfs())
     );
-    let mut variables: Vec<(String, String)> = launch.bundle.spec.args.clone().into_iter().collect();
-    for env in [&launch.cluster.env, &member.host.env] {
-        for variable in &env.variables {
-            let values: Vec<&str> = variable.values.iter().map(|value| value.value.as_str()).collect();
-            variables.retain(|(name, _)| *name != variable.name);
-            variables.push((variable.name.clone(), values.join(" ")));
-        }
+    for (name, value) in &launch.bundle.spec.args {
+        text.push_str(&format!("export {name}={}\n", quote(value)));
     }
-    for (name, value) in variables {
-        text.push_str(&format!("export {name}={}\n", quote(&value)));
-    }
+    // The user's, and what every script is told of the cluster, win.
+    text.push_str(&Variables::of(&launch.cluster, &member.host, member.address).exports());
+    text.push('\n');
     text.push_str(script);
     text.push('\n');
     member
