@@ -45,11 +45,25 @@ pub struct Found {
     settings: BTreeMap<String, String>,
 }
 
-/// Settings of the kernel that Kiln changes.
-const SETTINGS: [&str; 3] = [
+/// Settings of the kernel that Kiln, kubelet and kube-proxy change.
+const SETTINGS: [&str; 17] = [
     "proc/sys/net/ipv4/ip_forward",
+    "proc/sys/net/ipv4/conf/all/route_localnet",
+    "proc/sys/net/ipv4/vs/conntrack",
+    "proc/sys/net/ipv4/vs/conn_reuse_mode",
+    "proc/sys/net/ipv4/vs/expire_nodest_conn",
+    "proc/sys/net/ipv4/vs/expire_quiescent_template",
+    "proc/sys/net/ipv6/conf/all/forwarding",
+    "proc/sys/net/ipv6/conf/default/forwarding",
     "proc/sys/net/bridge/bridge-nf-call-iptables",
     "proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "proc/sys/net/netfilter/nf_conntrack_max",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "proc/sys/vm/overcommit_memory",
+    "proc/sys/vm/panic_on_oom",
+    "proc/sys/kernel/panic",
+    "proc/sys/kernel/panic_on_oops",
 ];
 
 fn path_of(home: &Path) -> PathBuf {
@@ -153,6 +167,9 @@ mod tests {
         let (root, home) = (dir.path().join("r"), dir.path().join("h"));
         fs::create_dir_all(root.join("opt/cni/bin")).unwrap();
         fs::write(root.join("opt/cni/bin/mine"), "").unwrap();
+        let setting = root.join("proc/sys/net/ipv4/conf/all/route_localnet");
+        fs::create_dir_all(setting.parent().unwrap()).unwrap();
+        fs::write(&setting, "0\n").unwrap();
         fs::create_dir_all(&home).unwrap();
         assert_eq!(appeared(&root, &home), None, "nothing was remembered");
         remember(&root, &home).unwrap();
@@ -160,10 +177,12 @@ mod tests {
         fs::write(root.join("opt/cni/bin/flannel"), "").unwrap();
         fs::create_dir_all(root.join("etc/cni/net.d")).unwrap();
         fs::write(root.join("etc/cni/net.d/10.conf"), "").unwrap();
+        fs::write(&setting, "1\n").unwrap();
         remember(&root, &home).unwrap();
         assert_eq!(appeared(&root, &home).unwrap(), ["/etc/cni", "/opt/cni/bin/flannel"]);
         let swept = clear(&root, &home);
         assert_eq!((swept.removed.len(), swept.remains), (2, Vec::new()));
+        assert_eq!(fs::read_to_string(&setting).unwrap(), "0", "kube-proxy has set it");
         assert!(!root.join("etc/cni").exists() && root.join("opt/cni/bin/mine").exists());
     }
 }
