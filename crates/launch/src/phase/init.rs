@@ -104,7 +104,8 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     machine.write(CONFIG, 0o600, init_yaml(&configuration))?;
     let line =
         format!("kubeadm init --config {CONFIG} --skip-token-print --skip-certificate-key-print{}", ignored(launch));
-    let done = machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let work = || machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let done = launch.clock.wait(work);
     if let Err(error) = done {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }

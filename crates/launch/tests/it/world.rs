@@ -221,6 +221,7 @@ impl World {
             state: self.state(),
             events: Arc::new(Silent),
             cancel,
+            clock: kiln_launch::clock::Clock::default(),
             learned: Mutex::new(Learned::default()),
             markers: Mutex::new(markers),
         })
