@@ -199,7 +199,9 @@ fn rules(swept: &mut Swept) {
         let count = |start: &str| input.lines().filter(|line| line.starts_with(start)).count();
         let (chains, rules) = (count("-X "), count("-D "));
         match ask(restore, &["--noflush"], Some(&input)) {
-            Ok(_) => swept.removed.push(format!("{chains} chains and {rules} rules of {}", save.trim_end_matches("-save"))),
+            Ok(_) => {
+                swept.removed.push(format!("{chains} chains and {rules} rules of {}", save.trim_end_matches("-save")))
+            }
             Err(why) => {
                 swept.remains.push(format!("chains of {}: {}", save.trim_end_matches("-save"), why.unwrap_or_default()))
             }
@@ -252,7 +254,12 @@ mod tests {
             *nat\n-D POSTROUTING -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully\n-D POSTROUTING ! -s 10.244.0.0/16 -d 10.244.3.0/24 -j RETURN\nCOMMIT\n";
         assert_eq!(without_chains(saved, &flannel).unwrap(), expected);
         assert_eq!(without_chains(saved, &[]), None, "without flannel's file nothing is known to be its");
-        for bad in ["", "FLANNEL_NETWORK=0.0.0.0/0\nFLANNEL_SUBNET=1.2.3.4/24", "FLANNEL_NETWORK=10.0.0.0/99\nFLANNEL_SUBNET=x", "FLANNEL_NETWORK"] {
+        for bad in [
+            "",
+            "FLANNEL_NETWORK=0.0.0.0/0\nFLANNEL_SUBNET=1.2.3.4/24",
+            "FLANNEL_NETWORK=10.0.0.0/99\nFLANNEL_SUBNET=x",
+            "FLANNEL_NETWORK",
+        ] {
             assert!(of_flannel(bad).is_empty(), "{bad}");
         }
     }

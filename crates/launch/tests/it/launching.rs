@@ -205,7 +205,8 @@ fn a_kubeadm_that_had_made_nothing_yet_is_undone_as_well() {
     world.host(2).answer("kubeadm join --config", Answer::output(""));
     world.run().unwrap();
     let lines = world.host(2).lines().split_off(before);
-    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
+    let at =
+        |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
     assert!(at("KILN_RUN=") < at("kubeadm reset --force") && at("kubeadm reset --force") < at("kubeadm join --config"));
     assert!(!world.host(1).lines().iter().any(|line| line.contains("kubeadm reset")), "the master has joined");
 }
