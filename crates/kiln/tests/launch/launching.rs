@@ -14,8 +14,8 @@ pub fn serve(fleet: &Fleet, first: &Host, hosts: &[&Host]) {
     let _ = first.run(&format!(
         "{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/master- node-role.kubernetes.io/control-plane-"
     ));
-    first.write("/root/web.yaml", 0o644, WEB);
-    let _ = kubectl(first, "apply -f /root/web.yaml");
+    first.write("/tmp/web.yaml", 0o644, WEB);
+    let _ = kubectl(first, "apply -f /tmp/web.yaml");
     let _ = kubectl(first, "rollout status deployment/web --timeout=180s");
     for host in hosts {
         wait("both pods behind a port", Duration::from_secs(90), || {

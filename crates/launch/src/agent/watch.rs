@@ -10,7 +10,7 @@ use super::sweep::Swept;
 use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
-pub const DIRECTORIES: [&str; 21] = [
+pub const DIRECTORIES: [&str; 22] = [
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -20,6 +20,7 @@ pub const DIRECTORIES: [&str; 21] = [
     "/opt/cni",
     "/var/lib/cni",
     "/run/flannel",
+    "/run/netns",
     "/run/calico",
     "/var/lib/calico",
     "/var/log/calico",
