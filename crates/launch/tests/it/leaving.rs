@@ -21,7 +21,8 @@ fn leave(world: &World, n: usize, master: bool, up: bool) -> Vec<String> {
 fn a_worker_is_drained_and_deleted() {
     let world = World::new(1, 1);
     let lines = leave(&world, 2, false, true);
-    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
+    let at =
+        |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
     assert!(at("drain n2") < at("delete node n2"));
     assert!(!lines.iter().any(|line| line.contains("etcdctl")));
 }
@@ -31,7 +32,8 @@ fn a_host_that_is_down_is_not_drained() {
     let world = World::new(2, 0);
     world.host(1).answer("member list", Answer::output(MEMBERS));
     let lines = leave(&world, 2, true, false);
-    let at = |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
+    let at =
+        |text: &str| lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {lines:#?}"));
     assert!(!lines.iter().any(|line| line.contains("drain")), "its pods would never be seen to end: {lines:#?}");
     assert!(at("member remove 91bc3c398fb3c146") < at("delete node n2"));
 }

@@ -228,7 +228,7 @@ impl World {
     }
 
     /// Asks hosts and launches.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<bool> {
         run::run(&self.launch()?)
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::bundle;
 use super::fleet::{self, Hosts, Wish};
-use super::unsupported;
+use super::{network, unsupported};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -102,7 +102,11 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
     if how.plan {
         return plan(&launch, how.json);
     }
-    launching::run(&launch)?;
+    let did = launching::run(&launch)?;
+    let network = if did && launch.members.len() > 1 { network::check(&launch)? } else { None };
+    if let (Some(found), false) = (network, matches!(global.progress, Style::Quiet | Style::Json)) {
+        eprintln!("of its pod network: {found}");
+    }
     told(&launch, launch.first()?.name(), global.progress);
     Ok(())
 }
