@@ -68,7 +68,13 @@ fn a_tunnel_that_is_dropped_is_found_while_all_nodes_are_ready() {
         format!("LOST  {}: rules of INPUT: table filter, chain INPUT: protocol 17 port 8472 drop", two.address());
     assert!(lost.stdout.contains(&named), "{lost}");
     assert!(lost.stdout.contains(&format!("the rules or the device of {} drop it", two.address())), "{lost}");
+    // Neither is a launch content with nodes that call themselves ready.
+    let ignore = Launcher::ignore();
+    let again = ["-f", &file, &ignore, "--from", "verify", "--wait", "1"];
+    let failed = launcher.said(&Launcher::words("run", &again)).exits(3);
+    assert!(failed.stderr.contains("do not reach each other") && failed.stderr.contains("vxlan-blocked"), "{failed}");
     let _ = two.run(&format!("iptables -D {RULE}")).ok();
+    launcher.cluster("run", &again);
 
     // In between, where no table has it: only packets show it.
     let rules = "table bridge x { chain f { type filter hook forward priority 0; udp dport 8472 drop; } }";

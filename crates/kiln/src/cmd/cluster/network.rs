@@ -37,7 +37,7 @@ pub fn check(launch: &Launch) -> Result<Option<String>, CliError> {
         };
         fleet.proofs = proofs(launch, &fleet);
         let lost = fleet.proofs.iter().any(|proof| proof.hop.lost.is_some());
-        if lost && began.elapsed() < SETTLE && !launch.cancel.is_set() {
+        if lost && began.elapsed() < SETTLE.min(launch.options.patience) && !launch.cancel.is_set() {
             std::thread::sleep(PAUSE);
             continue;
         }
