@@ -75,6 +75,8 @@ fn a_tunnel_that_is_dropped_is_found_while_all_nodes_are_ready() {
     assert!(failed.stderr.contains("do not reach each other") && failed.stderr.contains("vxlan-blocked"), "{failed}");
     let _ = two.run(&format!("iptables -D {RULE}")).ok();
     launcher.cluster("run", &again);
+    let status = launcher.cluster("status", &["--network"]);
+    assert!(status.stdout.ends_with("pods of its hosts reach each other\n"), "{status}");
 
     // In between, where no table has it: only packets show it.
     let rules = "table bridge x { chain f { type filter hook forward priority 0; udp dport 8472 drop; } }";

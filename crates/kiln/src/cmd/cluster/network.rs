@@ -11,9 +11,9 @@ use kiln_doctor::probe::agent::Remote;
 use kiln_doctor::probe::{self, Agent};
 use kiln_doctor::report::{Report, text};
 use kiln_doctor::{DoctorError, Fleet, HostFacts, path};
-use kiln_host::Stdin;
+use kiln_host::{Cancel, Stdin};
 use kiln_launch::facts::AGENT;
-use kiln_launch::{Launch, LaunchError, Member, run};
+use kiln_launch::{Launch, LaunchError, Machine, run};
 
 use crate::error::{self, CliError};
 
@@ -28,57 +28,69 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// packets are lost.
 pub fn check(launch: &Launch) -> Result<Option<String>, CliError> {
     let began = Instant::now();
+    let machines: Vec<Machine> = launch.members.iter().map(|member| member.machine.clone()).collect();
     loop {
-        let mut fleet = match facts(launch) {
+        let fleet = match look(&machines, launch.options.parallel, &launch.cancel) {
             Ok(fleet) => fleet,
             Err(error) if launch.cancel.is_set() => return Err(error.into()),
             // It could be looked at by nobody: that is no fault of the network.
             Err(error) => return Ok(Some(error::printable(&error.to_string()))),
         };
-        fleet.proofs = proofs(launch, &fleet);
-        let lost = fleet.proofs.iter().any(|proof| proof.hop.lost.is_some());
-        if lost && began.elapsed() < SETTLE.min(launch.options.patience) && !launch.cancel.is_set() {
+        let patience = SETTLE.min(launch.options.patience);
+        if loses(&fleet) && began.elapsed() < patience && !launch.cancel.is_set() {
             std::thread::sleep(PAUSE);
             continue;
         }
-        let report = Report::new(&fleet);
-        let told = (!report.findings.is_empty()).then(|| error::printable(&text::render(&report)));
-        return match lost {
-            false => Ok(told),
-            true => Err(CliError::environment(format!(
+        return match (loses(&fleet), told(&fleet)) {
+            (false, told) => Ok(told),
+            (true, told) => Err(CliError::environment(format!(
                 "all nodes are ready, and pods of different hosts do not reach each other\n{}",
                 told.unwrap_or_default()
             ))
-            .with_hint("kiln doctor path POD POD --hosts … follows a packet; when it is mended: the same command with --from verify")),
+            .with_hint(
+                "kiln doctor path POD POD --hosts … follows a packet; when it is mended: the same command with --from verify",
+            )),
         };
     }
 }
 
-fn facts(launch: &Launch) -> Result<Fleet, LaunchError> {
+/// Whether packets were lost.
+pub fn loses(fleet: &Fleet) -> bool {
+    fleet.proofs.iter().any(|proof| proof.hop.lost.is_some())
+}
+
+/// What is found, as people read it; nothing when there is nothing.
+pub fn told(fleet: &Fleet) -> Option<String> {
+    let report = Report::new(fleet);
+    (!report.findings.is_empty()).then(|| error::printable(&text::render(&report)))
+}
+
+/// Looks at hosts of a cluster, and has them send packets to each other.
+pub fn look(machines: &[Machine], parallel: usize, cancel: &Cancel) -> Result<Fleet, LaunchError> {
+    let asked = run::each(machines, parallel, facts).into_iter().collect::<Result<_, _>>()?;
+    let fleet = Fleet::new(asked);
+    let agent = |machine: &'_ Machine| Remote {
+        name: machine.name().to_owned(),
+        host: machine.host(),
+        program: AGENT.to_owned(),
+        sudo: machine.sudo().cloned(),
+        cancel,
+    };
+    let agents: Vec<Remote<'_>> = machines.iter().map(agent).collect();
+    let find = |name: &str| agents.iter().find(|agent| agent.name == name).map(|agent| agent as &dyn Agent);
+    let proofs = probe::all(&path::pairs(&fleet), &find, probe::LISTEN);
+    Ok(Fleet { proofs, ..fleet })
+}
+
+fn facts(machine: &Machine) -> Result<HostFacts, LaunchError> {
     let now = || {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     };
-    let asked = run::each(&launch.members, launch.options.parallel, |member| -> Result<HostFacts, LaunchError> {
-        let before = now();
-        let line = format!("{AGENT} doctor --facts-json");
-        let said = member.machine.succeed_with("look at its network", &line, Stdin::Empty, LIMIT)?;
-        let failed = |error: DoctorError| member.machine.nonsense("what is your network", error.to_string());
-        let facts = remote::parse(member.name(), &said.stdout, (before, now())).map_err(failed)?;
-        Ok(HostFacts { name: member.name().to_owned(), ..facts })
-    });
-    Ok(Fleet::new(asked.into_iter().collect::<Result<_, _>>()?))
-}
-
-fn proofs(launch: &Launch, fleet: &Fleet) -> Vec<probe::Proof> {
-    let agent = |member: &'_ Member| Remote {
-        name: member.name().to_owned(),
-        host: member.machine.host(),
-        program: AGENT.to_owned(),
-        sudo: member.machine.sudo().cloned(),
-        cancel: &launch.cancel,
-    };
-    let agents: Vec<Remote<'_>> = launch.members.iter().map(agent).collect();
-    let find = |name: &str| agents.iter().find(|agent| agent.name == name).map(|agent| agent as &dyn Agent);
-    probe::all(&path::pairs(fleet), &find, probe::LISTEN)
+    let before = now();
+    let said =
+        machine.succeed_with("look at its network", &format!("{AGENT} doctor --facts-json"), Stdin::Empty, LIMIT)?;
+    let nonsense = |error: DoctorError| machine.nonsense("what is your network", error.to_string());
+    let facts = remote::parse(machine.name(), &said.stdout, (before, now())).map_err(nonsense)?;
+    Ok(HostFacts { name: machine.name().to_owned(), ..facts })
 }
