@@ -69,17 +69,15 @@ pub fn told(fleet: &Fleet) -> Option<String> {
 pub fn look(machines: &[Machine], parallel: usize, cancel: &Cancel) -> Result<Fleet, LaunchError> {
     let asked = run::each(machines, parallel, facts).into_iter().collect::<Result<_, _>>()?;
     let fleet = Fleet::new(asked);
-    let agent = |machine: &'_ Machine| Remote {
-        name: machine.name().to_owned(),
-        host: machine.host(),
-        program: AGENT.to_owned(),
-        sudo: machine.sudo().cloned(),
-        cancel,
-    };
-    let agents: Vec<Remote<'_>> = machines.iter().map(agent).collect();
+    let agents: Vec<Remote<'_>> = machines.iter().map(|machine| agent(machine, cancel)).collect();
     let find = |name: &str| agents.iter().find(|agent| agent.name == name).map(|agent| agent as &dyn Agent);
     let proofs = probe::all(&path::pairs(&fleet), &find, probe::LISTEN);
     Ok(Fleet { proofs, ..fleet })
+}
+
+fn agent<'m>(machine: &'m Machine, cancel: &'m Cancel) -> Remote<'m> {
+    let (name, sudo) = (machine.name().to_owned(), machine.sudo().cloned());
+    Remote { name, host: machine.host(), program: AGENT.to_owned(), sudo, cancel }
 }
 
 fn facts(machine: &Machine) -> Result<HostFacts, LaunchError> {
