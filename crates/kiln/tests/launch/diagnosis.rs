@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kiln_testkit::{Fleet, Output};
 
-use crate::by_hand::{ADMIN, kubectl, wait};
+use crate::by_hand::{kubectl, wait};
 use crate::launcher::Launcher;
 use crate::launching::{ready, serve};
 
@@ -32,13 +32,13 @@ fn a_tunnel_that_is_dropped_is_found_while_all_nodes_are_ready() {
     let hosts = format!("root@{},root@{}", one.address(), two.address());
     let healthy = doctor(&launcher, &["--hosts", &hosts]).ok();
     assert!(healthy.stdout.starts_with("2 hosts, nothing found."), "{healthy}");
-    doctor(&launcher, &["-f", &file, "--probe"]).ok();
+    let _ = doctor(&launcher, &["-f", &file, "--probe"]).ok();
 
     // Who asks the API has to know the name in admin.conf; the launcher knows the address.
     let server = format!("https://{}:6443", one.address());
     let text = std::fs::read_to_string(&kubeconfig).unwrap().replace("https://apiserver.cluster.local:6443", &server);
     std::fs::write(&kubeconfig, text).unwrap();
-    doctor(&launcher, &["--hosts", &hosts, "--kubeconfig", &kubeconfig]).ok();
+    let _ = doctor(&launcher, &["--hosts", &hosts, "--kubeconfig", &kubeconfig]).ok();
     let pods = kubectl(
         one,
         "get pods -l app=web -o 'jsonpath={range .items[*]}{.spec.nodeName} {.metadata.name}{\"\\n\"}{end}'",

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -209,21 +208,30 @@ fn rules(swept: &mut Swept) {
     }
 }
 
+/// Devices with the bridge that they are part of, of `ip -o link show`: `5: veth1@if2: <UP> mtu 1450 master cni0 …`.
+fn links(said: &str) -> Vec<(&str, Option<&str>)> {
+    said.lines().filter_map(link).collect()
+}
+
+fn link(line: &str) -> Option<(&str, Option<&str>)> {
+    let (_, rest) = line.split_once(": ")?;
+    let master = rest.split_whitespace().skip_while(|word| *word != "master").nth(1);
+    Some((rest.split([':', '@']).next()?, master))
+}
+
 fn devices(swept: &mut Swept) {
-    let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let names: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // Not /sys/class/net: it is that of the namespace it was mounted in.
+    let said = ask("ip", &["-o", "link", "show"], None).unwrap_or_default();
+    let links = links(&said);
     // The virtual services of kube-proxy are held by this device's addresses only in part.
-    if names.iter().any(|name| name == "kube-ipvs0") && ask("ipvsadm", &["-C"], None).is_ok() {
+    if links.iter().any(|(name, _)| *name == "kube-ipvs0") && ask("ipvsadm", &["-C"], None).is_ok() {
         swept.removed.push("IPVS services".to_owned());
     }
-    let of_pods = |name: &String| {
-        Path::new("/sys/class/net").join(name).join("master").read_link().is_ok_and(|to| to.ends_with("cni0"))
-    };
-    for name in names.iter().filter(|name| is_device(name) || of_pods(name)) {
+    for (name, _) in links.iter().filter(|(name, master)| is_device(name) || *master == Some("cni0")) {
         match ask("ip", &["link", "delete", name], None) {
             Ok(_) => swept.removed.push(format!("device {name}")),
             // One end of a pair goes with the other.
-            Err(_) if !Path::new("/sys/class/net").join(name).exists() => {}
+            Err(_) if ask("ip", &["link", "show", "dev", name], None).is_err() => {}
             Err(why) => swept.remains.push(format!("device {name}: {}", why.unwrap_or_default())),
         }
     }
@@ -262,6 +270,13 @@ mod tests {
         ] {
             assert!(of_flannel(bad).is_empty(), "{bad}");
         }
+    }
+
+    #[test]
+    fn devices_are_read_with_their_bridges() {
+        let said = "1: lo: <LOOPBACK,UP> mtu 65536 qdisc noqueue state UNKNOWN mode DEFAULT\\    link/loopback 00:00 brd 00:00\n\
+            5: veth1@if2: <BROADCAST> mtu 1450 qdisc noqueue master cni0 state UP mode DEFAULT group default \\    link/ether f6:18\nnonsense\n";
+        assert_eq!(links(said), [("lo", None), ("veth1", Some("cni0"))]);
     }
 
     #[test]

@@ -78,6 +78,7 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
         launch.state.forget_host(&host.address)?;
         for given in remains.into_iter().flatten() {
             giving::tell(&given);
+            giving::look(&launch, &given)?;
         }
         if down.iter().any(|(name, _)| *name == host.address) {
             eprintln!(
