@@ -76,11 +76,9 @@ cat > "$root/usr/local/sbin/kiln-host" <<'RUN'
 # Makes of a container what a node is: kubelet wants shared mounts and cgroups that it can write.
 set -e
 # What of /sys is the network's is that of the namespace in which it was mounted: the one that the host was started from.
-mkdir -p /run/kiln-host/cgroup
-mount --rbind /sys/fs/cgroup /run/kiln-host/cgroup
-mount -t sysfs -o rw,nosuid,nodev,noexec sysfs /sys
-mount --rbind /run/kiln-host/cgroup /sys/fs/cgroup
-umount --recursive --lazy /run/kiln-host/cgroup
+mkdir -p /run/kiln-host/sys
+mount -t sysfs -o nosuid,nodev,noexec sysfs /run/kiln-host/sys
+for part in class/net devices/virtual/net; do mount --bind /run/kiln-host/sys/$part /sys/$part; done
 mount --make-rshared /
 for controller in /sys/fs/cgroup/*; do
   [ -L "$controller" ] || ! mountpoint -q "$controller" || mount -o remount,bind,rw "$controller"
