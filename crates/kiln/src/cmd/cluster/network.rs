@@ -10,7 +10,7 @@ use kiln_doctor::fleet::remote;
 use kiln_doctor::probe::agent::Remote;
 use kiln_doctor::probe::{self, Agent};
 use kiln_doctor::report::{Report, text};
-use kiln_doctor::{DoctorError, Fleet, HostFacts, path};
+use kiln_doctor::{DoctorError, Fleet, HostFacts, Severity, path};
 use kiln_host::{Cancel, Stdin};
 use kiln_launch::facts::AGENT;
 use kiln_launch::{Launch, LaunchError, Machine, run};
@@ -37,7 +37,7 @@ pub fn check(launch: &Launch) -> Result<Option<String>, CliError> {
             Err(error) => return Ok(Some(error::printable(&error.to_string()))),
         };
         let patience = SETTLE.min(launch.options.patience);
-        if loses(&fleet) && began.elapsed() < patience && !launch.cancel.is_set() {
+        if (loses(&fleet) || is_broken(&fleet)) && began.elapsed() < patience && !launch.cancel.is_set() {
             std::thread::sleep(PAUSE);
             continue;
         }
@@ -52,6 +52,11 @@ pub fn check(launch: &Launch) -> Result<Option<String>, CliError> {
             )),
         };
     }
+}
+
+/// Whether something is found that is worse than a warning, as it is until flannel has a lease on a node that is ready.
+fn is_broken(fleet: &Fleet) -> bool {
+    Report::new(fleet).findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// Whether packets were lost.
