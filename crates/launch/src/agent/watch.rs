@@ -34,6 +34,9 @@ pub const DIRECTORIES: [&str; 22] = [
     "/run/containerd",
     "/etc/containerd",
 ];
+/// Directories that pods of the control plane and kube-proxy mount, and that are made for them where they are not there.
+/// Others fill them, too: only an empty one goes. The innermost come first.
+const MOUNTED: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl", "/lib/modules"];
 /// Names in one directory that are remembered.
 const NAMES: usize = 100_000;
 
@@ -42,6 +45,9 @@ const NAMES: usize = 100_000;
 pub struct Found {
     version: u32,
     directories: BTreeMap<String, BTreeSet<String>>,
+    /// Those of [`MOUNTED`] that were not there.
+    #[serde(default)]
+    missing: BTreeSet<String>,
     /// Settings of the kernel that are changed, as they were.
     settings: BTreeMap<String, String>,
 }
@@ -90,6 +96,8 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
             found.directories.insert(dir.to_owned(), BTreeSet::new());
         }
     }
+    let is_missing = |dir: &&str| root.join(dir.trim_start_matches('/')).symlink_metadata().is_err();
+    found.missing = MOUNTED.iter().filter(is_missing).map(|dir| (*dir).to_owned()).collect();
     for path in SETTINGS {
         if let Ok(value) = fs::read_to_string(root.join(path)) {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
@@ -125,7 +133,14 @@ pub fn clear(root: &Path, home: &Path) -> Swept {
             _ => swept.removed.push(path),
         }
     }
-    for (path, value) in load(home).unwrap_or_default().settings {
+    let found = load(home).unwrap_or_default();
+    for dir in MOUNTED.iter().filter(|dir| found.missing.contains(**dir)) {
+        // One that somebody has put something into since is theirs.
+        if fs::remove_dir(root.join(dir.trim_start_matches('/'))).is_ok() {
+            swept.removed.push((*dir).to_owned());
+        }
+    }
+    for (path, value) in found.settings {
         let at = root.join(&path);
         if fs::read_to_string(&at).is_ok_and(|now| now.trim() != value)
             && let Err(error) = fs::write(&at, &value)
@@ -179,10 +194,13 @@ mod tests {
         fs::create_dir_all(root.join("etc/cni/net.d")).unwrap();
         fs::write(root.join("etc/cni/net.d/10.conf"), "").unwrap();
         fs::write(&setting, "1\n").unwrap();
+        fs::create_dir_all(root.join("etc/ssl/certs")).unwrap();
+        fs::create_dir_all(root.join("lib/modules/6.1")).unwrap();
         remember(&root, &home).unwrap();
         assert_eq!(appeared(&root, &home).unwrap(), ["/etc/cni", "/opt/cni/bin/flannel"]);
         let swept = clear(&root, &home);
-        assert_eq!((swept.removed.len(), swept.remains), (2, Vec::new()));
+        assert_eq!((swept.removed.len(), swept.remains), (4, Vec::new()));
+        assert!(!root.join("etc/ssl").exists() && root.join("lib/modules/6.1").exists(), "only empty ones go");
         assert_eq!(fs::read_to_string(&setting).unwrap(), "0", "kube-proxy has set it");
         assert!(!root.join("etc/cni").exists() && root.join("opt/cni/bin/mine").exists());
     }
