@@ -97,7 +97,7 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
         }
     }
     let is_missing = |dir: &&str| root.join(dir.trim_start_matches('/')).symlink_metadata().is_err();
-    found.missing = MOUNTED.iter().filter(is_missing).map(|dir| (*dir).to_owned()).collect();
+    found.missing = MOUNTED.into_iter().filter(is_missing).map(str::to_owned).collect();
     for path in SETTINGS {
         if let Ok(value) = fs::read_to_string(root.join(path)) {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
