@@ -79,7 +79,7 @@ fn a_tunnel_that_is_dropped_is_found_while_all_nodes_are_ready() {
     assert!(status.stdout.ends_with("pods of its hosts reach each other\n"), "{status}");
 
     // In between, where no table has it: only packets show it.
-    let rules = "table bridge x { chain f { type filter hook forward priority 0; udp dport 8472 drop; } }";
+    let rules = "table bridge x { chain f { type filter hook forward priority 0; udp dport 8472 drop; }; }";
     assert!(fleet.command("nft").arg(rules).status().unwrap().success());
     let between = doctor(&launcher, &["--hosts", &hosts, "--probe"]).exits(1);
     assert!(between.stdout.contains("probe.lost") && between.stdout.contains("what is between"), "{between}");
