@@ -11,6 +11,7 @@ use kiln_host::Cancel;
 use kiln_oci::Hasher;
 
 use crate::bundle::Bundle;
+use crate::clock::Clock;
 use crate::error::{LaunchError, Result};
 use crate::event::{Event, Events};
 use crate::facts::HostFacts;
@@ -147,6 +148,8 @@ pub struct Launch {
     pub cancel: Cancel,
     /// What is learned on the way.
     pub learned: Mutex<Learned>,
+    /// How long it takes.
+    pub clock: Clock,
     /// Markers of hosts, as they are now.
     pub markers: Mutex<Vec<Option<Marker>>>,
 }

@@ -13,6 +13,7 @@
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
 //! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
 //! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
+//! [`clock`] how long it took, and what of that was Kiln's
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
 //!
@@ -21,6 +22,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod clock;
 pub mod config;
 pub mod containerd;
 pub mod diagnose;

@@ -60,6 +60,16 @@ impl Machine {
         &self.name
     }
 
+    /// How it is reached.
+    pub fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
+    /// How root's rights are had there, if one does not log in as root.
+    pub fn sudo(&self) -> Option<&Sudo> {
+        self.sudo.as_ref()
+    }
+
     /// Whether the user wants to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_set()

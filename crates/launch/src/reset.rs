@@ -99,8 +99,9 @@ pub fn verify(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     if facts.is_active("kubelet") {
         remains.push("kubelet runs".to_owned());
     }
-    let devices =
-        facts.addresses.iter().map(|(device, ..)| device).filter(|device| crate::agent::sweep::is_device(device));
+    // One that has several addresses is there once.
+    let devices: std::collections::BTreeSet<&String> = facts.addresses.iter().map(|(device, ..)| device).collect();
+    let devices = devices.into_iter().filter(|device| crate::agent::sweep::is_device(device));
     remains.extend(devices.map(|device| format!("the device {device} is there")));
     Ok(remains)
 }

@@ -141,11 +141,11 @@ pub fn plan_text(plan: &[(&'static Phase, Vec<(String, Work)>)]) -> String {
     out
 }
 
-/// Launches: looks first, then does every phase. What is done already is passed by.
+/// Launches: looks first, then does every phase. What is done already is passed by; says whether anything was not.
 ///
 /// # Errors
 /// When something is not as it must be, or a phase fails on a host; what was done before stays, and `resume` goes on there.
-pub fn run(launch: &Launch) -> Result<()> {
+pub fn run(launch: &Launch) -> Result<bool> {
     let found = check(launch)?;
     if found.iter().any(Finding::is_error) {
         return Err(LaunchError::Preflight(found));
@@ -154,10 +154,11 @@ pub fn run(launch: &Launch) -> Result<()> {
         launch.events.event(Event::Note { host: None, text: finding.lines().join(" ").trim().to_owned() });
     }
     keep_record(launch)?;
+    let mut did = false;
     for phase in &LAUNCH {
-        one(launch, phase)?;
+        did |= one(launch, phase)?;
     }
-    Ok(())
+    Ok(did)
 }
 
 /// Keeps what the cluster is to be. Hosts that are not part of this launch stay in it.
@@ -188,8 +189,8 @@ fn keep_record(launch: &Launch) -> Result<()> {
     launch.state.keep(&record)
 }
 
-/// Does one phase on all hosts that need it.
-pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
+/// Does one phase on all hosts that need it; says whether any does.
+pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
     let mut all = Vec::new();
     for member in &launch.members {
         if let Some(work) = phase::work(phase, launch, member)? {
@@ -198,7 +199,7 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
     }
     if all.is_empty() {
         launch.events.event(Event::Nothing { phase: phase.name });
-        return Ok(());
+        return Ok(false);
     }
     launch.events.event(Event::Phase { phase: phase.name, hosts: all.len() });
     let parallel = if phase.order == Order::Serial { 1 } else { launch.options.parallel };
@@ -216,7 +217,7 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
     });
     let errors: Vec<LaunchError> = results.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     if errors.iter().any(LaunchError::is_cancelled) || launch.cancel.is_set() {
         return Err(LaunchError::Cancelled);

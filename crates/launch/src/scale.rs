@@ -24,6 +24,9 @@ pub struct Leaving {
     pub address: String,
     /// Whether it has a member of etcd.
     pub master: bool,
+    /// Whether it answers. Pods of one that does not are never seen to end, so it is not drained: they are started elsewhere
+    /// when its node is deleted.
+    pub up: bool,
 }
 
 /// Takes a node out of the cluster, through a master that stays. The host itself need not answer.
@@ -36,6 +39,8 @@ pub fn leave(launch: &Launch, master: &Member, leaving: &Leaving) -> Result<()> 
     let known = machine.run("ask for the node", &format!("{KUBECTL} get node {node} -o name"), Stdin::Empty, SHORT)?;
     if !known.exit.success() && known.tail.iter().any(|line| line.contains("NotFound") || line.contains("not found")) {
         launch.note(master, format!("the cluster has no node {}", leaving.node));
+    } else if !leaving.up {
+        launch.note(master, format!("{} does not answer, and is deleted without being drained", leaving.node));
     } else {
         let empty_dirs =
             if minor(&launch.bundle.kubernetes) >= 20 { "--delete-emptydir-data" } else { "--delete-local-data" };

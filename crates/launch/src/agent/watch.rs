@@ -10,7 +10,7 @@ use super::sweep::Swept;
 use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
-pub const DIRECTORIES: [&str; 21] = [
+pub const DIRECTORIES: [&str; 22] = [
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -20,6 +20,7 @@ pub const DIRECTORIES: [&str; 21] = [
     "/opt/cni",
     "/var/lib/cni",
     "/run/flannel",
+    "/run/netns",
     "/run/calico",
     "/var/lib/calico",
     "/var/log/calico",
@@ -33,6 +34,9 @@ pub const DIRECTORIES: [&str; 21] = [
     "/run/containerd",
     "/etc/containerd",
 ];
+/// Directories that pods of the control plane and kube-proxy mount, and that are made for them where they are not there.
+/// Others fill them, too: only an empty one goes. The innermost come first.
+const MOUNTED: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl", "/lib/modules"];
 /// Names in one directory that are remembered.
 const NAMES: usize = 100_000;
 
@@ -41,15 +45,32 @@ const NAMES: usize = 100_000;
 pub struct Found {
     version: u32,
     directories: BTreeMap<String, BTreeSet<String>>,
+    /// Those of [`MOUNTED`] that were not there.
+    #[serde(default)]
+    missing: BTreeSet<String>,
     /// Settings of the kernel that are changed, as they were.
     settings: BTreeMap<String, String>,
 }
 
-/// Settings of the kernel that Kiln changes.
-const SETTINGS: [&str; 3] = [
+/// Settings of the kernel that Kiln, kubelet and kube-proxy change.
+const SETTINGS: [&str; 17] = [
     "proc/sys/net/ipv4/ip_forward",
+    "proc/sys/net/ipv4/conf/all/route_localnet",
+    "proc/sys/net/ipv4/vs/conntrack",
+    "proc/sys/net/ipv4/vs/conn_reuse_mode",
+    "proc/sys/net/ipv4/vs/expire_nodest_conn",
+    "proc/sys/net/ipv4/vs/expire_quiescent_template",
+    "proc/sys/net/ipv6/conf/all/forwarding",
+    "proc/sys/net/ipv6/conf/default/forwarding",
     "proc/sys/net/bridge/bridge-nf-call-iptables",
     "proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "proc/sys/net/netfilter/nf_conntrack_max",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "proc/sys/vm/overcommit_memory",
+    "proc/sys/vm/panic_on_oom",
+    "proc/sys/kernel/panic",
+    "proc/sys/kernel/panic_on_oops",
 ];
 
 fn path_of(home: &Path) -> PathBuf {
@@ -75,6 +96,8 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
             found.directories.insert(dir.to_owned(), BTreeSet::new());
         }
     }
+    let is_missing = |dir: &&str| root.join(dir.trim_start_matches('/')).symlink_metadata().is_err();
+    found.missing = MOUNTED.into_iter().filter(is_missing).map(str::to_owned).collect();
     for path in SETTINGS {
         if let Ok(value) = fs::read_to_string(root.join(path)) {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
@@ -110,7 +133,14 @@ pub fn clear(root: &Path, home: &Path) -> Swept {
             _ => swept.removed.push(path),
         }
     }
-    for (path, value) in load(home).unwrap_or_default().settings {
+    let found = load(home).unwrap_or_default();
+    for dir in MOUNTED.iter().filter(|dir| found.missing.contains(**dir)) {
+        // One that somebody has put something into since is theirs.
+        if fs::remove_dir(root.join(dir.trim_start_matches('/'))).is_ok() {
+            swept.removed.push((*dir).to_owned());
+        }
+    }
+    for (path, value) in found.settings {
         let at = root.join(&path);
         if fs::read_to_string(&at).is_ok_and(|now| now.trim() != value)
             && let Err(error) = fs::write(&at, &value)
@@ -153,6 +183,9 @@ mod tests {
         let (root, home) = (dir.path().join("r"), dir.path().join("h"));
         fs::create_dir_all(root.join("opt/cni/bin")).unwrap();
         fs::write(root.join("opt/cni/bin/mine"), "").unwrap();
+        let setting = root.join("proc/sys/net/ipv4/conf/all/route_localnet");
+        fs::create_dir_all(setting.parent().unwrap()).unwrap();
+        fs::write(&setting, "0\n").unwrap();
         fs::create_dir_all(&home).unwrap();
         assert_eq!(appeared(&root, &home), None, "nothing was remembered");
         remember(&root, &home).unwrap();
@@ -160,10 +193,15 @@ mod tests {
         fs::write(root.join("opt/cni/bin/flannel"), "").unwrap();
         fs::create_dir_all(root.join("etc/cni/net.d")).unwrap();
         fs::write(root.join("etc/cni/net.d/10.conf"), "").unwrap();
+        fs::write(&setting, "1\n").unwrap();
+        fs::create_dir_all(root.join("etc/ssl/certs")).unwrap();
+        fs::create_dir_all(root.join("lib/modules/6.1")).unwrap();
         remember(&root, &home).unwrap();
         assert_eq!(appeared(&root, &home).unwrap(), ["/etc/cni", "/opt/cni/bin/flannel"]);
         let swept = clear(&root, &home);
-        assert_eq!((swept.removed.len(), swept.remains), (2, Vec::new()));
+        assert_eq!((swept.removed.len(), swept.remains), (4, Vec::new()));
+        assert!(!root.join("etc/ssl").exists() && root.join("lib/modules/6.1").exists(), "only empty ones go");
+        assert_eq!(fs::read_to_string(&setting).unwrap(), "0", "kube-proxy has set it");
         assert!(!root.join("etc/cni").exists() && root.join("opt/cni/bin/mine").exists());
     }
 }

@@ -45,13 +45,23 @@ pub fn ignored(launch: &Launch) -> String {
     if names.is_empty() { String::new() } else { format!(" --ignore-preflight-errors={}", quote(&names.join(","))) }
 }
 
+/// Ends a kubeadm whose launcher was killed: it goes on when nobody hears it, and would work against the next one. By
+/// `KILN_RUN`, which is in the environment of all that Kiln runs on hosts, it is told from somebody else's.
+const END_EARLIER: &str = "for d in /proc/[0-9]*; do \
+[ \"$(cat \"$d/comm\" 2>/dev/null)\" != kubeadm ] || ! grep -qs KILN_RUN= \"$d/environ\" || kill -KILL \"${d#/proc/}\" 2>/dev/null; done; :";
+
 /// Undoes half of an earlier attempt on a host.
 ///
 /// # Errors
 /// When there was something before Kiln came, or it cannot be undone.
 pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
     // Facts are from before this run: what they say of Kubernetes is an earlier run's.
-    let Some(marker) = member.facts.marker.as_ref().filter(|_| member.facts.is_occupied()) else { return Ok(()) };
+    let Some(marker) = &member.facts.marker else { return Ok(()) };
+    // What was begun may have gone on behind the facts.
+    let begun = marker.begun.as_deref().is_some_and(|phase| phase == "init" || phase.starts_with("join-"));
+    if !member.facts.is_occupied() && !begun {
+        return Ok(());
+    }
     if marker.occupied {
         return Err(LaunchError::Wanted {
             what: format!(
@@ -76,6 +86,7 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
 /// # Errors
 /// When it fails.
 pub fn kubeadm_reset(member: &Member) -> Result<()> {
+    member.machine.succeed("end the kubeadm of an earlier launch", END_EARLIER)?;
     let line = "kubeadm reset --force --cri-socket /run/containerd/containerd.sock";
     member.machine.succeed_with("reset what kubeadm made", line, Stdin::Empty, LIMIT)?;
     // It may have been there before: files in it are kept in the ledger.
@@ -93,7 +104,8 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     machine.write(CONFIG, 0o600, init_yaml(&configuration))?;
     let line =
         format!("kubeadm init --config {CONFIG} --skip-token-print --skip-certificate-key-print{}", ignored(launch));
-    let done = machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let work = || machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let done = launch.clock.wait(work);
     if let Err(error) = done {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }

@@ -56,7 +56,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     }
     machine.write(CONFIG, 0o600, join_yaml(launch, member, &join)?)?;
     let line = format!("kubeadm join --config {CONFIG}{}", super::init::ignored(launch));
-    let joined = machine.succeed_with("join the cluster", &line, Stdin::Empty, LIMIT);
+    let joined = launch.clock.wait(|| machine.succeed_with("join the cluster", &line, Stdin::Empty, LIMIT));
     // The token is in it; a failure to remove it must not hide one to join.
     let removed = machine.succeed("remove the token", &format!("rm -f {CONFIG}"));
     if let Err(error) = joined {
@@ -66,7 +66,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     if member.is_master() {
         super::runtime::own_endpoint(launch, member)?;
         super::init::kubeconfig(member)?;
-        healthy(launch, member)?;
+        launch.clock.wait(|| healthy(launch, member))?;
     }
     Ok(())
 }

@@ -78,6 +78,10 @@ pub fn ask(first: &Member) -> Result<Vec<Node>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
+    launch.clock.wait(|| ready(launch, member))
+}
+
+fn ready(launch: &Launch, member: &Member) -> Result<()> {
     let began = Instant::now();
     loop {
         let said =

@@ -221,13 +221,14 @@ impl World {
             state: self.state(),
             events: Arc::new(Silent),
             cancel,
+            clock: kiln_launch::clock::Clock::default(),
             learned: Mutex::new(Learned::default()),
             markers: Mutex::new(markers),
         })
     }
 
     /// Asks hosts and launches.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<bool> {
         run::run(&self.launch()?)
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln_clusterfile::model::Ssh as Login;
 use kiln_clusterfile::{Cluster, Flags, Host};
@@ -13,6 +13,7 @@ use kiln_host::keys::PrivateKey;
 use kiln_host::ssh::Auth;
 use kiln_host::ssh::target::{Target, User};
 use kiln_host::{Cancel, Network, Secret, Ssh, SshOptions};
+use kiln_launch::clock::Clock;
 use kiln_launch::event::{Event, Events};
 use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::{Learned, random_hex};
@@ -155,6 +156,7 @@ impl Args {
         image: impl FnOnce(&Cluster, Option<&Record>) -> Result<Bundle, CliError>,
         global: &Global,
     ) -> Result<Launch, CliError> {
+        let began = Instant::now();
         let (cluster, record, state) = self.cluster(wish)?;
         // What the file says of networks, registries and kubeadm would be taken back to what it is without one.
         if let (None, Some(file)) = (&self.file, record.as_ref().and_then(|record| record.file.as_ref())) {
@@ -175,7 +177,8 @@ impl Args {
             .find_map(|member| member.facts.marker.as_ref().filter(|marker| marker.cluster == cluster.name.value));
         let theirs = theirs.filter(|_| wish.resume).map(|marker| marker.id.clone());
         let id = known.or(theirs).map_or_else(|| random_hex(8), Ok)?;
-        Ok(assemble(cluster, bundle, members, options, id, state, events, cancel))
+        let launch = assemble(cluster, bundle, members, options, id, state, events, cancel);
+        Ok(Launch { clock: Clock::since(began), ..launch })
     }
 
     /// How a launch goes about it.
@@ -263,6 +266,7 @@ pub fn assemble(
         state,
         events,
         cancel,
+        clock: Clock::default(),
         learned: Mutex::new(Learned::default()),
         markers: Mutex::new(markers),
     }

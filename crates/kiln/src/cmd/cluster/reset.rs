@@ -80,6 +80,16 @@ pub fn tell(given: &Given) {
     }
 }
 
+/// Looks at a host that was given back, and tells what is still there.
+pub fn look(launch: &Launch, given: &Given) -> Result<(), CliError> {
+    let member = launch.members.iter().find(|member| member.name() == given.host);
+    if let Some(member) = member.filter(|_| given.errors.is_empty()) {
+        let remains = reset::verify(launch, member)?;
+        remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
+    }
+    Ok(())
+}
+
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
@@ -128,11 +138,7 @@ fn finish(launch: &Launch, all: &[Given], down: &Down) -> Result<(), CliError> {
     }
     let mut record = launch.state.record()?;
     for given in all {
-        let member = launch.members.iter().find(|member| member.name() == given.host);
-        let remains = member
-            .filter(|_| given.errors.is_empty())
-            .map_or_else(|| Ok(Vec::new()), |member| reset::verify(launch, member))?;
-        remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
+        look(launch, given)?;
         if given.errors.is_empty() {
             launch.state.forget_host(&given.host)?;
             if let Some(record) = &mut record {

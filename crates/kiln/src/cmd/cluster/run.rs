@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::bundle;
 use super::fleet::{self, Hosts, Wish};
-use super::unsupported;
+use super::{network, unsupported};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
+use crate::progress::Style;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -101,18 +102,31 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
     if how.plan {
         return plan(&launch, how.json);
     }
-    launching::run(&launch)?;
-    if !matches!(global.progress, crate::progress::Style::Quiet) {
-        let first = launch.first()?;
-        eprintln!(
-            "{} runs Kubernetes {} on {} hosts; kubectl works as root on {}",
-            launch.cluster.name.value,
-            launch.bundle.kubernetes,
-            launch.members.len(),
-            first.name()
-        );
+    let did = launching::run(&launch)?;
+    let network = if did && launch.members.len() > 1 { network::check(&launch)? } else { None };
+    if let (Some(found), false) = (network, matches!(global.progress, Style::Quiet | Style::Json)) {
+        eprintln!("of its pod network: {found}");
     }
+    told(&launch, launch.first()?.name(), global.progress);
     Ok(())
+}
+
+/// Tells what there is now, and how long it took.
+fn told(launch: &Launch, first: &str, style: Style) {
+    let (name, kubernetes, hosts) = (&launch.cluster.name.value, &launch.bundle.kubernetes, launch.members.len());
+    let took = launch.clock.took();
+    let (all, waiting, own) = (took.all.as_secs_f64(), took.waiting.as_secs_f64(), took.own().as_secs_f64());
+    match style {
+        Style::Quiet => {}
+        Style::Json => eprintln!(
+            "{}",
+            json!({"event": "launched", "cluster": name, "kubernetes": kubernetes, "hosts": hosts, "seconds": all, "waited": waiting, "own": own})
+        ),
+        _ => {
+            eprintln!("{name} runs Kubernetes {kubernetes} on {hosts} hosts; kubectl works as root on {first}");
+            eprintln!("it took {all:.1} s: {waiting:.1} s kubeadm, kubelet and pods, {own:.1} s Kiln");
+        }
+    }
 }
 
 fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {

@@ -67,13 +67,18 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
     for host in record.hosts.clone().iter().filter(|host| is_leaving(&host.address)) {
         let member = launch.members.iter().find(|member| member.host.address().to_string() == host.address);
         let address = member.map_or_else(|| host.address.clone(), |member| member.address.to_string());
-        scale::leave(&launch, stays, &Leaving { node: host.node.clone(), address, master: host.master })?;
+        scale::leave(
+            &launch,
+            stays,
+            &Leaving { node: host.node.clone(), address, master: host.master, up: member.is_some() },
+        )?;
         let remains = member.map(|member| reset::run(&launch, &[member]));
         record.hosts.retain(|known| known.address != host.address);
         launch.state.keep(&record)?;
         launch.state.forget_host(&host.address)?;
         for given in remains.into_iter().flatten() {
             giving::tell(&given);
+            giving::look(&launch, &given)?;
         }
         if down.iter().any(|(name, _)| *name == host.address) {
             eprintln!(
