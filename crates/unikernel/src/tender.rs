@@ -51,14 +51,14 @@ pub fn solo5(
 ) -> Result<Vec<String>> {
     let no = |why: String| UnikernelError::Monitor { monitor: monitor.name(), why };
     let (mut words, option) = (vec![format!("--mem={memory}")], |kind| match kind {
-        DeviceKind::Net => ("net", "a network card", "TAP"),
-        DeviceKind::Block => ("block", "a disk", "FILE"),
+        DeviceKind::Net => ("net", "network card", "TAP"),
+        DeviceKind::Block => ("block", "disk", "FILE"),
     });
     for device in &wants.devices {
         let (word, what, example) = option(device.kind);
         let Some(found) = attached.iter().find(|a| a.name == device.name && a.kind == device.kind) else {
             let name = &device.name;
-            return Err(no(format!("it wants {what} called `{name}`: add --{word} {name}={example}")));
+            return Err(no(format!("it wants a {what} called `{name}`: add --{word} {name}={example}")));
         };
         words.push(format!("--{word}:{}={}", found.name, found.to));
     }

@@ -68,7 +68,7 @@ fn tenders_get_every_device_or_say_which_is_missing() {
     assert!(missing.contains("it wants a network card called `service`: add --net service=TAP"), "{missing}");
     let more = tender::attached(DeviceKind::Net, "other=tap1").unwrap();
     let foreign = start(&[disk, net, more], "").unwrap_err();
-    assert!(foreign.contains("no a network card called `other`; it wants `service`, `storage`"), "{foreign}");
+    assert!(foreign.contains("no network card called `other`; it wants `service`, `storage`"), "{foreign}");
     for bad in ["tap0", "=tap0", "service=", "a-b=tap0", "a=b\n"] {
         assert!(tender::attached(DeviceKind::Net, bad).is_err(), "{bad}");
     }
