@@ -57,7 +57,7 @@ pub fn layer(mover: &Mover<'_>, files: &[Packed<'_>], compression: Compression) 
             }
         }
         mover.check()?;
-        let (mut from, size): (Box<dyn Read>, u64) = match file.bytes {
+        let (mut from, size): (Box<dyn Read + '_>, u64) = match file.bytes {
             Bytes::These(bytes) => (Box::new(bytes), bytes.len() as u64),
             Bytes::Of(path) => {
                 let opened = File::open(path).map_err(EngineError::file("read", path))?;

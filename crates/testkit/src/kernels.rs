@@ -310,6 +310,8 @@ pub fn says(text: &str, end: &[u8]) -> Vec<u8> {
 
 /// Turns the machine off by qemu's ACPI: mov dx, 0x604; mov ax, 0x2000; out dx, ax.
 pub const POWER_OFF: [u8; 10] = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef];
+/// Ends qemu by its device for that, with status 3: mov dx, 0xf4; mov al, 3; out dx, al.
+pub const STATUS_3: [u8; 7] = [0x66, 0xba, 0xf4, 0x00, 0xb0, 0x03, 0xee];
 /// Does what no processor knows, with nobody to tell.
 pub const CRASH: [u8; 2] = [0x0f, 0x0b];
 
@@ -325,7 +327,8 @@ mod tests {
         let file = dir.path().join("kernel");
         let read = |elf: &Elf| {
             std::fs::write(&file, elf.build()).expect("write the kernel");
-            let out = std::process::Command::new(tool("readelf")).args(["-hlnSW"]).arg(&file).output().expect("readelf");
+            let out =
+                std::process::Command::new(tool("readelf")).args(["-hlnSW"]).arg(&file).output().expect("readelf");
             let err = String::from_utf8_lossy(&out.stderr).into_owned();
             assert!(out.status.success() && !err.contains("Warning"), "{err}");
             String::from_utf8_lossy(&out.stdout).into_owned()

@@ -100,7 +100,8 @@ impl Boot {
             (Some(_), _) => Ok("PVH"),
             (None, Some(_)) => Err("it is entered by multiboot 2 alone, which qemu's -kernel does not do".to_owned()),
             (None, None) => {
-                let why = "it has no entry that qemu's -kernel knows: no note for PVH, no multiboot header, no Linux header";
+                let why =
+                    "it has no entry that qemu's -kernel knows: no note for PVH, no multiboot header, no Linux header";
                 Err(why.to_owned())
             }
         }

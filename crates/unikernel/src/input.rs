@@ -63,7 +63,7 @@ impl<'r> Input<'r> {
     pub fn up_to(&mut self, at: u64, length: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.from.seek(SeekFrom::Start(at))?;
-        self.from.take(length).read_to_end(&mut bytes)?;
+        (&mut *self.from).take(length).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }

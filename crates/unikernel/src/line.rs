@@ -11,10 +11,10 @@
 
 use serde_json::json;
 
+use crate::Kind;
 use crate::error::{Result, UnikernelError};
 use crate::parcel::is_line;
 use crate::solo5::{DeviceKind, Solo5};
-use crate::Kind;
 
 /// What a guest is told of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]

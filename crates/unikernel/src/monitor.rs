@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Kind;
 use crate::error::{Result, UnikernelError};
 use crate::recognise::Kernel;
 use crate::solo5::Target;
-use crate::Kind;
 
 /// A program that runs kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +25,7 @@ pub enum Monitor {
 
 impl Monitor {
     /// All of them.
-    pub const ALL: [Monitor; 5] =
-        [Monitor::Qemu, Monitor::Firecracker, Monitor::Hvt, Monitor::Spt, Monitor::Xen];
+    pub const ALL: [Monitor; 5] = [Monitor::Qemu, Monitor::Firecracker, Monitor::Hvt, Monitor::Spt, Monitor::Xen];
 
     /// Its name, as urunc and Kiln's options spell it.
     pub fn name(self) -> &'static str {

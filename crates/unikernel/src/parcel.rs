@@ -74,7 +74,7 @@ pub(crate) fn is_line(text: &str) -> Result<(), String> {
         return Err(format!("has {} bytes, and may have {LONGEST}", text.len()));
     }
     match text.chars().find(|c| c.is_control()) {
-        Some(c) => Err(format!("has the control character {:?}", c)),
+        Some(c) => Err(format!("has the control character {c:?}")),
         None => Ok(()),
     }
 }

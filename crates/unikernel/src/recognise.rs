@@ -73,7 +73,10 @@ pub fn recognise<R: Read + Seek>(file: &mut R) -> Result<Kernel> {
         let boot = Boot { bz_image: true, ..Boot::default() };
         // It unpacks itself to about four times of its size.
         let memory = input.size().saturating_mul(5);
-        return Ok(Kernel { memory, ..plain(Kind::Linux, "it has the header of a bzImage", version, boot, input.size()) });
+        return Ok(Kernel {
+            memory,
+            ..plain(Kind::Linux, "it has the header of a bzImage", version, boot, input.size())
+        });
     }
     if let Some(line) = osv::disk(&mut input)? {
         let boot = Boot { boot_sector: true, ..Boot::default() };

@@ -91,8 +91,7 @@ pub fn firecracker(
         source["initrd_path"] = initrd.display().to_string().into();
     }
     let of = |kind| attached.iter().filter(move |a: &&Attached| a.kind == kind);
-    let cards: Vec<Value> =
-        of(DeviceKind::Net).map(|a| json!({ "iface_id": a.name, "host_dev_name": a.to })).collect();
+    let cards: Vec<Value> = of(DeviceKind::Net).map(|a| json!({ "iface_id": a.name, "host_dev_name": a.to })).collect();
     let disks: Vec<Value> = of(DeviceKind::Block)
         .map(|a| json!({ "drive_id": a.name, "path_on_host": a.to, "is_root_device": false, "is_read_only": false }))
         .collect();

@@ -67,7 +67,7 @@ fn one(around: &Surroundings, text: &str, args: &Args) -> Result<Value, CliError
         .map(|i| i.name.familiar())
         .collect();
     let config = &image.config;
-    let unikernel = carried::said(&image.title, &image.manifest, config).map_err(|e| super::node::failed(&e))?;
+    let unikernel = carried::said(&image.title, &image.manifest, config);
     let size: u64 = image.manifest.layers.iter().chain([&image.manifest.config]).map(|d| d.size).sum();
     let mut shown = json!({
         "Id": image.descriptor.digest.to_string(),
@@ -87,8 +87,13 @@ fn one(around: &Surroundings, text: &str, args: &Args) -> Result<Value, CliError
         "Annotations": image.manifest.annotations,
         "History": config.history,
     });
-    if let (Some(parcel), Value::Object(fields)) = (unikernel, &mut shown) {
-        fields.insert("Unikernel".to_owned(), super::node::unikernel::json(&parcel));
+    let unikernel = match unikernel {
+        Ok(parcel) => parcel.map(|parcel| super::node::unikernel::json(&parcel)),
+        // What makes no sense there is no reason to show nothing of the rest.
+        Err(e) => Some(json!({ "Error": e.to_string() })),
+    };
+    if let (Some(unikernel), Value::Object(fields)) = (unikernel, &mut shown) {
+        fields.insert("Unikernel".to_owned(), unikernel);
     }
     Ok(shown)
 }

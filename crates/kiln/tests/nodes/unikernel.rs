@@ -41,7 +41,8 @@ fn dry(t: &TestContext, args: &[&str]) -> Output {
 fn what_a_file_is_is_shown() {
     let t = context();
     let files = ["hello.spt", "hello.hvt", "nginx", "loader.elf", "usr.img", "rump", "app.hermit", "plain"];
-    let shown: String = files.iter().map(|f| format!("{f}\n{}\n", t.kiln(&["node", "inspect", f]).ok().stdout)).collect();
+    let shown: String =
+        files.iter().map(|f| format!("{f}\n{}\n", t.kiln(&["node", "inspect", f]).ok().stdout)).collect();
     insta::assert_snapshot!(shown, @"");
     let broken = t.out("broken");
     fs::write(&broken, &kernels::solo5(1, &[]).build()[..300]).unwrap();
@@ -123,7 +124,11 @@ fn kraftkit_gets_an_index_for_its_monitors() {
     let config = t.tool("skopeo", &one).ok().json();
     assert_eq!((&config["os"], &config["config"]["Cmd"]), (&"qemu".into(), &serde_json::json!(["-c", "/nginx.conf"])));
     let fresh = context();
-    assert_eq!(fresh.kiln(&["pull", "-q", &reference]).ok().text(), packed.text(), "all of it, for it is for no machine");
+    assert_eq!(
+        fresh.kiln(&["pull", "-q", &reference]).ok().text(),
+        packed.text(),
+        "all of it, for it is for no machine"
+    );
     assert_eq!(fresh.kiln(&["cat", &reference, "/unikraft/bin/initrd"]).ok().text(), "070701");
     let shown = fresh.kiln(&["inspect", &reference]).ok().json();
     assert_eq!(shown[0]["Unikernel"]["Format"], "kraftkit");
@@ -183,13 +188,20 @@ fn only_the_file_says_it_when_annotations_and_labels_are_lost() {
     t.write("urunc.json", 0o644, r#"{"com.urunc.unikernel.unikernelType":"?"}"#);
     let _ = t.kiln(&["build", "-t", "broken", "."]).ok();
     let told = dry(&t, &["broken"]).exits(1);
-    assert!(told.stderr.contains("cannot use the kernel in broken:latest: com.urunc.unikernel.unikernelType"), "{told}");
+    assert!(
+        told.stderr.contains("cannot use the kernel in broken:latest: com.urunc.unikernel.unikernelType"),
+        "{told}"
+    );
     t.write("Dockerfile", 0o644, "FROM scratch\nCOPY kernel /x\n");
     let _ = t.kiln(&["build", "-t", "none", "."]).ok();
     let told = dry(&t, &["none"]).exits(1);
     assert!(told.stderr.contains("says nothing of a unikernel"), "{told}");
-    t.write("Dockerfile", 0o644, "FROM scratch\nCOPY kernel /x\nLABEL com.urunc.unikernel.unikernelType=mirage \\\n\
-        com.urunc.unikernel.hypervisor=spt com.urunc.unikernel.binary=/.boot/kernel\n");
+    t.write(
+        "Dockerfile",
+        0o644,
+        "FROM scratch\nCOPY kernel /x\nLABEL com.urunc.unikernel.unikernelType=mirage \\\n\
+        com.urunc.unikernel.hypervisor=spt com.urunc.unikernel.binary=/.boot/kernel\n",
+    );
     let _ = t.kiln(&["build", "-t", "empty", "."]).ok();
     let told = dry(&t, &["empty"]).exits(1);
     assert!(told.stderr.contains("/.boot/kernel: the image says that it is there, and it is not"), "{told}");
@@ -200,17 +212,24 @@ fn what_cannot_be_packed_or_run_is_told() {
     let t = context();
     t.write("text", 0o644, "hello");
     t.write("cut", 0o644, &kernels::unikraft("1").build()[..200]);
-    let refused = |out: Output, wanted: &str| assert!(out.code != 0 && out.stderr.contains(wanted), "{wanted:?} in\n{out}");
+    let refused =
+        |out: Output, wanted: &str| assert!(out.code != 0 && out.stderr.contains(wanted), "{wanted:?} in\n{out}");
     refused(pack(&t, &["text", "-t", "x"]), "cannot pack text: it is no kernel: it is neither an ELF file");
     refused(pack(&t, &["absent", "-t", "x"]), "cannot read absent");
     refused(pack(&t, &["cut", "-t", "x"]), "cannot pack cut: it is cut off: the table of its sections");
-    refused(pack(&t, &["hello.spt", "-t", "x", "--monitor", "qemu"]), "qemu cannot run it: its notes say that it is for spt");
+    refused(
+        pack(&t, &["hello.spt", "-t", "x", "--monitor", "qemu"]),
+        "qemu cannot run it: its notes say that it is for spt",
+    );
     refused(pack(&t, &["hello.spt", "-t", "x", "--monitor", "vmware"]), "`vmware` is none of qemu, firecracker");
     refused(pack(&t, &["hello.spt", "-t", "x", "--format", "kraftkit"]), "kraftkit has no platform for it");
     refused(pack(&t, &["hello.spt", "-t", "x", "--kind", "linux"]), "--kind linux: it is Solo5 (MirageOS), because");
     refused(pack(&t, &["app.hermit", "-t", "x"]), "the kernel is Hermit's loader, and this its --initrd");
     refused(pack(&t, &["nginx", "-t", "x", "--cmdline", "a\u{1}b"]), "control character");
-    refused(pack(&t, &["nginx", "-t", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000"]), "digest");
+    refused(
+        pack(&t, &["nginx", "-t", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000"]),
+        "digest",
+    );
     refused(dry(&t, &["text"]), "cannot run text: it is no kernel");
     refused(dry(&t, &["hello.hvt"]), "it wants a network card called `service`: add --net service=TAP");
     refused(dry(&t, &["hello.spt", "-p", "80:80"]), "ports lead into guests of qemu only");
@@ -234,10 +253,9 @@ fn another_monitor_gets_its_arguments_and_its_status_comes_out() {
     fs::create_dir(&bin).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let t = t.env("PATH", &path);
-    for (name, text) in [
-        ("solo5-spt", "#!/bin/sh\necho \"$@\"\nexit 7\n"),
-        ("firecracker", "#!/bin/sh\necho \"$@\"\ncat /dev/stdin\n"),
-    ] {
+    for (name, text) in
+        [("solo5-spt", "#!/bin/sh\necho \"$@\"\nexit 7\n"), ("firecracker", "#!/bin/sh\necho \"$@\"\ncat /dev/stdin\n")]
+    {
         fs::write(bin.join(name), text).unwrap();
         fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -269,6 +287,8 @@ fn a_kernel_of_an_image_boots_and_one_that_crashes_at_once_is_told() {
     assert!(crashed.stdout.contains("about to"), "{crashed}");
     let told = "crash: the guest reset its machine instead of turning it off, as kernels do that crash";
     assert!(crashed.stderr.contains(told) && crashed.stderr.contains("hint: "), "{crashed}");
+    t.write("status", 0o755, kernels::pvh(&kernels::says("no", &kernels::STATUS_3)).build());
+    assert_eq!(boot(&t, "status").exits(3).stdout, "no");
     t.write("hangs", 0o755, kernels::pvh(&kernels::says("waits", &[])).build());
     let hangs = t.kiln(&["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "8", "hangs"]).exits(1);
     assert!(hangs.stderr.contains("the end of the guest did not happen within 8 s"), "{hangs}");

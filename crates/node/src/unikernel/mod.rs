@@ -30,10 +30,6 @@ impl Files {
     #[must_use]
     pub fn named(&self) -> Files {
         let name = |path: &PathBuf| path.file_name().map_or_else(|| path.clone(), PathBuf::from);
-        Files {
-            kernel: name(&self.kernel),
-            initrd: self.initrd.as_ref().map(name),
-            disk: self.disk.as_ref().map(name),
-        }
+        Files { kernel: name(&self.kernel), initrd: self.initrd.as_ref().map(name), disk: self.disk.as_ref().map(name) }
     }
 }

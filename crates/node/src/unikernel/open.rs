@@ -36,9 +36,7 @@ pub fn recognised(path: &Path, intent: &'static str) -> Result<Kernel> {
 /// When it cannot be read.
 pub fn looks_like_one(path: &Path) -> Result<bool> {
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(0x206).read_to_end(&mut head))
-        .map_err(NodeError::file("read", path))?;
+    File::open(path).and_then(|file| file.take(0x206).read_to_end(&mut head)).map_err(NodeError::file("read", path))?;
     let linux = head.get(0x202..0x206) == Some(b"HdrS");
     let disk = head.get(0x1fe..0x200) == Some(&[0x55, 0xaa]);
     Ok(head.starts_with(b"\x7fELF") || head.starts_with(QCOW2) || linux || disk)

@@ -122,11 +122,7 @@ fn is_hermit(initrd: Option<&Path>) -> bool {
 fn as_urunc(mover: &Mover<'_>, wanted: &Wanted, parcel: &Parcel) -> Result<Descriptor> {
     let file = urunc::file(parcel);
     let mut files = vec![Packed { path: urunc::KERNEL, mode: 0o755, bytes: Bytes::Of(&wanted.kernel) }];
-    files.extend(wanted.initrd.iter().map(|path| Packed {
-        path: urunc::INITRD,
-        mode: 0o644,
-        bytes: Bytes::Of(path),
-    }));
+    files.extend(wanted.initrd.iter().map(|path| Packed { path: urunc::INITRD, mode: 0o644, bytes: Bytes::Of(path) }));
     files.push(Packed { path: urunc::FILE, mode: 0o644, bytes: Bytes::These(&file) });
     let (layer, diff_id) = packed::layer(mover, &files, Compression::default())?;
     let mut config = config(wanted, &Platform::linux(&parcel.architecture), vec![diff_id]);

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use kiln_unikernel::line::{self, Guest, QEMU};
+use kiln_unikernel::solo5::DeviceKind;
 use kiln_unikernel::tender::{self, Attached};
 use kiln_unikernel::{Kernel, Kind, Monitor, Parcel, UnikernelError};
-use kiln_unikernel::solo5::DeviceKind;
 use kiln_vm::accel::Accelerator;
 use kiln_vm::machine::{self, Forward, Machine, Network, Overrides};
 use serde_json::Value;
@@ -21,8 +21,8 @@ pub struct Options {
     pub monitor: Option<Monitor>,
     /// Ports that lead into it, under qemu.
     pub forwards: Vec<Forward>,
-    /// Its memory in MiB.
-    pub memory: Option<u32>,
+    /// Its memory in MiB: what was asked for, or [`needed`].
+    pub memory: u32,
     /// Its processors.
     pub cpus: u32,
     /// Whether it has a network card, under qemu.
@@ -89,11 +89,7 @@ pub fn plan(
     if monitor == Monitor::Qemu && options.attached.iter().any(|a| a.kind == DeviceKind::Net) {
         return no("its guests are in qemu's own network; ports lead into them: --publish PORT:PORT");
     }
-    // What an image says of a kernel that says nothing itself is believed.
-    let kind = match (&kernel.kind, parcel) {
-        (Kind::Plain, Some(parcel)) => &parcel.kind,
-        (kind, _) => kind,
-    };
+    let kind = kind_of(kernel, parcel);
     let guest = Guest {
         kind,
         version: kernel.version.as_deref().or(parcel.and_then(|p| p.version.as_deref())),
@@ -103,7 +99,7 @@ pub fn plan(
     };
     let arguments = [parcel.map_or("", |p| p.line.as_str()), options.append.as_str()].join(" ");
     let words = line::compose(&guest, &arguments).map_err(failed)?;
-    let memory = options.memory.unwrap_or_else(|| needed(kernel, kind, files));
+    let memory = options.memory;
     match (monitor, &kernel.solo5) {
         (Monitor::Qemu, _) => qemu(kernel, kind, files, options, accelerator, (memory, words)),
         (Monitor::Hvt | Monitor::Spt, Some(wants)) => {
@@ -114,14 +110,21 @@ pub fn plan(
         }
         (Monitor::Firecracker, _) => {
             let sizes = (memory, options.cpus);
-            let config =
-                tender::firecracker(&files.kernel, files.initrd.as_deref(), &options.attached, sizes, &words)
-                    .map_err(failed)?;
+            let config = tender::firecracker(&files.kernel, files.initrd.as_deref(), &options.attached, sizes, &words)
+                .map_err(failed)?;
             let arguments = tender::firecracker_arguments(Path::new(CONFIG));
             Ok(Start::Program { monitor, arguments, config: Some(config) })
         }
         (Monitor::Xen, _) => no("Kiln starts no guests of Xen; `kernel=` of an xl.cfg is the file"),
         (Monitor::Hvt | Monitor::Spt, None) => no("it has no notes of Solo5"),
+    }
+}
+
+/// What an image says of a kernel that says nothing itself is believed.
+fn kind_of<'a>(kernel: &'a Kernel, parcel: Option<&'a Parcel>) -> &'a Kind {
+    match (&kernel.kind, parcel) {
+        (Kind::Plain, Some(parcel)) => &parcel.kind,
+        (kind, _) => kind,
     }
 }
 
@@ -135,7 +138,9 @@ fn own_disk(wants: &kiln_unikernel::solo5::Solo5, files: &Files, attached: &[Att
     (!taken).then(|| Attached { kind: DeviceKind::Block, name: name.to_owned(), to })
 }
 
-fn needed(kernel: &Kernel, kind: &Kind, files: &Files) -> u32 {
+/// The memory that a kernel and its files need, in MiB.
+pub fn needed(kernel: &Kernel, parcel: Option<&Parcel>, files: &Files) -> u32 {
+    let kind = kind_of(kernel, parcel);
     let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |m| m.len());
     // What is given to it is there packed, and unpacked, which is more.
     let given = files.initrd.as_ref().map_or(0, size).saturating_mul(4);
@@ -178,22 +183,21 @@ fn qemu(
             machine.seeds.push(files.kernel.clone());
         }
         false => {
-            machine.kernel = Some(machine::Kernel {
-                image: files.kernel.clone(),
-                initrd: files.initrd.clone(),
-                append: words,
-            });
+            machine.kernel =
+                Some(machine::Kernel { image: files.kernel.clone(), initrd: files.initrd.clone(), append: words });
         }
     }
     let mut disks: Vec<(PathBuf, &str)> = files.disk.iter().map(|path| (path.clone(), "raw")).collect();
     let attached = options.attached.iter().filter(|a| a.kind == DeviceKind::Block);
     disks.extend(attached.map(|a| (PathBuf::from(&a.to), "raw")));
     machine.disks = disks.into_iter().map(|(path, format)| machine::Disk { path, format: format.to_owned() }).collect();
-    // Solo5 tells its status by this device; for others it is not there.
-    let more = match kind {
-        Kind::Solo5 | Kind::Rumprun => vec!["-device".to_owned(), "isa-debug-exit".to_owned()],
-        _ => Vec::new(),
+    // A guest tells its status by this device, where its kind looks for it.
+    let status = match kind {
+        Kind::Solo5 | Kind::Rumprun => Some("isa-debug-exit"),
+        Kind::Plain | Kind::Hermit | Kind::Other(_) => Some("isa-debug-exit,iobase=0xf4,iosize=0x04"),
+        Kind::Unikraft | Kind::Osv | Kind::Linux | Kind::MiniOs => None,
     };
+    let more = status.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]).collect();
     Ok(Start::Qemu(Box::new(machine), more))
 }
 

@@ -58,7 +58,9 @@ fn what_is_cut_off_anywhere_is_refused() {
 fn segments_that_cannot_be_are_refused() {
     let file = kernels::pvh(&[0xf4; 32]).build();
     let number = |value: u64| value.to_le_bytes();
-    assert!(why(patched(file.clone(), SEGMENT + 8, &number(1 << 40))).contains("segment 0 (header at byte 64) would be"));
+    assert!(
+        why(patched(file.clone(), SEGMENT + 8, &number(1 << 40))).contains("segment 0 (header at byte 64) would be")
+    );
     assert!(why(patched(file.clone(), SEGMENT + 8, &number(u64::MAX))).contains("cut off"));
     assert!(why(patched(file.clone(), SEGMENT + 32, &number(u64::MAX))).contains("cut off"));
     assert!(why(patched(file.clone(), SEGMENT + 40, &number(8))).contains("32 bytes of the file into 8 of memory"));
@@ -70,7 +72,10 @@ fn segments_that_cannot_be_are_refused() {
     assert!(why(patched(file.clone(), 32, &number(u64::MAX))).contains("the table of its segments"));
     // The note becomes a second piece of memory in the place of the first.
     let overlapping = patched(patched(file.clone(), SEGMENT + 56, &[1]), SEGMENT + 56 + 24, &number(0x10_0004));
-    assert!(why(overlapping).contains("its segments overlap in memory: one ends at 0x100020, and the next begins at 0x100004"));
+    assert!(
+        why(overlapping)
+            .contains("its segments overlap in memory: one ends at 0x100020, and the next begins at 0x100004")
+    );
     assert!(why(patched(file, SEGMENT, &[2])).contains("nothing of it is put into memory"));
 }
 
@@ -117,7 +122,10 @@ fn notes_of_solo5_that_are_wrong_are_told() {
     assert!(both(&abi, &manifest[..6]).contains("a manifest's head alone has 12"));
     assert!(both(&abi, &manifest[..100]).contains("it has 100 bytes, and 2 entries take 220"));
     assert!(both(&abi, &patched(manifest.clone(), 4, &[9])).contains("a manifest of version 9"));
-    assert!(both(&abi, &patched(manifest.clone(), 8, &[0xff; 4])).contains("4294967295 entries, and Solo5 takes at most 64"));
+    assert!(
+        both(&abi, &patched(manifest.clone(), 8, &[0xff; 4]))
+            .contains("4294967295 entries, and Solo5 takes at most 64")
+    );
     assert!(both(&abi, &patched(manifest.clone(), 12 + 104 + 68, &[7])).contains("entry 1 is of type 7"));
     assert!(both(&abi, &patched(manifest.clone(), 12 + 104, b"a b")).contains("no name of letters and digits"));
     assert!(both(&abi, &patched(manifest, 12 + 104, &[b'a'; 68])).contains("no name of letters and digits"));

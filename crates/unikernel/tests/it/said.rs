@@ -83,7 +83,9 @@ fn what_makes_no_sense_is_told_with_its_key() {
         all.insert(format!("com.urunc.unikernel.{key}"), value.to_owned());
         urunc::read(&all, "amd64").unwrap_err().to_string()
     };
-    assert!(with("binary", "../../etc/shadow").starts_with("com.urunc.unikernel.binary: `../../etc/shadow` is no path"));
+    assert!(
+        with("binary", "../../etc/shadow").starts_with("com.urunc.unikernel.binary: `../../etc/shadow` is no path")
+    );
     assert!(with("binary", "/").contains("it names the root"));
     assert!(with("binary", "").contains("it is not there, and has to be"));
     assert!(with("initrd", "a//b").contains("com.urunc.unikernel.initrd"));
@@ -95,7 +97,9 @@ fn what_makes_no_sense_is_told_with_its_key() {
     assert!(file("{").starts_with("/urunc.json: "));
     assert!(file("[]").contains("it is no object"));
     assert!(file(r#"{"com.urunc.unikernel.binary":1}"#).contains("is no text"));
-    assert!(file(r#"{"com.urunc.unikernel.binary":"%%"}"#).contains("com.urunc.unikernel.binary: its value is not base64"));
+    assert!(
+        file(r#"{"com.urunc.unikernel.binary":"%%"}"#).contains("com.urunc.unikernel.binary: its value is not base64")
+    );
     assert!(file(r#"{"com.urunc.unikernel.binary":"/w=="}"#).contains("not text"));
 }
 
@@ -116,9 +120,12 @@ fn image(config: ImageConfig, layers: Vec<Descriptor>, annotations: Annotations)
 fn kraftkit_gets_its_platform_and_annotations() {
     let parcel = Parcel { monitor: Monitor::Firecracker, ..parcel(Form::Kraftkit) };
     let platform = kraftkit::platform(&parcel).unwrap();
-    assert_eq!(serde_json::to_value(&platform).unwrap(), serde_json::json!({
-        "architecture": "x86_64", "os": "fc", "os.version": "0.17.0",
-    }));
+    assert_eq!(
+        serde_json::to_value(&platform).unwrap(),
+        serde_json::json!({
+            "architecture": "x86_64", "os": "fc", "os.version": "0.17.0",
+        })
+    );
     let said = kraftkit::annotations(&parcel, Some("unikraft.org/nginx"), "kiln-1").unwrap();
     assert_eq!(said["sh.kraftkit.version"], "kiln-1");
     assert_eq!(said["org.unikraft.image.name"], "unikraft.org/nginx");

@@ -77,12 +77,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let form = Form::named(&args.format).unwrap_or(Form::Urunc);
     match (&to, form) {
         (Some(Place::Registry(_) | Place::Store(_)), _) => {
-            return Err(CliError::usage("--output is a layout or an archive: oci:DIR, oci-archive:FILE, docker-archive:FILE")
-                .with_hint("--tag and --push name the store and a registry"));
+            return Err(CliError::usage(
+                "--output is a layout or an archive: oci:DIR, oci-archive:FILE, docker-archive:FILE",
+            )
+            .with_hint("--tag and --push name the store and a registry"));
         }
         (Some(Place::Archive { docker: true, .. }), Form::Kraftkit) => {
-            return Err(CliError::usage("docker's archives hold images of containers, and kraftkit's are an index for monitors")
-                .with_hint("use oci-archive:FILE, or --format urunc"));
+            return Err(CliError::usage(
+                "docker's archives hold images of containers, and kraftkit's are an index for monitors",
+            )
+            .with_hint("use oci-archive:FILE, or --format urunc"));
         }
         _ => {}
     }

@@ -85,8 +85,8 @@ fn image_for(around: &Surroundings, text: &str, monitor: Option<Monitor>) -> Res
         Monitor::of_platform(&p.os) == Some(monitor) && p.normalise().architecture == here
     };
     let chosen = match monitor {
-        Some(monitor) => have.iter().find(|p| fits(p, monitor)),
-        None => have.iter().find(|p| fits(p, Monitor::Qemu)).or(have.first()),
+        Some(monitor) => have.iter().find(|p| fits(*p, monitor)),
+        None => have.iter().find(|p| fits(*p, Monitor::Qemu)).or(have.first()),
     };
     match chosen {
         Some(chosen) => named::choose_of(around, &found, &platform(Some((*chosen).clone()))),
@@ -171,8 +171,11 @@ fn place(place: &Place) -> String {
 }
 
 fn text(rows: &[Row]) -> String {
-    let line = |(key, value): &Row| format!("{:<14}{}\n", format!("{key}:"), crate::error::printable(value));
-    rows.iter().map(line).map(|line| line.trim_end().to_owned() + "\n").collect()
+    let line = |(key, value): &Row| {
+        let key = format!("{key}:");
+        format!("{key:<14}{}", crate::error::printable(value)).trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// What an image says, as `kiln inspect` shows it.

@@ -67,10 +67,11 @@ fn left(taken: &Taken, dir: &Path) -> Result<Files, CliError> {
 
 fn start(args: &Args, subject: &Subject<'_>) -> Result<(), CliError> {
     let told = |e: kiln_node::NodeError| failed(&e);
+    let memory = args.memory.unwrap_or_else(|| start::needed(subject.kernel, subject.parcel, &subject.files));
     let options = Options {
         monitor: args.monitor,
         forwards: args.publish.clone(),
-        memory: args.memory,
+        memory,
         cpus: args.cpus,
         network: !args.no_network,
         append: args.append.clone(),
@@ -80,32 +81,28 @@ fn start(args: &Args, subject: &Subject<'_>) -> Result<(), CliError> {
         start::plan(subject.title, subject.kernel, subject.parcel, files, &options, accelerator).map_err(told)
     };
     // What is wrong with it is said before anything is looked for.
-    let first = plan(&subject.files, Accelerator::Tcg)?;
+    let (qemu, accelerator) = match plan(&subject.files, Accelerator::Tcg)? {
+        Start::Qemu(..) => super::qemu(args)?,
+        Start::Program { .. } => (None, Accelerator::Tcg),
+    };
+    if args.dry_run {
+        return shown(args, subject, &plan(&shown_files(subject), accelerator)?);
+    }
     let limit = args.timeout.map(Duration::from_secs);
-    match first {
-        Start::Qemu(..) => {
-            let (qemu, accelerator) = super::qemu(args)?;
-            let Some(qemu) = qemu.filter(|_| !args.dry_run) else {
-                return shown(args, subject, &plan(&shown_files(subject), accelerator)?);
-            };
-            let Start::Qemu(machine, more) = plan(&subject.files, accelerator)? else { return Ok(()) };
-            let cancel = super::cancel();
+    let cancel = super::cancel();
+    let how = match (plan(&subject.files, accelerator)?, qemu) {
+        (Start::Qemu(machine, more), Some(qemu)) => {
             let out = &mut std::io::stdout();
-            let how = running::qemu(&qemu, subject.title, &machine, &more, limit, &cancel, out).map_err(told)?;
-            super::ended(how)
+            running::qemu(&qemu, subject.title, &machine, &more, limit, &cancel, out)
         }
-        Start::Program { .. } if args.dry_run => {
-            shown(args, subject, &plan(&shown_files(subject), Accelerator::Tcg)?)
-        }
-        Start::Program { monitor, arguments, config } => {
+        (Start::Qemu(..), None) => return Err(CliError::environment(format!("`{}` is not installed", args.qemu))),
+        (Start::Program { monitor, arguments, config }, _) => {
             let path = std::env::var_os("PATH");
             let program = running::find(subject.title, monitor, path.as_deref()).map_err(told)?;
-            let cancel = super::cancel();
-            let how =
-                running::program(subject.title, &program, &arguments, config.as_ref(), limit, &cancel).map_err(told)?;
-            super::ended(how)
+            running::program(subject.title, &program, &arguments, config.as_ref(), limit, &cancel)
         }
-    }
+    };
+    super::ended(how.map_err(told)?)
 }
 
 fn shown_files(subject: &Subject<'_>) -> Files {
