@@ -42,6 +42,8 @@ pub struct Kernel {
     pub solo5: Option<Solo5>,
     /// A command line that is in it: that of a disk of OSv's.
     pub line: Option<String>,
+    /// The format of the disk, if it is one.
+    pub disk: Option<&'static str>,
     /// The bytes of the file.
     pub size: u64,
     /// The memory that its own parts take, in bytes.
@@ -66,6 +68,7 @@ pub fn recognise<R: Read + Seek>(file: &mut R) -> Result<Kernel> {
         boot,
         solo5: None,
         line: None,
+        disk: None,
         size,
         memory: size,
     };
@@ -81,7 +84,7 @@ pub fn recognise<R: Read + Seek>(file: &mut R) -> Result<Kernel> {
     if let Some(line) = osv::disk(&mut input)? {
         let boot = Boot { boot_sector: true, ..Boot::default() };
         let kernel = plain(Kind::Osv, "its boot sector is OSv's", None, boot, input.size());
-        return Ok(Kernel { line, memory: 0, ..kernel });
+        return Ok(Kernel { line, disk: Some("raw"), memory: 0, ..kernel });
     }
     Err(UnikernelError::NoKernel(other(&head).to_owned()))
 }
@@ -112,7 +115,7 @@ fn elf(input: &mut Input<'_>) -> Result<Kernel> {
     let solo5 = Solo5::of(&elf.notes)?;
     let (kind, because, version) = kind(input, &elf, &boot, solo5.as_ref())?;
     let (size, memory) = (input.size(), elf.loaded().map(|s| s.memory_size).fold(0, u64::saturating_add));
-    Ok(Kernel { kind, because, version, architecture, boot, solo5, line: None, size, memory })
+    Ok(Kernel { kind, because, version, architecture, boot, solo5, line: None, disk: None, size, memory })
 }
 
 type Told = (Kind, String, Option<String>);

@@ -51,7 +51,11 @@ pub const KNOWN: &[(Sight, &str, &str)] = &[
     (Sight::NoBoot, "not a bootable disk", "the disk has no boot loader for BIOS"),
     (Sight::NoBoot, "BdsDxe: No bootable option", "the UEFI firmware found no boot loader"),
     (Sight::NoBoot, "grub rescue>", "GRUB does not find its files"),
-    (Sight::NoRoot, "Unable to mount root fs", "the kernel cannot mount the root file system"),
+    (
+        Sight::NoRoot,
+        "Unable to mount root fs",
+        "the kernel found neither a first process in an initramfs nor a root file system",
+    ),
     (Sight::NoInit, "No working init found", "the kernel found no program to start in its initramfs or root"),
     (Sight::NoInit, "Requested init", "the kernel cannot start the program that its command line names (init=)"),
     (Sight::NoInit, "Failed to execute /", "the kernel cannot start the program that its command line names (rdinit=)"),

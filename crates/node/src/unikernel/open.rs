@@ -25,7 +25,10 @@ pub fn recognised(path: &Path, intent: &'static str) -> Result<Kernel> {
         return Err(failed(kiln_unikernel::UnikernelError::NoKernel("it is no file".to_owned())));
     }
     match head_of_disk(path)? {
-        Some(head) => recognise(&mut Cursor::new(head)).map_err(failed),
+        Some((head, size)) => {
+            let found = recognise(&mut Cursor::new(head)).map_err(failed)?;
+            Ok(Kernel { disk: Some("qcow2"), size, ..found })
+        }
         None => recognise(&mut file).map_err(failed),
     }
 }
@@ -42,18 +45,19 @@ pub fn looks_like_one(path: &Path) -> Result<bool> {
     Ok(head.starts_with(b"\x7fELF") || head.starts_with(QCOW2) || linux || disk)
 }
 
-/// The beginning of the disk in a file of qemu's format.
-fn head_of_disk(path: &Path) -> Result<Option<Vec<u8>>> {
+/// The beginning of the disk in a file of qemu's format, and the size of the file.
+fn head_of_disk(path: &Path) -> Result<Option<(Vec<u8>, u64)>> {
     let file = File::open(path).map_err(NodeError::file("read", path))?;
     let mut magic = [0; 4];
     if ReadAt::read_exact_at(&file, &mut magic, 0).is_err() || magic != QCOW2 {
         return Ok(None);
     }
+    let size = file.metadata().map_err(NodeError::file("read", path))?.len();
     let failed = |source| NodeError::Disk { disk: path.display().to_string(), source };
     let disk = image::open(file, None, &Backing::Refuse).map_err(failed)?.disk;
     let unread = |source| failed(kiln_disk::DiskError::Read { what: "disk", offset: 0, source });
     let length = usize::try_from(disk.len().map_err(unread)?).unwrap_or(usize::MAX).min(HEAD);
     let mut head = vec![0; length];
     disk.read_exact_at(&mut head, 0).map_err(unread)?;
-    Ok(Some(head))
+    Ok(Some((head, size)))
 }

@@ -174,30 +174,30 @@ fn qemu(
             hint: Some("leave out --no-network".to_owned()),
         });
     }
-    match kernel.boot.boot_sector {
-        true => {
-            if !options.append.is_empty() {
-                let what = "the command line of a disk is on the disk, and is not changed".to_owned();
-                return Err(NodeError::Unsupported { what, hint: Some("leave out --append".to_owned()) });
-            }
-            machine.seeds.push(files.kernel.clone());
+    let mut more = Vec::new();
+    if let Some(format) = kernel.disk {
+        if !options.append.is_empty() {
+            let what = "the command line of a disk is on the disk, and is not changed".to_owned();
+            return Err(NodeError::Unsupported { what, hint: Some("leave out --append".to_owned()) });
         }
-        false => {
-            machine.kernel =
-                Some(machine::Kernel { image: files.kernel.clone(), initrd: files.initrd.clone(), append: words });
-        }
+        machine.disks.push(machine::Disk { path: files.kernel.clone(), format: format.to_owned() });
+        // What is run is not changed by it.
+        more.push("-snapshot".to_owned());
+    } else {
+        let (image, initrd) = (files.kernel.clone(), files.initrd.clone());
+        machine.kernel = Some(machine::Kernel { image, initrd, append: words });
     }
-    let mut disks: Vec<(PathBuf, &str)> = files.disk.iter().map(|path| (path.clone(), "raw")).collect();
-    let attached = options.attached.iter().filter(|a| a.kind == DeviceKind::Block);
-    disks.extend(attached.map(|a| (PathBuf::from(&a.to), "raw")));
-    machine.disks = disks.into_iter().map(|(path, format)| machine::Disk { path, format: format.to_owned() }).collect();
+    let attached = options.attached.iter().filter(|a| a.kind == DeviceKind::Block).map(|a| PathBuf::from(&a.to));
+    for path in files.disk.iter().cloned().chain(attached) {
+        machine.disks.push(machine::Disk { path, format: "raw".to_owned() });
+    }
     // A guest tells its status by this device, where its kind looks for it.
     let status = match kind {
         Kind::Solo5 | Kind::Rumprun => Some("isa-debug-exit"),
         Kind::Plain | Kind::Hermit | Kind::Other(_) => Some("isa-debug-exit,iobase=0xf4,iosize=0x04"),
         Kind::Unikraft | Kind::Osv | Kind::Linux | Kind::MiniOs => None,
     };
-    let more = status.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]).collect();
+    more.extend(status.iter().flat_map(|device| ["-device".to_owned(), (*device).to_owned()]));
     Ok(Start::Qemu(Box::new(machine), more))
 }
 
