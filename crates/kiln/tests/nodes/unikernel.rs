@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use kiln_testkit::kernels::{self, Elf};
-use kiln_testkit::{Auth, Output, Registry, TestContext};
+use kiln_testkit::tools::tool;
+use kiln_testkit::{Auth, Initramfs, Output, Registry, TestContext};
 
 fn context() -> TestContext {
     let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")).timeout(Duration::from_secs(300));
@@ -292,4 +293,20 @@ fn a_kernel_of_an_image_boots_and_one_that_crashes_at_once_is_told() {
     t.write("hangs", 0o755, kernels::pvh(&kernels::says("waits", &[])).build());
     let hangs = t.kiln(&["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "8", "hangs"]).exits(1);
     assert!(hangs.stderr.contains("the end of the guest did not happen within 8 s"), "{hangs}");
+}
+
+#[test]
+fn a_linux_kernel_starts_what_its_image_names() {
+    let t = context();
+    let init = "#!/bin/busybox sh\n/bin/busybox echo \"it is $1\"\n/bin/busybox poweroff -f\n";
+    let files = Initramfs::new()
+        .dirs(&["bin", "dev"])
+        .device("dev/console", (5, 1))
+        .file("bin/busybox", 0o755, fs::read(tool("busybox")).unwrap())
+        .file("start", 0o755, init);
+    t.write("files", 0o644, files.finish());
+    let kernel = tool("vmlinuz").display().to_string();
+    let _ = pack(&t, &[&kernel, "--initrd", "files", "--cmdline", "/start here", "-t", "linux"]).ok();
+    let ran = boot(&t, "linux").ok();
+    assert!(ran.stdout.contains("it is here"), "{ran}");
 }
