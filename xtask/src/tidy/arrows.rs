@@ -165,7 +165,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "kiln-clusterfile",
     "kiln-yaml",
     "kiln-helm",
@@ -179,6 +179,7 @@ const PURE: [&str; 13] = [
     "kiln-gotmpl",
     "kiln-hcl",
     "kiln-packer",
+    "kiln-unikernel",
 ];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 
