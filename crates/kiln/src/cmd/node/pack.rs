@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// The application's arguments; a kernel that says nothing of its makers gets them as its command line
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     cmdline: String,
     /// For whom the image says what is in it
     #[arg(long, value_name = "FORMAT", value_parser = Form::NAMES, default_value = "urunc")]

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     no_network: bool,
     /// Add words to the command line, as ip=10.0.2.15::10.0.2.2:255.255.255.0; to a unikernel's, arguments
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     append: String,
     /// Stop it after so many seconds; that is an error
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
