@@ -53,10 +53,9 @@ fn read(bytes: &[u8], at: u64) -> Result<Option<String>> {
         let place = at + (bytes.len() - rest.len()) as u64;
         let wrong = |why: String| UnikernelError::malformed(format!("the record of Unikraft at byte {place}"), why);
         let (length, layout) = (Words(rest).word(0) as usize, Words(rest).half(4));
-        if length == 0 {
+        if rest.iter().all(|b| *b == 0) {
             // What fills the section up.
-            rest = &rest[1..];
-            continue;
+            break;
         }
         let header = rest.get(HEAD..length).ok_or_else(|| wrong(format!("it would have {length} bytes")))?;
         // A layout that is not known yet is nobody's fault.
@@ -106,7 +105,7 @@ mod tests {
         let library = header(&[record(1, b"ukboot\0"), record(6, b"0.1\0")]);
         let whole = header(&[record(0xb, b"gcc 12\0"), record(7, b"0.17.0~abc\0")]);
         assert_eq!(read(&[library.clone(), whole.clone()].concat(), 0).unwrap().as_deref(), Some("0.17.0~abc"));
-        assert_eq!(read(&[library.clone(), vec![0; 9], whole].concat(), 0).unwrap().as_deref(), Some("0.17.0~abc"));
+        assert_eq!(read(&[library.clone(), whole, vec![0; 9]].concat(), 0).unwrap().as_deref(), Some("0.17.0~abc"));
         assert_eq!(read(&library, 0).unwrap(), None);
         assert_eq!(read(&[], 0).unwrap(), None);
     }
