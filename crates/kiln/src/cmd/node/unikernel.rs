@@ -81,12 +81,12 @@ fn image_for(around: &Surroundings, text: &str, monitor: Option<Monitor>) -> Res
     }
     let have: Vec<&Platform> = index.manifests.iter().filter_map(|d| d.platform.as_ref()).collect();
     let here = Platform::host().architecture;
-    let fits = |p: &&Platform, monitor: Monitor| {
+    let fits = |p: &Platform, monitor: Monitor| {
         Monitor::of_platform(&p.os) == Some(monitor) && p.normalise().architecture == here
     };
     let chosen = match monitor {
-        Some(monitor) => have.iter().find(|p| fits(*p, monitor)),
-        None => have.iter().find(|p| fits(*p, Monitor::Qemu)).or(have.first()),
+        Some(monitor) => have.iter().find(|p| fits(p, monitor)),
+        None => have.iter().find(|p| fits(p, Monitor::Qemu)).or(have.first()),
     };
     match chosen {
         Some(chosen) => named::choose_of(around, &found, &platform(Some((*chosen).clone()))),
@@ -107,7 +107,9 @@ pub fn described(target: &Path, global: &Global) -> Result<Option<String>, CliEr
         let kernel = open::recognised(target, "read").map_err(|e| failed(&e))?;
         return Ok(Some(text(&rows(&kernel))));
     }
-    let Some(name) = target.to_str().filter(|_| !target.exists()) else { return Ok(None) };
+    // A template that is not there is told of as one.
+    let template = target.extension().is_some_and(|e| e == "json" || e == "hcl");
+    let Some(name) = target.to_str().filter(|_| !template && !target.exists()) else { return Ok(None) };
     let (around, progress) = named::offline(global, true, "Reading")?;
     progress.finish();
     if name.parse::<kiln_oci::Reference>().is_err() || stored::find(&around.store, name).is_err() {
