@@ -131,11 +131,6 @@ impl Elf {
         self.sections.iter().find(|s| s.name == name)
     }
 
-    /// The highest byte of memory that it takes.
-    pub fn end(&self) -> u64 {
-        self.loaded().map(|s| s.address.saturating_add(s.memory_size)).max().unwrap_or(0)
-    }
-
     /// That a program can come of it.
     fn check(&self) -> Result<()> {
         let mut ranges: Vec<(u64, u64)> = Vec::new();

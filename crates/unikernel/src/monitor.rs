@@ -123,7 +123,9 @@ impl Kernel {
                 }
             };
             if wanted != monitor {
-                return no(format!("its notes say that it is for {} ({wanted})", solo5.target.name()));
+                let target = solo5.target.name();
+                let by = if target == wanted.name() { String::new() } else { format!(", which {wanted} runs") };
+                return no(format!("its notes say that it is for {target}{by}"));
             }
             // The tenders read ELF files themselves.
             return match monitor {

@@ -132,3 +132,34 @@ fn notes_of_solo5_that_are_wrong_are_told() {
     let twice = kernels::manifest(&[("a", 1), ("a", 2)]);
     assert!(both(&abi, &twice).contains("two entries are called `a`"));
 }
+
+#[test]
+fn no_byte_that_was_changed_is_more_than_an_error() {
+    let all = [
+        kernels::solo5(1, &[("service", 2)]).build(),
+        kernels::unikraft("0.17.0").build(),
+        kernels::osv().build(),
+        kernels::rumprun().build(),
+        kernels::vmlinux("6.1.0").build(),
+        kernels::bz_image("6.1.0"),
+        kernels::osv_disk("/hello"),
+    ];
+    let (mut good, mut bad) = (0, 0);
+    for file in all {
+        for at in 0..file.len().min(1400) {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                match recognise(&mut Cursor::new(patched(file.clone(), at, &[value]))) {
+                    Ok(kernel) => {
+                        let _ = kernel.monitor();
+                        good += 1;
+                    }
+                    Err(e) => {
+                        assert!(!e.to_string().is_empty());
+                        bad += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(good > 100 && bad > 100, "{good} {bad}");
+}

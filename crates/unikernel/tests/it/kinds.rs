@@ -39,7 +39,23 @@ fn every_kind_is_told_by_what_its_makers_wrote() {
     ]
     .map(told)
     .concat();
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @"
+    mirage | - | its notes say that it is for hvt of Solo5 | its entry point alone | hvt
+    mirage | - | its notes say that it is for spt of Solo5 | its entry point alone | spt
+    mirage | - | its notes say that it is for virtio of Solo5 | multiboot with addresses | qemu
+    mirage | - | its notes say that it is for muen of Solo5 | its entry point alone | qemu cannot run it: it is for muen, which is no monitor of this kind
+    unikraft | 0.17.0 | it has Unikraft's section .uk_libinfo | multiboot | qemu
+    unikraft | 0.16.0~abc | it has Unikraft's section .uk_libinfo | its entry point alone | firecracker
+    osv | - | it has OSv's section .tracepoint_patch_sites | PVH | qemu
+    osv | - | its boot sector is OSv's | a boot sector | qemu
+    rumprun | - | it has Rumprun's recipe in a note | multiboot | qemu
+    hermit | - | its note of Hermit says version 4 of the entry | its entry point alone | qemu cannot run it: it is an application of Hermit: the kernel is Hermit's loader, and this its --initrd
+    linux | 6.1.0-9-amd64 | its notes for Xen say linux | PVH | qemu
+    linux | 6.12.1 | it has the header of a bzImage | Linux's boot protocol | qemu
+    plain | - | it can be entered by PVH | PVH | qemu
+    plain | - | it can be entered by multiboot | multiboot | qemu
+    mini-os | - | its notes for Xen say Mini-OS | its entry point alone | xen
+    ");
 }
 
 #[test]
@@ -55,7 +71,7 @@ fn devices_of_solo5_have_names() {
 fn a_monitor_that_cannot_run_it_says_why() {
     let why = |kernel: &Kernel, monitor: Monitor| kernel.runs_under(monitor).unwrap_err().to_string();
     let hvt = of(kernels::solo5(1, &[]).build());
-    assert_eq!(why(&hvt, Monitor::Spt), "spt cannot run it: its notes say that it is for hvt (hvt)");
+    assert_eq!(why(&hvt, Monitor::Spt), "spt cannot run it: its notes say that it is for hvt");
     assert!(why(&of(kernels::solo5(4, &[]).build()), Monitor::Qemu).contains("muen"));
     let wide = of(Elf::new().code(kernels::multiboot(2)).build());
     assert!(why(&wide, Monitor::Qemu).contains("has no addresses"));

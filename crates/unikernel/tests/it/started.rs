@@ -35,7 +35,21 @@ fn every_kind_is_told_of_its_network_in_its_own_words() {
         words(Kind::Osv, "--rootfs=rofs /hello", true, false, None),
         words(Kind::Plain, "  zone=x ", true, false, None),
     ];
-    insta::assert_snapshot!(all.join("\n"), @"");
+    insta::assert_snapshot!(all.join("\n"), @r#"
+    unikraft netdev.ip=10.0.2.15/24:10.0.2.2:10.0.2.3 vfs.fstab=[ "initrd0:/:extract::ramfs=1:" ] -- -c /n.conf
+    unikraft -- -c /n.conf
+    unikraft netdev.ipv4_addr=10.0.2.15 netdev.ipv4_gw_addr=10.0.2.2 netdev.ipv4_subnet_mask=255.255.255.0 vfs.rootfs=initrd -- hello
+    my own -- hello
+    {"cmdline":"nginx -g \"daemon off\"","net":{"if":"vioif0","type":"inet","method":"dhcp"}}
+    {"cmdline":"x"}
+    ip=10.0.2.15/24 gateway=10.0.2.2
+    ip=10.0.2.15/24 gateway=10.0.2.2 -- --port 80
+    console=ttyS0 panic=-1 ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off:10.0.2.3 rdinit=/init -- -v
+    console=ttyS0 panic=-1 init=/sbin/init
+    panic=-1 console=hvc0 root=/dev/vda
+    --rootfs=rofs /hello
+    zone=x
+    "#);
     assert!(compose(&guest(&Kind::Plain), "a\u{7}b").unwrap_err().to_string().contains("control character"));
 }
 
@@ -80,7 +94,34 @@ fn firecracker_gets_a_configuration() {
     let disk = tender::attached(DeviceKind::Block, "root=/d.img").unwrap();
     let (kernel, initrd) = (Path::new("/k"), Path::new("/i"));
     let config = tender::firecracker(kernel, Some(initrd), &[net, disk], (128, 2), "console=ttyS0").unwrap();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
+    {
+      "boot-source": {
+        "kernel_image_path": "/k",
+        "boot_args": "console=ttyS0",
+        "initrd_path": "/i"
+      },
+      "drives": [
+        {
+          "drive_id": "root",
+          "path_on_host": "/d.img",
+          "is_root_device": false,
+          "is_read_only": false
+        }
+      ],
+      "machine-config": {
+        "vcpu_count": 2,
+        "mem_size_mib": 128,
+        "smt": false
+      },
+      "network-interfaces": [
+        {
+          "iface_id": "eth0",
+          "host_dev_name": "tap0"
+        }
+      ]
+    }
+    "#);
     let plain = tender::firecracker(kernel, None, &[], (128, 1), "").unwrap();
     assert!(plain.get("network-interfaces").is_none() && plain["boot-source"].get("initrd_path").is_none());
 }
