@@ -30,12 +30,12 @@ fn context() -> TestContext {
 }
 
 fn pack(t: &TestContext, args: &[&str]) -> Output {
-    t.kiln(&[&["node", "pack"], args].concat())
+    t.kiln(&[&["node", "pack"][..], args].concat())
 }
 
 /// The command line that would be run, with an accelerator that is there everywhere.
 fn dry(t: &TestContext, args: &[&str]) -> Output {
-    t.kiln(&[&["node", "run", "--dry-run", "--accelerator", "tcg"], args].concat())
+    t.kiln(&[&["node", "run", "--dry-run", "--accelerator", "tcg"][..], args].concat())
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn kraftkit_gets_an_index_for_its_monitors() {
     let (registry, name) = (Registry::start(Auth::None), "team/nginx:1");
     let reference = registry.reference(name);
     let common = ["--initrd", "root.cpio", "--cmdline", "-c /nginx.conf", "--format", "kraftkit"];
-    let packed = pack(&t, &[&["nginx", "-t", &reference, "--push"], &common[..]].concat()).ok();
+    let packed = pack(&t, &[&["nginx", "-t", &reference, "--push"][..], &common[..]].concat()).ok();
     let at = format!("docker://{reference}");
     let index = t.tool("skopeo", &["inspect", "--raw", "--tls-verify=false", &at]).ok().json();
     assert_eq!(index["mediaType"], "application/vnd.oci.image.index.v1+json");
@@ -169,7 +169,7 @@ fn layouts_and_archives_hold_it_too() {
         (["-o", &docker, "--format", "kraftkit"], "docker's archives hold images of containers"),
         (["-o", "docker://x/y", "--format", "urunc"], "--output is a layout or an archive"),
     ] {
-        let out = pack(&t, &[&["nginx", "-t", "k"], &args[..]].concat()).exits(2);
+        let out = pack(&t, &[&["nginx", "-t", "k"][..], &args[..]].concat()).exits(2);
         assert!(out.stderr.contains(message), "{out}");
     }
 }
