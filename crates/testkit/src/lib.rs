@@ -7,7 +7,7 @@
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
-//! [`initramfs`] what a kernel starts with
+//! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
 //! [`tools`] is the tool installed, and if not, which package brings it
@@ -22,6 +22,7 @@ pub mod emulator;
 pub mod filter;
 pub mod fleet;
 pub mod initramfs;
+pub mod kernels;
 pub mod layout;
 pub mod plain;
 pub mod registry;

@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 35] = [
+const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
     ("kiln-init", &[]),
     ("kiln-disk", &["kiln-init", "kiln-oci"]),
     ("kiln-host", &[]),
+    ("kiln-unikernel", &["kiln-init", "kiln-oci"]),
     ("kiln-vm", &[]),
     ("kiln-checks", &["kiln-sbom", "kiln-spec", "kiln-oci"]),
     (
@@ -56,6 +57,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-unikernel",
             "kiln-oci",
         ],
     ),
@@ -120,6 +122,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-unikernel",
             "kiln-engine",
             "kiln-kube",
             "kiln-http",
@@ -154,6 +157,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-serve",
             "kiln-doctor",
             "kiln-cluster",
+            "kiln-unikernel",
             "kiln-oci",
         ],
     ),
@@ -161,7 +165,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "kiln-clusterfile",
     "kiln-yaml",
     "kiln-helm",
@@ -175,6 +179,7 @@ const PURE: [&str; 13] = [
     "kiln-gotmpl",
     "kiln-hcl",
     "kiln-packer",
+    "kiln-unikernel",
 ];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 

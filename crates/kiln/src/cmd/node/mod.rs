@@ -6,11 +6,13 @@ mod data;
 mod export;
 mod fmt;
 mod inspect;
+mod pack;
 mod remote;
 mod run;
 mod script;
 mod target;
 mod template;
+pub mod unikernel;
 mod validate;
 pub mod verify;
 
@@ -22,6 +24,8 @@ use kiln_node::verify::{Wish, WishError};
 
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
+
+pub use build::failed;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -45,7 +49,7 @@ enum Verb {
     Build(Box<build::Args>),
     /// Say whether a template has mistakes
     Validate(validate::Args),
-    /// Show what a template consists of
+    /// Show what a template consists of, or which unikernel is in a file or image
     Inspect(inspect::Args),
     /// Write templates in HCL2 in their canonical form
     Fmt(fmt::Args),
@@ -55,7 +59,9 @@ enum Verb {
     Export(export::Args),
     /// Print Kiln's own provisioners of a template as a script for a Dockerfile
     Script(script::Args),
-    /// Run a machine with one application, until that ends
+    /// Pack a unikernel made elsewhere into an image
+    Pack(Box<pack::Args>),
+    /// Run a machine with one application, or a unikernel, until that ends
     Run(Box<run::Args>),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
@@ -85,12 +91,13 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     match args.verb {
         Verb::Build(args) => build::run(&args, global),
         Verb::Validate(args) => validate::run(&args),
-        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Inspect(args) => inspect::run(&args, global),
         Verb::Fmt(args) => fmt::run(&args),
         Verb::Console(args) => console::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Script(args) => script::run(&args),
-        Verb::Run(args) => run::run(&args),
+        Verb::Pack(args) => pack::run(&args, global),
+        Verb::Run(args) => run::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }
