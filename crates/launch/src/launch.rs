@@ -16,6 +16,7 @@ use crate::event::{Event, Events};
 use crate::facts::HostFacts;
 use crate::journal::{HostRecord, Marker, Record, State, VERSION};
 use crate::machine::Machine;
+use crate::swarm::Swarm;
 
 /// How a launch goes about it.
 #[derive(Debug, Clone)]
@@ -38,6 +39,25 @@ pub struct Options {
     pub patience: Duration,
     /// The Clusterfile, if there is one.
     pub file: Option<PathBuf>,
+    /// How hosts bring each other the image; `None`: the launcher sends it to each.
+    pub peers: Option<Peers>,
+}
+
+/// How hosts bring each other the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peers {
+    /// Hosts that a host serves at one time.
+    pub uploads: usize,
+    /// The port that hosts listen at meanwhile; 0 is any.
+    pub port: u16,
+    /// Bytes a second that a host sends to others at most.
+    pub rate: Option<u64>,
+}
+
+impl Default for Peers {
+    fn default() -> Peers {
+        Peers { uploads: 2, port: 0, rate: None }
+    }
 }
 
 impl Default for Options {
@@ -52,6 +72,7 @@ impl Default for Options {
             binary_digest: String::new(),
             patience: Duration::from_secs(300),
             file: None,
+            peers: None,
         }
     }
 }
@@ -125,6 +146,8 @@ pub struct Learned {
     pub authorities: Vec<(IpAddr, String)>,
     /// Whether masters' certificates were given out with the key in `join`.
     pub uploaded: bool,
+    /// Hosts that bring each other the image, while they do.
+    pub swarm: Option<Arc<Swarm>>,
 }
 
 /// A launch.

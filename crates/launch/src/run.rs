@@ -16,6 +16,7 @@ use crate::launch::{Launch, Member, Options};
 use crate::machine::Machine;
 use crate::phase::{self, LAUNCH, Order, Phase, Work};
 use crate::preflight::{self, Finding};
+use crate::swarm;
 
 /// Does something for many, some at a time; results in their order.
 pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
@@ -201,7 +202,16 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
         return Ok(());
     }
     launch.events.event(Event::Phase { phase: phase.name, hosts: all.len() });
-    let parallel = if phase.order == Order::Serial { 1 } else { launch.options.parallel };
+    // Ends with this phase, however it ends.
+    let swarm = match phase.order {
+        Order::Crowd => swarm::gather(launch, &all.iter().map(|(member, _)| *member).collect::<Vec<_>>())?,
+        _ => None,
+    };
+    let parallel = match phase.order {
+        Order::Serial => 1,
+        _ if swarm.is_some() => launch.options.parallel.max(all.len().min(swarm::MOST)),
+        _ => launch.options.parallel,
+    };
     let stop = std::sync::atomic::AtomicBool::new(false);
     let results = each(&all, parallel, |(member, work)| {
         // One after the other: what comes behind a failure waits for it to be put right.
@@ -214,6 +224,7 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
         }
         result
     });
+    drop(swarm);
     let errors: Vec<LaunchError> = results.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() {
         return Ok(());

@@ -25,6 +25,9 @@ type Peer = StreamOwned<ClientConnection, TcpStream>;
 
 /// Does an order; tells of each blob that is here.
 pub(super) fn fetch(shared: &Shared<'_>, fetch: &Fetch, got: &dyn Fn(usize)) -> Result<(), Fault> {
+    if shared.is_halted() {
+        return Err(Fault::new(Kind::Own, "the launcher stopped it"));
+    }
     let mut peer = connect(shared, fetch)?;
     let mut watch = Watch::new(fetch);
     for &place in &fetch.blobs {
@@ -54,7 +57,7 @@ fn connect(shared: &Shared<'_>, fetch: &Fetch) -> Result<Peer, Fault> {
     while client.is_handshaking() {
         match client.complete_io(&mut socket) {
             Ok(_) => {}
-            Err(error) if is_pause(&error) && Instant::now() < until && !shared.is_over() => {}
+            Err(error) if is_pause(&error) && Instant::now() < until && !shared.is_halted() => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(refused(error.to_string())),
             Err(error) => return Err(Fault::new(Kind::Broken, format!("{}: {error}", fetch.from))),
         }
@@ -71,7 +74,7 @@ fn is_pause(error: &io::Error) -> bool {
 fn blob(shared: &Shared<'_>, peer: &mut Peer, watch: &mut Watch<'_>, digest: &Digest, size: u64) -> Result<(), Fault> {
     let own = |why: String| Fault::new(Kind::Own, format!("blob {digest}: {why}"));
     let waiting = Instant::now();
-    let given_up = || shared.is_over() || waiting.elapsed() > HANDSHAKE;
+    let given_up = || shared.is_halted() || waiting.elapsed() > HANDSHAKE;
     let writer = shared.store.download(digest, size, &given_up).map_err(|error| own(error.to_string()))?;
     let Some(mut writer) = writer else { return Ok(()) };
     loop {
@@ -169,8 +172,8 @@ impl<'a> Watch<'a> {
     }
 
     fn look(&mut self, shared: &Shared<'_>) -> Result<(), Fault> {
-        if shared.is_over() {
-            return Err(Fault::new(Kind::Own, "the launcher is gone"));
+        if shared.is_halted() {
+            return Err(Fault::new(Kind::Own, "the launcher stopped it"));
         }
         let took = self.since.elapsed();
         if took < Duration::from_millis(self.fetch.patience) {

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod serve;
 pub mod words;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +28,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kiln_oci::Digest;
 use kiln_store::Store;
 
 use self::identity::Identity;
@@ -43,11 +45,15 @@ const TELL: Duration = Duration::from_millis(500);
 pub(crate) struct Shared<'a> {
     pub(crate) store: &'a Store,
     pub(crate) hello: Hello,
+    /// The blobs of the image.
+    pub(crate) sizes: BTreeMap<Digest, u64>,
     pub(crate) identity: Identity,
     /// This binary.
     pub(crate) binary: PathBuf,
     /// Everything is to end.
     pub(crate) stop: AtomicBool,
+    /// Nothing more is to be brought.
+    pub(crate) halt: AtomicBool,
     pub(crate) fetched: AtomicU64,
     pub(crate) served: AtomicU64,
     /// Orders that are being done.
@@ -55,8 +61,14 @@ pub(crate) struct Shared<'a> {
 }
 
 impl Shared<'_> {
+    /// Whether serving is to end.
     pub(crate) fn is_over(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Whether bringing is to end.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.is_over() || self.halt.load(Ordering::Acquire)
     }
 }
 
@@ -82,10 +94,12 @@ pub fn take_part(
     let lease = store.lease()?;
     let shared = Shared {
         store,
+        sizes: hello.blobs.iter().cloned().collect(),
         hello: *hello,
         identity,
         binary: binary.to_owned(),
         stop: AtomicBool::new(false),
+        halt: AtomicBool::new(false),
         fetched: AtomicU64::new(0),
         served: AtomicU64::new(0),
         orders: AtomicUsize::new(0),
@@ -137,7 +151,14 @@ fn obey<'scope, 'env>(
             Err(_) => return,
         };
         heard = Instant::now();
-        let Ok(Order::Fetch(fetch)) = serde_json::from_slice(&line) else { continue };
+        let fetch = match serde_json::from_slice(&line) {
+            Ok(Order::Fetch(fetch)) => fetch,
+            Ok(Order::Halt) => {
+                shared.halt.store(true, Ordering::Release);
+                continue;
+            }
+            _ => continue,
+        };
         if shared.orders.fetch_add(1, Ordering::AcqRel) >= ORDERS {
             shared.orders.fetch_sub(1, Ordering::AcqRel);
             let fault = Some(Fault::new(Kind::Own, "too many orders at one time"));

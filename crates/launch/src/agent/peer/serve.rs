@@ -12,7 +12,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kiln_oci::Digest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{ServerConnection, StreamOwned};
 
@@ -123,7 +122,7 @@ fn one(shared: &Shared<'_>, pace: &Pace, stream: TcpStream) -> io::Result<()> {
 /// its size.
 fn find(shared: &Shared<'_>, line: &str) -> Result<(File, (u64, u64)), String> {
     let Ask { digest, from } = Ask::parse(line).ok_or("that is no question")?;
-    let size = size_of(shared, &digest).ok_or("it is not of this image")?;
+    let size = *shared.sizes.get(&digest).ok_or("it is not of this image")?;
     let mut file = shared.store.open_blob(&digest).map_err(|_| "it is not here".to_owned())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     if length != size || from > size {
@@ -131,10 +130,6 @@ fn find(shared: &Shared<'_>, line: &str) -> Result<(File, (u64, u64)), String> {
     }
     file.seek(SeekFrom::Start(from)).map_err(|error| error.to_string())?;
     Ok((file, (size - from, size)))
-}
-
-fn size_of(shared: &Shared<'_>, digest: &Digest) -> Option<u64> {
-    shared.hello.blobs.iter().find(|(known, _)| known == digest).map(|(_, size)| *size)
 }
 
 /// This binary, for who knows its digest.

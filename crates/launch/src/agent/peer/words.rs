@@ -18,6 +18,8 @@ pub enum Order {
     Hello(Box<Hello>),
     /// Bring blobs from another host.
     Fetch(Fetch),
+    /// End all orders: the launcher sends the rest.
+    Halt,
     /// The launcher is still there.
     Alive,
 }
