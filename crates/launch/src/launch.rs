@@ -52,11 +52,13 @@ pub struct Peers {
     pub port: u16,
     /// Bytes a second that a host sends to others at most.
     pub rate: Option<u64>,
+    /// How long a source may be too slow.
+    pub patience: Duration,
 }
 
 impl Default for Peers {
     fn default() -> Peers {
-        Peers { uploads: 2, port: 0, rate: None }
+        Peers { uploads: 2, port: 0, rate: None, patience: Duration::from_secs(10) }
     }
 }
 

@@ -190,7 +190,10 @@ fn keep_record(launch: &Launch) -> Result<()> {
 }
 
 /// Does one phase on all hosts that need it.
-pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
+///
+/// # Errors
+/// When it fails on a host; others go on, unless it goes over hosts one by one.
+pub fn one(launch: &Launch, phase: &Phase) -> Result<()> {
     let mut all = Vec::new();
     for member in &launch.members {
         if let Some(work) = phase::work(phase, launch, member)? {

@@ -48,8 +48,8 @@ const HELPERS: usize = 32;
 const SEEDS: usize = 2;
 /// Transfers to a host at one time.
 const DOWNLOADS: usize = 2;
-/// How long a source may be too slow.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long transfers to a host may take to end that were stopped.
+const HALT: Duration = Duration::from_secs(20);
 /// After how long without a word an agent ends, and how often one is said.
 const SILENCE: Duration = Duration::from_secs(60);
 const ALIVE: Duration = Duration::from_secs(10);
@@ -272,7 +272,7 @@ impl Swarm {
         if let Some(feed) = self.lock().desks.get(place).and_then(|desk| desk.feed.as_ref()) {
             feed.send(line(&Order::Halt));
         }
-        while self.lock().board.flights_to(place) > 0 && began.elapsed() < 2 * PATIENCE && !launch.cancel.is_set() {
+        while self.lock().board.flights_to(place) > 0 && began.elapsed() < HALT && !launch.cancel.is_set() {
             std::thread::sleep(LOOK / 4);
         }
     }
@@ -405,7 +405,7 @@ impl Swarm {
             };
             let Some((address, source)) = source else { continue };
             let (name, blobs) = (source.peer.clone(), blobs.clone());
-            let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+            let patience = u64::try_from(self.peers.patience.as_millis()).unwrap_or(u64::MAX);
             let fetch = Fetch { order, from: address, name, blobs, floor, patience };
             if let Some(feed) = state.desks.get(to).and_then(|desk| desk.feed.as_ref()) {
                 feed.send(line(&Order::Fetch(fetch)));

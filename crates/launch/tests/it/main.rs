@@ -1,6 +1,12 @@
-//! Launches on recording hosts: which commands, in which order, and what becomes of failures.
+//! Launches on recording hosts: which commands, in which order, and what becomes of failures; hosts that bring each other
+//! an image, with real agents.
 
+mod board;
+mod double;
 mod launching;
+mod peer;
 mod preflight;
 mod resetting;
+mod simulate;
+mod swarm;
 mod world;
