@@ -118,7 +118,14 @@ impl Machine {
     ///
     /// # Errors
     /// When it cannot be run, or ends badly.
-    pub fn talk(&self, what: &str, line: &str, stdin: Stdin, out: &mut (dyn Write + Send), stop: &Cancel) -> Result<()> {
+    pub fn talk(
+        &self,
+        what: &str,
+        line: &str,
+        stdin: Stdin,
+        out: &mut (dyn Write + Send),
+        stop: &Cancel,
+    ) -> Result<()> {
         let mut command = Command::shell(line);
         if let Some(sudo) = &self.sudo {
             command = command.sudo(sudo.clone());

@@ -160,7 +160,8 @@ impl Swarm {
             what: format!("no certificates can be made for hosts: {error}"),
             hint: "--no-peer-distribution does without".to_owned(),
         };
-        let blobs: Vec<(Digest, u64)> = launch.bundle.blobs.iter().map(|(digest, size)| (digest.clone(), *size)).collect();
+        let blobs: Vec<(Digest, u64)> =
+            launch.bundle.blobs.iter().map(|(digest, size)| (digest.clone(), *size)).collect();
         let rules = Rules { uploads: peers.uploads.max(1), downloads: DOWNLOADS, seeds: SEEDS };
         let id = random_hex(8)?;
         let members = working.iter().map(|member| (member, true)).chain(helpers.iter().map(|member| (member, false)));
@@ -242,7 +243,10 @@ impl Swarm {
                 Ok(Mail::Send(flight)) => self.send(launch, member, &flight)?,
                 Ok(Mail::Whole) => break,
                 Ok(Mail::Alone(why)) => {
-                    self.note(member.name(), format!("gets nothing from other hosts ({why}): what it lacks comes from here"));
+                    self.note(
+                        member.name(),
+                        format!("gets nothing from other hosts ({why}): what it lacks comes from here"),
+                    );
                     self.halt(launch, place);
                     break;
                 }
@@ -359,7 +363,10 @@ impl Swarm {
         now: Duration,
     ) -> Option<(String, String)> {
         let kind = fault.as_ref().map(|fault| fault.kind);
-        let why = fault.map_or_else(|| "it says that it is done, and is not".to_owned(), |fault| crate::machine::printable(&fault.why));
+        let why = fault.map_or_else(
+            || "it says that it is done, and is not".to_owned(),
+            |fault| crate::machine::printable(&fault.why),
+        );
         match state.board.ended(place, order, kind, now) {
             Verdict::Again => None,
             Verdict::Retired(source) => {
@@ -429,7 +436,11 @@ impl Swarm {
             let state = self.lock();
             if said.elapsed() > ALIVE {
                 said = Instant::now();
-                state.desks.iter().filter_map(|desk| desk.feed.as_ref()).for_each(|feed| drop(feed.send(line(&Order::Alive))));
+                state
+                    .desks
+                    .iter()
+                    .filter_map(|desk| desk.feed.as_ref())
+                    .for_each(|feed| drop(feed.send(line(&Order::Alive))));
             }
             self.pump(state);
         }
@@ -462,7 +473,8 @@ impl Swarm {
         self.over.store(true, Ordering::Release);
         let (fetched, sent) = self.moved();
         if fetched > 0 {
-            let text = format!("of what hosts got of the image, {fetched} bytes came from other hosts and {sent} from here");
+            let text =
+                format!("of what hosts got of the image, {fetched} bytes came from other hosts and {sent} from here");
             self.events.event(Event::Note { host: None, text });
         }
         // Their input ends, and so do they.

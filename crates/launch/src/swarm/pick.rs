@@ -73,13 +73,14 @@ impl Board {
     fn unseen(&self, order: &[usize], copies: &[usize]) -> Option<(usize, Vec<usize>)> {
         let is_unseen = |blob: usize| copies.get(blob) == Some(&0);
         for blob in order.iter().copied().take_while(|blob| is_unseen(*blob)) {
-            let wanting = self.seats.iter().enumerate().filter(|(_, seat)| {
-                self.has_time(seat) && !seat.has.has(blob) && !seat.coming.has(blob)
-            });
+            let wanting = self
+                .seats
+                .iter()
+                .enumerate()
+                .filter(|(_, seat)| self.has_time(seat) && !seat.has.has(blob) && !seat.coming.has(blob));
             // Whoever serves is more use than who does not; then whoever has least on its way.
-            let key = |(place, seat): &(usize, &Seat)| {
-                (seat.serves.is_none(), seat.downloads, seat.has.count(), *place)
-            };
+            let key =
+                |(place, seat): &(usize, &Seat)| (seat.serves.is_none(), seat.downloads, seat.has.count(), *place);
             if let Some((to, seat)) = wanting.min_by_key(key) {
                 return Some((to, self.together(blob, order, seat, is_unseen)));
             }
@@ -93,7 +94,8 @@ impl Board {
         for (to, seat) in seats.filter(|(_, seat)| !seat.barred.is_empty() && self.has_time(seat)) {
             let is_stranded = |blob: usize| {
                 let known = |other: &Seat| other.has.has(blob) || other.coming.has(blob);
-                let mut holders = self.seats.iter().enumerate().filter(|(_, other)| other.serves.is_some() && known(other));
+                let mut holders =
+                    self.seats.iter().enumerate().filter(|(_, other)| other.serves.is_some() && known(other));
                 holders.all(|(place, _)| place == to || seat.barred.contains(&place))
             };
             let lacking = order.iter().copied().filter(|blob| !seat.has.has(*blob) && !seat.coming.has(*blob));
@@ -140,9 +142,8 @@ impl Board {
         let lacking = order.iter().copied().filter(|blob| !seat.has.has(*blob) && !seat.coming.has(*blob));
         for blob in lacking.filter(|blob| offered.has(*blob)) {
             let able = free.iter().filter_map(|place| Some((*place, self.seats.get(*place)?)));
-            let able = able.filter(|(place, other)| {
-                *place != to && other.has.has(blob) && !seat.barred.contains(place)
-            });
+            let able =
+                able.filter(|(place, other)| *place != to && other.has.has(blob) && !seat.barred.contains(place));
             if let Some((from, source)) = able.min_by_key(|(place, other)| (other.uploads, *place)) {
                 return Some((from, self.together(blob, order, seat, |other| source.has.has(other))));
             }

@@ -22,10 +22,12 @@ impl Swarm {
     /// When no certificate can be made for it, or there are no more threads.
     pub(super) fn start(self: Arc<Swarm>, member: &Member) -> Result<()> {
         let Some(place) = self.place(member) else { return Ok(()) };
-        let wanted = |what: String| LaunchError::Wanted { what, hint: "--no-peer-distribution does without".to_owned() };
+        let wanted =
+            |what: String| LaunchError::Wanted { what, hint: "--no-peer-distribution does without".to_owned() };
         let peer = self.lock().desks.get(place).map(|desk| desk.peer.clone()).unwrap_or_default();
         let made = self.authority.certificate(&peer);
-        let made = made.map_err(|error| wanted(format!("no certificate can be made for {}: {error}", member.name())))?;
+        let made =
+            made.map_err(|error| wanted(format!("no certificate can be made for {}: {error}", member.name())))?;
         let (feed, stdin) = Stdin::fed();
         feed.send(line(&Order::Hello(Box::new(self.hello(member, made)))));
         if let Some(desk) = self.lock().desks.get_mut(place) {
@@ -62,7 +64,10 @@ impl Swarm {
 
 /// An error in one line.
 fn words(error: &LaunchError) -> String {
-    error.details().last().map_or_else(|| error.to_string(), |last| format!("{error}: {}", last.trim_start_matches("  | ")))
+    error
+        .details()
+        .last()
+        .map_or_else(|| error.to_string(), |last| format!("{error}: {}", last.trim_start_matches("  | ")))
 }
 
 /// What an agent writes, line by line.
@@ -81,7 +86,8 @@ impl Write for Lines<'_> {
             self.open.extend_from_slice(piece);
             if piece.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.open);
-                let said: Said = serde_json::from_slice(&line).map_err(|_| std::io::Error::other("an agent makes no sense"))?;
+                let said: Said =
+                    serde_json::from_slice(&line).map_err(|_| std::io::Error::other("an agent makes no sense"))?;
                 self.swarm.heard(self.place, said);
             }
         }

@@ -64,7 +64,10 @@ fn hosts_that_have_the_image_spare_the_launcher() {
     board.arrive(1, Some(address(1)), &[1], true);
     board.arrive(2, Some(address(2)), &[], true);
     let flights = board.next(NOW);
-    assert!(flights.iter().all(|flight| flight.from == Source::Host(0) || flight.from == Source::Host(1)), "{flights:?}");
+    assert!(
+        flights.iter().all(|flight| flight.from == Source::Host(0) || flight.from == Source::Host(1)),
+        "{flights:?}"
+    );
     assert!(flights.iter().all(|flight| flight.to != 0), "{flights:?}");
 }
 
@@ -164,7 +167,10 @@ fn a_slow_host_does_not_hold_up_the_launcher() {
     let more = board.next(second(20));
     let seeds: Vec<_> = more.iter().filter(|flight| flight.from == Source::Launcher).collect();
     assert_eq!(seeds.len(), 2, "the slow one does not count: {more:?}");
-    assert!(more.iter().any(|flight| flight.blobs == first[1].blobs && flight.to != first[1].to), "and what it waits for goes elsewhere, too: {more:?}");
+    assert!(
+        more.iter().any(|flight| flight.blobs == first[1].blobs && flight.to != first[1].to),
+        "and what it waits for goes elsewhere, too: {more:?}"
+    );
 }
 
 #[test]

@@ -86,7 +86,8 @@ impl Double {
             Odd::Slow(rate) => Some(rate),
             _ => None,
         };
-        let input = Box::new(BufReader::new(Hello { from: reader(input), rate: odd, open: Vec::new(), at: 0, first: true }));
+        let input =
+            Box::new(BufReader::new(Hello { from: reader(input), rate: odd, open: Vec::new(), at: 0, first: true }));
         let mut output = Ready { double: self, to: output, first: true };
         let done = peer::take_part(&self.store(), &self.dir.join("bin/kiln"), input, &mut output);
         self.agents.fetch_sub(1, Ordering::AcqRel);

@@ -2,8 +2,8 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -281,7 +281,13 @@ fn what_is_no_launcher_is_refused() {
     old.version += 1;
     let mut wrong = hello(&authority, "h0.kiln", &[], 1000);
     wrong.certificate = authority.certificate("h1.kiln").unwrap().certificate;
-    for first in [b"{}\n".to_vec(), b"x".to_vec(), line(&Order::Alive), line(&Order::Hello(Box::new(old))), line(&Order::Hello(Box::new(wrong)))] {
+    for first in [
+        b"{}\n".to_vec(),
+        b"x".to_vec(),
+        line(&Order::Alive),
+        line(&Order::Hello(Box::new(old))),
+        line(&Order::Hello(Box::new(wrong))),
+    ] {
         let input = Box::new(BufReader::new(std::io::Cursor::new(first)));
         let error = take_part(&store, dir.path(), input, &mut Output(output.clone())).unwrap_err().to_string();
         assert!(!error.contains("PRIVATE"), "{error}");

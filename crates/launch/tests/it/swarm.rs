@@ -136,7 +136,10 @@ fn two_and_eight_hosts_get_the_same_and_the_launcher_sends_it_once() {
         assert!(bed.notes().contains("came from other hosts"), "{}", bed.notes());
         // The binary, too, came from a host where one had it: bash and a digest.
         let lines: Vec<String> = bed.hosts.iter().flat_map(|host| host.lines.lock().unwrap().clone()).collect();
-        let sent = lines.iter().filter(|line| line.contains("cat > ") && line.contains("bin/kiln.kiln-new") && !line.contains("/dev/tcp")).count();
+        let sent = lines
+            .iter()
+            .filter(|line| line.contains("cat > ") && line.contains("bin/kiln.kiln-new") && !line.contains("/dev/tcp"))
+            .count();
         assert!(hosts == 2 || sent < hosts, "{sent} of {hosts} got it from here\n{}", bed.notes());
         // Keys are in the first line of the input, and nowhere else.
         assert!(!lines.iter().any(|line| line.contains("PRIVATE KEY") || line.contains("BEGIN")));

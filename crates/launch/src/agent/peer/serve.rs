@@ -143,13 +143,7 @@ fn binary(shared: &Shared<'_>, pace: &Pace, mut to: Patient<'_>) -> io::Result<(
     copy(shared, pace, &mut file, size, &mut to)
 }
 
-fn copy(
-    shared: &Shared<'_>,
-    pace: &Pace,
-    from: &mut File,
-    mut left: u64,
-    to: &mut impl Write,
-) -> io::Result<()> {
+fn copy(shared: &Shared<'_>, pace: &Pace, from: &mut File, mut left: u64, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     while left > 0 {
         if shared.is_over() {
