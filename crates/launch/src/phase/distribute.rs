@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::error::{LaunchError, Result};
 use crate::event::Event;
 use crate::facts::{AGENT, HOME};
 use crate::launch::{Launch, Member, key};
+use crate::swarm::Swarm;
 
 /// The phase.
 pub const PHASE: Phase = Phase {
@@ -74,23 +76,31 @@ pub fn has_image(launch: &Launch, member: &Member) -> bool {
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     let swarm = launch.learned().swarm.clone();
+    let brought = bring(launch, member, swarm.as_ref());
+    if let (Err(_), Some(swarm)) = (&brought, &swarm) {
+        swarm.give_up(member);
+    }
+    brought?;
+    let unpack = format!("unpack {} --to {}", quote(&launch.bundle.name), quote(&launch.bundle.rootfs()));
+    member.machine.succeed_with("unpack the root file system", &agent(&unpack), Stdin::Empty, UNPACK)?;
+    Ok(())
+}
+
+/// Has everything come that the host lacks.
+fn bring(launch: &Launch, member: &Member, swarm: Option<&Arc<Swarm>>) -> Result<()> {
     if member.facts.agent != launch.options.binary_digest {
-        match &swarm {
+        match swarm {
             Some(swarm) => swarm.binary(launch, member, &|| send_binary(launch, member))?,
             None => send_binary(launch, member)?,
         }
     }
     // Before anything appears there that others make.
     member.machine.succeed("remember what was there before", &agent("remember"))?;
-    if let Some(swarm) = &swarm {
+    if let Some(swarm) = swarm {
         swarm.take_part(launch, member)?;
     }
-    let place = swarm.as_ref().map(|swarm| swarm.stream(launch)).transpose()?;
-    send_blobs(launch, member)?;
-    drop(place);
-    let unpack = format!("unpack {} --to {}", quote(&launch.bundle.name), quote(&launch.bundle.rootfs()));
-    member.machine.succeed_with("unpack the root file system", &agent(&unpack), Stdin::Empty, UNPACK)?;
-    Ok(())
+    let _place = swarm.map(|swarm| swarm.stream(launch)).transpose()?;
+    send_blobs(launch, member)
 }
 
 fn send_binary(launch: &Launch, member: &Member) -> Result<()> {

@@ -180,6 +180,13 @@ impl Board {
         }
     }
 
+    /// The launcher sends nothing more to a host for the others' sake.
+    pub fn forget_seeds(&mut self, host: usize) {
+        let own = self.flights.values().filter(|flight| flight.to == host && flight.from == Source::Launcher);
+        let own: Vec<u64> = own.map(|flight| flight.order).collect();
+        own.into_iter().for_each(|order| drop(self.land(order)));
+    }
+
     /// A host takes nothing more; it may serve.
     pub fn stop_wanting(&mut self, host: usize) {
         if let Some(seat) = self.seats.get_mut(host) {

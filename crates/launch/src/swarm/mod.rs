@@ -235,9 +235,19 @@ impl Swarm {
         outcome
     }
 
+    /// A host does not take part: something failed on it before.
+    pub fn give_up(&self, member: &Member) {
+        let Some(place) = self.place(member) else { return };
+        let mut state = self.lock();
+        state.board.leave(place);
+        self.pump(state);
+    }
+
     /// Does what the mail says, until there is nothing more to expect.
     fn wait(&self, launch: &Launch, member: &Member, place: usize, mail: &Receiver<Mail>) -> Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
+        // Many hosts speak in turn.
+        let tell = TELL + TELL / 5 * u32::try_from(self.lock().desks.len()).unwrap_or(u32::MAX);
         loop {
             match mail.recv_timeout(LOOK) {
                 Ok(Mail::Send(flight)) => self.send(launch, member, &flight)?,
@@ -261,7 +271,7 @@ impl Swarm {
                 self.note(member.name(), "its agent does not answer: what it lacks comes from here".to_owned());
                 break;
             }
-            if told.elapsed() > TELL {
+            if told.elapsed() > tell {
                 told = Instant::now();
                 self.tell(place);
             }
@@ -273,6 +283,7 @@ impl Swarm {
     /// Ends what is on its way to a host, before the launcher sends to it.
     fn halt(&self, launch: &Launch, place: usize) {
         let began = Instant::now();
+        self.lock().board.forget_seeds(place);
         if let Some(feed) = self.lock().desks.get(place).and_then(|desk| desk.feed.as_ref()) {
             feed.send(line(&Order::Halt));
         }
@@ -471,12 +482,6 @@ impl Swarm {
     /// Ends all agents, and waits for them.
     fn end(&self, at_once: bool) {
         self.over.store(true, Ordering::Release);
-        let (fetched, sent) = self.moved();
-        if fetched > 0 {
-            let text =
-                format!("of what hosts got of the image, {fetched} bytes came from other hosts and {sent} from here");
-            self.events.event(Event::Note { host: None, text });
-        }
         // Their input ends, and so do they.
         self.lock().desks.iter_mut().for_each(|desk| desk.feed = None);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -487,6 +492,12 @@ impl Swarm {
         self.stop.cancel();
         for thread in threads {
             let _ = thread.join();
+        }
+        let (fetched, sent) = self.moved();
+        if fetched > 0 {
+            let text =
+                format!("of what hosts got of the image, {fetched} bytes came from other hosts and {sent} from here");
+            self.events.event(Event::Note { host: None, text });
         }
     }
 }

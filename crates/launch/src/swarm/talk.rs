@@ -13,7 +13,7 @@ use crate::launch::Member;
 use crate::phase::distribute;
 
 /// The stack of a thread that waits for an agent.
-const STACK: usize = 256 << 10;
+const STACK: usize = 1 << 20;
 
 impl Swarm {
     /// Starts the agent of a host.

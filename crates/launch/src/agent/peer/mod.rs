@@ -124,6 +124,7 @@ pub fn take_part(
         obey(&shared, &lines, &say, scope);
         shared.stop.store(true, Ordering::Release);
     });
+    say(&moved(&shared));
     drop(lease);
     Ok(())
 }
@@ -136,14 +137,14 @@ fn obey<'scope, 'env>(
     scope: &'scope std::thread::Scope<'scope, 'env>,
 ) {
     let mut heard = Instant::now();
-    let mut told = (0, 0);
+    let mut told = Said::Moved { fetched: 0, served: 0 };
     loop {
-        let moved = (shared.fetched.load(Ordering::Relaxed), shared.served.load(Ordering::Relaxed));
-        if moved != told {
-            told = moved;
-            if !say(&Said::Moved { fetched: moved.0, served: moved.1 }) {
+        let now = moved(shared);
+        if now != told {
+            if !say(&now) {
                 return;
             }
+            told = now;
         }
         let line = match lines.recv_timeout(TELL) {
             Ok(line) => line,
@@ -172,6 +173,10 @@ fn obey<'scope, 'env>(
             say(&Said::Ended { order, fault });
         });
     }
+}
+
+fn moved(shared: &Shared<'_>) -> Said {
+    Said::Moved { fetched: shared.fetched.load(Ordering::Relaxed), served: shared.served.load(Ordering::Relaxed) }
 }
 
 /// Reads lines on a thread of its own, which ends with the input.
