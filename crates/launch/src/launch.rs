@@ -58,7 +58,7 @@ pub struct Peers {
 
 impl Default for Peers {
     fn default() -> Peers {
-        Peers { uploads: 2, port: 0, rate: None, patience: Duration::from_secs(10) }
+        Peers { uploads: 1, port: 0, rate: None, patience: Duration::from_secs(10) }
     }
 }
 

@@ -6,9 +6,11 @@
 //! |---|---|
 //! | the launcher sends a blob once: when no host that serves has it, or has it coming | its line may be the slowest of all |
 //! | rare blobs before others, large ones before small | what one host has holds up all others |
-//! | a host serves few at a time | copies that are whole early are sources early |
-//! | who serves the fewest is asked first | nobody is overrun |
+//! | a host serves few at a time, and gets one thing at a time | what uses a line alone is whole early, and a source |
+//! | a large blob is passed on while it comes, along few hosts | the last host is done soon after the first |
+//! | who has it whole is asked first, then who is near to one who has | what is far is late, and breaks more often |
 //! | where a transfer failed, the same two do not meet again | a wall in between stays |
+//! | but three times, if the source had not got it all itself | it may not be its fault |
 //! | a host that failed two others, and nobody could use, serves no more | it is behind a wall, or lies |
 //! | a host to which nobody can send, or that failed three times and got nothing, is left to the launcher | it is behind a wall |
 //! | a transfer of the launcher that is slow beside others does not count | one bad line must not hold up all |
@@ -23,6 +25,8 @@ use std::time::Duration;
 use super::bits::Bits;
 use crate::agent::peer::words::Kind;
 
+/// How often a source that was getting a blob itself may fail.
+const TRIES: u32 = 3;
 /// Rates that are remembered.
 const RATES: usize = 64;
 /// The least that is asked of a source, in bytes a second.
@@ -63,6 +67,8 @@ pub struct Flight {
     pub began: Duration,
     /// Bytes that have moved.
     pub moved: u64,
+    /// The source is getting it itself.
+    pub passed_on: bool,
 }
 
 /// How a host takes part.
@@ -86,12 +92,17 @@ pub(super) struct Seat {
     pub(super) serves: Option<SocketAddr>,
     pub(super) has: Bits,
     pub(super) coming: Bits,
-    pub(super) downloads: usize,
+    /// Transfers to it.
+    pub(super) flights: Vec<u64>,
     pub(super) uploads: usize,
     /// Hosts that it got nothing from.
     pub(super) barred: BTreeSet<usize>,
+    /// Hosts that it did not get all from, though it may have been the fault of others, and how often.
+    tries: BTreeMap<usize, u32>,
     /// Hosts that got nothing from it.
     failed: BTreeSet<usize>,
+    /// It gives somebody something that is not on the board.
+    lent: bool,
     /// It has got something from a host.
     got: bool,
     /// A host has got something from it.
@@ -135,10 +146,12 @@ impl Board {
             serves: None,
             has: none.clone(),
             coming: none.clone(),
-            downloads: 0,
+            flights: Vec::new(),
             uploads: 0,
             barred: BTreeSet::new(),
+            tries: BTreeMap::new(),
             failed: BTreeSet::new(),
+            lent: false,
             got: false,
             served: false,
         };
@@ -245,7 +258,7 @@ impl Board {
                 Verdict::Alone(host)
             }
             (Source::Host(_), None) => {
-                if flight.moved >= 1 << 20 {
+                if flight.moved >= 1 << 20 && !flight.passed_on {
                     self.rates.push(rate(&flight, now));
                     let old = self.rates.len().saturating_sub(RATES);
                     self.rates.drain(..old);
@@ -256,7 +269,16 @@ impl Board {
                 self.stop_wanting(host);
                 Verdict::Alone(host)
             }
-            (Source::Host(source), Some(kind)) => self.judge(host, source, kind),
+            (Source::Host(source), Some(kind)) => {
+                let is_own = matches!(kind, Kind::Unreachable | Kind::Refused) || !flight.passed_on;
+                let Some(seat) = self.seats.get_mut(host) else { return Verdict::Again };
+                let tries = seat.tries.entry(source).or_default();
+                *tries += 1;
+                match is_own || *tries >= TRIES {
+                    true => self.judge(host, source, kind),
+                    false => Verdict::Again,
+                }
+            }
         }
     }
 
@@ -297,7 +319,7 @@ impl Board {
     fn land(&mut self, order: u64) -> Option<Flight> {
         let flight = self.flights.remove(&order)?;
         if let Some(seat) = self.seats.get_mut(flight.to) {
-            seat.downloads = seat.downloads.saturating_sub(1);
+            seat.flights.retain(|other| *other != order);
             for blob in flight.blobs.iter().filter(|blob| !seat.has.has(**blob)) {
                 seat.coming.remove(*blob);
                 if let Some(copies) = self.copies.get_mut(*blob).filter(|_| seat.serves.is_some()) {
@@ -306,20 +328,27 @@ impl Board {
             }
         }
         if let Source::Host(source) = flight.from {
-            self.give_back(source);
+            if let Some(seat) = self.seats.get_mut(source) {
+                seat.uploads = seat.uploads.saturating_sub(1);
+            }
         }
         Some(flight)
     }
 
-    /// A host that serves and has time, for something that is not on the board: it counts as one that it serves.
+    /// A host that serves, for something that is not on the board. It gives one such thing at a time.
     pub fn lend(&mut self, barred: &BTreeSet<usize>) -> Option<(usize, SocketAddr)> {
-        let free = self.seats.iter().enumerate().filter(|(place, seat)| {
-            seat.serves.is_some() && seat.uploads < self.rules.uploads && !barred.contains(place)
-        });
-        let (place, _) = free.min_by_key(|(_, seat)| seat.uploads)?;
-        let seat = self.seats.get_mut(place)?;
-        seat.uploads += 1;
+        let mut free = self.seats.iter_mut().enumerate();
+        let (place, seat) =
+            free.find(|(place, seat)| seat.serves.is_some() && !seat.lent && !barred.contains(place))?;
+        seat.lent = true;
         Some((place, seat.serves?))
+    }
+
+    /// A host that was lent is free again.
+    pub fn give_back(&mut self, host: usize) {
+        if let Some(seat) = self.seats.get_mut(host) {
+            seat.lent = false;
+        }
     }
 
     /// Whether some host serves.
@@ -333,13 +362,6 @@ impl Board {
             return Vec::new();
         }
         self.seats.iter().enumerate().filter(|(_, seat)| seat.wants).map(|(place, _)| place).collect()
-    }
-
-    /// A host that was lent is free again.
-    pub fn give_back(&mut self, host: usize) {
-        if let Some(seat) = self.seats.get_mut(host) {
-            seat.uploads = seat.uploads.saturating_sub(1);
-        }
     }
 
     /// Where a host serves.
@@ -368,8 +390,12 @@ impl Board {
         self.sizes.iter().enumerate().filter(|(blob, _)| !seat.has.has(*blob)).map(|(_, size)| size).sum()
     }
 
-    /// The slowest that a source may be, in bytes a second.
-    pub fn floor(&self) -> u64 {
+    /// The slowest that the source of a transfer may be, in bytes a second. Who passes on what comes is as slow as that
+    /// comes.
+    pub fn floor(&self, flight: &Flight) -> u64 {
+        if flight.passed_on {
+            return FLOOR;
+        }
         let mut rates = self.rates.clone();
         rates.sort_unstable();
         rates.get(rates.len() / 2).map_or(FLOOR, |median| (median / 8).max(FLOOR))

@@ -45,9 +45,9 @@ pub const MOST: usize = 1000;
 /// Hosts that have the image from before, and serve.
 const HELPERS: usize = 32;
 /// Transfers of the launcher at one time.
-const SEEDS: usize = 2;
+const SEEDS: usize = 1;
 /// Transfers to a host at one time.
-const DOWNLOADS: usize = 2;
+const DOWNLOADS: usize = 1;
 /// How long transfers to a host may take to end that were stopped.
 const HALT: Duration = Duration::from_secs(20);
 /// After how long without a word an agent ends, and how often one is said.
@@ -408,10 +408,9 @@ impl Swarm {
 
     /// Has begin what can.
     fn pump(&self, mut state: MutexGuard<'_, State>) {
-        let floor = state.board.floor();
         for flight in state.board.next(self.began.elapsed()) {
             let Flight { order, to, from, blobs, .. } = &flight;
-            let (order, to) = (*order, *to);
+            let (order, to, floor) = (*order, *to, state.board.floor(&flight));
             let source = match from {
                 Source::Launcher => {
                     if let Some(mail) = state.desks.get(to).and_then(|desk| desk.mail.as_ref()) {

@@ -10,6 +10,10 @@ use super::board::{Board, Flight, Seat, Source, State, rate};
 const BATCH: u64 = 4 << 20;
 /// Blobs that are sent together.
 const TOGETHER: usize = 256;
+/// Blobs from this size on are passed on while they come.
+const LARGE: u64 = 4 << 20;
+/// Hosts along which a blob is passed on.
+const DEEPEST: usize = 16;
 /// A transfer of the launcher is judged after so long.
 const JUDGED: Duration = Duration::from_secs(8);
 
@@ -66,7 +70,7 @@ impl Board {
     }
 
     fn has_time(&self, seat: &Seat) -> bool {
-        seat.state == State::Present && seat.wants && seat.downloads < self.rules.downloads
+        seat.state == State::Present && seat.wants && seat.flights.len() < self.rules.downloads
     }
 
     /// Blobs that no host has that serves, and who gets them.
@@ -80,7 +84,7 @@ impl Board {
                 .filter(|(_, seat)| self.has_time(seat) && !seat.has.has(blob) && !seat.coming.has(blob));
             // Whoever serves is more use than who does not; then whoever has least on its way.
             let key =
-                |(place, seat): &(usize, &Seat)| (seat.serves.is_none(), seat.downloads, seat.has.count(), *place);
+                |(place, seat): &(usize, &Seat)| (seat.serves.is_none(), seat.flights.len(), seat.has.count(), *place);
             if let Some((to, seat)) = wanting.min_by_key(key) {
                 return Some((to, self.together(blob, order, seat, is_unseen)));
             }
@@ -115,7 +119,10 @@ impl Board {
             let places = self.seats.iter().enumerate().filter(|(_, seat)| is_free(seat)).map(|(place, _)| place);
             let mut free: Vec<usize> = places.collect();
             let mut offered = Bits::new(self.sizes.len());
-            free.iter().filter_map(|place| self.seats.get(*place)).for_each(|seat| offered.join(&seat.has));
+            for seat in free.iter().filter_map(|place| self.seats.get(*place)) {
+                offered.join(&seat.has);
+                offered.join(&seat.coming);
+            }
             let before = out.len();
             for to in 0..self.seats.len() {
                 let Some((from, blobs)) = self.source(to, &order, &free, &offered) else { continue };
@@ -167,7 +174,7 @@ impl Board {
     fn begin(&mut self, to: usize, from: Source, blobs: Vec<usize>, now: Duration) -> Flight {
         self.orders += 1;
         if let Some(seat) = self.seats.get_mut(to) {
-            seat.downloads += 1;
+            seat.flights.push(self.orders);
             for blob in &blobs {
                 seat.coming.add(*blob);
                 if let Some(copies) = self.copies.get_mut(*blob).filter(|_| seat.serves.is_some()) {
@@ -180,7 +187,13 @@ impl Board {
         {
             seat.uploads += 1;
         }
-        let flight = Flight { order: self.orders, to, from, blobs, began: now, moved: 0 };
+        let passed_on = match from {
+            Source::Launcher => false,
+            Source::Host(source) => {
+                self.seats.get(source).is_some_and(|seat| !blobs.iter().all(|blob| seat.has.has(*blob)))
+            }
+        };
+        let flight = Flight { order: self.orders, to, from, blobs, began: now, moved: 0, passed_on };
         self.flights.insert(self.orders, flight.clone());
         flight
     }

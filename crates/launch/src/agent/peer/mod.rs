@@ -38,6 +38,8 @@ use crate::error::{LaunchError, Result};
 
 /// Orders that are done at one time.
 const ORDERS: usize = 16;
+/// How long a blob that is asked for may still be on its way to its first byte.
+const GRACE: Duration = Duration::from_secs(8);
 /// How often it is told how much has moved.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -98,6 +100,7 @@ pub fn take_part(
         hello: *hello,
         identity,
         binary: binary.to_owned(),
+
         stop: AtomicBool::new(false),
         halt: AtomicBool::new(false),
         fetched: AtomicU64::new(0),

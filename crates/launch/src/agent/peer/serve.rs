@@ -26,6 +26,8 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(30);
 /// How long a peer may take nothing.
 const STUCK: Duration = Duration::from_secs(30);
+/// How often it is looked whether more of a blob has come.
+const NAP: Duration = Duration::from_millis(5);
 const PIECE: usize = 128 << 10;
 /// Connections beside those that are served, for who asks and for what is no peer.
 const SPARE: usize = 8;
@@ -105,9 +107,10 @@ fn one(shared: &Shared<'_>, pace: &Pace, stream: TcpStream) -> io::Result<()> {
         let Some(line) = ask::line(&mut stream, &mut Vec::new())? else { return Ok(()) };
         stream.sock.until = Instant::now() + Duration::from_secs(24 * 3600);
         match find(shared, &line) {
-            Ok((mut file, left)) => {
-                stream.write_all(Answer::Here(left.1).line().as_bytes())?;
-                copy(shared, pace, &mut file, left.0, &mut stream)?;
+            Ok(part) => {
+                stream.write_all(Answer::Here(part.size).line().as_bytes())?;
+                stream.flush()?;
+                copy(shared, pace, part, &mut stream)?;
             }
             Err(why) => {
                 stream.write_all(Answer::No(why).line().as_bytes())?;
@@ -118,18 +121,37 @@ fn one(shared: &Shared<'_>, pace: &Pace, stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// A blob that is asked for, if it is one of the image and here: the file at the place asked for, how much is left, and
-/// its size.
-fn find(shared: &Shared<'_>, line: &str) -> Result<(File, (u64, u64)), String> {
+/// What is sent of a file: from a place to its size, which it may not have yet.
+struct Part {
+    file: File,
+    from: u64,
+    size: u64,
+}
+
+/// A blob that is asked for, if it is one of the image and here, or coming.
+fn find(shared: &Shared<'_>, line: &str) -> Result<Part, String> {
     let Ask { digest, from } = Ask::parse(line).ok_or("that is no question")?;
     let size = *shared.sizes.get(&digest).ok_or("it is not of this image")?;
-    let mut file = shared.store.open_blob(&digest).map_err(|_| "it is not here".to_owned())?;
-    let length = file.metadata().map_err(|error| error.to_string())?.len();
-    if length != size || from > size {
+    if from > size {
         return Err("it has another size".to_owned());
     }
-    file.seek(SeekFrom::Start(from)).map_err(|error| error.to_string())?;
-    Ok((file, (size - from, size)))
+    let asked = Instant::now();
+    loop {
+        if let Ok(file) = shared.store.open_blob(&digest) {
+            let length = file.metadata().map_err(|error| error.to_string())?.len();
+            return if length == size { Ok(Part { file, from, size }) } else { Err("it has another size".to_owned()) };
+        }
+        // What came before it breaks off may be a moment behind the question.
+        if let Some(file) = shared.store.open_partial(&digest)
+            && file.metadata().is_ok_and(|meta| meta.len() > from)
+        {
+            return Ok(Part { file, from, size });
+        }
+        if asked.elapsed() > super::GRACE || shared.is_over() {
+            return Err("it is not here".to_owned());
+        }
+        std::thread::sleep(NAP);
+    }
 }
 
 /// This binary, for who knows its digest.
@@ -138,25 +160,41 @@ fn binary(shared: &Shared<'_>, pace: &Pace, mut to: Patient<'_>) -> io::Result<(
     if line.as_deref().and_then(ask::binary) != Some(&shared.hello.binary) {
         return Ok(());
     }
-    let mut file = File::open(&shared.binary)?;
+    let file = File::open(&shared.binary)?;
     let size = file.metadata()?.len();
-    copy(shared, pace, &mut file, size, &mut to)
+    copy(shared, pace, Part { file, from: 0, size }, &mut to)
 }
 
-fn copy(shared: &Shared<'_>, pace: &Pace, from: &mut File, mut left: u64, to: &mut impl Write) -> io::Result<()> {
+/// Sends what there is of a file, and what comes, to its size.
+fn copy(shared: &Shared<'_>, pace: &Pace, part: Part, to: &mut impl Write) -> io::Result<()> {
+    let Part { mut file, from, size } = part;
+    file.seek(SeekFrom::Start(from))?;
+    let (mut at, mut there, mut grown) = (from, 0, Instant::now());
     let mut buffer = vec![0; PIECE];
-    while left > 0 {
+    while at < size {
         if shared.is_over() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
-        let count = from.read(buffer.get_mut(..most).unwrap_or_default())?;
+        if at >= there {
+            there = file.metadata()?.len();
+            // It was begun again, or comes no more.
+            if there < at || grown.elapsed() > STUCK {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if there == at {
+                std::thread::sleep(NAP);
+                continue;
+            }
+            grown = Instant::now();
+        }
+        let most = usize::try_from(there.min(size) - at).unwrap_or(usize::MAX).min(PIECE);
+        let count = file.read(buffer.get_mut(..most).unwrap_or_default())?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         pace.wait(count as u64);
         to.write_all(buffer.get(..count).unwrap_or_default())?;
-        left -= count as u64;
+        at += count as u64;
         shared.served.fetch_add(count as u64, Ordering::Relaxed);
     }
     to.flush()
