@@ -34,7 +34,12 @@ impl Fake {
                 Order::Hello(hello) => {
                     blobs = hello.blobs;
                     output
-                        .write_all(&line(&Said::Ready { port: Some(4000), why: String::new(), have: Vec::new() }))
+                        .write_all(&line(&Said::Ready {
+                            port: Some(4000),
+                            why: String::new(),
+                            have: Vec::new(),
+                            begun: true,
+                        }))
                         .unwrap();
                 }
                 Order::Fetch(fetch) => {

@@ -52,7 +52,7 @@ fn main() {
         hosts: hosts.split(',').map(|text| text.parse().unwrap()).collect(),
         mib: number("--mib", if mode == "simulate" { 826 } else { 16 }),
         mbit: number("--mbit", if mode == "simulate" { 1000 } else { 20 }),
-        uploads: usize::try_from(number("--uploads", 2)).unwrap(),
+        uploads: usize::try_from(number("--uploads", 1)).unwrap(),
         only: value("--only"),
         binary: words.iter().any(|word| word == "--binary"),
     };
@@ -106,7 +106,7 @@ fn simulated(asked: &Asked) {
         "| hosts | one by one, s | hosts bring each other, s | of one copy | launcher sends, copies |\n|---|---|---|---|---|"
     );
     for &hosts in &asked.hosts {
-        let rules = Rules { uploads: asked.uploads, downloads: 2, seeds: 2 };
+        let rules = Rules { uploads: asked.uploads, downloads: 1, seeds: 1 };
         let scene = simulate::Scene { hosts, sizes: sizes.clone(), rules, line, launcher: line, latency: 0.03 };
         let outcome = simulate::simulate(&scene);
         let sent = outcome.launcher as f64 / sizes.iter().sum::<u64>() as f64;

@@ -120,12 +120,12 @@ fn send_blobs(launch: &Launch, member: &Member) -> Result<()> {
         total.store(all, Ordering::Relaxed);
         launch.events.event(Event::Moved { host: member.name().to_owned(), bytes, total: all });
     };
-    let bytes = send(launch, member, &launch.bundle.blobs, true, &tell)?;
+    let bytes = send(launch, member, &launch.bundle.blobs, None, true, &tell)?;
     tell(bytes, total.load(Ordering::Relaxed).max(bytes));
     Ok(())
 }
 
-/// Sends what is lacking of some blobs; says how many bytes that were. With `whole`, they are all of the image, and it
+/// Sends what is lacking of some blobs; says how many bytes that were. What is there is asked, if `have` does not say. With `whole`, they are all of the image, and it
 /// gets its name. `tell` hears how many bytes have moved, of how many.
 ///
 /// # Errors
@@ -134,14 +134,12 @@ pub fn send(
     launch: &Launch,
     member: &Member,
     blobs: &BTreeMap<Digest, u64>,
+    have: Option<Have>,
     whole: bool,
     tell: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<u64> {
     let bundle = &launch.bundle;
-    let what = "ask what is there of the image";
-    let said = member.machine.succeed_with(what, &agent("have"), Stdin::Bytes(question(blobs)), UNPACK)?;
-    let have: Have =
-        answer(&said.text(), blobs).ok_or_else(|| member.machine.nonsense(what, "it is no list of blobs"))?;
+    let have = have.map_or_else(|| ask(member, blobs), Ok)?;
     let name = whole.then_some((bundle.name.as_str(), &bundle.root));
     let (stream, total) = Stream::of(&bundle.store, blobs, &have, name);
     let moved = stream.moved();
@@ -167,6 +165,13 @@ pub fn send(
         sent.map(drop)
     })?;
     Ok(moved.load(Ordering::Relaxed))
+}
+
+/// How much of each blob is there.
+fn ask(member: &Member, blobs: &BTreeMap<Digest, u64>) -> Result<Have> {
+    let what = "ask what is there of the image";
+    let said = member.machine.succeed_with(what, &agent("have"), Stdin::Bytes(question(blobs)), UNPACK)?;
+    answer(&said.text(), blobs).ok_or_else(|| member.machine.nonsense(what, "it is no list of blobs"))
 }
 
 /// Removes Kiln's own directory. Everything else was put back before.

@@ -21,7 +21,7 @@ pub mod board;
 mod pick;
 mod talk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -35,6 +35,7 @@ use kiln_oci::Digest;
 use self::board::{Board, Flight, Rules, Source, Verdict};
 use crate::agent::peer::identity::Authority;
 use crate::agent::peer::words::{Fault, Fetch, Kind, Order, Said, line};
+use crate::agent::receive::Have;
 use crate::error::{LaunchError, Result};
 use crate::event::{Event, Events};
 use crate::launch::{Launch, Member, Peers, random_hex};
@@ -81,6 +82,8 @@ struct Desk {
     worker: bool,
     feed: Option<Feed>,
     mail: Option<Sender<Mail>>,
+    /// There are parts of blobs on it.
+    begun: bool,
     /// Bytes from hosts, bytes from the launcher, and what it lacked.
     fetched: u64,
     sent: u64,
@@ -174,6 +177,7 @@ impl Swarm {
                 worker,
                 feed: None,
                 mail: None,
+                begun: false,
                 fetched: 0,
                 sent: 0,
                 lacked: 0,
@@ -302,9 +306,12 @@ impl Swarm {
 
     /// Sends blobs from here.
     fn send(&self, launch: &Launch, member: &Member, flight: &Flight) -> Result<()> {
-        let blobs = flight.blobs.iter().filter_map(|blob| self.blobs.get(*blob).cloned()).collect();
+        let blobs = flight.blobs.iter().filter_map(|blob| self.blobs.get(*blob).cloned());
+        let blobs: BTreeMap<Digest, u64> = blobs.collect();
         let told = |bytes: u64, _: u64| self.lock().board.moved(flight.order, bytes);
-        let sent = distribute::send(launch, member, &blobs, false, &told);
+        let begun = self.lock().desks.get(flight.to).is_none_or(|desk| desk.begun);
+        let known = (!begun).then(|| nothing(&blobs));
+        let sent = distribute::send(launch, member, &blobs, known, false, &told);
         let now = self.began.elapsed();
         let mut state = self.lock();
         if let (Ok(bytes), Some(desk)) = (&sent, state.desks.get_mut(flight.to)) {
@@ -331,7 +338,7 @@ impl Swarm {
         let mut state = self.lock();
         let mut note = None;
         match said {
-            Said::Ready { port, why, have } => {
+            Said::Ready { port, why, have, begun } => {
                 let Some(desk) = state.desks.get(place) else { return };
                 let (worker, serves) = (desk.worker, port.map(|port| SocketAddr::new(desk.address, port)));
                 if serves.is_none() {
@@ -341,7 +348,7 @@ impl Swarm {
                 state.board.arrive(place, serves, &have, worker);
                 let lacks = state.board.lacks(place);
                 if let Some(desk) = state.desks.get_mut(place) {
-                    desk.lacked = lacks;
+                    (desk.lacked, desk.begun) = (lacks, begun);
                 }
                 self.whole(&state, place);
             }
@@ -374,6 +381,9 @@ impl Swarm {
         now: Duration,
     ) -> Option<(String, String)> {
         let kind = fault.as_ref().map(|fault| fault.kind);
+        if let Some(desk) = state.desks.get_mut(place) {
+            desk.begun |= kind.is_some();
+        }
         let why = fault.map_or_else(
             || "it says that it is done, and is not".to_owned(),
             |fault| crate::machine::printable(&fault.why),
@@ -499,6 +509,11 @@ impl Swarm {
             self.events.event(Event::Note { host: None, text });
         }
     }
+}
+
+/// That nothing is there of some blobs.
+fn nothing(blobs: &BTreeMap<Digest, u64>) -> Have {
+    blobs.keys().map(|digest| (digest.clone(), 0)).collect()
 }
 
 /// A place for a stream; dropping it frees it.

@@ -8,7 +8,7 @@ use kiln_launch::swarm::board::{Board, Flight, Rules, Source, Verdict};
 
 use crate::simulate::{Scene, simulate};
 
-const RULES: Rules = Rules { uploads: 2, downloads: 2, seeds: 2 };
+const RULES: Rules = Rules { uploads: 1, downloads: 1, seeds: 1 };
 const NOW: Duration = Duration::from_secs(1);
 
 fn address(host: usize) -> SocketAddr {
@@ -50,11 +50,9 @@ fn the_launcher_sends_everything_once_and_time_hardly_grows_with_hosts() {
         assert!(outcome.most <= RULES.uploads, "{outcome:?}");
     }
     let copy = all as f64 / line;
-    // Each doubling of hosts costs less than a whole copy.
-    for (outcome, doublings) in outcomes.iter().zip([0.0_f64, 1.0, 3.0, 5.0, 7.7]) {
-        assert!(outcome.seconds < copy * (1.5 + doublings), "{outcome:?}, a copy is {copy} s");
+    for (outcome, most) in outcomes.iter().zip([1.3, 1.3, 1.5, 2.0, 2.5]) {
+        assert!(outcome.seconds < copy * most, "{outcome:?}, a copy is {copy} s");
     }
-    assert!(outcomes[4].seconds < 200.0 * copy / 15.0, "{outcomes:?}");
 }
 
 #[test]

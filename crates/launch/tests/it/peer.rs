@@ -48,7 +48,7 @@ impl Write for Output {
 struct Agent {
     dir: tempfile::TempDir,
     orders: Option<Sender<Vec<u8>>>,
-    said: Receiver<Said>,
+    said: std::sync::Mutex<Receiver<Said>>,
     address: SocketAddr,
     thread: Option<JoinHandle<kiln_launch::Result<()>>>,
 }
@@ -82,6 +82,7 @@ impl Agent {
         let binary = dir.path().join("kiln");
         let input = Box::new(BufReader::new(Input(input, Vec::new())));
         let thread = std::thread::spawn(move || take_part(&store, &binary, input, &mut Output(output)));
+        let said = std::sync::Mutex::new(said);
         let mut agent = Agent { dir, orders: Some(orders), said, address: (HERE, 0).into(), thread: Some(thread) };
         let Said::Ready { port, .. } = agent.hear() else { panic!("it is not ready") };
         agent.address = SocketAddr::new(HERE, port.unwrap());
@@ -89,11 +90,11 @@ impl Agent {
     }
 
     fn hear(&self) -> Said {
-        self.said.recv_timeout(Duration::from_secs(20)).unwrap()
+        self.said.lock().unwrap().recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
     fn fetch(&self, from: SocketAddr, name: &str, blobs: &[usize]) -> Option<Fault> {
-        let fetch = Fetch { order: 1, from, name: name.into(), blobs: blobs.to_vec(), floor: 1, patience: 5000 };
+        let fetch = Fetch { order: 1, from, name: name.into(), blobs: blobs.to_vec(), floor: 1, patience: 9000 };
         self.orders.as_ref().unwrap().send(line(&Order::Fetch(fetch))).unwrap();
         loop {
             if let Said::Ended { fault, .. } = self.hear() {
@@ -168,6 +169,48 @@ fn blobs_come_and_half_of_one_is_gone_on_with() {
         }
     }
     assert_eq!(moved, Some(2_000_011), "only the rest came");
+}
+
+#[test]
+fn what_is_still_coming_is_passed_on() {
+    let authority = Authority::new().unwrap();
+    let blobs = blobs();
+    let (digest, size) = list(&blobs)[1].clone();
+    let one = Agent::start(hello(&authority, "h0.kiln", &list(&blobs), 60_000), |_| {});
+    let two = Agent::start(hello(&authority, "h1.kiln", &list(&blobs), 60_000), |_| {});
+    let store = one.store();
+    let mut coming = store.download(&digest, size, &|| false).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let fetched = scope.spawn(|| two.fetch(one.address, "h0.kiln", &[1]));
+        // Half of it is there before the other half has come.
+        coming.write_all(&blobs[1][..6_000_000]).unwrap();
+        crate::double::wait("half of it", || two.store().downloaded(&digest) >= 5_900_000);
+        coming.write_all(&blobs[1][6_000_000..]).unwrap();
+        coming.commit_hashed(digest.clone()).unwrap();
+        assert_eq!(fetched.join().unwrap(), None);
+    });
+    assert_eq!(two.store().read_blob(&digest, size).unwrap(), blobs[1]);
+}
+
+#[test]
+fn what_was_coming_and_was_wrong_is_not_kept() {
+    let authority = Authority::new().unwrap();
+    let blobs = blobs();
+    let (digest, size) = list(&blobs)[1].clone();
+    let one = Agent::start(hello(&authority, "h0.kiln", &list(&blobs), 60_000), |_| {});
+    let two = Agent::start(hello(&authority, "h1.kiln", &list(&blobs), 60_000), |_| {});
+    let store = one.store();
+    let mut coming = store.download(&digest, size, &|| false).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let fetched = scope.spawn(|| two.fetch(one.address, "h0.kiln", &[1]));
+        coming.write_all(&vec![9; 6_000_000]).unwrap();
+        crate::double::wait("half of it", || two.store().downloaded(&digest) >= 5_900_000);
+        // Who gets it finds out, and begins again.
+        coming.reset().unwrap();
+        let fault = fetched.join().unwrap().unwrap();
+        assert_eq!(fault.kind, Kind::Broken, "{fault:?}");
+    });
+    assert!(!two.store().has_blob(&digest));
 }
 
 #[test]
@@ -303,5 +346,6 @@ fn nobody_there_is_told_as_such() {
     let two = full(&authority, "h1.kiln");
     // It has not what it should have.
     std::fs::remove_file(two.store().blob_path(&list(&blobs())[0].0)).unwrap();
-    assert_eq!(one.fetch(two.address, "h1.kiln", &[0]).unwrap().kind, Kind::Refused);
+    let fault = one.fetch(two.address, "h1.kiln", &[0]).unwrap();
+    assert!(fault.kind == Kind::Broken && fault.why.contains("it is not here"), "{fault:?}");
 }

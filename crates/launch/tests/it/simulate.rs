@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use kiln_launch::swarm::board::{Board, Flight, Rules, Source};
 
+/// Seconds between a piece of a blob at a host and at the next.
+const HOP: f64 = 0.008;
+
 /// What is simulated.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -72,7 +75,7 @@ pub fn simulate(scene: &Scene) -> Outcome {
     };
     world.begin();
     while let Some(Reverse((_, order, version))) = world.ends.pop() {
-        if world.live.get(&order).is_some_and(|live| live.version == version) {
+        if world.live.get(&order).is_some_and(|live| live.version == version) && !world.waits(order) {
             world.end(order);
             world.begin();
         }
@@ -109,9 +112,22 @@ impl World {
         }
     }
 
+    /// Whether a transfer has to wait for what its source is getting itself; it then ends a little behind it.
+    fn waits(&mut self, order: u64) -> bool {
+        let live = &self.live[&order];
+        let (Source::Host(source), true) = (live.flight.from, live.flight.passed_on) else { return false };
+        let before =
+            self.down[source].iter().find(|other| self.live[other].flight.blobs.contains(&live.flight.blobs[0]));
+        let Some(before) = before else { return false };
+        let end = self.live[before].at + self.live[before].left / self.live[before].rate + HOP;
+        let version = live.version;
+        self.ends.push(Reverse(((end * 1e9) as u64, order, version)));
+        true
+    }
+
     fn end(&mut self, order: u64) {
         let live = self.live.remove(&order).unwrap();
-        self.now = live.at + live.left / live.rate;
+        self.now = self.now.max(live.at + live.left / live.rate);
         let (source, to) = (self.source(&live.flight), live.flight.to);
         self.up[source].retain(|other| *other != order);
         self.down[to].retain(|other| *other != order);

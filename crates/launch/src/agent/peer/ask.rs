@@ -42,6 +42,9 @@ pub fn binary(line: &str) -> Option<&str> {
     line.strip_prefix("binary ")
 }
 
+/// Why not, where it may be there at another time.
+pub const ABSENT: &str = "it is not here";
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

@@ -119,6 +119,7 @@ fn rest(
     };
     match Answer::parse(&line) {
         Some(Answer::Here(there)) if there == size => {}
+        Some(Answer::No(why)) if why == ask::ABSENT => return Err(broken(&why)),
         Some(Answer::No(why)) => return Err(Fault::new(Kind::Refused, format!("blob {digest}: {why}"))),
         _ => return Err(Fault::new(Kind::Refused, format!("blob {digest}: the answer makes no sense"))),
     }

@@ -39,7 +39,7 @@ use crate::error::{LaunchError, Result};
 /// Orders that are done at one time.
 const ORDERS: usize = 16;
 /// How long a blob that is asked for may still be on its way to its first byte.
-const GRACE: Duration = Duration::from_secs(8);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// How often it is told how much has moved.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -123,7 +123,8 @@ pub fn take_part(
         if let Ok(server) = server {
             scope.spawn(move || server.serve());
         }
-        say(&Said::Ready { port, why, have: have.collect() });
+        let begun = shared.hello.blobs.iter().any(|(digest, _)| store.downloaded(digest) > 0);
+        say(&Said::Ready { port, why, have: have.collect(), begun });
         obey(&shared, &lines, &say, scope);
         shared.stop.store(true, Ordering::Release);
     });

@@ -148,7 +148,7 @@ fn find(shared: &Shared<'_>, line: &str) -> Result<Part, String> {
             return Ok(Part { file, from, size });
         }
         if asked.elapsed() > super::GRACE || shared.is_over() {
-            return Err("it is not here".to_owned());
+            return Err(ask::ABSENT.to_owned());
         }
         std::thread::sleep(NAP);
     }

@@ -82,6 +82,8 @@ pub enum Said {
         why: String,
         /// Blobs that are here already.
         have: Vec<usize>,
+        /// Some others are here in part.
+        begun: bool,
     },
     /// A blob of an order is here, and is what its digest says.
     Got {
