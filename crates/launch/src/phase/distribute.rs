@@ -51,7 +51,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     if let Some(peers) = launch.options.peers.filter(|_| launch.members.len() > 1) {
         let port = if peers.port == 0 { "any port".to_owned() } else { format!("port {}", peers.port) };
         lines.push(format!(
-            "from other hosts what they have, from here what no host has; it serves up to {} others at a time, at {port}, until all are done",
+            "from other hosts what they have, from here what none has; serve others, {} at a time, at {port}, until all are done",
             peers.uploads
         ));
     }

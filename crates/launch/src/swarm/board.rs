@@ -13,7 +13,8 @@
 //! | but three times, if the source had not got it all itself | it may not be its fault |
 //! | a host that failed two others, and nobody could use, serves no more | it is behind a wall, or lies |
 //! | a host to which nobody can send, or that failed three times and got nothing, is left to the launcher | it is behind a wall |
-//! | a transfer of the launcher that is slow beside others does not count | one bad line must not hold up all |
+//! | a transfer of the launcher that is slow beside others does not count, and its host is asked last | one bad line must not hold up all |
+//! | small blobs first, until it is known how fast the launcher is | the first host may have that line |
 //!
 //! One round costs the order of hosts × blobs / 64, and a launch has the order of hosts × blobs rounds. [`super::pick`]
 //! has the choice itself.
@@ -101,6 +102,8 @@ pub(super) struct Seat {
     tries: BTreeMap<usize, u32>,
     /// Hosts that got nothing from it.
     failed: BTreeSet<usize>,
+    /// What the launcher sends to it comes slowly.
+    pub(super) slow: bool,
     /// It gives somebody something that is not on the board.
     lent: bool,
     /// It has got something from a host.
@@ -151,6 +154,7 @@ impl Board {
             barred: BTreeSet::new(),
             tries: BTreeMap::new(),
             failed: BTreeSet::new(),
+            slow: false,
             lent: false,
             got: false,
             served: false,
@@ -272,6 +276,10 @@ impl Board {
             (Source::Host(source), Some(kind)) => {
                 let is_own = matches!(kind, Kind::Unreachable | Kind::Refused) || !flight.passed_on;
                 let Some(seat) = self.seats.get_mut(host) else { return Verdict::Again };
+                if kind == Kind::Slow && !is_own {
+                    seat.barred.insert(source);
+                    return self.left(host).unwrap_or(Verdict::Again);
+                }
                 let tries = seat.tries.entry(source).or_default();
                 *tries += 1;
                 match is_own || *tries >= TRIES {
@@ -294,9 +302,8 @@ impl Board {
         if let Some(seat) = self.seats.get_mut(host) {
             seat.barred.insert(source);
         }
-        if self.is_alone(host) {
-            self.stop_wanting(host);
-            return Verdict::Alone(host);
+        if let Some(verdict) = self.left(host) {
+            return verdict;
         }
         match self.seats.get_mut(source) {
             Some(seat) if seat.failed.len() >= 2 && (!seat.served || kind == Kind::Lied) && seat.serves.is_some() => {
@@ -305,6 +312,15 @@ impl Board {
             }
             _ => Verdict::Again,
         }
+    }
+
+    /// A host to which nobody can send is left to the launcher.
+    fn left(&mut self, host: usize) -> Option<Verdict> {
+        if !self.is_alone(host) {
+            return None;
+        }
+        self.stop_wanting(host);
+        Some(Verdict::Alone(host))
     }
 
     /// Whether no host can send to a host.
@@ -390,11 +406,11 @@ impl Board {
         self.sizes.iter().enumerate().filter(|(blob, _)| !seat.has.has(*blob)).map(|(_, size)| size).sum()
     }
 
-    /// The slowest that the source of a transfer may be, in bytes a second. Who passes on what comes is as slow as that
-    /// comes.
+    /// The slowest that the source of a transfer may be, in bytes a second. Who passes on what comes may be as slow as the
+    /// launcher.
     pub fn floor(&self, flight: &Flight) -> u64 {
         if flight.passed_on {
-            return FLOOR;
+            return (self.best / 8).max(FLOOR);
         }
         let mut rates = self.rates.clone();
         rates.sort_unstable();

@@ -21,9 +21,13 @@ impl Board {
     /// What begins now.
     pub fn next(&mut self, now: Duration) -> Vec<Flight> {
         let mut out = Vec::new();
+        self.note_slow(now);
         while self.seeding(now) < self.rules.seeds {
             let copies = self.held(now);
-            let order = self.rarest(&copies);
+            let mut order = self.rarest(&copies);
+            if self.best == 0 {
+                order.sort_by_key(|blob| (copies.get(*blob).copied().unwrap_or(0), self.size(*blob)));
+            }
             let found = self.unseen(&order, &copies).or_else(|| self.stranded(&order));
             let Some((to, blobs)) = found else { break };
             out.push(self.begin(to, Source::Launcher, blobs, now));
@@ -69,6 +73,15 @@ impl Board {
             && rate(flight, now) < self.best / (4 * self.rules.seeds as u64).max(1)
     }
 
+    fn note_slow(&mut self, now: Duration) {
+        let slow = self.flights.values().filter(|flight| self.is_lagging(flight, now)).map(|flight| flight.to);
+        for host in slow.collect::<Vec<_>>() {
+            if let Some(seat) = self.seats.get_mut(host) {
+                seat.slow = true;
+            }
+        }
+    }
+
     fn has_time(&self, seat: &Seat) -> bool {
         seat.state == State::Present && seat.wants && seat.flights.len() < self.rules.downloads
     }
@@ -83,8 +96,9 @@ impl Board {
                 .enumerate()
                 .filter(|(_, seat)| self.has_time(seat) && !seat.has.has(blob) && !seat.coming.has(blob));
             // Whoever serves is more use than who does not; then whoever has least on its way.
-            let key =
-                |(place, seat): &(usize, &Seat)| (seat.serves.is_none(), seat.flights.len(), seat.has.count(), *place);
+            let key = |(place, seat): &(usize, &Seat)| {
+                (seat.serves.is_none(), seat.slow, seat.flights.len(), seat.has.count(), *place)
+            };
             if let Some((to, seat)) = wanting.min_by_key(key) {
                 return Some((to, self.together(blob, order, seat, is_unseen)));
             }
