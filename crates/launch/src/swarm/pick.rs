@@ -111,10 +111,10 @@ impl Board {
         let seats = self.seats.iter().enumerate();
         for (to, seat) in seats.filter(|(_, seat)| !seat.barred.is_empty() && self.has_time(seat)) {
             let is_stranded = |blob: usize| {
-                let known = |other: &Seat| other.has.has(blob) || other.coming.has(blob);
-                let mut holders =
-                    self.seats.iter().enumerate().filter(|(_, other)| other.serves.is_some() && known(other));
-                holders.all(|(place, _)| place == to || seat.barred.contains(&place))
+                let mut others = self.seats.iter().enumerate().filter(|(place, _)| *place != to);
+                others.all(|(place, other)| {
+                    other.serves.is_none() || seat.barred.contains(&place) || self.depth(place, blob).is_none()
+                })
             };
             let lacking = order.iter().copied().filter(|blob| !seat.has.has(*blob) && !seat.coming.has(*blob));
             if let Some(blob) = lacking.into_iter().find(|blob| is_stranded(*blob)) {
@@ -163,10 +163,33 @@ impl Board {
         let lacking = order.iter().copied().filter(|blob| !seat.has.has(*blob) && !seat.coming.has(*blob));
         for blob in lacking.filter(|blob| offered.has(*blob)) {
             let able = free.iter().filter_map(|place| Some((*place, self.seats.get(*place)?)));
+            let able = able.filter(|(place, other)| {
+                let is_there = other.has.has(blob) || (other.coming.has(blob) && self.size(blob) >= LARGE);
+                *place != to && is_there && !seat.barred.contains(place)
+            });
             let able =
-                able.filter(|(place, other)| *place != to && other.has.has(blob) && !seat.barred.contains(place));
-            if let Some((from, source)) = able.min_by_key(|(place, other)| (other.uploads, *place)) {
-                return Some((from, self.together(blob, order, seat, |other| source.has.has(other))));
+                able.filter_map(|(place, other)| Some((other.slow, self.depth(place, blob)?, other.uploads, place)));
+            if let Some((_, depth, _, from)) = able.min() {
+                let source = self.seats.get(from)?;
+                let goes = |other: usize| depth == 0 && source.has.has(other);
+                return Some((from, self.together(blob, order, seat, goes)));
+            }
+        }
+        None
+    }
+
+    /// Over how many hosts a blob comes to a host: none if it has it, and nothing if it does not come, or over too many.
+    fn depth(&self, host: usize, blob: usize) -> Option<usize> {
+        let mut at = host;
+        for depth in 0..DEEPEST {
+            let seat = self.seats.get(at)?;
+            if seat.has.has(blob) {
+                return Some(depth);
+            }
+            let flights = seat.flights.iter().filter_map(|order| self.flights.get(order));
+            match flights.into_iter().find(|flight| flight.blobs.contains(&blob))?.from {
+                Source::Launcher => return Some(depth + 1),
+                Source::Host(source) => at = source,
             }
         }
         None

@@ -75,12 +75,14 @@ fn who_lies_is_not_asked_again_and_the_launcher_steps_in() {
     board.arrive(0, Some(address(0)), &[0], false);
     board.arrive(1, Some(address(1)), &[], true);
     board.arrive(2, Some(address(2)), &[], true);
-    let flights = board.next(NOW);
-    assert_eq!(flights.iter().map(|flight| flight.from).collect::<Vec<_>>(), [Source::Host(0); 2]);
-    assert_eq!(board.ended(1, flights[0].order, Some(Kind::Lied), NOW), Verdict::Again);
-    // The other still has it coming; nobody else has it.
-    assert!(board.next(NOW).iter().all(|flight| flight.from == Source::Launcher || flight.to != 1));
-    assert_eq!(board.ended(2, flights[1].order, Some(Kind::Lied), NOW), Verdict::Retired(0));
+    let first = board.next(NOW);
+    assert_eq!(first.iter().map(|flight| (flight.from, flight.to)).collect::<Vec<_>>(), [(Source::Host(0), 1)]);
+    assert_eq!(board.ended(1, first[0].order, Some(Kind::Lied), NOW), Verdict::Again);
+    let second = board.next(NOW);
+    let pairs: Vec<_> = second.iter().map(|flight| (flight.from, flight.to)).collect();
+    assert_eq!(pairs, [(Source::Launcher, 1), (Source::Host(0), 2)], "nobody else can send it to the one");
+    assert_eq!(board.ended(2, second[1].order, Some(Kind::Lied), NOW), Verdict::Retired(0));
+    done(&mut board, &second[0]);
     let mut from = Vec::new();
     for _ in 0..3 {
         for flight in board.next(NOW) {
@@ -156,19 +158,28 @@ fn an_agent_that_says_done_and_is_not_gets_no_more_orders() {
 fn a_slow_host_does_not_hold_up_the_launcher() {
     let mut board = empty(4, &[100 << 20, 100 << 20, 100 << 20, 100 << 20]);
     let second = Duration::from_secs;
+    let finish = |board: &mut Board, flights: Vec<Flight>| {
+        for flight in flights {
+            board.moved(flight.order, 100 << 20);
+            if flight.from != Source::Launcher {
+                flight.blobs.iter().for_each(|blob| assert!(board.got(flight.to, flight.order, *blob)));
+            }
+            assert_eq!(board.ended(flight.to, flight.order, None, second(1)), Verdict::Again);
+        }
+    };
     let first = board.next(second(0));
-    assert_eq!(first.iter().filter(|flight| flight.from == Source::Launcher).count(), 2);
-    // One is fast; the other one's line is bad.
-    board.moved(first[0].order, 100 << 20);
-    assert_eq!(board.ended(first[0].to, first[0].order, None, second(1)), Verdict::Again);
-    board.moved(first[1].order, 1 << 20);
-    let more = board.next(second(20));
-    let seeds: Vec<_> = more.iter().filter(|flight| flight.from == Source::Launcher).collect();
-    assert_eq!(seeds.len(), 2, "the slow one does not count: {more:?}");
-    assert!(
-        more.iter().any(|flight| flight.blobs == first[1].blobs && flight.to != first[1].to),
-        "and what it waits for goes elsewhere, too: {more:?}"
-    );
+    assert_eq!(first.len(), 4, "it is passed on: {first:?}");
+    finish(&mut board, first);
+    // The next one goes to a host whose line is bad, and to others behind it.
+    let slow = board.next(second(1));
+    let (head, follower) = (&slow[0], slow.iter().find(|flight| flight.from == Source::Host(slow[0].to)).unwrap());
+    assert!(head.from == Source::Launcher && follower.passed_on);
+    board.moved(head.order, 1 << 20);
+    assert_eq!(board.floor(follower), (100 << 20) / 8, "the launcher has shown what it can");
+    assert_eq!(board.ended(follower.to, follower.order, Some(Kind::Slow), second(20)), Verdict::Again);
+    let again = board.next(second(20));
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!((again[0].from, again[0].to, &again[0].blobs), (Source::Launcher, follower.to, &head.blobs));
 }
 
 #[test]
