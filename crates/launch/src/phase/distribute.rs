@@ -125,8 +125,8 @@ fn send_blobs(launch: &Launch, member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Sends what is lacking of some blobs; says how many bytes that were. What is there is asked, if `have` does not say. With `whole`, they are all of the image, and it
-/// gets its name. `tell` hears how many bytes have moved, of how many.
+/// Sends what is lacking of some blobs; says how many bytes that were. What is there is asked, if `have` does not say.
+/// With `whole`, they are all of the image, and it gets its name. `tell` hears how many bytes have moved, of how many.
 ///
 /// # Errors
 /// When the host does not take it.

@@ -343,10 +343,10 @@ impl Board {
                 }
             }
         }
-        if let Source::Host(source) = flight.from {
-            if let Some(seat) = self.seats.get_mut(source) {
-                seat.uploads = seat.uploads.saturating_sub(1);
-            }
+        if let Source::Host(source) = flight.from
+            && let Some(seat) = self.seats.get_mut(source)
+        {
+            seat.uploads = seat.uploads.saturating_sub(1);
         }
         Some(flight)
     }

@@ -316,6 +316,7 @@ impl Swarm {
         let mut state = self.lock();
         if let (Ok(bytes), Some(desk)) = (&sent, state.desks.get_mut(flight.to)) {
             desk.sent += bytes;
+            state.board.moved(flight.order, *bytes);
         }
         state.board.ended(flight.to, flight.order, sent.as_ref().err().map(|_| Kind::Broken), now);
         self.whole(&state, flight.to);

@@ -100,7 +100,6 @@ pub fn take_part(
         hello: *hello,
         identity,
         binary: binary.to_owned(),
-
         stop: AtomicBool::new(false),
         halt: AtomicBool::new(false),
         fetched: AtomicU64::new(0),
