@@ -27,6 +27,7 @@ use kiln_launch::swarm::board::Rules;
 use kiln_store::Store;
 
 /// What is asked for.
+#[expect(missing_docs, reason = "they are options")]
 pub struct Asked {
     pub hosts: Vec<usize>,
     pub mib: u64,

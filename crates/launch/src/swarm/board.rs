@@ -248,7 +248,9 @@ impl Board {
         }
         if let (Some(Source::Launcher), None) = (self.flights.get(&order).map(|flight| flight.from), fault) {
             let blobs = self.flights.get(&order).map(|flight| flight.blobs.clone()).unwrap_or_default();
-            blobs.into_iter().for_each(|blob| drop(self.got(host, order, blob)));
+            for blob in blobs {
+                self.got(host, order, blob);
+            }
         }
         let Some(flight) = self.land(order) else { return Verdict::Again };
         match (flight.from, fault) {

@@ -457,11 +457,9 @@ impl Swarm {
             let state = self.lock();
             if said.elapsed() > ALIVE {
                 said = Instant::now();
-                state
-                    .desks
-                    .iter()
-                    .filter_map(|desk| desk.feed.as_ref())
-                    .for_each(|feed| drop(feed.send(line(&Order::Alive))));
+                for feed in state.desks.iter().filter_map(|desk| desk.feed.as_ref()) {
+                    feed.send(line(&Order::Alive));
+                }
             }
             self.pump(state);
         }

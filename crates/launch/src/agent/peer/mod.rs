@@ -171,7 +171,10 @@ fn obey<'scope, 'env>(
         }
         scope.spawn(move || {
             let order = fetch.order;
-            let fault = fetch::fetch(shared, &fetch, &|blob| drop(say(&Said::Got { order, blob }))).err();
+            let got = |blob| {
+                say(&Said::Got { order, blob });
+            };
+            let fault = fetch::fetch(shared, &fetch, &got).err();
             shared.orders.fetch_sub(1, Ordering::AcqRel);
             say(&Said::Ended { order, fault });
         });
