@@ -149,7 +149,9 @@ pub fn launch(asked: &Asked, dir: &Path) {
     let peers = (how == "peers").then(|| Peers { uploads: asked.uploads, ..Peers::default() });
     let parallel = if how == "one by one" { 1 } else { 64 };
     if !asked.binary {
-        (1..=hosts).for_each(|host| drop(fs::copy(&binary, agent_of(dir, host)).unwrap()));
+        for host in 1..=hosts {
+            fs::copy(&binary, agent_of(dir, host)).unwrap();
+        }
     }
     let sizes = sizes(asked.mib);
     let given = asked.binary.then_some(binary.as_path());

@@ -36,6 +36,12 @@ impl Bits {
         self.words.iter_mut().zip(&other.words).for_each(|(word, more)| *word |= more);
     }
 
+    /// Adds what two others have in common.
+    pub(super) fn join_common(&mut self, one: &Bits, other: &Bits) {
+        let words = self.words.iter_mut().zip(one.words.iter().zip(&other.words));
+        words.for_each(|(word, (one, other))| *word |= one & other);
+    }
+
     /// Whether some number of this is in neither of two others, and in the last.
     pub(super) fn offers(&self, has: &Bits, coming: &Bits) -> bool {
         let words = self.words.iter().zip(&has.words).zip(&coming.words);
@@ -67,6 +73,9 @@ mod tests {
         assert!(!a.offers(&b, &none));
         b.remove(64);
         assert!(a.offers(&b, &none));
+        let mut c = Bits::new(130);
+        c.join_common(&a, &b);
+        assert!(c.has(129) && c.has(0) && !c.has(64) && c.count() == 2);
         b.join(&a);
         assert_eq!(a, b);
     }

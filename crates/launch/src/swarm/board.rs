@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::bits::Bits;
+use super::pick::LARGE;
 use crate::agent::peer::words::Kind;
 
 /// How often a source that was getting a blob itself may fail.
@@ -128,6 +129,8 @@ pub enum Verdict {
 pub struct Board {
     pub(super) rules: Rules,
     pub(super) sizes: Vec<u64>,
+    /// Blobs that are passed on while they come.
+    pub(super) large: Bits,
     pub(super) seats: Vec<Seat>,
     pub(super) flights: BTreeMap<u64, Flight>,
     /// For each blob, how many hosts that serve have it, or have it coming.
@@ -159,8 +162,10 @@ impl Board {
             got: false,
             served: false,
         };
-        let (seats, copies) = ((0..hosts).map(|_| seat()).collect(), vec![0; sizes.len()]);
-        Board { rules, sizes, seats, flights: BTreeMap::new(), copies, orders: 0, rates: Vec::new(), best: 0 }
+        let (seats, copies): (Vec<Seat>, _) = ((0..hosts).map(|_| seat()).collect(), vec![0; sizes.len()]);
+        let mut large = none;
+        sizes.iter().enumerate().filter(|(_, size)| **size >= LARGE).for_each(|(blob, _)| large.add(blob));
+        Board { rules, sizes, large, seats, flights: BTreeMap::new(), copies, orders: 0, rates: Vec::new(), best: 0 }
     }
 
     /// A host takes part. What it has is what it says: it can only cheat itself, and those who find out.

@@ -357,6 +357,8 @@ impl Swarm {
                 if state.board.got(place, order, blob) {
                     self.whole(&state, place);
                 }
+                // The end of the order, which frees both sides, is soon told.
+                return;
             }
             Said::Ended { order, fault } => note = self.ended(&mut state, place, order, fault, now),
             Said::Moved { fetched, .. } => {

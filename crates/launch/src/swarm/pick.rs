@@ -7,11 +7,11 @@ use super::bits::Bits;
 use super::board::{Board, Flight, Seat, Source, State, rate};
 
 /// Small blobs are sent together, up to so many bytes.
-const BATCH: u64 = 1 << 20;
+const BATCH: u64 = 4 << 20;
 /// Blobs that are sent together.
 const TOGETHER: usize = 256;
 /// Blobs from this size on are passed on while they come.
-const LARGE: u64 = 1 << 20;
+pub(super) const LARGE: u64 = 1 << 20;
 /// Hosts along which a blob is passed on.
 const DEEPEST: usize = 16;
 /// A transfer of the launcher is judged after so long.
@@ -135,7 +135,7 @@ impl Board {
             let mut offered = Bits::new(self.sizes.len());
             for seat in free.iter().filter_map(|place| self.seats.get(*place)) {
                 offered.join(&seat.has);
-                offered.join(&seat.coming);
+                offered.join_common(&seat.coming, &self.large);
             }
             let before = out.len();
             for to in 0..self.seats.len() {

@@ -187,12 +187,12 @@ fn copy(shared: &Shared<'_>, pace: &Pace, part: Part, to: &mut impl Write) -> io
             }
             grown = Instant::now();
         }
-        let most = usize::try_from(there.min(size) - at).unwrap_or(usize::MAX).min(PIECE);
+        let most = usize::try_from(there.min(size) - at).unwrap_or(usize::MAX).min(pace.piece());
         let count = file.read(buffer.get_mut(..most).unwrap_or_default())?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        pace.wait(count as u64);
+        pace.wait(shared, count as u64)?;
         to.write_all(buffer.get(..count).unwrap_or_default())?;
         at += count as u64;
         shared.served.fetch_add(count as u64, Ordering::Relaxed);
@@ -261,8 +261,13 @@ impl Pace {
         Pace { rate: rate.filter(|rate| *rate > 0), next: std::sync::Mutex::new(Instant::now()) }
     }
 
-    fn wait(&self, bytes: u64) {
-        let Some(rate) = self.rate else { return };
+    /// Bytes that are sent at one time: few, where it is to be slow.
+    fn piece(&self) -> usize {
+        self.rate.map_or(PIECE, |rate| usize::try_from(rate / 8).unwrap_or(PIECE).clamp(64, PIECE))
+    }
+
+    fn wait(&self, shared: &Shared<'_>, bytes: u64) -> io::Result<()> {
+        let Some(rate) = self.rate else { return Ok(()) };
         let now = Instant::now();
         let until = {
             let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -270,6 +275,14 @@ impl Pace {
             *next = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
             begin
         };
-        std::thread::sleep(until.saturating_duration_since(now));
+        while let left = until.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            if shared.is_over() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+        Ok(())
     }
 }
