@@ -112,6 +112,7 @@ impl Host for Recording {
         let stdin = match streams.stdin {
             Stdin::Empty => Vec::new(),
             Stdin::Bytes(bytes) => bytes,
+            Stdin::Fed(mut fed) => fed.so_far(),
             Stdin::Reader(mut reader) => {
                 let mut bytes = Vec::new();
                 reader.read_to_end(&mut bytes).map_err(|source| stream(&self.name, "stdin", source))?;

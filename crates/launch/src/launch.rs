@@ -17,6 +17,7 @@ use crate::event::{Event, Events};
 use crate::facts::HostFacts;
 use crate::journal::{HostRecord, Marker, Record, State, VERSION};
 use crate::machine::Machine;
+use crate::swarm::Swarm;
 
 /// How a launch goes about it.
 #[derive(Debug, Clone)]
@@ -39,6 +40,27 @@ pub struct Options {
     pub patience: Duration,
     /// The Clusterfile, if there is one.
     pub file: Option<PathBuf>,
+    /// How hosts bring each other the image; `None`: the launcher sends it to each.
+    pub peers: Option<Peers>,
+}
+
+/// How hosts bring each other the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peers {
+    /// Hosts that a host serves at one time.
+    pub uploads: usize,
+    /// The port that hosts listen at meanwhile; 0 is any.
+    pub port: u16,
+    /// Bytes a second that a host sends to others at most.
+    pub rate: Option<u64>,
+    /// How long a source may be too slow.
+    pub patience: Duration,
+}
+
+impl Default for Peers {
+    fn default() -> Peers {
+        Peers { uploads: 1, port: 0, rate: None, patience: Duration::from_secs(10) }
+    }
 }
 
 impl Default for Options {
@@ -53,6 +75,7 @@ impl Default for Options {
             binary_digest: String::new(),
             patience: Duration::from_secs(300),
             file: None,
+            peers: None,
         }
     }
 }
@@ -126,6 +149,8 @@ pub struct Learned {
     pub authorities: Vec<(IpAddr, String)>,
     /// Whether masters' certificates were given out with the key in `join`.
     pub uploaded: bool,
+    /// Hosts that bring each other the image, while they do.
+    pub swarm: Option<Arc<Swarm>>,
 }
 
 /// A launch.

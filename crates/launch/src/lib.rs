@@ -15,6 +15,7 @@
 //! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
 //! [`clock`] how long it took, and what of that was Kiln's
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
+//! [`swarm`] hosts that bring each other the image
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
 //!
 //! Adding a phase: a file in [`phase`] with its plan and its effect, and its place in [`phase::LAUNCH`].
@@ -37,10 +38,11 @@ pub mod preflight;
 pub mod reset;
 pub mod run;
 pub mod scale;
+pub mod swarm;
 pub mod units;
 pub mod upgrade;
 
 pub use bundle::Bundle;
 pub use error::{LaunchError, Result};
-pub use launch::{Launch, Member, Options};
+pub use launch::{Launch, Member, Options, Peers};
 pub use machine::Machine;

@@ -123,6 +123,38 @@ impl Machine {
         }
     }
 
+    /// Runs a line for as long as it is fed, without a limit of time; what it writes goes to `out` as it comes. `stop`
+    /// ends it at once.
+    ///
+    /// # Errors
+    /// When it cannot be run, or ends badly.
+    pub fn talk(
+        &self,
+        what: &str,
+        line: &str,
+        stdin: Stdin,
+        out: &mut (dyn Write + Send),
+        stop: &Cancel,
+    ) -> Result<()> {
+        let mut command = Command::shell(line);
+        if let Some(sudo) = &self.sudo {
+            command = command.sudo(sudo.clone());
+        }
+        let tail = Tail::default();
+        let mut stderr = tail.clone();
+        let outcome = self.host.run(&command, Streams { stdin, stdout: out, stderr: &mut stderr }, stop);
+        let host = self.name.clone();
+        match outcome {
+            Ok(exit) if exit.success() => Ok(()),
+            Ok(exit) => {
+                let what = what.to_owned();
+                Err(LaunchError::Command { host, what, exit, tail: tail.lines(), causes: Vec::new() })
+            }
+            Err(HostError::Cancelled) => Err(LaunchError::Cancelled),
+            Err(source) => Err(LaunchError::Host { host, source: Box::new(source) }),
+        }
+    }
+
     /// Runs a line that has to succeed; `what` says behind "cannot" what it is for.
     ///
     /// # Errors

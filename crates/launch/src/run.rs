@@ -16,6 +16,7 @@ use crate::launch::{Launch, Member, Options};
 use crate::machine::Machine;
 use crate::phase::{self, LAUNCH, Order, Phase, Work};
 use crate::preflight::{self, Finding};
+use crate::swarm;
 
 /// Does something for many, some at a time; results in their order.
 pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
@@ -190,7 +191,10 @@ fn keep_record(launch: &Launch) -> Result<()> {
 }
 
 /// Does one phase on all hosts that need it; says whether any does.
-pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
+///
+/// # Errors
+/// When it fails on a host; others go on, unless it goes over hosts one by one.
+pub fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
     let mut all = Vec::new();
     for member in &launch.members {
         if let Some(work) = phase::work(phase, launch, member)? {
@@ -202,7 +206,16 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
         return Ok(false);
     }
     launch.events.event(Event::Phase { phase: phase.name, hosts: all.len() });
-    let parallel = if phase.order == Order::Serial { 1 } else { launch.options.parallel };
+    // Ends with this phase, however it ends.
+    let swarm = match phase.order {
+        Order::Crowd => swarm::gather(launch, &all.iter().map(|(member, _)| *member).collect::<Vec<_>>())?,
+        _ => None,
+    };
+    let parallel = match phase.order {
+        Order::Serial => 1,
+        _ if swarm.is_some() => launch.options.parallel.max(all.len().min(swarm::MOST)),
+        _ => launch.options.parallel,
+    };
     let stop = std::sync::atomic::AtomicBool::new(false);
     let results = each(&all, parallel, |(member, work)| {
         // One after the other: what comes behind a failure waits for it to be put right.
@@ -215,6 +228,7 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
         }
         result
     });
+    drop(swarm);
     let errors: Vec<LaunchError> = results.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() {
         return Ok(true);

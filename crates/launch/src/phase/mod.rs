@@ -24,6 +24,8 @@ use crate::launch::{Launch, Member};
 pub enum Order {
     /// On all at once.
     Together,
+    /// On all at once, however many: hosts do the work for each other, where [`crate::launch::Options::peers`] says so.
+    Crowd,
     /// On one after the other: etcd takes members so.
     Serial,
 }

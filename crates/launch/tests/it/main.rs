@@ -1,7 +1,13 @@
-//! Launches on recording hosts: which commands, in which order, and what becomes of failures.
+//! Launches on recording hosts: which commands, in which order, and what becomes of failures; hosts that bring each other
+//! an image, with real agents.
 
+mod board;
+mod double;
 mod launching;
 mod leaving;
+mod peer;
 mod preflight;
 mod resetting;
+mod simulate;
+mod swarm;
 mod world;

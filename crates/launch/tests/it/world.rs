@@ -33,7 +33,7 @@ pub struct World {
 impl World {
     /// A cluster with masters and workers; hosts are 10.0.0.1 and up.
     pub fn new(masters: usize, workers: usize) -> World {
-        let address = |n: usize| format!("10.0.0.{n}");
+        let address = |n: usize| if n < 255 { format!("10.0.0.{n}") } else { format!("10.0.{}.{}", n / 250, n % 250) };
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
             binary: dir.path().join("kiln"),

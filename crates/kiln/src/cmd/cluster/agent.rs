@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_engine::event::Silent;
 use kiln_launch::agent::ledger::{Files, Item};
-use kiln_launch::agent::{balance, receive, sweep, watch};
+use kiln_launch::agent::{balance, peer, receive, sweep, watch};
 use kiln_launch::facts::HOME;
 use kiln_store::unpack::Options;
 
@@ -35,6 +35,8 @@ enum Order {
     Have,
     /// Take blobs from the standard input into the store
     Receive,
+    /// Bring blobs from other hosts and serve them, as the launcher says
+    Peer,
     /// Unpack the root file system of an image of the store
     Unpack {
         /// Its name
@@ -77,6 +79,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         Order::Receive => {
             let store = surroundings::open_store(global)?;
             Ok(receive::receive(&store, BufReader::with_capacity(1 << 20, std::io::stdin()))?)
+        }
+        Order::Peer => {
+            let store = surroundings::open_store(global)?;
+            let binary = std::env::current_exe();
+            let binary = binary.map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
+            let input = Box::new(BufReader::new(std::io::stdin()));
+            Ok(peer::take_part(&store, &binary, input, &mut std::io::stdout())?)
         }
         Order::Unpack { image, to } => unpack(global, image, to),
         Order::Install { rootfs } => {

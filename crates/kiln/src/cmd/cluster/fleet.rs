@@ -17,7 +17,7 @@ use kiln_launch::clock::Clock;
 use kiln_launch::event::{Event, Events};
 use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::{Learned, random_hex};
-use kiln_launch::{Bundle, Launch, Machine, Member, Options, run};
+use kiln_launch::{Bundle, Launch, Machine, Member, Options, Peers, run};
 
 use super::clusterfile;
 use crate::cli::Global;
@@ -64,6 +64,15 @@ pub struct Args {
     /// Hosts that are worked on at one time
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Hosts")]
     parallel: usize,
+    /// Send the image from here to each host, in place of having hosts bring each other what one of them has
+    #[arg(long, help_heading = "Hosts")]
+    no_peer_distribution: bool,
+    /// The port that hosts listen at while they bring each other the image [default: any that is free]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true, help_heading = "Hosts")]
+    peer_port: u16,
+    /// The most that a host sends to others, in MiB a second
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20), help_heading = "Hosts")]
+    peer_rate: Option<u64>,
     /// How long nodes may take to become ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
@@ -211,6 +220,11 @@ impl Args {
             binary_digest: hasher.finish().hex(),
             binary,
             patience: Duration::from_secs(self.wait),
+            peers: (!self.no_peer_distribution).then(|| Peers {
+                port: self.peer_port,
+                rate: self.peer_rate.map(|rate| rate << 20),
+                ..Peers::default()
+            }),
             file: self.file.as_deref().filter(|path| *path != Path::new("-")).and_then(|path| path.canonicalize().ok()),
         })
     }
