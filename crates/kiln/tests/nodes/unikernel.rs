@@ -44,11 +44,82 @@ fn what_a_file_is_is_shown() {
     let files = ["hello.spt", "hello.hvt", "nginx", "loader.elf", "usr.img", "rump", "app.hermit", "plain"];
     let shown: String =
         files.iter().map(|f| format!("{f}\n{}\n", t.kiln(&["node", "inspect", f]).ok().stdout)).collect();
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @"
+    hello.spt
+    kind:         Solo5 (MirageOS)
+    because:      its notes say that it is for spt of Solo5
+    architecture: amd64
+    entered by:   its entry point alone
+    target:       spt (ABI 2)
+    runs under:   spt
+    size:         424 bytes
+
+    hello.hvt
+    kind:         Solo5 (MirageOS)
+    because:      its notes say that it is for hvt of Solo5
+    architecture: amd64
+    entered by:   its entry point alone
+    target:       hvt (ABI 2)
+    network card: service
+    runs under:   hvt
+    size:         528 bytes
+
+    nginx
+    kind:         Unikraft
+    because:      it has Unikraft's section .uk_libinfo
+    version:      0.17.0
+    architecture: amd64
+    entered by:   multiboot
+    runs under:   qemu
+    size:         480 bytes
+
+    loader.elf
+    kind:         OSv
+    because:      it has OSv's section .tracepoint_patch_sites
+    architecture: amd64
+    entered by:   PVH
+    runs under:   qemu, firecracker, xen
+    size:         552 bytes
+
+    usr.img
+    kind:         OSv
+    because:      its boot sector is OSv's
+    architecture: amd64
+    entered by:   a boot sector
+    command line: --nopci /hello
+    runs under:   qemu
+    size:         69632 bytes
+
+    rump
+    kind:         Rumprun
+    because:      it has Rumprun's recipe in a note
+    architecture: amd64
+    entered by:   multiboot
+    runs under:   qemu
+    size:         280 bytes
+
+    app.hermit
+    kind:         Hermit
+    because:      its note of Hermit says version 4 of the entry
+    architecture: amd64
+    entered by:   its entry point alone
+    runs under:   nothing that is known
+    size:         208 bytes
+
+    plain
+    kind:         a kernel that says nothing of its makers
+    because:      it can be entered by PVH
+    architecture: amd64
+    entered by:   PVH
+    runs under:   qemu, firecracker, xen
+    size:         232 bytes
+    ");
     let broken = t.out("broken");
     fs::write(&broken, &kernels::solo5(1, &[]).build()[..300]).unwrap();
     let told = t.kiln(&["node", "inspect", &broken.display().to_string()]).exits(1);
-    insta::assert_snapshot!(told.stderr, @"");
+    insta::assert_snapshot!(told.stderr, @"
+    error: cannot read [TMP]/out/broken: it is cut off: segment 2 (header at byte 176) would be 136 bytes at byte 288, and the file has 300
+    ");
 }
 
 #[test]
@@ -69,7 +140,56 @@ fn command_lines_are_shown_for_every_monitor() {
         line(&["rump", "--append", "redis-server"]),
         line(&["hermit-loader", "--initrd", "app.hermit"]),
     ];
-    insta::assert_snapshot!(all.concat(), @"");
+    insta::assert_snapshot!(all.concat(), @r#"
+    hello.spt --append --hello=world
+    solo5-spt --mem=128 -- hello.spt --hello=world
+    note: `solo5-spt` is not installed: build it from https://github.com/Solo5/solo5, or install it with opam
+
+    hello.hvt --net service=tap0 -m 64
+    solo5-hvt --mem=64 --net:service=tap0 -- hello.hvt
+    note: `solo5-hvt` is not installed: build it from https://github.com/Solo5/solo5, or install it with opam
+
+    hello.virtio -p 127.0.0.1:5353:53
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel hello.virtio -append '--ipv4=10.0.2.15/24 --ipv4-gateway=10.0.2.2' -netdev user,id=user.0,hostfwd=tcp:127.0.0.1:5353-:53 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -device isa-debug-exit -serial stdio
+
+    nginx --initrd root.cpio --append -c /nginx.conf --no-network
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel nginx -initrd root.cpio -append 'unikraft vfs.fstab=[ "initrd0:/:extract::ramfs=1:" ] -- -c /nginx.conf' -nic none -display none -vga none -no-reboot -serial stdio
+
+    nginx-fc --net eth0=tap0 --append hello
+    firecracker --no-api --config-file /dev/stdin
+    {
+      "boot-source": {
+        "kernel_image_path": "nginx-fc",
+        "boot_args": "unikraft -- hello"
+      },
+      "drives": [],
+      "machine-config": {
+        "vcpu_count": 1,
+        "mem_size_mib": 128,
+        "smt": false
+      },
+      "network-interfaces": [
+        {
+          "iface_id": "eth0",
+          "host_dev_name": "tap0"
+        }
+      ]
+    }
+    note: `firecracker` is not installed: no distribution has it: https://github.com/firecracker-microvm/firecracker/releases
+    note: its standard input is this
+
+    loader.elf --append --rootfs=rofs /hello --block root=rofs.img
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 256M -smp cpus=1 -kernel loader.elf -append '--rootfs=rofs /hello' -drive file=rofs.img,if=virtio,cache=writeback,discard=ignore,format=raw -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -serial stdio
+
+    usr.img
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 256M -smp cpus=1 -boot c -drive file=usr.img,if=virtio,cache=writeback,discard=ignore,format=raw -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -snapshot -serial stdio
+
+    rump --append redis-server
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel rump -append '{"cmdline":"redis-server","net":{"if":"vioif0","type":"inet","method":"dhcp"}}' -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -device isa-debug-exit -serial stdio
+
+    hermit-loader --initrd app.hermit
+    qemu-system-x86_64 -name kiln-unikernel -machine type=q35,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel hermit-loader -initrd app.hermit -append '' -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=0x04 -serial stdio
+    "#);
 }
 
 #[test]
@@ -97,10 +217,32 @@ fn urunc_gets_an_image_that_others_read() {
     let file = fresh.kiln(&["cat", &reference, "/urunc.json"]).ok().json();
     assert_eq!(file["com.urunc.unikernel.hypervisor"], "cWVtdQ==");
     let shown = fresh.kiln(&["inspect", &reference]).ok().json();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&shown[0]["Unikernel"]).unwrap(), @"");
-    insta::assert_snapshot!(fresh.kiln(&["node", "inspect", &reference]).ok().stdout, @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&shown[0]["Unikernel"]).unwrap(), @r#"
+    {
+      "Format": "urunc",
+      "Kind": "unikraft",
+      "Version": "0.17.0",
+      "Monitor": "qemu",
+      "CommandLine": "-c /nginx.conf",
+      "Kernel": "/.boot/kernel",
+      "Initrd": "/.boot/rootfs",
+      "Disk": null
+    }
+    "#);
+    insta::assert_snapshot!(fresh.kiln(&["node", "inspect", &reference]).ok().stdout, @"
+    packed for:   urunc
+    kind:         Unikraft
+    version:      0.17.0
+    monitor:      qemu
+    architecture: amd64
+    command line: -c /nginx.conf
+    kernel:       /.boot/kernel
+    initrd:       /.boot/rootfs
+    ");
     let line = dry(&fresh, &[&reference]).ok();
-    insta::assert_snapshot!(line.stdout, @"");
+    insta::assert_snapshot!(line.stdout, @r#"
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel kernel -initrd initrd -append 'unikraft netdev.ip=10.0.2.15/24:10.0.2.2:10.0.2.3 vfs.fstab=[ "initrd0:/:extract::ramfs=1:" ] -- -c /nginx.conf' -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -serial stdio
+    "#);
     assert!(line.stderr.contains("the files are in the image; --extract DIR"), "{line}");
     let out = fresh.out("files").display().to_string();
     let line = dry(&fresh, &["--extract", &out, &reference]).ok();
@@ -137,8 +279,19 @@ fn kraftkit_gets_an_index_for_its_monitors() {
     assert_eq!(layers[0]["annotations"]["org.unikraft.kernel.image"], "/unikraft/bin/kernel");
     assert_eq!(layers[1]["annotations"]["org.unikraft.kernel.initrd"], "/unikraft/bin/initrd");
     assert_eq!(layers[0]["mediaType"], "application/vnd.oci.image.layer.v1.tar");
-    insta::assert_snapshot!(fresh.kiln(&["node", "inspect", &reference]).ok().stdout, @"");
-    insta::assert_snapshot!(dry(&fresh, &[&reference]).ok().stdout, @"");
+    insta::assert_snapshot!(fresh.kiln(&["node", "inspect", &reference]).ok().stdout, @"
+    packed for:   kraftkit
+    kind:         Unikraft
+    version:      0.17.0
+    monitor:      qemu
+    architecture: amd64
+    command line: -c /nginx.conf
+    kernel:       /unikraft/bin/kernel
+    initrd:       /unikraft/bin/initrd
+    ");
+    insta::assert_snapshot!(dry(&fresh, &[&reference]).ok().stdout, @r#"
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel kernel -initrd initrd -append 'unikraft netdev.ip=10.0.2.15/24:10.0.2.2:10.0.2.3 vfs.fstab=[ "initrd0:/:extract::ramfs=1:" ] -- -c /nginx.conf' -netdev user,id=user.0 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -serial stdio
+    "#);
     let other = dry(&fresh, &["--monitor", "firecracker", &reference]).exits(1);
     assert!(other.stderr.contains("has nothing for firecracker; it has qemu/x86_64"), "{other}");
     // The registry is asked by a run, too.
