@@ -141,7 +141,7 @@ pub fn footprint(host: &Host) -> String {
     let script = r#"
 find /etc /usr /opt /root /home /srv /var /run /var/lib/kubelet /var/lib/etcd -xdev \( -path /var/log/journal -o -path /var/log/wtmp -o -path /var/log/lastlog \
   -o -path /var/log/btmp -o -path /var/lib/systemd -o -path /var/lib/containerd -o -path /run/systemd -o -path /run/containerd -o -path /run/kiln-host -o -path /run/log \
-  -o -path /run/xtables.lock -o -path /run/motd.dynamic -o -path /run/user -o -path /run/sudo -o -path /run/utmp -o -path /run/dbus -o -path /var/lib/sudo -o -name .sudo_as_admin_successful -o -path /var/cache \) -prune \
+  -o -path /run/xtables.lock -o -path /run/motd.dynamic -o -path /run/user -o -path /run/sudo -o -path /run/utmp -o -path /run/dbus -o -path /var/lib/sudo -o -name .sudo_as_admin_successful -o -name 'systemd-private-*' -o -path /var/cache \) -prune \
   -o -type f -printf '%p %m %u:%g %s\n' -o -printf '%p %y %m %u:%g %l\n' | sort
 sha256sum /etc/hosts /etc/hostname /etc/containerd/config.toml
 ls /sys/class/net
