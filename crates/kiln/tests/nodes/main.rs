@@ -26,6 +26,7 @@ mod ssh;
 mod sshd;
 mod templates;
 mod unikernel;
+mod unikernel_dns;
 mod verbs;
 mod verify;
 
