@@ -1,10 +1,12 @@
 //! `kiln node`: images that machines boot from.
 
+mod account;
 mod build;
 mod console;
 mod data;
 mod export;
 mod fmt;
+mod gc;
 mod inspect;
 mod ledger;
 mod remote;
@@ -58,6 +60,8 @@ enum Verb {
     Script(script::Args),
     /// Run a machine with one application, until that ends
     Run(Box<run::Args>),
+    /// Delete what killed builds left in clouds
+    Gc(gc::Args),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
 }
@@ -92,6 +96,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Export(args) => export::run(&args),
         Verb::Script(args) => script::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Gc(args) => gc::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }
