@@ -22,7 +22,7 @@ pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn C
         }
     };
     match cloud {
-        GOOGLE => kiln_gce::account(account, kiln_gce::Environment::of_process()).map_err(|e| refused(&e, e.hint())),
+        GOOGLE => kiln_gce::account(account, &kiln_gce::Environment::of_process()).map_err(|e| refused(&e, e.hint())),
         ALIBABA => kiln_alicloud::account(account, kiln_alicloud::Environment::of_process()).map_err(|e| refused(&e, e.hint())),
         other => Err(unknown(other)),
     }
@@ -38,16 +38,16 @@ fn unknown(cloud: &str) -> CliError {
     }
 }
 
-/// What `--account` says: `KEY=VALUE`, each once.
-pub fn given(pairs: &[String]) -> Result<BTreeMap<String, String>, CliError> {
-    let mut account = BTreeMap::new();
-    for text in pairs {
+/// `KEY=VALUE` of an option, each key once.
+pub fn pairs(option: &str, texts: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let mut pairs = BTreeMap::new();
+    for text in texts {
         let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(CliError::usage(format!("--account {text}: expected KEY=VALUE")));
+            return Err(CliError::usage(format!("{option} {text}: expected KEY=VALUE")));
         };
-        if account.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(CliError::usage(format!("--account {text}: `{key}` was said before")));
+        if pairs.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(CliError::usage(format!("{option} {text}: `{key}` was said before")));
         }
     }
-    Ok(account)
+    Ok(pairs)
 }

@@ -9,6 +9,7 @@ mod fmt;
 mod gc;
 mod inspect;
 mod ledger;
+mod publish;
 mod remote;
 mod run;
 mod script;
@@ -60,6 +61,8 @@ enum Verb {
     Script(script::Args),
     /// Run a machine with one application, until that ends
     Run(Box<run::Args>),
+    /// Make an image in a cloud of a disk of this machine
+    Publish(Box<publish::Args>),
     /// Delete what killed builds left in clouds
     Gc(gc::Args),
     /// Check that a system will work as a node
@@ -96,6 +99,7 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Export(args) => export::run(&args),
         Verb::Script(args) => script::run(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Publish(args) => publish::run(&args, global),
         Verb::Gc(args) => gc::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
     }

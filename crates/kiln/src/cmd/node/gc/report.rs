@@ -10,7 +10,7 @@ use crate::error::CliError;
 use crate::named::print;
 
 /// Text from books and clouds, without what could drive a terminal or turn what is read around.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if bad(c) { ' ' } else { c }).collect()
 }

@@ -21,7 +21,7 @@ use super::{account, failed};
 use crate::error::CliError;
 
 /// Where a cloud says whose mark a resource carries.
-const MARK: &str = "kiln-build";
+const MARK: &str = "build";
 /// What a build may have been for: never deleted because of a mark alone.
 const RESULTS: [&str; 2] = ["image", "snapshot"];
 
