@@ -11,6 +11,7 @@ use crate::error::CliError;
 
 /// What only Google Cloud has.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Options {
     /// The project of the image
     #[arg(long, value_name = "PROJECT", help_heading = "Google Cloud")]

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 use kiln_disk::image::Format;
 use kiln_ledger::{About, Book, Ledger};
-use kiln_oci::entry::Mtime;
+use kiln_oci::Mtime;
 use kiln_oci::time::rfc3339;
 use kiln_sandbox::Cancel;
 use serde_json::Value;
