@@ -129,12 +129,17 @@ struct Message {
 }
 
 impl Message {
-    /// Method and path, without what follows a `?`.
+    /// Method and path, without what follows a `?`; and the action, which Alibaba's services have in a header.
     fn line(&self) -> String {
-        let first = self.bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
-        let text = String::from_utf8_lossy(first);
-        let words: Vec<&str> = text.split(' ').take(2).collect();
-        words.join(" ")
+        let head = String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(16 << 10)]);
+        let mut words = head.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let path = path.split('?').next().unwrap_or_default();
+        let action = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("x-acs-action").then(|| value.trim())
+        });
+        action.map_or_else(|| format!("{method} {path}"), |action| format!("{method} {path} {action}"))
     }
 }
 

@@ -110,8 +110,8 @@ fn one(
             return Ok(());
         }
     }
-    // A build that left nothing needs no account, and so no credentials.
-    let cloud = match found.open.is_empty() && !order.find {
+    // A build that left nothing needs no account, and so no credentials; one whose head cannot be read has none.
+    let cloud = match (found.open.is_empty() && !order.find) || found.about.cloud.is_empty() {
         true => None,
         false => match account::open(&found.about.cloud, &found.about.account) {
             Ok(cloud) => Some(cloud),
