@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 35] = [
+const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-ledger", &[]),
     ("kiln-gotmpl", &[]),
     ("kiln-hcl", &["kiln-spec", "kiln-oci"]),
     ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec", "kiln-oci"]),
@@ -56,6 +57,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-ledger",
             "kiln-oci",
         ],
     ),
@@ -114,6 +116,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-manifests",
             "kiln-serve",
             "kiln-node",
+            "kiln-ledger",
             "kiln-packer",
             "kiln-hcl",
             "kiln-disk",
