@@ -31,7 +31,7 @@ pub use client::{Cancelled, Client};
 pub use endpoints::Endpoints;
 pub use error::{GceError, Result};
 pub use kiln_clouds::Environment;
-pub use kiln_http::Secret;
+pub use kiln_http::{Secret, printable};
 pub use operation::{Operation, Scope};
 pub use publish::{Publish, Published};
 pub use sweep::account;
