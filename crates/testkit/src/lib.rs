@@ -10,6 +10,7 @@
 //! [`initramfs`] what a kernel starts with
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
+//! [`compute`] a double of Google Compute Engine
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -17,6 +18,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod compute;
 pub mod context;
 pub mod emulator;
 pub mod filter;
@@ -31,6 +33,7 @@ mod tls;
 pub mod tools;
 
 pub use command::Output;
+pub use compute::Compute;
 pub use context::TestContext;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;

@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 37] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-ledger", &[]),
+    ("kiln-gce", &["kiln-ledger", "kiln-clouds", "kiln-objects", "kiln-disk", "kiln-http", "kiln-oci"]),
     ("kiln-gotmpl", &[]),
     ("kiln-hcl", &["kiln-spec", "kiln-oci"]),
     ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec", "kiln-oci"]),
@@ -57,7 +58,9 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-gce",
             "kiln-ledger",
+            "kiln-clouds",
             "kiln-oci",
         ],
     ),

@@ -6,6 +6,7 @@
 //! | [`file`] | none | a file |
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
 //! | [`qemu`] | a virtual machine | its disk |
+//! | [`googlecompute`] | an instance in Google's cloud | an image there |
 //!
 //! [`keys`] has which keys other builders have; [`fetched`] gets what they start from.
 //!
@@ -14,6 +15,7 @@
 
 pub mod fetched;
 pub mod file;
+pub mod googlecompute;
 pub mod keys;
 pub mod null;
 pub mod offline;
@@ -87,7 +89,7 @@ pub struct Choice {
 }
 
 /// Types that this version can build.
-pub const KINDS: [&str; 4] = ["file", "null", "offline", "qemu"];
+pub const KINDS: [&str; 5] = ["file", "googlecompute", "null", "offline", "qemu"];
 
 /// The builder of a build.
 ///
@@ -114,6 +116,7 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
             offline::Offline::parse(build, choice).map(boxed)
         }
         "qemu" => qemu::Qemu::parse(build).map(boxed),
+        "googlecompute" => googlecompute::GoogleCompute::parse(build).map(boxed),
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));
             let known = offline::known(kind);

@@ -2,10 +2,12 @@
 //!
 //! [`settings`] what a template says    [`login`] keys, passwords and agents out of it
 //! [`connect`] until a machine answers    [`machine`] one that answered, as a target's communicator
+//! [`forget`] the build's key, taken out again
 //!
 //! Adding a key: a field of [`settings::Settings`], its line in [`settings`], what it does in [`login`].
 
 pub mod connect;
+pub mod forget;
 pub mod login;
 pub mod machine;
 pub mod settings;
