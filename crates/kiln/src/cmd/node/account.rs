@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kiln_clouds::Environment;
 use kiln_ledger::sweep::Cloud;
 use kiln_spec::diag::did_you_mean;
 
@@ -22,8 +23,8 @@ pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn C
         }
     };
     match cloud {
-        GOOGLE => kiln_gce::account(account, &kiln_gce::Environment::of_process()).map_err(|e| refused(&e, e.hint())),
-        ALIBABA => kiln_alicloud::account(account, kiln_alicloud::Environment::of_process()).map_err(|e| refused(&e, e.hint())),
+        GOOGLE => kiln_gce::account(account, &Environment::of_process()).map_err(|e| refused(&e, e.hint())),
+        ALIBABA => kiln_alicloud::account(account, &Environment::of_process()).map_err(|e| refused(&e, e.hint())),
         other => Err(unknown(other)),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use kiln_gce::{Credentials, Endpoints, Environment, GceError, Publish, Source};
+use kiln_clouds::Environment;
+use kiln_gce::{Credentials, Endpoints, GceError, Publish, Source};
 use serde_json::json;
 
 use super::{Args, Published, To, Work, foreign, limit, needed, pairs, tell};

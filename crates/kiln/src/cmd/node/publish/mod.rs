@@ -66,10 +66,10 @@ pub struct Args {
     /// Which build of the record is meant; without one, the only one of its last run
     #[arg(long, value_name = "NAME")]
     build: Option<String>,
-    /// How long the import may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
+    /// How long the import, and each copy, may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 14400, value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     timeout: u64,
-    /// Encrypt the image with this key of the cloud's key service
+    /// Encrypt with this key of the cloud's key service: the image (googlecompute), its copies (alicloud)
     #[arg(long, value_name = "KEY")]
     kms_key: Option<String>,
     /// Let this one use the image: user:, group:, serviceAccount: or domain: and who (googlecompute); an account's
@@ -106,7 +106,7 @@ Examples:
     --guest-os-feature UEFI_COMPATIBLE --share-with group:ops@example.org --label team=web output-node
   kiln node publish --to alicloud --region cn-hangzhou --bucket images --name node-v7 packer-manifest.json
   kiln node publish --to alicloud --region cn-hangzhou --bucket images --name node-v7 \\
-    --copy-to cn-beijing --copy-to eu-central-1=node-v7-eu --share-with 1234567890123456 node.raw
+    --copy-to cn-beijing --copy-to eu-central-1 --share-with 1234567890123456 node.raw
 
 Credentials are looked for where the cloud's own tools do: never on the command line. What an interrupted one leaves is
 deleted by it, what a killed one leaves by `kiln node gc`.";
@@ -117,7 +117,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let stopped = Arc::new(AtomicBool::new(false));
     let work = match args.to {
         To::Googlecompute => google::work(args, disk)?,
-        To::Alicloud => alibaba::work(args, disk)?,
+        To::Alicloud => alibaba::work(args, &disk)?,
     };
     let books = Ledger::open(&ledger::dir(global)?).map_err(|error| gc::failed(&error))?;
     let build = build::uuid()?;
