@@ -36,20 +36,23 @@ pub struct Scene {
     pub t: TestContext,
     /// Arguments of the command.
     pub args: Vec<String>,
-    /// What is there that a build made, images that were its result too.
-    pub left: Box<dyn Fn() -> Vec<String> + Send>,
-    /// Which of it is a result.
-    pub is_result: fn(&str) -> bool,
+    /// What is there that a build made: what should not be, and finished images.
+    pub left: Box<dyn Fn() -> (Vec<String>, Vec<String>) + Send>,
     /// Keeps the double and the server of SSH.
     pub _keep: Box<dyn std::any::Any + Send>,
 }
 
-/// Makes a scene whose calls go through wires: `wire` takes `HOST:PORT` of a service, and gives that of its wire.
-pub type Raise<'a> = dyn Fn(&dyn Fn(&str) -> String) -> Scene + Sync + 'a;
+/// Takes `HOST:PORT` of a service, and gives that of a wire to it.
+pub type Wire<'a> = dyn Fn(&str) -> String + 'a;
+
+/// Makes a scene whose calls go through wires.
+pub type Raise<'a> = dyn Fn(&Wire<'_>) -> Scene + Sync + 'a;
 
 /// What one run did.
 struct Run {
     code: Option<i32>,
+    /// Whether its fault came.
+    met: bool,
     calls: Vec<String>,
     said: String,
     scene: Scene,
@@ -65,16 +68,17 @@ fn run(raise: &Raise<'_>, at: usize, fault: Fault) -> Run {
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
     let mut child = command.spawn().unwrap();
     plan.started(&child);
-    let code = wait(&mut child, &said);
+    let code = wait(&mut child, &said, &plan);
+    let met = plan.disarm();
     let said = std::fs::read_to_string(&said).unwrap_or_default();
-    Run { code, calls: plan.calls(), said, scene }
+    Run { code, met, calls: plan.calls(), said, scene }
 }
 
 /// The exit code, `None` when a signal ended it.
-fn wait(child: &mut Child, said: &Path) -> Option<i32> {
+fn wait(child: &mut Child, said: &Path, plan: &Plan) -> Option<i32> {
     let start = Instant::now();
     loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = plan.while_nothing_is_sent(|| child.try_wait().unwrap()) {
             return status.code();
         }
         if start.elapsed() > LIMIT {
@@ -88,9 +92,9 @@ fn wait(child: &mut Child, said: &Path) -> Option<i32> {
 
 /// What is wrong after a run, if anything.
 fn judge(run: Run, fault: Fault) -> Result<(), String> {
-    let Run { code, calls, said, scene } = run;
+    let Run { code, calls, said, scene, .. } = run;
     let gc = scene.t.kiln(&["node", "gc"]);
-    let (results, left): (Vec<String>, Vec<String>) = (scene.left)().into_iter().partition(|what| (scene.is_result)(what));
+    let (left, results) = (scene.left)();
     let books = std::fs::read_dir(scene.t.home().join(".local/state/kiln/node-builds")).map_or(0, |files| {
         files.filter(|file| file.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "jsonl"))).count()
     });
@@ -127,13 +131,17 @@ pub fn matrix(name: &str, raise: &Raise<'_>) {
         // Neighbours meet different faults, and each fault every part of a run.
         false => (0..calls.len()).map(|at| (at, FAULTS[(at * 5 + SEED) % FAULTS.len()])).collect(),
     };
-    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, missed, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((at, fault)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = judge(run(raise, *at, *fault), *fault);
+                    let run = run(raise, *at, *fault);
+                    if !run.met {
+                        missed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let outcome = judge(run, *fault);
                     if let Err(why) = outcome {
                         wrong.lock().unwrap().push(format!("{name}, {fault:?} at call {at} ({}): {why}", calls[*at]));
                     }
@@ -143,6 +151,9 @@ pub fn matrix(name: &str, raise: &Raise<'_>) {
     });
     let wrong = wrong.into_inner().unwrap();
     let kinds: BTreeSet<&str> = calls.iter().map(|call| call.split('/').next_back().unwrap_or_default()).collect();
-    println!("{name}: {} calls of {} kinds, {} runs", calls.len(), kinds.len(), cases.len());
+    let missed = missed.into_inner();
+    println!("{name}: {} calls of {} kinds, {} runs, {missed} without their fault", calls.len(), kinds.len(), cases.len());
+    // A run may ask once less whether something is ready.
+    assert!(missed * 10 <= cases.len(), "{name}: {missed} of {} runs did not meet their fault", cases.len());
     assert!(wrong.is_empty(), "{} of {} runs went wrong:\n\n{}", wrong.len(), cases.len(), wrong.join("\n\n========\n\n"));
 }

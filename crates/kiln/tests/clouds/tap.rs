@@ -35,6 +35,9 @@ pub struct Plan {
 struct State {
     pid: Option<Pid>,
     calls: Vec<String>,
+    /// Its process has ended: its number may soon be somebody else's.
+    ended: bool,
+    met: bool,
 }
 
 impl Plan {
@@ -55,17 +58,41 @@ impl Plan {
         self.state.lock().unwrap().calls.clone()
     }
 
+    /// Does something, such as asking whether the process has ended, while no signal is sent to it. Once it gives a
+    /// value, none is ever sent.
+    pub fn while_nothing_is_sent<T>(&self, work: impl FnOnce() -> Option<T>) -> Option<T> {
+        let mut state = self.state.lock().unwrap();
+        let value = work();
+        state.ended |= value.is_some();
+        value
+    }
+
+    /// From now on nothing happens; whether the fault did.
+    pub fn disarm(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.ended = true;
+        state.met
+    }
+
     fn fault_of(&self, line: &str) -> Fault {
         let mut state = self.state.lock().unwrap();
+        if state.ended {
+            return Fault::None;
+        }
         state.calls.push(line.to_owned());
-        if state.calls.len() == self.at + 1 { self.fault } else { Fault::None }
+        if state.calls.len() != self.at.wrapping_add(1) {
+            return Fault::None;
+        }
+        state.met = true;
+        self.fault
     }
 
     fn send(&self, signal: Signal) {
         let state = self.state.lock().unwrap();
         let state = self.changed.wait_while(state, |state| state.pid.is_none()).unwrap();
-        // It may have ended meanwhile: nobody has reaped it, so the number is still its own.
-        let _ = kill_process(state.pid.unwrap(), signal);
+        if !state.ended {
+            let _ = kill_process(state.pid.unwrap(), signal);
+        }
     }
 }
 
