@@ -12,12 +12,12 @@ const SCRIPT: &str = r#"{"type": "shell", "inline": ["echo provisioned"]}"#;
 
 #[test]
 fn slow_operations_throttling_and_lost_answers_pass_by() {
-    let cut = Some(Cut { at: 8, when: When::After, lasting: false });
+    let cut = Some(Cut { at: 9, when: When::After, lasting: false });
     let b = Bench::new(Faults { pending: 3, staging: 2, throttled: vec![2], in_use: 1, cut, ..Faults::default() });
     let said = b.ok("", SCRIPT);
     assert!(said.contains("    node: provisioned\n"), "{said}");
-    // The eighth call makes the instance: it is asked for twice, and made once.
-    assert_eq!(b.double.trace()[7].action, "instances.insert");
+    // The ninth call makes the instance: it is asked for twice, and made once.
+    assert_eq!(b.double.trace()[8].action, "instances.insert");
     assert_eq!(b.double.asked_instances().len(), 1);
     assert_eq!(b.double.images(), ["node-1"]);
     b.nothing_left();
