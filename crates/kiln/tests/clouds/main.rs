@@ -1,9 +1,10 @@
-//! Builds in clouds as a user runs them, with doubles of the clouds' services on loopback.
+//! Builders in clouds, against doubles of those clouds: what they ask, what they make, and that nothing of it stays.
 
 #![expect(missing_docs, reason = "tests")]
 
 mod books;
 mod gc;
+mod googlecompute;
 mod scenes;
 #[path = "../../../host/tests/it/sshd.rs"]
 #[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]

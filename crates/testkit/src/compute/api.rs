@@ -67,7 +67,7 @@ fn in_project(request: &Request, call: &Call, state: &mut State, project: &str, 
         ("GET", []) => Reply::ok(json!({ "name": project, "commonInstanceMetadata": { "items": [] } })),
         ("GET", ["aggregated", kind]) => aggregated(state, project, kind, request),
         ("GET", ["global", "images", "family", family]) => in_family(state, project, family),
-        ("GET", ["zones", zone]) => known(zone == &super::ZONE, json!({
+        ("GET", ["zones", zone]) => known(*zone == super::ZONE, json!({
             "name": zone, "status": "UP", "region": format!("{LINK}projects/{project}/regions/europe-west1"),
             "selfLink": format!("{LINK}projects/{project}/zones/{zone}"),
         }), zone),

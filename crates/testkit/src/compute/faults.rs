@@ -36,6 +36,8 @@ pub struct OperationError {
 pub struct Faults {
     /// How often an operation is asked for before it is done.
     pub pending: u32,
+    /// Operations of this kind (`insert`, `delete`) are never done.
+    pub stuck: Option<&'static str>,
     /// How often an instance is asked for before it runs.
     pub staging: u32,
     /// Calls that are throttled, by their numbers.
@@ -64,6 +66,7 @@ impl Default for Faults {
     fn default() -> Self {
         Faults {
             pending: 1,
+            stuck: None,
             staging: 0,
             throttled: Vec::new(),
             operation: None,

@@ -146,7 +146,7 @@ impl State {
             _ => target.to_owned(),
         };
         let target_id = self.things.get(target).map_or(0, |thing| thing.id);
-        let left = self.faults.pending;
+        let left = if self.faults.stuck == Some(kind) { u32::MAX } else { self.faults.pending };
         let operation =
             Operation { place, left, effect, error, target: target.to_owned(), target_id, kind: kind.to_owned() };
         self.operations.insert(name.clone(), operation);

@@ -306,7 +306,11 @@ fn answer(request: &Request, call: &Call, shared: &Shared) -> Reply {
         false => api::answer(request, call, &mut state),
     };
     if let Some(path) = &*locked(&shared.keys) {
-        let _ = std::fs::write(path, state.ssh_keys());
+        // A server that reads it meanwhile must not see it empty.
+        let keys = state.ssh_keys();
+        if std::fs::read_to_string(path).is_ok_and(|now| now != keys) {
+            std::fs::write(path, keys).expect("write the keys of instances");
+        }
     }
     reply
 }

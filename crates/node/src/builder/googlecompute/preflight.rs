@@ -221,18 +221,13 @@ fn quotas(config: &Config, source: &Image, kind: &MachineType, region: &Region) 
     for (metric, wanted) in needs(config, source, kind) {
         let Some(quota) = region.quotas.iter().find(|quota| quota.metric == metric) else { continue };
         if wanted > quota.limit - quota.usage {
-            let (region, Quota { limit, usage }) = (&config.region, Quota { limit: quota.limit, usage: quota.usage });
+            let (region, usage, limit) = (&config.region, quota.usage, quota.limit);
             let what = format!("Quota {metric} of {region}: the build needs {wanted}, and {usage} of {limit} are in use");
             let hint = "ask for more at IAM & Admin > Quotas, delete what is not needed, or take another region";
             return Err(NodeError::Unsupported { what, hint: Some(hint.to_owned()) });
         }
     }
     Ok(())
-}
-
-struct Quota {
-    limit: f64,
-    usage: f64,
 }
 
 /// What a build needs, by the names of quotas.

@@ -149,7 +149,7 @@ impl GoogleCompute {
         let first = keys.as_deref().filter(|_| config.wait_for_keys.is_zero());
         let body = body::instance(config, &running.found, &running.names, first);
         let scope = Scope::Zone(config.zone.clone());
-        let mut intend = |kind, name: &str| -> Result<Entry> {
+        let intend = |kind, name: &str| -> Result<Entry> {
             let thing = Thing { kind, name, project, scope: &scope };
             running.book.intend(marks::resource(thing, &running.names.build)).map_err(ledger)
         };

@@ -18,8 +18,6 @@ const SCOPES: [&str; 3] = [
     "https://www.googleapis.com/auth/compute",
     "https://www.googleapis.com/auth/devstorage.full_control",
 ];
-/// The size of the first disk in GB, unless its image is larger.
-pub const DISK: u64 = 20;
 /// The most that a value of metadata may have, in bytes.
 const MAX_VALUE: u64 = 256 << 10;
 

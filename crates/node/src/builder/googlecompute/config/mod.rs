@@ -27,9 +27,9 @@ use crate::communicator::Communicator;
 use crate::error::Result;
 
 pub use account::Account;
-pub use disks::{Extra, Kind, key as encryption};
-pub use image::{ImageConfig, Shielded, SourceImage};
-pub use machine::{MachineConfig, Network, Startup};
+pub use disks::{Extra, Kind};
+pub use image::{ImageConfig, SourceImage};
+pub use machine::MachineConfig;
 
 /// How long a change of state may take.
 const STATE: Duration = Duration::from_secs(300);
