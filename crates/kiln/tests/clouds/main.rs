@@ -5,6 +5,7 @@
 mod books;
 mod gc;
 mod googlecompute;
+mod publish;
 mod scenes;
 #[path = "../../../host/tests/it/sshd.rs"]
 #[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]

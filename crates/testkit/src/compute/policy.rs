@@ -6,7 +6,7 @@ use super::api::missing;
 use super::state::State;
 use super::wire::{Reply, Request};
 
-/// Where it is kept; a service shows no such field of an image.
+/// Where it is kept, beside what the image was asked to be.
 const FIELD: &str = "policy of the double";
 
 fn now(body: &Value) -> Value {
