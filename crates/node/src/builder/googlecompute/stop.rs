@@ -114,7 +114,14 @@ impl GoogleCompute {
         failed.map_or(Ok(()), Err)
     }
 
-    fn gone(&self, running: &Running, scope: &Scope, what: (&str, &str), entry: Option<&Entry>, job: &Job<'_>) -> Result<()> {
+    fn gone(
+        &self,
+        running: &Running,
+        scope: &Scope,
+        what: (&str, &str),
+        entry: Option<&Entry>,
+        job: &Job<'_>,
+    ) -> Result<()> {
         let (project, limit) = (&self.config.account.project, self.config.timeout);
         let deleted = running.client.delete(project, scope, what, limit, &|| job.cancel.is_cancelled());
         deleted.map_err(failed(&format!("Error deleting {}", what.0)))?;
