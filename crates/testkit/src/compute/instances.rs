@@ -24,6 +24,10 @@ pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, 
     if state.things.contains_key(&disk) {
         return taken(&disk);
     }
+    // Packer's list begins with as many nothings as there are items.
+    if let Some(items) = body["metadata"]["items"].as_array_mut() {
+        items.retain(|item| !item.is_null());
+    }
     state.asked.push(body.clone());
     let size = match &wanted["diskSizeGb"] {
         Value::Null => json!("10"),
