@@ -119,7 +119,8 @@ struct Bought {
 async fn impersonate(with: &With<'_>, account: &str, token: &Secret) -> Result<Fresh<Secret>, Failure> {
     let place = format!("the impersonation of {account}");
     let error = |why: String| CloudError::Credentials { cloud: "Google Cloud", place: place.clone(), why };
-    let path = format!("v1/projects/-/serviceAccounts/{}:generateAccessToken", kiln_clouds::percent::component(account));
+    let path =
+        format!("v1/projects/-/serviceAccounts/{}:generateAccessToken", kiln_clouds::percent::component(account));
     let url = Url::parse(&format!("{}{path}", with.endpoints.of(Service::IamCredentials)));
     let url = url.map_err(|_| error("its address is not a URL".to_owned()))?;
     let headers = header_map(&[

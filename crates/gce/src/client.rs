@@ -188,8 +188,7 @@ async fn stopped(cancelled: Cancelled<'_>, grace: Duration) {
 
 impl Core {
     async fn token(&self) -> Result<Secret, Failure> {
-        let with =
-            With { transport: &self.transport, environment: &self.environment, endpoints: &self.endpoints };
+        let with = With { transport: &self.transport, environment: &self.environment, endpoints: &self.endpoints };
         let lift = |f: kiln_clouds::Failure| Failure { error: f.error.into(), again: f.again };
         match &*self.keeper.token(&with).await.map_err(lift)? {
             Found::Some(token) => Ok(token.clone()),
@@ -275,7 +274,8 @@ fn parse(body: &[u8], what: &str) -> Result<Value> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(body).map_err(|_| GceError::Protocol { what: what.to_owned(), why: "it is no JSON".to_owned() })
+    serde_json::from_slice(body)
+        .map_err(|_| GceError::Protocol { what: what.to_owned(), why: "it is no JSON".to_owned() })
 }
 
 #[cfg(test)]

@@ -294,7 +294,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`]; that it is not there is none.
-    pub fn instance(&self, project: &str, zone: &str, name: &str, cancelled: Cancelled<'_>) -> Result<Option<Instance>> {
+    pub fn instance(
+        &self,
+        project: &str,
+        zone: &str,
+        name: &str,
+        cancelled: Cancelled<'_>,
+    ) -> Result<Option<Instance>> {
         let place = address(project, &Scope::Zone(zone.to_owned()), "instances", name);
         self.found(&Ask::get(place, format!("instance {name}")), cancelled)
     }
@@ -303,7 +309,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub fn labels(&self, address: &str, what: &str, cancelled: Cancelled<'_>) -> Result<Option<BTreeMap<String, String>>> {
+    pub fn labels(
+        &self,
+        address: &str,
+        what: &str,
+        cancelled: Cancelled<'_>,
+    ) -> Result<Option<BTreeMap<String, String>>> {
         #[derive(Deserialize)]
         struct Labelled {
             #[serde(default)]
@@ -317,7 +328,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`]: an organisation may forbid it.
-    pub fn attributes(&self, project: &str, zone: &str, name: &str, below: &str, cancelled: Cancelled<'_>) -> Result<Vec<Attribute>> {
+    pub fn attributes(
+        &self,
+        project: &str,
+        zone: &str,
+        name: &str,
+        below: &str,
+        cancelled: Cancelled<'_>,
+    ) -> Result<Vec<Attribute>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Attributes {
@@ -354,7 +372,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`], and of the operation.
-    pub fn add_metadata(&self, at: &At<'_>, values: &[(String, String)], limit: Duration, cancelled: Cancelled<'_>) -> Result<()> {
+    pub fn add_metadata(
+        &self,
+        at: &At<'_>,
+        values: &[(String, String)],
+        limit: Duration,
+        cancelled: Cancelled<'_>,
+    ) -> Result<()> {
         let scope = Scope::Zone(at.zone.to_owned());
         let place = format!("{}/setMetadata", address(at.project, &scope, "instances", at.name));
         let what = format!("metadata of instance {}", at.name);
@@ -382,7 +406,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`], and of the operation.
-    pub fn delete(&self, project: &str, scope: &Scope, (kind, name): (&str, &str), limit: Duration, cancelled: Cancelled<'_>) -> Result<bool> {
+    pub fn delete(
+        &self,
+        project: &str,
+        scope: &Scope,
+        (kind, name): (&str, &str),
+        limit: Duration,
+        cancelled: Cancelled<'_>,
+    ) -> Result<bool> {
         let place = address(project, scope, &format!("{kind}s"), name);
         let what = format!("{kind} {name}");
         let mut backoff = Backoff::new(limit);
@@ -395,7 +426,9 @@ impl Client {
                 Err(error) if error.is_not_found() => return Ok(false),
                 Err(error) if error.is_in_use() => match backoff.wait(cancelled) {
                     Ok(()) => {}
-                    Err(kiln_ledger::poll::Stop::Cancelled) => return Err(stopped(kiln_ledger::poll::Stop::Cancelled, &what)),
+                    Err(kiln_ledger::poll::Stop::Cancelled) => {
+                        return Err(stopped(kiln_ledger::poll::Stop::Cancelled, &what));
+                    }
                     // What it is in use by says more than that time ran out.
                     Err(kiln_ledger::poll::Stop::TimedOut(_)) => return Err(error),
                 },
@@ -408,7 +441,14 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`], and of the operation.
-    pub fn deprecate(&self, project: &str, name: &str, body: Value, limit: Duration, cancelled: Cancelled<'_>) -> Result<()> {
+    pub fn deprecate(
+        &self,
+        project: &str,
+        name: &str,
+        body: Value,
+        limit: Duration,
+        cancelled: Cancelled<'_>,
+    ) -> Result<()> {
         let place = format!("{}/deprecate", address(project, &Scope::Global, "images", name));
         let ask = Ask::post(place, body, format!("deprecation of image {name}"));
         let operation = self.begin(ask, project, &Scope::Global, cancelled)?;

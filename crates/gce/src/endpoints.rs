@@ -69,7 +69,10 @@ impl Endpoints {
         }
         for (name, address) in own {
             if !SERVICES.contains(&&**name) {
-                return Err(bad(&format!("custom_endpoints.{name}"), &format!("the services are {}", SERVICES.join(", "))));
+                return Err(bad(
+                    &format!("custom_endpoints.{name}"),
+                    &format!("the services are {}", SERVICES.join(", ")),
+                ));
             }
             check(address).map_err(|why| bad(&format!("custom_endpoints.{name}"), why))?;
         }
@@ -151,7 +154,8 @@ mod tests {
         assert_eq!(Endpoints::default().of(Service::Compute), "https://compute.googleapis.com/compute/v1/");
         let other = Endpoints::new("apis-s3ns.fr", &[]).unwrap();
         assert_eq!(other.of(Service::OsLogin), "https://oslogin.apis-s3ns.fr/");
-        let own = own(&[("compute", "http://127.0.0.1:9/compute/v1"), ("storage", "https://s.example/storage/v1/")]).unwrap();
+        let own =
+            own(&[("compute", "http://127.0.0.1:9/compute/v1"), ("storage", "https://s.example/storage/v1/")]).unwrap();
         assert_eq!(own.of(Service::Compute), "http://127.0.0.1:9/compute/v1/");
         assert_eq!(own.storage_server(), "https://s.example");
         assert_eq!(Endpoints::recalled(&own.remembered()).unwrap(), own);

@@ -192,9 +192,7 @@ impl GceError {
             _ if self.has("QUOTA_EXCEEDED") => {
                 "ask for more at IAM & Admin > Quotas, delete what is not needed, or take another region"
             }
-            _ if self.has("ZONE_RESOURCE_POOL_EXHAUSTED")
-                || self.has("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS") =>
-            {
+            _ if self.has("ZONE_RESOURCE_POOL_EXHAUSTED") || self.has("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS") => {
                 "the zone has no such machine free now: take another zone or machine_type"
             }
             _ if self.has("accessNotConfigured") || self.has("SERVICE_DISABLED") => {

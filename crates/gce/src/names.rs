@@ -13,7 +13,9 @@ pub fn is_name(text: &str) -> bool {
 /// Whether this can be the identifier of a project, with or without a domain before it.
 pub fn is_project(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':');
-    text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) && text.len() <= 100 && text.chars().all(fits)
+    text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.len() <= 100
+        && text.chars().all(fits)
 }
 
 /// Whether this can be the key of a label.

@@ -157,8 +157,14 @@ mod tests {
     fn every_way_to_fail_is_one() {
         let json = |more: &str| serde_json::from_str(&format!(r#"{{"name":"o","status":"DONE"{more}}}"#)).unwrap();
         assert_eq!(read(json("")), None);
-        assert_eq!(read(json(r#","error":{"errors":[{"code":"A","message":"b\u001b[1m"}]}"#)).unwrap()[0].message, "b [1m");
-        assert_eq!(read(json(r#","httpErrorMessage":"BAD REQUEST","httpErrorStatusCode":400"#)).unwrap()[0].message, "BAD REQUEST");
+        assert_eq!(
+            read(json(r#","error":{"errors":[{"code":"A","message":"b\u001b[1m"}]}"#)).unwrap()[0].message,
+            "b [1m"
+        );
+        assert_eq!(
+            read(json(r#","httpErrorMessage":"BAD REQUEST","httpErrorStatusCode":400"#)).unwrap()[0].message,
+            "BAD REQUEST"
+        );
         assert_eq!(read(json(r#","error":{}"#)), Some(Vec::new()));
         assert!(told(Value::Null, "x").is_err());
     }

@@ -54,7 +54,13 @@ impl Client {
     ///
     /// # Errors
     /// When it may not, or has none.
-    pub fn import_key(&self, account: &str, key: &str, expires: Option<u128>, cancelled: Cancelled<'_>) -> Result<String> {
+    pub fn import_key(
+        &self,
+        account: &str,
+        key: &str,
+        expires: Option<u128>,
+        cancelled: Cancelled<'_>,
+    ) -> Result<String> {
         let place = format!("v1/users/{}:importSshPublicKey", percent::component(account));
         let mut body = json!({ "key": key });
         if let Some(at) = expires {
@@ -88,7 +94,8 @@ impl Client {
     /// # Errors
     /// When it may not.
     pub fn remove_key(&self, account: &str, fingerprint: &str, cancelled: Cancelled<'_>) -> Result<bool> {
-        let place = format!("v1/users/{}/sshPublicKeys/{}", percent::component(account), percent::component(fingerprint));
+        let place =
+            format!("v1/users/{}/sshPublicKeys/{}", percent::component(account), percent::component(fingerprint));
         let ask = Ask::delete(place, format!("SSH key {fingerprint} of {account}")).of(Service::OsLogin);
         Ok(self.look(&ask, cancelled)?.is_some())
     }

@@ -170,12 +170,7 @@ pub struct Published {
 ///
 /// # Errors
 /// What cannot be made of the disk; what the services refuse; [`GceError::Cancelled`] within a second of the wish.
-pub fn publish(
-    order: &Publish,
-    book: &Book,
-    cancelled: &dyn Fn() -> bool,
-    told: &dyn Fn(&str),
-) -> Result<Published> {
+pub fn publish(order: &Publish, book: &Book, cancelled: &dyn Fn() -> bool, told: &dyn Fn(&str)) -> Result<Published> {
     order.check()?;
     let location = order.location(book.build())?;
     let client = Client::new(order.credentials.clone(), order.endpoints.clone(), &order.environment)?;
@@ -402,7 +397,8 @@ fn objects<'a>(client: &Client, cancelled: Cancelled<'a>) -> Result<Store<'a>> {
         server: Some(client.endpoints().storage_server()),
         tokens: Some(Arc::new(move || asks.token().map_err(|e| e.to_string()))),
     };
-    let config = Config { environment: client.environment().clone(), google, cancel: stop.clone(), ..Config::default() };
+    let config =
+        Config { environment: client.environment().clone(), google, cancel: stop.clone(), ..Config::default() };
     Ok(Store { client: kiln_objects::Client::new(config)?, stop, cancelled })
 }
 
@@ -425,7 +421,11 @@ impl Store<'_> {
     }
 
     /// Does it on a thread of its own while this one asks the caller whether to stop, and tells how far it is.
-    fn obeying<T: Send>(&self, work: impl FnOnce() -> Result<T, ObjectError> + Send, tell: &dyn Fn()) -> Result<T, ObjectError> {
+    fn obeying<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, ObjectError> + Send,
+        tell: &dyn Fn(),
+    ) -> Result<T, ObjectError> {
         std::thread::scope(|scope| {
             let running = scope.spawn(work);
             while !running.is_finished() {

@@ -128,9 +128,12 @@ impl Account {
         // An instance holds its disks.
         for kind in ["instances", "disks"] {
             for found in self.client.list(&self.project, kind, &filter, cancelled)? {
-                let Some(build) = found.labels.get(BUILD).filter(|b| build.is_none_or(|want| *b == want)) else { continue };
+                let Some(build) = found.labels.get(BUILD).filter(|b| build.is_none_or(|want| *b == want)) else {
+                    continue;
+                };
                 let scope: &Scope = &found.scope;
-                let thing = Thing { kind: kind.trim_end_matches('s'), name: &found.name, project: &self.project, scope };
+                let thing =
+                    Thing { kind: kind.trim_end_matches('s'), name: &found.name, project: &self.project, scope };
                 all.push(Resource { id: Some(found.id), ..marks::resource(thing, build) });
             }
         }
@@ -177,7 +180,8 @@ mod tests {
     #[test]
     fn a_book_without_a_project_is_an_error() {
         for project in [None, Some("a/../b")] {
-            let about: BTreeMap<String, String> = project.map(|p| ("project".to_owned(), p.to_owned())).into_iter().collect();
+            let about: BTreeMap<String, String> =
+                project.map(|p| ("project".to_owned(), p.to_owned())).into_iter().collect();
             let error = account(&about, &Environment::empty()).err().unwrap();
             assert_eq!(error.to_string(), "the ledger: it names no project");
         }

@@ -4,7 +4,12 @@ use kiln_testkit::compute::PROJECT;
 
 use crate::{client, never, with};
 
-fn asks(double: &Compute, source: Source, impersonate: Option<&str>, environment: &Environment) -> Result<(), GceError> {
+fn asks(
+    double: &Compute,
+    source: Source,
+    impersonate: Option<&str>,
+    environment: &Environment,
+) -> Result<(), GceError> {
     let credentials = Credentials { source, impersonate: impersonate.map(str::to_owned) };
     with(double, credentials, environment).image(PROJECT, "none", &never).map(|found| assert!(found.is_none()))
 }

@@ -39,7 +39,8 @@ pub fn zone() -> Scope {
 }
 
 pub fn book(dir: &Path, build: &str) -> Book {
-    let about = About { build: build.to_owned(), cloud: "googlecompute".to_owned(), name: "n".to_owned(), ..About::default() };
+    let about =
+        About { build: build.to_owned(), cloud: "googlecompute".to_owned(), name: "n".to_owned(), ..About::default() };
     Ledger::open(&dir.join("books")).unwrap().begin(about).unwrap()
 }
 

@@ -67,10 +67,14 @@ fn in_project(request: &Request, call: &Call, state: &mut State, project: &str, 
         ("GET", []) => Reply::ok(json!({ "name": project, "commonInstanceMetadata": { "items": [] } })),
         ("GET", ["aggregated", kind]) => aggregated(state, project, kind, request),
         ("GET", ["global", "images", "family", family]) => in_family(state, project, family),
-        ("GET", ["zones", zone]) => known(*zone == super::ZONE, json!({
-            "name": zone, "status": "UP", "region": format!("{LINK}projects/{project}/regions/europe-west1"),
-            "selfLink": format!("{LINK}projects/{project}/zones/{zone}"),
-        }), zone),
+        ("GET", ["zones", zone]) => known(
+            *zone == super::ZONE,
+            json!({
+                "name": zone, "status": "UP", "region": format!("{LINK}projects/{project}/regions/europe-west1"),
+                "selfLink": format!("{LINK}projects/{project}/zones/{zone}"),
+            }),
+            zone,
+        ),
         ("GET", ["regions", region]) => known(*region == "europe-west1", quotas(state, region), region),
         ("GET", ["zones", zone, "machineTypes", name]) => machine_type(project, zone, name),
         ("GET", ["regions", _, "addresses", name]) => {
@@ -85,9 +89,7 @@ fn in_project(request: &Request, call: &Call, state: &mut State, project: &str, 
         ("POST", ["global", "images", name, "deprecate"]) => deprecate(request, state, project, name),
         ("POST", ["global", "images"]) => insert_image(request, call, state, project),
         ("POST", ["zones", zone, "instances"]) => instances::insert(request, call, state, project, zone),
-        ("POST", ["zones" | "regions", _, "disks"]) => {
-            insert_disk(request, call, state, &place(3).unwrap_or_default())
-        }
+        ("POST", ["zones" | "regions", _, "disks"]) => insert_disk(request, call, state, &place(3).unwrap_or_default()),
         (_, ["zones", _, "instances", _, ..]) => {
             instances::answer(request, state, &place(4).unwrap_or_default(), rest.get(4).copied())
         }
@@ -119,7 +121,10 @@ pub fn taken(address: &str) -> Reply {
 /// Whether something may have this name.
 pub fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= 63 && name.chars().all(fits) && !name.ends_with('-')
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= 63
+        && name.chars().all(fits)
+        && !name.ends_with('-')
 }
 
 fn quotas(state: &State, region: &str) -> Value {

@@ -24,6 +24,10 @@ pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, 
     if state.things.contains_key(&disk) {
         return taken(&disk);
     }
+    // Packer's list begins with as many nothings as there are items.
+    if let Some(items) = body["metadata"]["items"].as_array_mut() {
+        items.retain(|item| !item.is_null());
+    }
     state.asked.push(body.clone());
     let size = match &wanted["diskSizeGb"] {
         Value::Null => json!("10"),
@@ -80,7 +84,8 @@ fn check(body: &Value, name: &str, address: &str, state: &State) -> Result<(), B
             return Err(Box::new(missing(source)));
         }
     }
-    let keys: Vec<&str> = body["metadata"]["items"].as_array().into_iter().flatten().filter_map(|i| i["key"].as_str()).collect();
+    let keys: Vec<&str> =
+        body["metadata"]["items"].as_array().into_iter().flatten().filter_map(|i| i["key"].as_str()).collect();
     if keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key)) {
         return invalid("Metadata has duplicate keys");
     }
@@ -129,7 +134,11 @@ fn get(state: &mut State, address: &str) -> Reply {
 fn attributes(request: &Request, state: &State, address: &str) -> Reply {
     let Some(thing) = state.things.get(address) else { return missing(address) };
     if state.faults.closed {
-        return Reply::refused(403, "forbidden", "Constraint constraints/compute.disableGuestAttributesAccess violated");
+        return Reply::refused(
+            403,
+            "forbidden",
+            "Constraint constraints/compute.disableGuestAttributesAccess violated",
+        );
     }
     let below = request.query.get("queryPath").map(String::as_str).unwrap_or_default();
     let mut items = Vec::new();
@@ -166,7 +175,11 @@ fn set_metadata(request: &Request, state: &mut State, address: &str) -> Reply {
     }
     let body = request.json();
     if body["fingerprint"] != format!("fp-{}", thing.revision) {
-        return Reply::refused(412, "conditionNotMet", "Supplied fingerprint does not match current metadata fingerprint.");
+        return Reply::refused(
+            412,
+            "conditionNotMet",
+            "Supplied fingerprint does not match current metadata fingerprint.",
+        );
     }
     thing.revision += 1;
     thing.body["metadata"] = json!({ "items": body["items"] });

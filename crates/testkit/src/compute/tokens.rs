@@ -91,9 +91,7 @@ impl Accounts {
 
     fn sell(&self, form: &HashMap<String, String>) -> Reply {
         let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-        let refused = |why: &str| {
-            Reply::json(400, json!({ "error": "invalid_grant", "error_description": why }))
-        };
+        let refused = |why: &str| Reply::json(400, json!({ "error": "invalid_grant", "error_description": why }));
         match field("grant_type") {
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => match self.check(field("assertion")) {
                 Ok(()) => self.sold(),

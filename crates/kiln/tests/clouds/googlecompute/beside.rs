@@ -67,7 +67,9 @@ fn packer(side: &Side) -> String {
 /// The lines of a log that say what is done, without what is made up each time.
 fn steps(said: &str) -> Vec<String> {
     let lines = said.lines().filter(|line| line.starts_with("==> node: ") || line.starts_with("    node: "));
-    lines.map(|line| line.replace("rsa SSH", "SSH").replace("ed25519 SSH", "SSH").replace("ssh-ed25519 SSH", "SSH")).collect()
+    lines
+        .map(|line| line.replace("rsa SSH", "SSH").replace("ed25519 SSH", "SSH").replace("ssh-ed25519 SSH", "SSH"))
+        .collect()
 }
 
 #[test]
@@ -83,7 +85,8 @@ fn kiln_makes_what_packer_makes_with_no_more_calls() {
         assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
         (packer.join().unwrap(), said)
     });
-    let made = ["instances.insert packer-*", "instances.delete packer-*", "images.insert node-1", "disks.delete packer-*"];
+    let made =
+        ["instances.insert packer-*", "instances.delete packer-*", "images.insert node-1", "disks.delete packer-*"];
     assert_eq!(changes(&theirs.double), made);
     assert_eq!(changes(&ours.double), made);
     let (their_calls, our_calls) = (theirs.double.trace().len(), ours.double.trace().len());
@@ -110,7 +113,8 @@ fn same_requests(theirs: &Compute, ours: &Compute) {
     for path in ["/machineType", "/tags/items", "/scheduling/onHostMaintenance", "/serviceAccounts", "/disks/0/boot"] {
         assert_eq!(a.pointer(path), b.pointer(path), "{path}");
     }
-    let size = |v: &serde_json::Value| v.pointer("/disks/0/initializeParams/diskSizeGb").unwrap().as_str().unwrap().to_owned();
+    let size =
+        |v: &serde_json::Value| v.pointer("/disks/0/initializeParams/diskSizeGb").unwrap().as_str().unwrap().to_owned();
     assert_eq!((size(a), size(b)), ("12".to_owned(), "12".to_owned()));
     assert_eq!((&a["labels"]["team"], &b["labels"]["team"]), (&"infra".into(), &"infra".into()));
     let (a, b) = (theirs.image("node-1").unwrap(), ours.image("node-1").unwrap());

@@ -104,11 +104,18 @@ fn what_cannot_be_deleted_is_an_error_with_its_name_and_stays_in_the_book() {
     let b = Bench::new(Faults { forbidden: vec!["disks.delete".to_owned()], ..Faults::default() });
     let said = b.fails("", SCRIPT);
     assert!(said.contains("Error deleting disk: disk packer-") && said.contains("HTTP 403"), "{said}");
-    assert!(said.contains("Error deleting disk. Please delete it manually.") && said.contains("kiln node gc --build "), "{said}");
+    assert!(
+        said.contains("Error deleting disk. Please delete it manually.") && said.contains("kiln node gc --build "),
+        "{said}"
+    );
     assert_eq!(b.double.left().len(), 1);
-    let books: Vec<_> = std::fs::read_dir(b.t.root().join("state/node-builds")).unwrap().map(|e| e.unwrap().path()).collect();
+    let books: Vec<_> =
+        std::fs::read_dir(b.t.root().join("state/node-builds")).unwrap().map(|e| e.unwrap().path()).collect();
     let texts: Vec<String> = books.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-    assert!(texts.iter().any(|text| text.contains("DELETE projects/kiln-test/zones/europe-west1-b/disks/packer-")), "{texts:?}");
+    assert!(
+        texts.iter().any(|text| text.contains("DELETE projects/kiln-test/zones/europe-west1-b/disks/packer-")),
+        "{texts:?}"
+    );
     assert!(texts.iter().all(|text| !text.contains("PRIVATE KEY") && !text.contains("ya29")), "{texts:?}");
 }
 
@@ -155,6 +162,9 @@ fn a_startup_script_that_fails_ends_the_build_with_the_consoles_last_lines() {
     let b = Bench::new(Faults { script: "error", ..Faults::default() });
     b.double.console("boot\nkiln: startup script: exit code 7\n");
     let said = b.fails(r#", "metadata": {"startup-script": "exit 7"}"#, SCRIPT);
-    assert!(said.contains("Startup script exited with error.") && said.contains("| kiln: startup script: exit code 7"), "{said}");
+    assert!(
+        said.contains("Startup script exited with error.") && said.contains("| kiln: startup script: exit code 7"),
+        "{said}"
+    );
     b.nothing_left();
 }

@@ -4,7 +4,8 @@ use kiln_testkit::TestContext;
 
 fn validated(more: &str) -> String {
     let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
-    let base = r#""project_id": "p", "zone": "europe-west1-b", "source_image_family": "debian-12", "ssh_username": "root""#;
+    let base =
+        r#""project_id": "p", "zone": "europe-west1-b", "source_image_family": "debian-12", "ssh_username": "root""#;
     t.write("t.json", 0o644, format!("{{\"builders\": [{{\"type\": \"googlecompute\",\n{base},\n{more}}}]}}"));
     let out = t.kiln(&["node", "validate", "t.json"]);
     if out.code == 0 { "valid".to_owned() } else { out.stdout + &out.stderr }
@@ -39,7 +40,10 @@ fn mistakes_are_told_at_their_places() {
         (r#""disk_size": 100000"#, "the largest disk has 65536"),
         (r#""disk_attachment": [{"volume_type": "pd-sd", "volume_size": 1}]"#, "did you mean `pd-ssd`?"),
         (r#""disk_attachment": [{"volume_type": "pd-ssd"}]"#, "`volume_size` is required"),
-        (r#""disk_attachment": [{"volume_type": "scratch", "volume_size": 375, "keep_device": true}]"#, "cannot be kept"),
+        (
+            r#""disk_attachment": [{"volume_type": "scratch", "volume_size": 375, "keep_device": true}]"#,
+            "cannot be kept",
+        ),
         (r#""disk_encryption_key": {}"#, "either kmsKeyName or rawKey"),
         (r#""startup_script_file": "none.sh""#, "no such file"),
         (r#""service_account_email": "a@b", "disable_default_service_account": true"#, "may not specify"),
@@ -57,7 +61,11 @@ fn what_is_missing_is_named() {
         (r#""project_id": "p""#, "`zone` is required"),
         (r#""project_id": "p", "zone": "z-a""#, "`source_image_family` is required"),
     ] {
-        t.write("t.json", 0o644, format!(r#"{{"builders": [{{"type": "googlecompute", "ssh_username": "u", {keys}}}]}}"#));
+        t.write(
+            "t.json",
+            0o644,
+            format!(r#"{{"builders": [{{"type": "googlecompute", "ssh_username": "u", {keys}}}]}}"#),
+        );
         let out = t.kiln(&["node", "validate", "t.json"]).exits(1);
         let said = out.stdout + &out.stderr;
         assert!(said.contains(wanted), "{keys}: {said}");

@@ -1,6 +1,6 @@
 //! The parts of a template: disks, OS Login, keys that come late, what an image is to be, where the host key is known from.
 
-use kiln_testkit::compute::{Faults, FAMILY};
+use kiln_testkit::compute::{FAMILY, Faults};
 use serde_json::Value;
 
 use super::Bench;
@@ -36,7 +36,10 @@ fn everything_a_template_says_of_machine_and_image_arrives() {
         "image_storage_locations": ["eu"], "image_architecture": "x86_64", "disk_encryption_key": {"kmsKeyName": "k"},
         "image_encryption_key": {"rawKey": "c2VjcmV0"}, "deprecate_at": "2099-01-01T00:00:00Z""#;
     let said = b.ok(more, SCRIPT);
-    assert!(said.contains("Requesting Shielded VM instance creation...") && said.contains("Image deprecation status set"), "{said}");
+    assert!(
+        said.contains("Requesting Shielded VM instance creation...") && said.contains("Image deprecation status set"),
+        "{said}"
+    );
     let body = asked(&b);
     let is = |path: &str, want: Value| assert_eq!(body.pointer(path), Some(&want), "{path}: {body:#}");
     is("/name", "builder-1".into());
@@ -94,7 +97,10 @@ fn further_disks_are_made_attached_and_deleted_or_kept() {
         {"volume_type": "pd-balanced", "volume_size": 15, "disk_name": "wide-1", "replica_zones": ["europe-west1-c"], "create_image": true},
         {"volume_type": "scratch", "volume_size": 375, "interface_type": "NVME"}]"#;
     let said = b.ok(more, SCRIPT);
-    assert!(said.contains("Keeping disk \"kept-1\"") && said.contains("Disk \"data-1\" successfully deleted"), "{said}");
+    assert!(
+        said.contains("Keeping disk \"kept-1\"") && said.contains("Disk \"data-1\" successfully deleted"),
+        "{said}"
+    );
     let body = asked(&b);
     assert_eq!(body["disks"][1]["source"], "projects/kiln-test/zones/europe-west1-b/disks/data-1");
     assert_eq!(body["disks"][3]["source"], "projects/kiln-test/regions/europe-west1/disks/wide-1");
@@ -146,7 +152,10 @@ fn a_startup_script_is_waited_for_and_an_image_may_be_left_out() {
     let b = Bench::new(Faults::default());
     b.t.write("start.sh", 0o644, "#!/bin/sh\necho started\n");
     let said = b.ok(r#", "startup_script_file": "start.sh", "skip_create_image": true"#, SCRIPT);
-    assert!(said.contains("Startup script, if any, has finished running.") && said.contains("Skipping image creation..."), "{said}");
+    assert!(
+        said.contains("Startup script, if any, has finished running.") && said.contains("Skipping image creation..."),
+        "{said}"
+    );
     assert!(said.contains("Builds finished but no artifacts were created."), "{said}");
     let body = asked(&b);
     assert_eq!(item(&body, "kiln-startup-script"), Some("#!/bin/sh\necho started\n"));
@@ -159,7 +168,8 @@ fn a_startup_script_is_waited_for_and_an_image_may_be_left_out() {
 fn an_image_is_looked_for_where_it_is_likely() {
     let b = Bench::new(Faults::default());
     b.ok("", SCRIPT);
-    let looked: Vec<String> = b.double.trace().into_iter().filter(|c| c.action == "images.getFromFamily").map(|c| c.line).collect();
+    let looked: Vec<String> =
+        b.double.trace().into_iter().filter(|c| c.action == "images.getFromFamily").map(|c| c.line).collect();
     let at = |project: &str| format!("GET /compute/v1/projects/{project}/global/images/family/{FAMILY}");
     assert_eq!(looked, [at("kiln-test"), at("debian-cloud")]);
     let said = b.fails(r#", "image_name": "node-2", "source_image_project_id": ["a-project"]"#, SCRIPT);

@@ -108,11 +108,8 @@ impl Builder for GoogleCompute {
         let Some(running) = &self.running else {
             return BuildFacts { conn_type: "none".to_owned(), ..BuildFacts::default() };
         };
-        let mut facts = BuildFacts {
-            id: running.names.instance.clone(),
-            conn_type: "none".to_owned(),
-            ..BuildFacts::default()
-        };
+        let mut facts =
+            BuildFacts { id: running.names.instance.clone(), conn_type: "none".to_owned(), ..BuildFacts::default() };
         if let Communicator::Ssh(settings) = &self.config.communicator {
             let host_key = running.machine.as_ref().map(|machine| machine.look().host_key()).unwrap_or_default();
             let at = Address { host: &running.host, port: running.port, user: &running.user, host_key: &host_key };

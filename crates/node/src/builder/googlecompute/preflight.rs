@@ -66,7 +66,8 @@ pub fn look(config: &Config, client: &Client, names: &Names, job: &Job<'_>) -> R
 }
 
 fn joined<T>(handle: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    let given_up = || NodeError::Machine { action: "asking Compute Engine".to_owned(), why: "it was given up".to_owned() };
+    let given_up =
+        || NodeError::Machine { action: "asking Compute Engine".to_owned(), why: "it was given up".to_owned() };
     handle.join().unwrap_or_else(|_| Err(given_up()))
 }
 
@@ -156,9 +157,9 @@ impl Questions<'_> {
 
     fn kind(&self) -> Result<MachineType> {
         let config = self.config;
-        let found = self.client.machine_type(self.project(), &config.zone, &config.machine.kind, &|| {
-            self.cancel.is_cancelled()
-        });
+        let found = self
+            .client
+            .machine_type(self.project(), &config.zone, &config.machine.kind, &|| self.cancel.is_cancelled());
         found.map_err(failed("Error getting the machine type"))
     }
 
@@ -222,7 +223,8 @@ fn quotas(config: &Config, source: &Image, kind: &MachineType, region: &Region) 
         let Some(quota) = region.quotas.iter().find(|quota| quota.metric == metric) else { continue };
         if wanted > quota.limit - quota.usage {
             let (region, usage, limit) = (&config.region, quota.usage, quota.limit);
-            let what = format!("Quota {metric} of {region}: the build needs {wanted}, and {usage} of {limit} are in use");
+            let what =
+                format!("Quota {metric} of {region}: the build needs {wanted}, and {usage} of {limit} are in use");
             let hint = "ask for more at IAM & Admin > Quotas, delete what is not needed, or take another region";
             return Err(NodeError::Unsupported { what, hint: Some(hint.to_owned()) });
         }

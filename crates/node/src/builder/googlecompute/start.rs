@@ -87,9 +87,11 @@ impl GoogleCompute {
         let fingerprint = fingerprint(&line);
         let entry = running.book.intend(marks::key(&account, &fingerprint)).map_err(ledger)?;
         running.made.key = Some((account.clone(), fingerprint, entry));
-        let expires = self.config.os_login.expires.map(|time| {
-            (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()
-        });
+        let expires = self
+            .config
+            .os_login
+            .expires
+            .map(|time| (SystemTime::now() + time).duration_since(UNIX_EPOCH).unwrap_or_default().as_micros());
         let profile = running.client.import_key(&account, &line, expires, &cancelled).map_err(failed(words))?;
         job.ui.say("Obtaining SSH Username for OSLogin...");
         let external = || match profile.starts_with("sa_") || profile.starts_with("ext_") {
@@ -160,7 +162,8 @@ impl GoogleCompute {
         running.made.instance = Some(instance.clone());
         let kind = if config.machine.shielded { " Shielded VM" } else { "" };
         job.ui.message(&format!("Requesting{kind} instance creation..."));
-        let ask = Ask::post(collection(project, &scope, "instances"), body, format!("instance {}", running.names.instance));
+        let ask =
+            Ask::post(collection(project, &scope, "instances"), body, format!("instance {}", running.names.instance));
         job.ui.message("Waiting for creation operation to complete...");
         let entries = [instance, disk];
         let cancelled = || job.cancel.is_cancelled();
@@ -224,8 +227,15 @@ impl GoogleCompute {
         let Communicator::Ssh(settings) = &config.communicator else { return Ok(()) };
         running.port = settings.port.unwrap_or(22);
         let Some(host) = settings.host.clone().or(found) else {
-            let what = format!("instance {} has no {} address", running.names.instance, if inner { "internal" } else { "external" });
-            return Err(NodeError::Unsupported { what, hint: Some("see use_internal_ip and omit_external_ip".to_owned()) });
+            let what = format!(
+                "instance {} has no {} address",
+                running.names.instance,
+                if inner { "internal" } else { "external" }
+            );
+            return Err(NodeError::Unsupported {
+                what,
+                hint: Some("see use_internal_ip and omit_external_ip".to_owned()),
+            });
         };
         running.host = host;
         Ok(())

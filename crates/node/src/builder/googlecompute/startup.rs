@@ -60,7 +60,10 @@ impl GoogleCompute {
                 Some("error") => {
                     job.ui.message("Startup script in error. Exiting...");
                     let why = format!("Startup script exited with error.{}", self.last_lines(running));
-                    return Err(NodeError::Machine { action: "Error waiting for startup script to finish".to_owned(), why });
+                    return Err(NodeError::Machine {
+                        action: "Error waiting for startup script to finish".to_owned(),
+                        why,
+                    });
                 }
                 _ if !told => {
                     job.ui.message("Startup script not finished yet. Waiting...");
@@ -129,10 +132,13 @@ mod tests {
         };
         write("script", script);
         let refuse = if attributes { "" } else { "exit 22" };
-        write("curl", &format!(
-            "#!/bin/sh\ncase \"$*\" in\n*' PUT '*) {refuse}\necho \"PUT $*\" >>\"$0.log\" ;;\n\
+        write(
+            "curl",
+            &format!(
+                "#!/bin/sh\ncase \"$*\" in\n*' PUT '*) {refuse}\necho \"PUT $*\" >>\"$0.log\" ;;\n\
              *attributes/kiln-startup-script) cat \"$(dirname \"$0\")/script\" ;;\n*zone) echo projects/1/zones/z-a ;;\n*) echo i-1 ;;\nesac\n"
-        ));
+            ),
+        );
         write("gcloud", "#!/bin/sh\necho \"gcloud $*\" >>\"$(dirname \"$0\")/curl.log\"\n");
         write("wrapper", WRAPPER);
         let path = format!("{}:/usr/bin:/bin", dir.path().display());
@@ -144,7 +150,10 @@ mod tests {
     #[test]
     fn the_end_of_a_script_is_told() {
         let (code, log) = run("#!/bin/sh\nexit 0\n", true);
-        assert!(code == 0 && log.contains("--data done") && log.contains("guest-attributes/kiln/startup-script-status"), "{log}");
+        assert!(
+            code == 0 && log.contains("--data done") && log.contains("guest-attributes/kiln/startup-script-status"),
+            "{log}"
+        );
         let (code, log) = run("#!/bin/sh\nexit 3\n", true);
         assert!(code == 3 && log.contains("--data error"), "{log}");
     }

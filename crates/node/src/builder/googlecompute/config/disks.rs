@@ -91,7 +91,9 @@ fn one(f: &Fields<'_>) -> Result<Extra> {
         Kind::Made(kind) if disk.iops.is_some() && !kind.ends_with("extreme") && !kind.starts_with("hyperdisk") => {
             wrong("iops", "iops may only be specified for disks of the types pd-extreme and hyperdisk-…")
         }
-        _ if !made && !disk.zones.is_empty() => wrong("replica_zones", "only disks that are made can be in several zones"),
+        _ if !made && !disk.zones.is_empty() => {
+            wrong("replica_zones", "only disks that are made can be in several zones")
+        }
         _ => Ok(disk),
     }
 }
