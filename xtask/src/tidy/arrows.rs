@@ -63,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 38] = [
             "kiln-gce",
             "kiln-ledger",
             "kiln-clouds",
+            "kiln-http",
             "kiln-oci",
         ],
     ),

@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "tests")]
 
+mod alicloud;
 mod books;
 mod gc;
 mod googlecompute;
