@@ -224,7 +224,9 @@ impl Work<'_> {
             return Ok(Published { object: Some(location.to_string()), ..published });
         }
         (self.told)(&format!("Deleting {location}..."));
-        store.delete(location).map_err(|error| {
+        // The image is there and stays: what is left to do is done whatever the user wants by now.
+        let on = || false;
+        objects(&self.client, &on)?.delete(location).map_err(|error| {
             GceError::Left(vec![format!("{location}: {error} (the image {} is made)", order.image)])
         })?;
         self.book.strike(&object)?;
