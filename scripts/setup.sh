@@ -6,11 +6,15 @@ min_rust=1.95
 
 fail() { printf 'setup: error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'hint: %s\n' "$2" >&2; exit 3; }
 
-missing=()
-while read -r package file _; do
-  case $package in ''|'#'*) continue ;; esac
-  [ -e "$file" ] || missing+=("$package")
-done < "$here/packages.txt"
+find_missing() {
+  local package file _
+  missing=()
+  while read -r package file _; do
+    case $package in ''|'#'*) continue ;; esac
+    [ -e "$file" ] || missing+=("$package")
+  done < "$here/packages.txt"
+}
+find_missing
 
 # Daemons that the packages bring must neither start now nor at boot: tests start their own, on free ports.
 install_packages() {
@@ -39,6 +43,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   [ "$(id -u)" = 0 ] || fail "missing packages: ${missing[*]}" "run as root: scripts/setup.sh"
   echo "setup: installing ${missing[*]}" >&2
   install_packages
+  # A package may push out another of the list that came from a newer suite (backports); that one is installed again.
+  find_missing
+  [ ${#missing[@]} -eq 0 ] || install_packages
   while read -r package file _; do
     case $package in ''|'#'*) continue ;; esac
     [ -e "$file" ] || fail "$package is installed, but $file is not there" "correct its row in scripts/packages.txt"

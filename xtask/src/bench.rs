@@ -31,6 +31,7 @@ mod workload;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use kiln_testkit::{Auth, Layout, Registry};
@@ -211,6 +212,10 @@ fn builders<'a>(
     Ok(builders)
 }
 
+/// A file that changed just now may change again without another time, so a builder that goes by times has to read it
+/// again; contexts that people build have been left alone for longer.
+const AT_REST: Duration = Duration::from_secs(3);
+
 /// What stays the same from workload to workload.
 struct Bench<'a> {
     args: &'a Args,
@@ -227,6 +232,7 @@ impl Bench<'_> {
         registry.push(&self.base, "base:1", "base:1");
         let context = self.dir.join(workload.name);
         workload.write(&context, &registry.reference("base:1"))?;
+        thread::sleep(AT_REST);
         if workload.name == "w2" {
             measure::stat_walk(&context);
             report.walk = Some(measure::stat_walk(&context));

@@ -75,6 +75,8 @@ pub struct Facts {
     pub fstab: String,
     /// Names of SSH host keys.
     pub host_keys: Vec<String>,
+    /// Units of systemd that start an SSH server, when nothing in the tree makes the host keys it needs.
+    pub keyless: Vec<String>,
     /// Whether there is a name of the host that says something.
     pub hostname: bool,
     /// Whether there is `/etc/hosts`.
@@ -121,6 +123,7 @@ pub fn gather(tree: &dyn Tree, arch: Arch) -> Result<Facts> {
     facts.fstab = text("/etc/fstab")?;
     let ssh = tree.list("/etc/ssh").map_err(|source| body("/etc/ssh", source))?;
     facts.host_keys = ssh.into_iter().filter(|n| n.starts_with("ssh_host_") && n.contains("_key")).collect();
+    facts.keyless = keyless(tree)?;
     let hostname = text("/etc/hostname")?;
     facts.hostname = !matches!(hostname.trim(), "" | "localhost" | "localhost.localdomain" | "buildkitsandbox");
     facts.hosts = look("/etc/hosts", tree.has("/etc/hosts"))? && !text("/etc/hosts")?.trim().is_empty();
@@ -130,6 +133,49 @@ pub fn gather(tree: &dyn Tree, arch: Arch) -> Result<Facts> {
         }
     }
     Ok(facts)
+}
+
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// What makes host keys on the first start by itself.
+const KEY_MAKERS: [&str; 4] = [
+    "/usr/bin/cloud-init",
+    "/usr/lib/systemd/system/sshd-keygen@.service",
+    "/usr/lib/systemd/system/sshdgenkeys.service",
+    "/usr/sbin/sshd-gen-keys-start",
+];
+
+/// The units of SSH servers that would not start without host keys.
+fn keyless(tree: &dyn Tree) -> Result<Vec<String>> {
+    let has = |path: &str| tree.has(path).map_err(|source| body(path, source));
+    for maker in KEY_MAKERS {
+        if has(maker)? {
+            return Ok(Vec::new());
+        }
+    }
+    if !has("/usr/bin/ssh-keygen")? {
+        return Ok(Vec::new());
+    }
+    // A unit of the image's own.
+    for name in tree.list(UNITS[0]).map_err(|source| body(UNITS[0], source))? {
+        let path = format!("{}/{name}", UNITS[0]);
+        if name.ends_with(".service")
+            // What cannot be read makes no keys.
+            && let Ok(Some(text)) = tree.read(&path, MAX_TEXT)
+            && String::from_utf8_lossy(&text).contains("ssh-keygen")
+        {
+            return Ok(Vec::new());
+        }
+    }
+    let mut found = Vec::new();
+    for name in ["ssh.service", "ssh@.service", "sshd.service", "sshd@.service"] {
+        for dir in UNITS {
+            if has(&format!("{dir}/{name}"))? {
+                found.push(name.to_owned());
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn body(path: &str, source: io::Error) -> DiskError {
@@ -252,5 +298,29 @@ mod tests {
     #[test]
     fn fields_hold_nothing_that_a_configuration_takes_for_more() {
         assert_eq!(field("NAME=x\nPRETTY_NAME=\"De`$b\\ian\"\n", "PRETTY_NAME"), "Debian");
+    }
+
+    #[test]
+    fn who_makes_host_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let found = || keyless(&crate::boot::DirTree::open(dir.path()).unwrap()).unwrap();
+        put("usr/lib/systemd/system/ssh.service", "");
+        assert_eq!(found(), Vec::<String>::new(), "nothing here can make keys");
+        put("usr/bin/ssh-keygen", "");
+        assert_eq!(found(), ["ssh.service"]);
+        // What cannot be read says nothing.
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("usr/lib/systemd/system/x.service")).unwrap();
+        put("etc/systemd/system/a.service/not-a-file", "");
+        assert_eq!(found(), ["ssh.service"]);
+        put("etc/systemd/system/keys.service", "[Service]\nExecStart=/usr/bin/ssh-keygen -A\n");
+        assert_eq!(found(), Vec::<String>::new());
+        std::fs::remove_file(dir.path().join("etc/systemd/system/keys.service")).unwrap();
+        put("usr/bin/cloud-init", "");
+        assert_eq!(found(), Vec::<String>::new());
     }
 }

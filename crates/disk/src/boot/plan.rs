@@ -287,11 +287,29 @@ fn title(facts: &Facts) -> &str {
     if facts.title.is_empty() { "Linux" } else { &facts.title }
 }
 
+/// Without host keys of its own no SSH server starts, and keys of an image are no secret.
+const HOST_KEYS: &str = "\
+[Unit]
+Description=SSH host keys of this machine
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+";
+const NEEDS_HOST_KEYS: &str = "[Unit]\nWants=kiln-host-keys.service\nAfter=kiln-host-keys.service\n";
+
 fn changes(facts: &Facts, wish: &Wish, kernel: &Kernel, grub: bool) -> Vec<Change> {
     let write = |path: &str, data: String| Change::Write { path: path.into(), mode: 0o644, data: data.into_bytes() };
     let remove = |path: String| Change::Remove { path };
     let mut all = vec![write("/etc/fstab", fstab(facts, wish)), write("/etc/machine-id", String::new())];
     all.extend(facts.host_keys.iter().map(|name| remove(format!("/etc/ssh/{name}"))));
+    if !facts.keyless.is_empty() {
+        all.push(write("/etc/systemd/system/kiln-host-keys.service", HOST_KEYS.into()));
+    }
+    for unit in &facts.keyless {
+        all.push(write(&format!("/etc/systemd/system/{unit}.d/10-host-keys.conf"), NEEDS_HOST_KEYS.into()));
+    }
     all.extend(facts.leftovers.iter().map(|path| remove(path.clone())));
     match &wish.hostname {
         Some(name) => all.push(write("/etc/hostname", format!("{name}\n"))),
@@ -406,6 +424,22 @@ mod tests {
         assert!(plan.changes.contains(&Change::Remove { path: "/etc/ssh/ssh_host_rsa_key".into() }));
         let paths: Vec<&str> = plan.esp.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["EFI/BOOT/BOOTX64.EFI", "EFI/debian/grub.cfg"]);
+    }
+
+    #[test]
+    fn an_ssh_server_without_keys_makes_them_when_it_first_starts() {
+        let unit = "/etc/systemd/system/kiln-host-keys.service";
+        let touches = |plan: &Plan, wanted: &str| {
+            plan.changes.iter().any(|c| matches!(c, Change::Write { path, .. } if path == wanted))
+        };
+        assert!(!touches(&plan(&facts(), &wish()).unwrap(), unit));
+        let keyless = Facts { keyless: vec!["ssh.service".into(), "ssh@.service".into()], ..facts() };
+        let plan = plan(&keyless, &wish()).unwrap();
+        assert!(text(&plan, unit).contains("ssh-keygen -A"));
+        for drop_in in ["ssh.service.d", "ssh@.service.d"] {
+            let text = text(&plan, &format!("/etc/systemd/system/{drop_in}/10-host-keys.conf"));
+            assert!(text.contains("After=kiln-host-keys.service"));
+        }
     }
 
     #[test]

@@ -172,7 +172,10 @@ impl DirSource {
         let named_often = seen.nlink > 1 && seen.kind == FileType::RegularFile;
         let link = named_often.then(|| self.link(seen.ident.dev, seen.ident.ino));
         let stat = Stat { meta: seen.meta, kind, link };
-        Ok(Some(Node { name: base.to_vec(), stat, ident: seen.ident, hash: OnceLock::new() }))
+        // Looked up here, where all threads are at work.
+        let table = self.table.as_ref().filter(|_| seen.kind == FileType::RegularFile);
+        let hash = table.and_then(|table| table.recall(&seen.ident)).map(OnceLock::from).unwrap_or_default();
+        Ok(Some(Node { name: base.to_vec(), stat, ident: seen.ident, hash }))
     }
 
     /// Opens what should be a regular file.
@@ -263,15 +266,12 @@ impl Source for DirSource {
         let Kind::File { size } = stat.kind else {
             return Err(EngineError::Context(format!("`{}` is not a regular file", name::escape(path))));
         };
-        let known = self.at(path, |node| {
-            let kept = || self.table.as_ref().and_then(|table| table.recall(&node.ident));
-            (node.hash.get().copied().or_else(kept), node.ident)
-        })?;
+        let known = self.at(path, |node| (node.hash.get().copied(), node.ident))?;
         let Some((known, ident)) = known else { return Err(self.failed("read", path, Errno::NOENT)) };
-        let hash = match known {
-            Some(hash) => hash,
-            None => self.hash_now(path, size, ident)?,
-        };
+        if let Some(hash) = known {
+            return Ok(hash);
+        }
+        let hash = self.hash_now(path, size, ident)?;
         // Two threads may have hashed it; the first one counts, and a difference shows when it is copied.
         self.at(path, |node| *node.hash.get_or_init(|| hash)).map(|first| first.unwrap_or(hash))
     }

@@ -10,7 +10,9 @@
 //! Numbers are little-endian; the store keeps a checksum over all of it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,19 +34,47 @@ const GRAIN: Duration = Duration::from_secs(2);
 /// The hashes of a context's files.
 pub struct HashTable {
     name: String,
-    rows: Mutex<Rows>,
+    /// What earlier builds left: never changed, so that all threads read it at once.
+    kept: Rows<Row>,
+    added: Mutex<Added>,
 }
 
-#[derive(Default)]
-struct Rows {
-    by_ident: HashMap<[u8; 16], Row>,
-    changed: bool,
-}
+type Rows<T> = HashMap<u128, T, BuildHasherDefault<Plain>>;
 
 struct Row {
     hash: [u8; 32],
     idle: u8,
-    used: bool,
+    used: AtomicBool,
+}
+
+/// What this build adds.
+#[derive(Default)]
+struct Added {
+    rows: Rows<[u8; 32]>,
+    changed: bool,
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct Plain(u64);
+
+impl Hasher for Plain {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |sum, byte| sum.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        let bytes = key.to_le_bytes();
+        self.write_u64(bytes.first_chunk().map_or(0, |half| u64::from_le_bytes(*half)));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl HashTable {
@@ -52,8 +82,8 @@ impl HashTable {
     pub fn load(store: &Store, dir: &Path) -> HashTable {
         let real = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
         let name = format!("context {}", kiln_oci::name::escape(real.as_os_str().as_encoded_bytes()));
-        let by_ident = store.load_table(&name).and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        HashTable { name, rows: Mutex::new(Rows { by_ident, changed: false }) }
+        let kept = store.load_table(&name).and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        HashTable { name, kept, added: Mutex::default() }
     }
 
     /// Writes the table, if anything was added to it.
@@ -61,25 +91,28 @@ impl HashTable {
     /// # Errors
     /// When the store cannot be written.
     pub fn save(&self, store: &Store) -> Result<()> {
-        let mut rows = self.rows();
-        if !rows.changed || store.is_read_only() {
+        let mut added = self.added();
+        if !added.changed || store.is_read_only() {
             return Ok(());
         }
-        rows.by_ident.retain(|_, row| {
-            row.idle = if row.used { 0 } else { row.idle.saturating_add(1) };
-            row.idle < IDLE
-        });
-        if rows.by_ident.len() > MAX_ROWS {
-            rows.by_ident.retain(|_, row| row.used);
+        let mut rows: Vec<(u128, [u8; 32], u8)> = added.rows.iter().map(|(key, hash)| (*key, *hash, 0)).collect();
+        let full = self.kept.len().saturating_add(rows.len()) > MAX_ROWS;
+        for (key, row) in self.kept.iter().filter(|(key, _)| !added.rows.contains_key(*key)) {
+            let used = row.used.load(Ordering::Relaxed);
+            let idle = if used { 0 } else { row.idle.saturating_add(1) };
+            if idle < IDLE && (used || !full) {
+                rows.push((*key, row.hash, idle));
+            }
         }
-        store.save_table(&self.name, &encode(&rows.by_ident))?;
-        rows.changed = false;
+        store.save_table(&self.name, &encode(&rows))?;
+        added.changed = false;
         Ok(())
     }
 
     /// The number of hashes in it.
     pub fn len(&self) -> usize {
-        self.rows().by_ident.len()
+        let added = self.added();
+        self.kept.len() + added.rows.keys().filter(|key| !self.kept.contains_key(*key)).count()
     }
 
     /// Whether it has none.
@@ -87,16 +120,17 @@ impl HashTable {
         self.len() == 0
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn added(&self) -> MutexGuard<'_, Added> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hash of a file that is still as it was.
+    /// The hash of a file that is still as it was when an earlier build hashed it.
     pub(super) fn recall(&self, ident: &Ident) -> Option<[u8; 32]> {
-        let key = key(ident);
-        let mut rows = self.rows();
-        let row = rows.by_ident.get_mut(&key)?;
-        row.used = true;
+        if self.kept.is_empty() {
+            return None;
+        }
+        let row = self.kept.get(&key(ident))?;
+        row.used.store(true, Ordering::Relaxed);
         Some(row.hash)
     }
 
@@ -105,10 +139,9 @@ impl HashTable {
         if is_racy(ident, now) {
             return;
         }
-        let key = key(ident);
-        let mut rows = self.rows();
-        rows.by_ident.insert(key, Row { hash, idle: 0, used: true });
-        rows.changed = true;
+        let mut added = self.added();
+        added.rows.insert(key(ident), hash);
+        added.changed = true;
     }
 }
 
@@ -121,7 +154,7 @@ fn is_racy(ident: &Ident, now: SystemTime) -> bool {
     nanos(ident.ctime) > now - grain || (nanos(ident.mtime) - now).abs() < grain
 }
 
-fn key(ident: &Ident) -> [u8; 16] {
+fn key(ident: &Ident) -> u128 {
     let mut bytes = Vec::with_capacity(48);
     for number in [ident.dev, ident.ino, ident.size] {
         bytes.extend_from_slice(&number.to_le_bytes());
@@ -130,32 +163,33 @@ fn key(ident: &Ident) -> [u8; 16] {
         bytes.extend_from_slice(&time.secs.to_le_bytes());
         bytes.extend_from_slice(&time.nanos.to_le_bytes());
     }
-    let mut key = [0; 16];
-    key.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
-    key
+    let hash = blake3::hash(&bytes);
+    hash.as_bytes().first_chunk().map_or(0, |half| u128::from_le_bytes(*half))
 }
 
-fn encode(rows: &HashMap<[u8; 16], Row>) -> Vec<u8> {
+/// Each with its key, hash, and for how many builds it was not used.
+fn encode(rows: &[(u128, [u8; 32], u8)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + rows.len() * ROW);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
-    for (key, row) in rows {
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(&row.hash);
-        bytes.push(row.idle);
+    for (key, hash, idle) in rows {
+        bytes.extend_from_slice(&key.to_le_bytes());
+        bytes.extend_from_slice(hash);
+        bytes.push(*idle);
     }
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<[u8; 16], Row>> {
+fn decode(bytes: &[u8]) -> Option<Rows<Row>> {
     let (version, rest) = bytes.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != VERSION || !rest.len().is_multiple_of(ROW) {
         return None;
     }
-    let mut rows = HashMap::with_capacity(rest.len() / ROW);
+    let mut rows = Rows::with_capacity_and_hasher(rest.len() / ROW, BuildHasherDefault::default());
     for row in rest.chunks_exact(ROW) {
         let (key, row) = row.split_first_chunk::<16>()?;
         let (hash, idle) = row.split_first_chunk::<32>()?;
-        rows.insert(*key, Row { hash: *hash, idle: *idle.first()?, used: false });
+        let row = Row { hash: *hash, idle: *idle.first()?, used: AtomicBool::new(false) };
+        rows.insert(u128::from_le_bytes(*key), row);
     }
     Some(rows)
 }
@@ -186,9 +220,9 @@ mod tests {
 
     #[test]
     fn a_table_survives_its_encoding_and_nothing_else_does() {
-        let row = Row { hash: [7; 32], idle: 3, used: true };
-        let bytes = encode(&HashMap::from([([1; 16], row)]));
-        assert_eq!(decode(&bytes).unwrap()[&[1; 16]].hash, [7; 32]);
+        let bytes = encode(&[(1 << 100, [7; 32], 3)]);
+        let rows = decode(&bytes).unwrap();
+        assert_eq!((rows[&(1 << 100)].hash, rows[&(1 << 100)].idle), ([7; 32], 3));
         assert!(decode(&bytes[..bytes.len() - 1]).is_none());
         assert!(decode(&[9, 0, 0, 0]).is_none());
         assert!(decode(b"").is_none());
