@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 35] = [
+const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
     ("kiln-store", &["kiln-oci"]),
     ("kiln-http", &[]),
     ("kiln-clouds", &["kiln-http", "kiln-oci"]),
+    ("kiln-alicloud", &["kiln-ledger", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
@@ -56,6 +57,9 @@ const ARROWS: [(&str, &[&str]); 35] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-alicloud",
+            "kiln-ledger",
+            "kiln-clouds",
             "kiln-oci",
         ],
     ),
