@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 37] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-ledger", &[]),
     ("kiln-gotmpl", &[]),
     ("kiln-hcl", &["kiln-spec", "kiln-oci"]),
     ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec", "kiln-oci"]),
@@ -118,6 +119,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "kiln-manifests",
             "kiln-serve",
             "kiln-node",
+            "kiln-ledger",
             "kiln-packer",
             "kiln-hcl",
             "kiln-disk",

@@ -31,6 +31,8 @@ pub struct Site {
     pub cache: PathBuf,
     /// Gets them.
     pub fetcher: Arc<dyn Fetcher>,
+    /// The directory of the books in which builders write down what they make in clouds.
+    pub ledger: PathBuf,
 }
 
 /// A fetcher for the crate of virtual machines.

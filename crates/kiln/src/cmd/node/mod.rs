@@ -6,6 +6,7 @@ mod data;
 mod export;
 mod fmt;
 mod inspect;
+mod ledger;
 mod remote;
 mod run;
 mod script;
