@@ -10,6 +10,7 @@
 //! [`initramfs`] what a kernel starts with
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
+//! [`ecs`] a double of Alibaba Cloud
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -18,6 +19,7 @@
 pub mod cluster;
 pub mod command;
 pub mod context;
+pub mod ecs;
 pub mod emulator;
 pub mod filter;
 pub mod fleet;
