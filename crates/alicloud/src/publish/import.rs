@@ -3,7 +3,7 @@
 use kiln_ledger::Entry;
 
 use super::disk::Disk;
-use super::{IMPORT, Work, ledger};
+use super::{Work, ledger};
 use crate::client::{Call, Client, Service};
 use crate::ecs::image::CopyOrder;
 use crate::sweep::Kind;
@@ -47,7 +47,7 @@ pub(super) fn run(work: &Work<'_>, disk: &Disk, key: &str) -> Result<Vec<(String
     (work.told)(&format!("Importing image {} in {}...", order.name, client.region()));
     let entry = ledger(work.book.intend(Kind::Image.intended(&order.name, client.region(), &work.mark)))?;
     let id = settle(work, &entry, import(work, disk, key))?;
-    client.image_available(&id, IMPORT, work.told, work.stop)?;
+    client.image_available(&id, order.limit, work.told, work.stop)?;
     let mut made = vec![(client.clone(), id.clone(), entry)];
     for region in order.regions.iter().filter(|region| *region != client.region()) {
         let there = client.in_region(region)?;
@@ -63,15 +63,15 @@ pub(super) fn run(work: &Work<'_>, disk: &Disk, key: &str) -> Result<Vec<(String
             region: region.clone(),
             name: order.name.clone(),
             description: order.description.clone(),
-            encrypted: false,
-            key: None,
+            encrypted: order.encrypted,
+            key: order.kms_key.clone(),
             tags: tags(work),
         };
         let copied = settle(work, &entry, client.copy_image(&crate::sign::nonce(), &copy, work.stop))?;
         made.push((there, copied, entry));
     }
     for (there, id, _) in &made {
-        there.image_available(id, IMPORT, work.told, work.stop)?;
+        there.image_available(id, order.limit, work.told, work.stop)?;
         if !order.share.is_empty() {
             there.share_image(id, &order.share, &[], work.stop)?;
         }

@@ -26,9 +26,6 @@ use crate::{AlicloudError, Result, Stop};
 
 pub use disk::Format;
 
-/// Imports take long: the disk is copied and converted.
-const IMPORT: Duration = Duration::from_secs(4 * 3600);
-
 /// What is to be published, and how.
 #[derive(Debug, Clone)]
 pub struct Publish {
@@ -62,6 +59,12 @@ pub struct Publish {
     pub share: Vec<String>,
     /// Regions it is copied to.
     pub regions: Vec<String>,
+    /// Whether the copies are encrypted; what is imported is not.
+    pub encrypted: bool,
+    /// With which key of the key service; else with the service's own.
+    pub kms_key: Option<String>,
+    /// How long each import and copy may take.
+    pub limit: Duration,
     /// An image of this name is deleted first.
     pub force: bool,
     /// The object stays.
