@@ -129,6 +129,14 @@ pub enum NodeError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Alibaba Cloud refused, or could not be asked.
+    #[error("{action}: {source}")]
+    Alicloud {
+        /// What was intended, in Packer's words.
+        action: String,
+        /// Why not.
+        source: Box<kiln_alicloud::AlicloudError>,
+    },
     /// An artifact has no files, and a post-processor needs some.
     #[error("{0}")]
     Artifact(String),
@@ -154,6 +162,7 @@ impl NodeError {
             NodeError::Unsupported { hint, .. } | NodeError::Base { hint, .. } | NodeError::MicroVm { hint, .. } => {
                 hint.clone()
             }
+            NodeError::Alicloud { source, .. } => source.hint(),
             NodeError::Guarded { name, .. } => {
                 Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
             }

@@ -61,6 +61,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
             "kiln-alicloud",
             "kiln-ledger",
             "kiln-clouds",
+            "kiln-http",
             "kiln-oci",
         ],
     ),

@@ -172,6 +172,7 @@ fn site(global: &Global, around: &Surroundings) -> Result<Site, CliError> {
         temporary: std::env::temp_dir(),
         cache,
         fetcher: Arc::new(Downloads { client: around.images.client().clone() }),
+        clouds: kiln_objects::Environment::of_process(),
         ledger: super::ledger::dir(global)?,
     })
 }
