@@ -12,13 +12,16 @@ use crate::error::{NodeError, Result};
 impl Alicloud {
     /// Deletes all that is open in the ledger; what could not be is told.
     pub(super) fn clean(&mut self, job: &Job<'_>) {
-        let Some(mut running) = self.running.take() else { return };
-        for (resource, error) in sweep(&mut running, job) {
+        let Some(running) = &mut self.running else { return };
+        let left = sweep(running, job);
+        for (resource, error) in &left {
             let id = resource.id.as_deref().unwrap_or(&resource.name);
             let text = format!("Error deleting {} {id}, it may still be around: {error}", resource.kind);
             job.ui.error(&format!("{text}\n{}", resource.delete));
         }
-        close(running, job);
+        if !left.is_empty() {
+            job.ui.error(&format!("hint: kiln node gc --build {} tries again", running.book.build()));
+        }
     }
 
     /// The same at the end of a build that went well.
@@ -74,13 +77,18 @@ fn words(resource: &Resource) -> String {
     format!("Cleaning up '{what}'")
 }
 
-/// A ledger in which nothing is open is removed.
-fn close(running: Running, job: &Job<'_>) {
-    let (build, open) = (running.book.build().to_owned(), !running.book.open().is_empty());
-    if let Err(error) = running.book.close() {
-        job.ui.error(&format!("the ledger of the build: {error}"));
+impl Alicloud {
+    /// What the build began is over.
+    pub(super) fn forget(&mut self) {
+        if let Some(running) = self.running.take() {
+            // A ledger in which nothing is open is removed; one that cannot be is found by `kiln node gc`.
+            let _ = running.book.close();
+        }
     }
-    if open {
-        job.ui.error(&format!("hint: kiln node gc --build {build} deletes what is left"));
+}
+
+impl Drop for Alicloud {
+    fn drop(&mut self) {
+        self.forget();
     }
 }

@@ -80,6 +80,7 @@ impl Builder for Alicloud {
     fn begin(&mut self, job: &Job<'_>) -> Result<()> {
         // Tried again after a failure: what the first try made is deleted first.
         self.clean(job);
+        self.forget();
         self.start(job)
     }
 

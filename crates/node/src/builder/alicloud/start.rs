@@ -89,16 +89,25 @@ impl Alicloud {
             (Some(_), (_, name)) => Some(name.unwrap_or_else(|| making.name())),
             (None, (pair, _)) => pair,
         };
+        if let (Some(_), Some(name)) = (&key, &key_name) {
+            job.ui.say(&format!("Creating temporary keypair: {name}"));
+        }
         let (within, imported) = std::thread::scope(|scope| {
             let import = scope.spawn(|| match (&key, &key_name) {
-                (Some(line), Some(name)) => import(&making, name, line, job),
+                (Some(line), Some(name)) => import(&making, name, line),
                 _ => Ok(()),
             });
             let within = network(&making, config, found, job);
             (within, import.join())
         });
-        joined(imported)?;
-        let within = within?;
+        // Of two failures the one that came of the other is not told.
+        let within = match (within, joined(imported)) {
+            (Err(NodeError::Cancelled), Err(error)) => return Err(error),
+            (within, imported) => {
+                imported.or_else(|error| if within.is_err() { Ok(()) } else { Err(error) })?;
+                within?
+            }
+        };
         let data = match found.pin {
             true => user_data::with_key(config.machine.user_data.as_deref())?,
             false => user_data::alone(config.machine.user_data.as_deref()),
@@ -148,8 +157,7 @@ fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
     result.unwrap_or_else(|_| Err(NodeError::Machine { action: "building".to_owned(), why: "a thread ended".to_owned() }))
 }
 
-fn import(making: &Making<'_>, name: &str, line: &str, job: &Job<'_>) -> Result<()> {
-    job.ui.say(&format!("Creating temporary keypair: {name}"));
+fn import(making: &Making<'_>, name: &str, line: &str) -> Result<()> {
     let made = making.make("Error creating temporary keypair", making.line(Kind::KeyPair, name), |stop| {
         making.client.import_key_pair(name, line.trim(), &making.tags(), stop).map(|()| name.to_owned())
     });
