@@ -13,14 +13,12 @@ fn images_are_copied_shared_tagged_and_force_deleted() {
     let b = Bench::new();
     let old = b.double.add_image(REGION, "node-1");
     let out = b.build(
-        r#", "image_force_delete": true, "image_force_delete_snapshots": true, "image_description": "a node",
+        r##", "image_force_delete": true, "image_force_delete_snapshots": true, "image_description": "a node",
            "image_copy_regions": ["cn-beijing", "eu-central-1"], "image_copy_names": ["node-beijing"],
            "image_share_account": ["1234567890123456"], "tags": {"team": "nodes"}, "run_tags": {"for": "building"},
-           "target_image_family": "nodes", "boot_mode": "UEFI", "instance_name": "builder", "user_data": "\#!/bin/sh\n",
+           "target_image_family": "nodes", "boot_mode": "UEFI", "instance_name": "builder", "user_data": "#!/bin/sh\n",
            "system_disk_mapping": {"disk_size": 40, "disk_category": "cloud_essd"},
-           "image_disk_mappings": [{"disk_size": 20, "disk_name": "data", "disk_delete_with_instance": true}]"#
-            .replace("\\#", "#")
-            .as_str(),
+           "image_disk_mappings": [{"disk_size": 20, "disk_name": "data", "disk_delete_with_instance": true}]"##,
     );
     let out = out.ok().stdout;
     assert!(out.contains("Deleting duplicated image and snapshot in cn-hangzhou: node-1"), "{out}");

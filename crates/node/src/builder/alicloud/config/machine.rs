@@ -11,8 +11,6 @@ use super::image::pairs;
 use super::{flag, one_of, text};
 use crate::error::{NodeError, Result};
 
-/// Keys that Packer's builder does not have.
-pub(super) const OWN: [&str; 1] = ["security_group_source_cidrs"];
 /// What cloud-init gets is 16 KiB in base64 at the most.
 const USER_DATA: u64 = 16 << 10;
 /// Disks at the most.

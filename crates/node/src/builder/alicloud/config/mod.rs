@@ -117,8 +117,7 @@ fn key_pair(f: &Fields<'_>, settings: &Settings) -> Result<()> {
 fn unknown(f: &Fields<'_>) -> Option<Fault> {
     let (key, place) = f.unread().into_iter().next()?;
     let fault = place.error("UnknownKey", format!("unknown key `{key}`")).label("the builder has no such key");
-    let all: Vec<&str> = keys::of("alicloud-ecs").chain(machine::OWN).collect();
-    Some(fault.suggest(&key, all))
+    Some(fault.suggest(&key, keys::of("alicloud-ecs")))
 }
 
 pub(super) fn text(f: &Fields<'_>, key: &str) -> Result<Option<String>> {
