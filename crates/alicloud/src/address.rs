@@ -17,7 +17,9 @@ pub enum Seen {
 
 /// By which address packets to `endpoint` leave. Nothing is sent.
 pub fn seen(endpoint: &Url) -> Seen {
-    let (Some(host), Some(port)) = (endpoint.host_str(), endpoint.port_or_known_default()) else { return Seen::Unknown };
+    let (Some(host), Some(port)) = (endpoint.host_str(), endpoint.port_or_known_default()) else {
+        return Seen::Unknown;
+    };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let Ok(addresses) = (host, port).to_socket_addrs() else { return Seen::Unknown };
     for to in addresses.filter(std::net::SocketAddr::is_ipv4) {

@@ -79,7 +79,9 @@ impl Service {
 pub(crate) fn address(text: &str, name: &str) -> Result<Url> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     let url = Url::parse(&whole).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
-    url.ok_or_else(|| AlicloudError::setting(format!("{name}: this is no address"), "write HOST, HOST:PORT or https://HOST"))
+    url.ok_or_else(|| {
+        AlicloudError::setting(format!("{name}: this is no address"), "write HOST, HOST:PORT or https://HOST")
+    })
 }
 
 /// A call and its parameters.
@@ -258,7 +260,8 @@ impl Client {
             return serde_json::from_slice(&heard.body).map_err(|e| (wrong(e), Again::Soon));
         }
         let refusal = Refusal::parse(heard.status, &heard.body);
-        let passes = matches!(heard.status, 429 | 500 | 502 | 503 | 504) || refusal.is(PASSING) || refusal.is(call.again);
+        let passes =
+            matches!(heard.status, 429 | 500 | 502 | 503 | 504) || refusal.is(PASSING) || refusal.is(call.again);
         let again = if passes { Again::Soon } else { Again::Never };
         Err((AlicloudError::Refused { action: call.action.to_owned(), refusal: Box::new(refusal) }, again))
     }
@@ -294,7 +297,10 @@ impl Client {
             };
             let full = items.len() >= PAGE;
             all.extend(items);
-            let total = answer.get("TotalCount").and_then(Value::as_u64).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+            let total = answer
+                .get("TotalCount")
+                .and_then(Value::as_u64)
+                .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
             if !full || all.len() >= total {
                 return Ok(all);
             }

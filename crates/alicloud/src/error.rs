@@ -152,10 +152,22 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("InvalidSecurityToken", "", "the STS token is over or belongs to another key: SECURITY_TOKEN, security_token"),
     ("MissingSecurityToken", "", "a key that begins with STS. needs its token: SECURITY_TOKEN, security_token"),
     ("InvalidTimeStamp", "", "the clock of this machine is wrong"),
-    ("Forbidden.RAM", "", "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made"),
+    (
+        "Forbidden.RAM",
+        "",
+        "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made",
+    ),
     ("NoPermission", "", "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made"),
-    ("QuotaExceed", "", "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left"),
-    ("QuotaExceeded", "", "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left"),
+    (
+        "QuotaExceed",
+        "",
+        "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left",
+    ),
+    (
+        "QuotaExceeded",
+        "",
+        "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left",
+    ),
     ("VpcQuotaExceeded", "", "name a VPC that is there: vpc_id; `kiln node gc` deletes what builds left"),
     ("InvalidAccountStatus", "", "the account needs money"),
     ("Account.Arrearage", "", "the account needs money"),
@@ -163,7 +175,11 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("InvalidResourceType.NotSupported", "", "take another instance_type or zone_id: this zone does not have it"),
     ("InvalidInstanceType", "", "take an instance_type that the zone has"),
     ("InvalidImageName.Duplicated", "", "choose another image_name, or set image_force_delete"),
-    ("NoSetRoletoECSServiceAcount", "", "ECS may not read OSS yet: let Kiln make the RAM role AliyunECSImageImportDefaultRole (--make-role), or make it in the console: ECS, Images, Import Image"),
+    (
+        "NoSetRoletoECSServiceAcount",
+        "",
+        "ECS may not read OSS yet: let Kiln make the RAM role AliyunECSImageImportDefaultRole (--make-role), or make it in the console: ECS, Images, Import Image",
+    ),
     ("Throttling", "", "many calls are made with this account at once: try again later"),
     ("IdempotentParameterMismatch", "", "the same token was used for another call: this is a bug in Kiln"),
 ];
@@ -215,7 +231,8 @@ mod tests {
 
     #[test]
     fn refusals_are_told_with_code_request_and_hint() {
-        let body = br#"{"RequestId":"1-2","HostId":"ecs","Code":"QuotaExceed.ElasticQuota","Message":"no\u001b[31m more"}"#;
+        let body =
+            br#"{"RequestId":"1-2","HostId":"ecs","Code":"QuotaExceed.ElasticQuota","Message":"no\u001b[31m more"}"#;
         let refusal = Refusal::parse(403, body);
         let error = AlicloudError::Refused { action: "RunInstances".to_owned(), refusal: Box::new(refusal) };
         assert_eq!(error.to_string(), "RunInstances: QuotaExceed.ElasticQuota: no [31m more (request 1-2)");

@@ -55,7 +55,7 @@ impl Wire {
             let response = self.transport.send(parcel).await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = self.transport.body(response, LIMIT, what).await?;
-            Ok(Heard { status, headers, body })
+            Ok::<Heard, Failure>(Heard { status, headers, body })
         };
         let work = async {
             tokio::select! {

@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn keys_are_not_shown() {
-        let keys = Keys { id: "LTAI1234567".to_owned(), secret: Secret::new("hunter2"), token: Some(Secret::new("tok")) };
+        let keys =
+            Keys { id: "LTAI1234567".to_owned(), secret: Secret::new("hunter2"), token: Some(Secret::new("tok")) };
         assert_eq!(format!("{keys:?}"), "Keys(LTAI…)");
     }
 }

@@ -32,7 +32,8 @@ struct Temporary {
 
 impl Temporary {
     fn fresh(self) -> Fresh {
-        let until = date::parse_rfc3339(&self.expiration).unwrap_or_else(|| SystemTime::now() + Duration::from_secs(900));
+        let until =
+            date::parse_rfc3339(&self.expiration).unwrap_or_else(|| SystemTime::now() + Duration::from_secs(900));
         let token = Some(self.security_token);
         (Keys { id: self.access_key_id, secret: self.access_key_secret, token }, Some(until))
     }

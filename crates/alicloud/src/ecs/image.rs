@@ -157,7 +157,8 @@ impl Client {
     /// # Errors
     /// Those of the call.
     pub fn images_named(&self, name: &str, stop: Stop<'_>) -> Result<Vec<Image>> {
-        let all = self.images(Call::new("DescribeImages").with("ImageName", name).with("ImageOwnerAlias", "self"), stop)?;
+        let all =
+            self.images(Call::new("DescribeImages").with("ImageName", name).with("ImageOwnerAlias", "self"), stop)?;
         // `*` in a name stands for others.
         Ok(all.into_iter().filter(|image| image.image_name == name).collect())
     }
@@ -294,7 +295,8 @@ impl Client {
         tags: &[(String, String)],
         stop: Stop<'_>,
     ) -> Result<String> {
-        let call = Call::new("CreateSnapshot").with("ClientToken", token).with("DiskId", disk).with("SnapshotName", name);
+        let call =
+            Call::new("CreateSnapshot").with("ClientToken", token).with("DiskId", disk).with("SnapshotName", name);
         self.text(&call.tags(tags).again(&["IdempotentProcessing"]), "/SnapshotId", stop)
     }
 
@@ -313,7 +315,8 @@ impl Client {
     pub fn snapshot_accomplished(&self, id: &str, limit: Duration, stop: Stop<'_>) -> Result<()> {
         let what = format!("the snapshot {id}");
         wait::until(&what, "accomplished", limit, stop, || {
-            let all = self.snapshots(Call::new("DescribeSnapshots").with("SnapshotIds", format!("[\"{id}\"]")), stop)?;
+            let all =
+                self.snapshots(Call::new("DescribeSnapshots").with("SnapshotIds", format!("[\"{id}\"]")), stop)?;
             match all.into_iter().find(|snapshot| snapshot.snapshot_id == id) {
                 Some(snapshot) if snapshot.status == "accomplished" => Ok(Sight::There(())),
                 Some(snapshot) if snapshot.status == "failed" => {
@@ -339,7 +342,10 @@ impl Client {
     /// # Errors
     /// Those of the call.
     pub fn unmark(&self, kind: &str, ids: &[String], stop: Stop<'_>) -> Result<()> {
-        let call = Call::new("UntagResources").with("ResourceType", kind).list("ResourceId", ids).list("TagKey", &[super::TAG]);
+        let call = Call::new("UntagResources")
+            .with("ResourceType", kind)
+            .list("ResourceId", ids)
+            .list("TagKey", &[super::TAG]);
         self.call(&call, stop).map(drop)
     }
 }

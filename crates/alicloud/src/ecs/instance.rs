@@ -227,7 +227,8 @@ impl Client {
     /// # Errors
     /// Those of the call.
     pub fn stop_instance(&self, id: &str, force: bool, stop: Stop<'_>) -> Result<()> {
-        let call = Call::new("StopInstance").with("InstanceId", id).with("ForceStop", if force { "true" } else { "false" });
+        let call =
+            Call::new("StopInstance").with("InstanceId", id).with("ForceStop", if force { "true" } else { "false" });
         match self.call(&call, stop) {
             Err(error) if error.refusal().is_some_and(|r| r.repeated && r.is(&["IncorrectInstanceStatus"])) => Ok(()),
             other => other.map(drop),

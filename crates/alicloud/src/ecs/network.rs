@@ -265,10 +265,11 @@ impl Client {
     /// # Errors
     /// Those of the calls; that it takes too long.
     pub fn associate_eip(&self, id: &str, instance: &str, stop: Stop<'_>) -> Result<Eip> {
-        let call = Call::new("AssociateEipAddress")
-            .with("AllocationId", id)
-            .with("InstanceId", instance)
-            .again(&["TaskConflict", "IncorrectEipStatus", "IncorrectInstanceStatus"]);
+        let call = Call::new("AssociateEipAddress").with("AllocationId", id).with("InstanceId", instance).again(&[
+            "TaskConflict",
+            "IncorrectEipStatus",
+            "IncorrectInstanceStatus",
+        ]);
         match self.call(&call, stop) {
             // A lost answer: what it did is in the way of doing it again.
             Err(error) if error.refusal().is_some_and(|r| r.repeated && r.status < 500) => {}

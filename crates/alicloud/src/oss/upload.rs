@@ -106,7 +106,13 @@ impl Oss<'_> {
     ///
     /// # Errors
     /// Those of the requests, and of reading.
-    pub fn send(&self, upload: &Upload<'_>, id: &str, told: &(dyn Fn(u64) + Sync), stop: &(dyn Fn() -> bool + Sync)) -> Result<Vec<String>> {
+    pub fn send(
+        &self,
+        upload: &Upload<'_>,
+        id: &str,
+        told: &(dyn Fn(u64) + Sync),
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<String>> {
         let there = self.parts(upload.bucket, upload.key, id, stop)?;
         let size = upload.part_size();
         let count = upload.size.div_ceil(size).max(1);
@@ -195,7 +201,11 @@ impl Oss<'_> {
             .header("x-oss-forbid-overwrite", "true")
             .body(Body::Text(text));
         match self.ask(&ask, stop) {
-            Err(error) if error.refusal().is_some_and(|r| r.repeated && r.is(&["NoSuchUpload", "FileAlreadyExists"])) => Ok(()),
+            Err(error)
+                if error.refusal().is_some_and(|r| r.repeated && r.is(&["NoSuchUpload", "FileAlreadyExists"])) =>
+            {
+                Ok(())
+            }
             other => other.map(drop),
         }
     }
@@ -214,7 +224,8 @@ fn bare(tag: &str) -> String {
 fn sum(part: &Part<'_>) -> Result<Vec<u8>> {
     let (mut hash, mut done) = (Md5::new(), 0);
     while done < part.length {
-        let piece = part.piece(done).map_err(|source| kiln_clouds::CloudError::Source { what: "a part".to_owned(), source })?;
+        let piece =
+            part.piece(done).map_err(|source| kiln_clouds::CloudError::Source { what: "a part".to_owned(), source })?;
         hash.update(&piece);
         done += piece.len() as u64;
     }

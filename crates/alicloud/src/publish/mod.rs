@@ -149,7 +149,8 @@ impl Work<'_> {
         match oss.bucket(bucket, self.stop)? {
             Some(place) if place == region => return Ok(()),
             Some(place) => {
-                let what = format!("the bucket {bucket} is in {place}, and images of {region} are imported from there only");
+                let what =
+                    format!("the bucket {bucket} is in {place}, and images of {region} are imported from there only");
                 return Err(AlicloudError::setting(what, "name another bucket, or that region"));
             }
             None => {}

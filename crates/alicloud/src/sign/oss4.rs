@@ -91,7 +91,8 @@ mod tests {
             ("|param2", ""),
             ("param2", ""),
         ]);
-        let headers_in = text(&[("x-oss-head1", "value"), ("abc", "value"), ("ZAbc", "value"), ("content-type", "text/plain")]);
+        let headers_in =
+            text(&[("x-oss-head1", "value"), ("abc", "value"), ("ZAbc", "value"), ("content-type", "text/plain")]);
         let request = Request {
             method: "PUT",
             resource: "/bucket/1234+-/123/1.txt",

@@ -42,7 +42,8 @@ impl Sweeper {
         let mut all = Vec::new();
         for machine in found.iter().filter(|resource| resource.kind == Kind::Instance.name()) {
             let (Some(id), Some(build)) = (&machine.id, machine.scope.get("build")) else { continue };
-            let eip = self.client.instance(id, stop)?.map(|machine| machine.eip_address.allocation_id).unwrap_or_default();
+            let eip =
+                self.client.instance(id, stop)?.map(|machine| machine.eip_address.allocation_id).unwrap_or_default();
             if !eip.is_empty() {
                 let mut resource = Kind::Eip.intended(&eip, self.client.region(), &Mark::of(build));
                 resource.id = Some(eip);

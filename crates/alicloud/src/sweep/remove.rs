@@ -92,7 +92,9 @@ fn by_id(client: &Client, kind: Kind, id: &str, is_copy: bool, stop: Stop<'_>) -
         Kind::Instance => instance(client, id, stop),
         Kind::Eip => eip(client, id, stop),
         Kind::Image => image(client, id, is_copy, stop),
-        Kind::Snapshot => simple(client, Call::new("DeleteSnapshot").with("SnapshotId", id).with("Force", "true"), stop),
+        Kind::Snapshot => {
+            simple(client, Call::new("DeleteSnapshot").with("SnapshotId", id).with("Force", "true"), stop)
+        }
         Kind::SecurityGroup => simple(client, Call::new("DeleteSecurityGroup").with("SecurityGroupId", id), stop),
         Kind::VSwitch => simple(client, Call::new("DeleteVSwitch").with("VSwitchId", id), stop),
         Kind::Vpc => simple(client, Call::new("DeleteVpc").with("VpcId", id), stop),
@@ -156,7 +158,10 @@ fn image(client: &Client, id: &str, is_copy: bool, stop: Stop<'_>) -> Result<Gon
     }
     wait::until(&format!("the image {id}"), "gone", Duration::from_secs(600), stop, || {
         let all = client.images(Call::new("DescribeImages").with("ImageId", id), stop)?;
-        Ok(all.into_iter().find(|image| image.image_id == id).map_or(Sight::There(()), |image| Sight::Not(image.status)))
+        Ok(all
+            .into_iter()
+            .find(|image| image.image_id == id)
+            .map_or(Sight::There(()), |image| Sight::Not(image.status)))
     })?;
     Ok(Gone::Deleted)
 }

@@ -42,7 +42,10 @@ fn what_passes_is_asked_again_and_the_rest_is_told() {
     assert_eq!(double.calls(), 3);
     let error = client(&double).call(&Call::new("Nonsense"), &never).unwrap_err();
     assert_eq!(double.calls(), 4);
-    assert_eq!(error.to_string(), "Nonsense: InvalidAction.NotFound: Specified api is not found. (request DOUBLE-0004)");
+    assert_eq!(
+        error.to_string(),
+        "Nonsense: InvalidAction.NotFound: Specified api is not found. (request DOUBLE-0004)"
+    );
 }
 
 #[test]

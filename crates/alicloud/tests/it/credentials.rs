@@ -51,9 +51,13 @@ fn keys_of_the_template_of_files_of_the_machine_and_of_roles() {
 #[test]
 fn keys_that_are_wrong_say_which() {
     let double = quick();
-    let with = |id: &str, secret: &str| bare(&double).with("ALICLOUD_ACCESS_KEY", id).with("ALICLOUD_SECRET_KEY", secret);
+    let with =
+        |id: &str, secret: &str| bare(&double).with("ALICLOUD_ACCESS_KEY", id).with("ALICLOUD_SECRET_KEY", secret);
     let error = asks(Asked::default(), with(ACCESS_KEY, "hunter2")).unwrap_err();
-    assert!(error.contains("SignatureDoesNotMatch") && error.contains("secret_key") && !error.contains("hunter2"), "{error}");
+    assert!(
+        error.contains("SignatureDoesNotMatch") && error.contains("secret_key") && !error.contains("hunter2"),
+        "{error}"
+    );
     let error = asks(Asked::default(), with("nobody", "hunter2")).unwrap_err();
     assert!(error.contains("InvalidAccessKeyId.NotFound") && error.contains("ALICLOUD_ACCESS_KEY"), "{error}");
     let error = asks(Asked::default(), with("STS.kilntest", "temporary-secret")).unwrap_err();

@@ -64,7 +64,10 @@ fn a_disk_becomes_an_image_here_and_elsewhere_and_the_object_goes() {
     let published = result.unwrap();
     assert_eq!(published.images.len(), 2);
     assert_eq!(published.object, None);
-    assert!(lines.iter().any(|line| line.starts_with("Creating bucket kiln-images in cn-hangzhou; it stays")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("Creating bucket kiln-images in cn-hangzhou; it stays")),
+        "{lines:?}"
+    );
     let mut names: Vec<_> = double.images().into_iter().map(|(region, _, name)| (region, name)).collect();
     names.sort();
     let want = [("cn-beijing", "node-1"), (REGION, "node-1")].map(|(r, n)| (r.to_owned(), n.to_owned()));
@@ -110,7 +113,8 @@ fn an_upload_that_was_begun_goes_on_where_it_stopped() {
     let (result, lines) = run(&order, &kept.book);
     result.unwrap();
     assert!(lines.iter().any(|line| line.starts_with("Going on with an upload")), "{lines:?}");
-    let sent: Vec<_> = double.trace().into_iter().filter(|call| call.number > before && call.action == "UploadPart").collect();
+    let sent: Vec<_> =
+        double.trace().into_iter().filter(|call| call.number > before && call.action == "UploadPart").collect();
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert!(double.left().is_empty());
 }
@@ -118,11 +122,23 @@ fn an_upload_that_was_begun_goes_on_where_it_stopped() {
 #[test]
 fn whatever_fails_nothing_is_left() {
     let cases: [(Faults, &str); 5] = [
-        (Faults { refuse: vec![Refuse::new("ImportImage", 403, "QuotaExceed.Image", 1)], ..Faults::default() }, "QuotaExceed.Image"),
+        (
+            Faults { refuse: vec![Refuse::new("ImportImage", 403, "QuotaExceed.Image", 1)], ..Faults::default() },
+            "QuotaExceed.Image",
+        ),
         (Faults { images_fail: true, ..Faults::default() }, "is CreateFailed"),
-        (Faults { refuse: vec![Refuse::new("UntagResources", 403, "Forbidden.RAM", 1)], ..Faults::default() }, "Forbidden.RAM"),
+        (
+            Faults { refuse: vec![Refuse::new("UntagResources", 403, "Forbidden.RAM", 1)], ..Faults::default() },
+            "Forbidden.RAM",
+        ),
         (Faults { cut: Some(Cut { call: 7, when: Moment::After }), throttled: vec![5], ..Faults::default() }, ""),
-        (Faults { refuse: vec![Refuse::new("ModifyImageSharePermission", 400, "InvalidAccount.NotFound", 1)], ..Faults::default() }, "InvalidAccount"),
+        (
+            Faults {
+                refuse: vec![Refuse::new("ModifyImageSharePermission", 400, "InvalidAccount.NotFound", 1)],
+                ..Faults::default()
+            },
+            "InvalidAccount",
+        ),
     ];
     for (n, (faults, words)) in cases.into_iter().enumerate() {
         let double = Ecs::with(Faults { pending: 0, ..faults });

@@ -26,7 +26,8 @@ pub(super) fn act(ask: &Ask<'_>, state: &mut State) -> Option<Result<Done, Refus
 
 fn value(id: &str, image: &mut Image) -> Value {
     let status = image.life.look();
-    let disks: Vec<Value> = image.snapshots.iter().map(|id| json!({"SnapshotId": id, "Device": "/dev/xvda", "Size": "20"})).collect();
+    let disks: Vec<Value> =
+        image.snapshots.iter().map(|id| json!({"SnapshotId": id, "Device": "/dev/xvda", "Size": "20"})).collect();
     json!({"ImageId": id, "ImageName": image.name, "Status": status, "ImageOwnerAlias": image.owner,
         "Progress": if status == "Available" { "100%" } else { "50%" }, "Size": 20, "Architecture": "x86_64",
         "Description": image.description, "DiskDeviceMappings": {"DiskDeviceMapping": disks}, "Tags": tags_value(&image.tags)})
@@ -97,7 +98,11 @@ fn create(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
         (Some(instance), _) => {
             let at_rest = state.instances.get(instance).map(|instance| instance.life.now());
             if !matches!(at_rest, Some("Running" | "Stopped")) {
-                return refused(403, "IncorrectInstanceStatus", "The current status of the instance does not support this.");
+                return refused(
+                    403,
+                    "IncorrectInstanceStatus",
+                    "The current status of the instance does not support this.",
+                );
             }
             vec![add_snapshot(ask, state, &region, Vec::new())]
         }
@@ -107,7 +112,9 @@ fn create(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
             }
             vec![snapshot.to_owned()]
         }
-        (None, None) => return refused(400, "MissingParameter", "InstanceId, SnapshotId or DiskDeviceMapping is needed"),
+        (None, None) => {
+            return refused(400, "MissingParameter", "InstanceId, SnapshotId or DiskDeviceMapping is needed");
+        }
     };
     let id = add(ask, state, &region, &name, snapshots);
     Ok(made(json!({"ImageId": id}), "image", &id))
@@ -190,9 +197,7 @@ fn snapshots(ask: &Ask<'_>, state: &mut State) -> Done {
     let all = state.snapshots.iter_mut().filter(|(id, it)| {
         it.region == ask.region && ask.wants(&it.tags) && wanted.as_ref().is_none_or(|wanted| wanted.contains(id))
     });
-    let value = |(id, it): (&String, &mut Snapshot)| {
-        json!({"SnapshotId": id, "SnapshotName": it.name, "Status": it.life.look(), "Progress": "100%", "Tags": tags_value(&it.tags)})
-    };
+    let value = |(id, it): (&String, &mut Snapshot)| json!({"SnapshotId": id, "SnapshotName": it.name, "Status": it.life.look(), "Progress": "100%", "Tags": tags_value(&it.tags)});
     let all = all.map(value).collect();
     ask.page("Snapshots", "Snapshot", all)
 }

@@ -50,7 +50,11 @@ fn create(ask: &Ask<'_>, state: &mut State, running: bool) -> Result<Done, Refus
         return refused(404, "InvalidKeyPairName.NotFound", "The specified KeyPairName does not exist.");
     }
     if ask.faults.quota {
-        return refused(403, "QuotaExceed.ElasticQuota", "The number of vCPUs assigned to the instances has reached the upper limit.");
+        return refused(
+            403,
+            "QuotaExceed.ElasticQuota",
+            "The number of vCPUs assigned to the instances has reached the upper limit.",
+        );
     }
     if ask.get("DryRun") == Some("true") {
         return refused(400, "DryRunOperation", "Request validation has been passed with DryRun flag set.");
@@ -145,7 +149,11 @@ fn delete(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
         return refused(404, "InvalidInstanceId.NotFound", "The specified InstanceId does not exist.");
     };
     if instance.life.now() == "Pending" {
-        return refused(403, "IncorrectInstanceStatus.Initializing", "The specified instance status does not support this.");
+        return refused(
+            403,
+            "IncorrectInstanceStatus.Initializing",
+            "The specified instance status does not support this.",
+        );
     }
     if instance.life.now() != "Stopped" && ask.get("Force") != Some("true") {
         return refused(403, "IncorrectInstanceStatus", "The current status of the resource does not support this.");

@@ -165,10 +165,14 @@ fn create_group(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
 }
 
 fn groups(ask: &Ask<'_>, state: &State) -> Done {
-    let wanted = ask.get("SecurityGroupId").map(str::to_owned).or_else(|| ask.array("SecurityGroupIds")?.into_iter().next());
+    let wanted =
+        ask.get("SecurityGroupId").map(str::to_owned).or_else(|| ask.array("SecurityGroupIds")?.into_iter().next());
     let vpc = ask.get("VpcId");
     let all = state.groups.iter().filter(|(id, it)| {
-        it.region == ask.region && ask.wants(&it.tags) && wanted.as_ref().is_none_or(|w| w == *id) && vpc.is_none_or(|v| v == it.vpc)
+        it.region == ask.region
+            && ask.wants(&it.tags)
+            && wanted.as_ref().is_none_or(|w| w == *id)
+            && vpc.is_none_or(|v| v == it.vpc)
     });
     let value = |(id, it): (&String, &Group)| {
         json!({"SecurityGroupId": id, "SecurityGroupName": it.name, "VpcId": it.vpc, "Description": it.description,

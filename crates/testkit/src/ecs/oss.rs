@@ -45,7 +45,8 @@ impl Oss {
 type Said = Result<(u16, Vec<(String, String)>, String), (u16, &'static str)>;
 
 pub(super) fn answer(request: &Request, number: usize, shared: &Arc<Shared>) -> Answer {
-    let (bucket, key) = request.path.trim_start_matches('/').split_once('/').unwrap_or((request.path.trim_matches('/'), ""));
+    let (bucket, key) =
+        request.path.trim_start_matches('/').split_once('/').unwrap_or((request.path.trim_matches('/'), ""));
     let action = action(request, key);
     let said = match sign::oss(request) {
         Err((status, code)) => Err((status, code)),
@@ -56,7 +57,9 @@ pub(super) fn answer(request: &Request, number: usize, shared: &Arc<Shared>) -> 
     let (status, mut headers, body, code) = match said {
         Ok((status, headers, body)) => (status, headers, body, None),
         Err((status, code)) => {
-            let body = format!("<Error><Code>{code}</Code><Message>refused by the double</Message><RequestId>{id}</RequestId></Error>");
+            let body = format!(
+                "<Error><Code>{code}</Code><Message>refused by the double</Message><RequestId>{id}</RequestId></Error>"
+            );
             (status, Vec::new(), body, Some(code.to_owned()))
         }
     };
@@ -93,9 +96,9 @@ fn act(action: &str, request: &Request, region: &str, bucket: &str, key: &str, o
     let place = oss.buckets.get(bucket).cloned();
     let text = |body: String| Ok((200, Vec::new(), body));
     match (action, place) {
-        ("GetBucketInfo", Some(place)) => {
-            text(format!("<BucketInfo><Bucket><Name>{bucket}</Name><Location>oss-{place}</Location></Bucket></BucketInfo>"))
-        }
+        ("GetBucketInfo", Some(place)) => text(format!(
+            "<BucketInfo><Bucket><Name>{bucket}</Name><Location>oss-{place}</Location></Bucket></BucketInfo>"
+        )),
         ("PutBucket", None) => {
             oss.buckets.insert(bucket.to_owned(), region.to_owned());
             text(String::new())
@@ -112,7 +115,9 @@ fn act(action: &str, request: &Request, region: &str, bucket: &str, key: &str, o
         ("ListMultipartUploads", _) => {
             let prefix = request.parameter("prefix").unwrap_or_default();
             let all = oss.uploads.iter().filter(|(_, it)| it.bucket == bucket && it.key.starts_with(prefix));
-            let one = |(id, it): (&String, &Upload)| format!("<Upload><Key>{}</Key><UploadId>{id}</UploadId></Upload>", it.key);
+            let one = |(id, it): (&String, &Upload)| {
+                format!("<Upload><Key>{}</Key><UploadId>{id}</UploadId></Upload>", it.key)
+            };
             let all: String = all.map(one).collect();
             text(format!("<ListMultipartUploadsResult>{all}</ListMultipartUploadsResult>"))
         }
@@ -138,7 +143,8 @@ fn of_upload(action: &str, request: &Request, bucket: &str, key: &str, oss: &mut
     };
     match action {
         "UploadPart" => {
-            let number: u64 = request.parameter("partNumber").and_then(|n| n.parse().ok()).ok_or((400, "InvalidArgument"))?;
+            let number: u64 =
+                request.parameter("partNumber").and_then(|n| n.parse().ok()).ok_or((400, "InvalidArgument"))?;
             let sum = Md5::digest(&request.body);
             if request.header("content-md5") != STANDARD.encode(sum) {
                 return Err((400, "InvalidDigest"));
@@ -148,7 +154,11 @@ fn of_upload(action: &str, request: &Request, bucket: &str, key: &str, oss: &mut
         }
         "ListParts" => {
             let one = |(number, body): (&u64, &Vec<u8>)| {
-                format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{}\"</ETag><Size>{}</Size></Part>", tag(body), body.len())
+                format!(
+                    "<Part><PartNumber>{number}</PartNumber><ETag>\"{}\"</ETag><Size>{}</Size></Part>",
+                    tag(body),
+                    body.len()
+                )
             };
             let all: String = upload.parts.iter().map(one).collect();
             Ok((200, Vec::new(), format!("<ListPartsResult>{all}<IsTruncated>false</IsTruncated></ListPartsResult>")))

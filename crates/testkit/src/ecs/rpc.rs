@@ -45,7 +45,9 @@ impl Ask<'_> {
     pub(super) fn need(&self, name: &str) -> Result<String, Refused> {
         match self.get(name) {
             Some(value) => Ok(value.to_owned()),
-            None => refused(400, "MissingParameter", &format!("The input parameter {name} that is mandatory is missing")),
+            None => {
+                refused(400, "MissingParameter", &format!("The input parameter {name} that is mandatory is missing"))
+            }
         }
     }
 
@@ -170,7 +172,8 @@ fn act(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
             state.import_role |= ask.action == "AttachPolicyToRole";
             Ok(Done { value: json!({}), resource: "role", id: ask.text("RoleName"), boot: None })
         }
-        _ => match networks::act(ask, state).or_else(|| instances::act(ask, state)).or_else(|| images::act(ask, state)) {
+        _ => match networks::act(ask, state).or_else(|| instances::act(ask, state)).or_else(|| images::act(ask, state))
+        {
             Some(result) => result,
             None => refused(400, "InvalidAction.NotFound", "Specified api is not found."),
         },

@@ -27,7 +27,10 @@ pub(super) fn rpc(request: &Request) -> Result<(), Refusal> {
 
 fn version1(request: &Request) -> Result<(), Refusal> {
     let get = |name: &str| request.parameter(name);
-    if get("SignatureMethod") != Some("HMAC-SHA1") || get("SignatureVersion") != Some("1.0") || get("Timestamp").is_none() {
+    if get("SignatureMethod") != Some("HMAC-SHA1")
+        || get("SignatureVersion") != Some("1.0")
+        || get("Timestamp").is_none()
+    {
         return Err(MALFORMED);
     }
     let (secret, token) = users::of(get("AccessKeyId").unwrap_or_default()).ok_or(UNKNOWN)?;
@@ -54,7 +57,8 @@ fn acs3(request: &Request, rest: &str) -> Result<(), Refusal> {
     let field = |name: &str| fields.get(name).copied().ok_or(MALFORMED);
     let (secret, token) = users::of(field("Credential")?).ok_or(UNKNOWN)?;
     let names: Vec<&str> = field("SignedHeaders")?.split(';').collect();
-    let needed = ["host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version"];
+    let needed =
+        ["host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version"];
     if needed.iter().any(|name| !names.contains(name) || request.header(name).is_empty()) || !names.is_sorted() {
         return Err(MALFORMED);
     }
@@ -105,7 +109,8 @@ pub(super) fn oss(request: &Request) -> Result<String, Refusal> {
     let path = request.path.split('/').map(encoded).collect::<Vec<_>>().join("/");
     let path = if path.matches('/').count() == 1 && path.len() > 1 { format!("{path}/") } else { path };
     let canonical = format!("{}\n{path}\n{}\n{lines}\n\nUNSIGNED-PAYLOAD", request.method, query.join("&"));
-    let text = format!("OSS4-HMAC-SHA256\n{date}\n{day}/{region}/oss/aliyun_v4_request\n{}", sha256(canonical.as_bytes()));
+    let text =
+        format!("OSS4-HMAC-SHA256\n{date}\n{day}/{region}/oss/aliyun_v4_request\n{}", sha256(canonical.as_bytes()));
     let parts = [day, region, "oss", "aliyun_v4_request"];
     let key = parts.iter().fold(format!("aliyun_v4{secret}").into_bytes(), |key, part| sha256_hmac(&key, part));
     match hex(&sha256_hmac(&key, &text)) == field("Signature")? {

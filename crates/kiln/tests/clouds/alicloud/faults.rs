@@ -15,7 +15,8 @@ fn what_passes_is_waited_for() {
         Refuse::new("AssociateEipAddress", 400, "TaskConflict", 2),
         Refuse::new("DeleteInstance", 403, "IncorrectInstanceStatus.Initializing", 1),
     ];
-    let b = Bench::with(Faults { pending: 2, throttled: vec![1, 3, 7, 12, 20], in_use: 2, refuse, ..Faults::default() });
+    let b =
+        Bench::with(Faults { pending: 2, throttled: vec![1, 3, 7, 12, 20], in_use: 2, refuse, ..Faults::default() });
     let _ = b.build("").ok();
     assert_eq!(b.double.images().len(), 1);
     b.is_clean();
@@ -38,7 +39,10 @@ fn a_quota_at_the_machine_and_before_it() {
 #[test]
 fn failures_along_the_way_leave_nothing() {
     for (refuse, words) in [
-        (Refuse::new("ImportKeyPair", 403, "Forbidden.RAM", 1), "Error creating temporary keypair: ImportKeyPair: Forbidden.RAM"),
+        (
+            Refuse::new("ImportKeyPair", 403, "Forbidden.RAM", 1),
+            "Error creating temporary keypair: ImportKeyPair: Forbidden.RAM",
+        ),
         (Refuse::new("CreateVSwitch", 400, "QuotaExceeded.VSwitch", 1), "Error Creating vswitch"),
         (Refuse::new("CreateSecurityGroup", 403, "QuotaExceed.SecurityGroup", 1), "Failed creating security group"),
         (Refuse::new("AllocateEipAddress", 400, "QuotaExceeded.Eip", 1), "Error allocating eip"),
@@ -69,7 +73,10 @@ fn what_cannot_be_deleted_is_an_error_with_its_id_and_is_still_in_the_ledger() {
     assert!(said.contains("Alicloud images were created:") && said.contains("kiln node gc --build "), "{said}");
     assert_eq!(b.double.images().len(), 1, "the image is whole and stays");
     let books = b.t.home().join(".local/state/kiln/node-builds");
-    let book = std::fs::read_dir(books).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "jsonl"));
+    let book = std::fs::read_dir(books)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "jsonl"));
     let text = std::fs::read_to_string(book.unwrap()).unwrap();
     assert!(text.contains(id) && !text.contains(kiln_testkit::ecs::SECRET_KEY), "{text}");
 }
@@ -116,7 +123,8 @@ fn whoever_waits_for_the_cloud_can_be_stopped() {
             "vswitch" => "DescribeVSwitches",
             _ => "CreateImage",
         };
-        let said = stopped(&b, || b.actions().iter().filter(|action| *action == last).count() > usize::from(stuck != "image"));
+        let said =
+            stopped(&b, || b.actions().iter().filter(|action| *action == last).count() > usize::from(stuck != "image"));
         assert!(said.contains("Cleaning up 'VPC'"), "{stuck}: {said}");
         b.is_clean();
     }

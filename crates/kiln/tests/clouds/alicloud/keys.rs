@@ -22,7 +22,8 @@ fn images_are_copied_shared_tagged_and_force_deleted() {
     );
     let out = out.ok().stdout;
     assert!(out.contains("Deleting duplicated image and snapshot in cn-hangzhou: node-1"), "{out}");
-    let mut images: Vec<(String, String)> = b.double.images().into_iter().map(|(region, _, name)| (region, name)).collect();
+    let mut images: Vec<(String, String)> =
+        b.double.images().into_iter().map(|(region, _, name)| (region, name)).collect();
     images.sort();
     let want = [("cn-beijing", "node-beijing"), (REGION, "node-1"), ("eu-central-1", "node-1")];
     assert_eq!(images, want.map(|(r, n)| (r.to_owned(), n.to_owned())));
@@ -57,8 +58,12 @@ fn encrypted_images_are_copies_of_one_that_goes() {
            "image_ignore_data_disks": true"#,
     );
     let out = out.ok().stdout;
-    assert!(out.contains("Creating snapshot from system disk: d-i-") && out.contains("Deleting temporary image: m-"), "{out}");
-    let keys: Vec<String> = b.double.trace().iter().filter_map(|call| call.parameter("KMSKeyId").map(str::to_owned)).collect();
+    assert!(
+        out.contains("Creating snapshot from system disk: d-i-") && out.contains("Deleting temporary image: m-"),
+        "{out}"
+    );
+    let keys: Vec<String> =
+        b.double.trace().iter().filter_map(|call| call.parameter("KMSKeyId").map(str::to_owned)).collect();
     assert_eq!(keys, ["key-1", "key-2"]);
     assert_eq!(b.double.images().len(), 2);
     b.is_clean();
@@ -74,7 +79,14 @@ fn what_is_there_already_is_used_and_stays() {
     );
     let _ = b.build(&more).ok();
     let actions = b.actions();
-    for absent in ["CreateVpc", "CreateVSwitch", "CreateSecurityGroup", "AuthorizeSecurityGroup", "AllocateEipAddress", "DescribeRegions"] {
+    for absent in [
+        "CreateVpc",
+        "CreateVSwitch",
+        "CreateSecurityGroup",
+        "AuthorizeSecurityGroup",
+        "AllocateEipAddress",
+        "DescribeRegions",
+    ] {
         assert!(!actions.iter().any(|action| action == absent), "{absent}: {actions:?}");
     }
     assert!(b.double.trace().iter().any(|call| call.code.as_deref() == Some("DryRunOperation")));
@@ -82,7 +94,11 @@ fn what_is_there_already_is_used_and_stays() {
     // Only the network is there: a part of it is made where no other is.
     let b = quick();
     let (vpc, ..) = b.double.add_network("cn-hangzhou-b");
-    let _ = b.build(&format!(r#", "vpc_id": "{vpc}", "security_group_source_cidrs": ["203.0.113.0/24"], "skip_create_image": true"#)).ok();
+    let _ = b
+        .build(&format!(
+            r#", "vpc_id": "{vpc}", "security_group_source_cidrs": ["203.0.113.0/24"], "skip_create_image": true"#
+        ))
+        .ok();
     let part = b.double.trace().into_iter().find(|call| call.action == "CreateVSwitch").unwrap();
     assert_eq!(part.parameter("CidrBlock"), Some("10.1.1.0/24"));
     assert_eq!(b.double.rules(), [format!("tcp {0}/{0} 203.0.113.0/24", b.port)]);

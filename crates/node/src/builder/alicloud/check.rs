@@ -91,7 +91,11 @@ impl Asking<'_> {
         let address = match address::seen(&endpoint) {
             Seen::As(address) => address,
             Seen::Behind(address) if network.private => address,
-            Seen::Behind(address) => return Err(unknown(&format!("this machine has the address {address}, which the cloud sees as another one"))),
+            Seen::Behind(address) => {
+                return Err(unknown(&format!(
+                    "this machine has the address {address}, which the cloud sees as another one"
+                )));
+            }
             Seen::Unknown => return Err(unknown("it is not known by which address the cloud sees this machine")),
         };
         address::block(&address.to_string()).map(|block| vec![block]).map_err(|why| unknown(&why))
@@ -127,7 +131,9 @@ impl Asking<'_> {
             if let (Some(found), false) = (found.first(), image.force || self.job.force) {
                 let message = format!("Alicloud image_name: '{name}' already exists in {region}: {}", found.image_id);
                 let fault = config.fault(key, "NameTaken", message);
-                return Err(fault.hint("choose another name, or let it be deleted: image_force_delete, or -force").into());
+                return Err(fault
+                    .hint("choose another name, or let it be deleted: image_force_delete, or -force")
+                    .into());
             }
         }
         Ok(())
@@ -138,16 +144,24 @@ impl Asking<'_> {
         let config = self.config;
         match &config.machine.source {
             Source::Image(id) if config.trust_images => Ok(id.clone()),
-            Source::Image(id) => match self.client.image(id, self.stop).map_err(failed("Error querying alicloud image"))? {
-                Some(image) => Ok(image.image_id),
-                None => {
-                    let message = format!("No alicloud image was found matching filters: `{id}` in {}", self.client.region());
-                    Err(config.fault("source_image", "NoImage", message).into())
+            Source::Image(id) => {
+                match self.client.image(id, self.stop).map_err(failed("Error querying alicloud image"))? {
+                    Some(image) => Ok(image.image_id),
+                    None => {
+                        let message =
+                            format!("No alicloud image was found matching filters: `{id}` in {}", self.client.region());
+                        Err(config.fault("source_image", "NoImage", message).into())
+                    }
                 }
-            },
+            }
             Source::Family(family) => {
-                let image = self.client.image_of_family(family, self.stop).map_err(failed("Error querying alicloud image"))?;
-                let missing = || config.fault("source_image", "NoImage", format!("No image of the family `{family}` was found")).into();
+                let image =
+                    self.client.image_of_family(family, self.stop).map_err(failed("Error querying alicloud image"))?;
+                let missing = || {
+                    config
+                        .fault("source_image", "NoImage", format!("No image of the family `{family}` was found"))
+                        .into()
+                };
                 image.map(|image| image.image_id).ok_or_else(missing)
             }
         }
@@ -186,7 +200,8 @@ impl Asking<'_> {
         if let Some(wanted) = wanted
             && !zones.iter().any(|zone| zone.zone_id == wanted)
         {
-            let fault = config.fault("zone_id", "NoZone", format!("there is no zone `{wanted}` in {}", self.client.region()));
+            let fault =
+                config.fault("zone_id", "NoZone", format!("there is no zone `{wanted}` in {}", self.client.region()));
             return Err(fault.suggest(wanted, zones.iter().map(|zone| &*zone.zone_id)).into());
         }
         let fits = |zone: &&kiln_alicloud::ecs::region::Zone| {
@@ -197,7 +212,8 @@ impl Asking<'_> {
         }
         let elsewhere: Vec<&str> = zones.iter().filter(|zone| zone.has(kind)).map(|zone| &*zone.zone_id).collect();
         let place = wanted.unwrap_or(self.client.region());
-        let fault = config.fault("instance_type", "NoSuchMachines", format!("there are no machines `{kind}` in {place}"));
+        let fault =
+            config.fault("instance_type", "NoSuchMachines", format!("there are no machines `{kind}` in {place}"));
         Err(match elsewhere.is_empty() {
             false => fault.hint(format!("they are in {}", elsewhere.join(", "))),
             true => {
@@ -232,8 +248,14 @@ impl Asking<'_> {
     fn processors(&self) -> Result<()> {
         match self.client.processors(self.stop) {
             Ok(Some(left)) if left.used >= left.most => Err(NodeError::Unsupported {
-                what: format!("the account uses {} of {} processors: a machine more cannot be made", left.used, left.most),
-                hint: Some("free some, or ask for more in the Quota Center; `kiln node gc` deletes what builds left".to_owned()),
+                what: format!(
+                    "the account uses {} of {} processors: a machine more cannot be made",
+                    left.used, left.most
+                ),
+                hint: Some(
+                    "free some, or ask for more in the Quota Center; `kiln node gc` deletes what builds left"
+                        .to_owned(),
+                ),
             }),
             Ok(_) => Ok(()),
             Err(kiln_alicloud::AlicloudError::Cancelled) => Err(NodeError::Cancelled),
@@ -251,7 +273,8 @@ fn unknown(why: &str) -> NodeError {
     NodeError::Unsupported {
         what: format!("the security group would let in nobody: {why}"),
         hint: Some(
-            "say whom: \"security_group_source_cidrs\": [\"203.0.113.7/32\"]; with 0.0.0.0/0 anybody reaches port 22".to_owned(),
+            "say whom: \"security_group_source_cidrs\": [\"203.0.113.7/32\"]; with 0.0.0.0/0 anybody reaches port 22"
+                .to_owned(),
         ),
     }
 }
@@ -263,10 +286,12 @@ fn part_of(block: &str, taken: &[String]) -> String {
         return block.to_owned();
     }
     let taken: Vec<(u32, u32)> = taken.iter().filter_map(|block| parsed(block)).collect();
-    let overlaps = |start: u32| taken.iter().any(|(other, bits)| {
-        let mask = u32::MAX.checked_shl(32 - (*bits).min(24)).unwrap_or(0);
-        start & mask == other & mask
-    });
+    let overlaps = |start: u32| {
+        taken.iter().any(|(other, bits)| {
+            let mask = u32::MAX.checked_shl(32 - (*bits).min(24)).unwrap_or(0);
+            start & mask == other & mask
+        })
+    };
     let count = 1_u32 << (24 - bits);
     let free = (0..count).map(|n| base + (n << 8)).find(|start| !overlaps(*start));
     format!("{}/24", std::net::Ipv4Addr::from(free.unwrap_or(base)))

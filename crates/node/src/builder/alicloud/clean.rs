@@ -46,7 +46,8 @@ fn sweep(running: &mut Running, job: &Job<'_>) -> Vec<(Resource, SweepError)> {
     open.sort_by_key(|(_, resource)| Kind::by_name(&resource.kind));
     let sweeper = Sweeper::new(running.client.clone());
     let mut left = Vec::new();
-    if let (Some(key), true) = (&running.key_pair, open.iter().any(|(_, r)| r.kind == Kind::Instance.name() && r.id.is_some()))
+    if let (Some(key), true) =
+        (&running.key_pair, open.iter().any(|(_, r)| r.kind == Kind::Instance.name() && r.id.is_some()))
         && !running.instance.is_empty()
     {
         job.ui.message(&format!("Detach keypair {key} from instance: {}", running.instance));

@@ -49,7 +49,9 @@ fn end(config: &Config, running: &Running, job: &Job<'_>) -> Result<()> {
     let stop = || job.cancel.is_cancelled();
     if !config.machine.ends_itself {
         job.ui.say(&format!("Stopping instance: {id}"));
-        client.stop_instance(id, config.machine.force_stop, &stop).map_err(failed("Error stopping alicloud instance"))?;
+        client
+            .stop_instance(id, config.machine.force_stop, &stop)
+            .map_err(failed("Error stopping alicloud instance"))?;
     }
     job.ui.say(&format!("Waiting instance stopped: {id}"));
     client.instance_is(id, "Stopped", &stop).map_err(failed("Error waiting for alicloud instance to stop")).map(drop)
@@ -61,7 +63,9 @@ fn all(config: &Config, running: &Running, job: &Job<'_>) -> Result<Vec<Made>> {
     let making = Making { client, book, mark, cancel: job.cancel, broken: &broken };
     let image = &config.image;
     let encrypted = image.encrypted == Some(true);
-    for (region, name) in std::iter::once((client.region(), &*image.name)).chain(image.copies.iter().map(|c| (&*c.region, &*c.name))) {
+    for (region, name) in
+        std::iter::once((client.region(), &*image.name)).chain(image.copies.iter().map(|c| (&*c.region, &*c.name)))
+    {
         make_way(&making, config, region, name, job)?;
     }
     let first = first(&making, config, &running.instance, encrypted, job)?;
@@ -169,7 +173,15 @@ fn wait(making: &Making<'_>, config: &Config, client: &Client, id: &str, job: &J
     making.ask(action, |stop| client.image_available(id, config.copy_limit, &told, stop)).map(drop)
 }
 
-fn copy(making: &Making<'_>, config: &Config, from: &str, region: &str, name: &str, key: Option<&str>, _: &Job<'_>) -> Result<Made> {
+fn copy(
+    making: &Making<'_>,
+    config: &Config,
+    from: &str,
+    region: &str,
+    name: &str,
+    key: Option<&str>,
+    _: &Job<'_>,
+) -> Result<Made> {
     let there = making.client.in_region(region).map_err(failed("Error copying images"))?;
     let order = CopyOrder {
         image: from.to_owned(),
@@ -182,7 +194,8 @@ fn copy(making: &Making<'_>, config: &Config, from: &str, region: &str, name: &s
     };
     let mut line = Kind::Image.intended(name, region, making.mark);
     line.scope.insert("copy".to_owned(), "yes".to_owned());
-    let (entry, id) = making.make("Error copying images", line, |stop| making.client.copy_image(&sign::nonce(), &order, stop))?;
+    let (entry, id) =
+        making.make("Error copying images", line, |stop| making.client.copy_image(&sign::nonce(), &order, stop))?;
     Ok(Made { client: there, id, entry })
 }
 
@@ -203,11 +216,15 @@ fn finish(making: &Making<'_>, config: &Config, made: &[Made], job: &Job<'_>) ->
             })?;
             let snapshots: Vec<String> = all.iter().flat_map(|image| image.snapshots()).collect();
             if !snapshots.is_empty() {
-                making.ask("Failed to add tags to the snapshot", |stop| client.tag("snapshot", &snapshots, &image.tags, stop))?;
+                making.ask("Failed to add tags to the snapshot", |stop| {
+                    client.tag("snapshot", &snapshots, &image.tags, stop)
+                })?;
             }
         }
         // Whoever looks for what builds left does not find it any more.
-        making.ask("Failed to remove the mark of the build", |stop| client.unmark("image", std::slice::from_ref(id), stop))?;
+        making.ask("Failed to remove the mark of the build", |stop| {
+            client.unmark("image", std::slice::from_ref(id), stop)
+        })?;
     }
     Ok(())
 }
@@ -216,7 +233,8 @@ fn artifact(made: &[Made]) -> Option<Artifact> {
     if made.is_empty() {
         return None;
     }
-    let mut pairs: Vec<(String, String)> = made.iter().map(|one| (one.client.region().to_owned(), one.id.clone())).collect();
+    let mut pairs: Vec<(String, String)> =
+        made.iter().map(|one| (one.client.region().to_owned(), one.id.clone())).collect();
     pairs.sort();
     let id = pairs.iter().map(|(region, id)| format!("{region}:{id}")).collect::<Vec<_>>().join(",");
     let lines = pairs.iter().map(|(region, id)| format!("{region}: {id}")).collect::<Vec<_>>().join("\n");

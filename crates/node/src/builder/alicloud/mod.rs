@@ -89,7 +89,8 @@ impl Builder for Alicloud {
             return BuildFacts { conn_type: "none".to_owned(), ..BuildFacts::default() };
         };
         let other = vec![("SourceImageName".to_owned(), running.source.clone())];
-        let facts = BuildFacts { id: running.instance.clone(), conn_type: "none".to_owned(), other, ..BuildFacts::default() };
+        let facts =
+            BuildFacts { id: running.instance.clone(), conn_type: "none".to_owned(), other, ..BuildFacts::default() };
         match &self.config.communicator {
             Communicator::None => facts,
             Communicator::Ssh(settings) => {

@@ -154,7 +154,8 @@ impl Alicloud {
 
 /// The result of a thread.
 fn joined<T>(result: std::thread::Result<Result<T>>) -> Result<T> {
-    result.unwrap_or_else(|_| Err(NodeError::Machine { action: "building".to_owned(), why: "a thread ended".to_owned() }))
+    result
+        .unwrap_or_else(|_| Err(NodeError::Machine { action: "building".to_owned(), why: "a thread ended".to_owned() }))
 }
 
 fn import(making: &Making<'_>, name: &str, line: &str) -> Result<()> {
@@ -203,7 +204,14 @@ fn vpc(making: &Making<'_>, config: &super::Config, job: &Job<'_>) -> Result<Str
     Ok(id)
 }
 
-fn vswitch(making: &Making<'_>, config: &super::Config, vpc: &str, zone: &str, block: &str, job: &Job<'_>) -> Result<String> {
+fn vswitch(
+    making: &Making<'_>,
+    config: &super::Config,
+    vpc: &str,
+    zone: &str,
+    block: &str,
+    job: &Job<'_>,
+) -> Result<String> {
     job.ui.say("Creating vswitch...");
     let name = config.network.vswitch_name.clone().unwrap_or_else(|| making.name());
     let new = VSwitch {
@@ -312,17 +320,28 @@ fn order(
 }
 
 /// The machine, and where it is reached.
-fn machine(making: &Making<'_>, config: &super::Config, order: &Order, key: Option<&str>, job: &Job<'_>) -> Result<(String, String)> {
+fn machine(
+    making: &Making<'_>,
+    config: &super::Config,
+    order: &Order,
+    key: Option<&str>,
+    job: &Job<'_>,
+) -> Result<(String, String)> {
     let client = making.client;
     let line = making.line(Kind::Instance, &order.name);
-    let (_, id) = making.make("Error creating instance", line, |stop| client.run_instance(&sign::nonce(), order, stop))?;
+    let (_, id) =
+        making.make("Error creating instance", line, |stop| client.run_instance(&sign::nonce(), order, stop))?;
     job.ui.message(&format!("Created instance: {id}"));
     let wants_eip = !config.network.private && matches!(config.communicator, Communicator::Ssh(_));
     if config.network.associate == Some(false) && wants_eip {
-        job.ui.message("associate_public_ip_address is of classic networks; ssh_private_ip does without an elastic address");
+        job.ui.message(
+            "associate_public_ip_address is of classic networks; ssh_private_ip does without an elastic address",
+        );
     }
     let (eip, running) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| making.ask("Error waiting for instance to start", |stop| client.instance_is(&id, "Running", stop)));
+        let running = scope.spawn(|| {
+            making.ask("Error waiting for instance to start", |stop| client.instance_is(&id, "Running", stop))
+        });
         let eip = if wants_eip { address(making, config, job).map(Some) } else { Ok(None) };
         if let Some(key) = key {
             job.ui.message(&format!("Attach keypair {key} to instance: {id}"));

@@ -30,7 +30,8 @@ pub fn takes_key(own: Option<&str>) -> bool {
 /// # Errors
 /// When no key can be made, or there is no room for it.
 pub fn with_key(own: Option<&str>) -> Result<UserData> {
-    let failed = |e: kiln_host::HostError| NodeError::Machine { action: "making a host key".to_owned(), why: e.to_string() };
+    let failed =
+        |e: kiln_host::HostError| NodeError::Machine { action: "making a host key".to_owned(), why: e.to_string() };
     let key = PrivateKey::generate(Kind::Ecdsa(256), "").map_err(failed)?;
     let private = key.openssh().map_err(failed)?;
     let ours = cloud_config(private.expose(), &key.public().line());
@@ -40,7 +41,9 @@ pub fn with_key(own: Option<&str>) -> Result<UserData> {
     };
     if text.len() > LIMIT {
         let what = format!("the user data has {} bytes with the host key, and {LIMIT} are allowed", text.len());
-        let hint = Some("make it shorter, or do without a known host key: \"ssh_strict_host_key_checking\": \"no\"".to_owned());
+        let hint = Some(
+            "make it shorter, or do without a known host key: \"ssh_strict_host_key_checking\": \"no\"".to_owned(),
+        );
         return Err(NodeError::Unsupported { what, hint });
     }
     Ok(UserData { text: Some(STANDARD.encode(text)), host_key: Some(key.public()) })

@@ -75,7 +75,9 @@ pub(super) fn image(f: &Fields<'_>) -> Result<ImageConfig> {
         tags.push((inner.required("key")?, inner.string("value")?.unwrap_or_default()));
         inner.finish()?;
     }
-    if let Some((key, _)) = tags.iter().find(|(key, _)| key.starts_with("aliyun") || key.starts_with("acs:") || key == "kiln-build") {
+    if let Some((key, _)) =
+        tags.iter().find(|(key, _)| key.starts_with("aliyun") || key.starts_with("acs:") || key == "kiln-build")
+    {
         return Err(f.fault("tags", "BadTag", format!("a tag must not be called `{key}`")).into());
     }
     Ok(ImageConfig {
@@ -122,7 +124,8 @@ fn copies(f: &Fields<'_>, name: &str) -> Result<Vec<Copy>> {
     let keys = f.strings("kms_key_ids")?.unwrap_or_default();
     for (key, list) in [("image_copy_names", &names), ("kms_key_ids", &keys)] {
         if list.len() > regions.len() {
-            let message = format!("{key} has {} entries for {} regions of image_copy_regions", list.len(), regions.len());
+            let message =
+                format!("{key} has {} entries for {} regions of image_copy_regions", list.len(), regions.len());
             return Err(f.fault(key, "BadList", message).into());
         }
     }
@@ -150,7 +153,9 @@ fn accounts(f: &Fields<'_>, key: &str) -> Result<Vec<String>> {
     let all = f.strings(key)?.unwrap_or_default();
     match all.iter().find(|account| account.is_empty() || !account.bytes().all(|c| c.is_ascii_digit())) {
         Some(bad) => Err(f.fault(key, "BadAccount", format!("`{bad}` is no account: they are numbers")).into()),
-        None if all.len() > MOST => Err(f.fault(key, "BadAccount", "an image is shared with 100 accounts at the most").into()),
+        None if all.len() > MOST => {
+            Err(f.fault(key, "BadAccount", "an image is shared with 100 accounts at the most").into())
+        }
         None => Ok(all),
     }
 }

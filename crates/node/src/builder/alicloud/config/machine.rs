@@ -139,7 +139,9 @@ pub(super) fn network(f: &Fields<'_>) -> Result<NetworkConfig> {
     }
     let bandwidth = f.uint("internet_max_bandwidth_out")?.filter(|n| *n > 0).unwrap_or(5);
     if bandwidth > 500 {
-        return Err(f.fault("internet_max_bandwidth_out", "BadNumber", "an elastic address has 500 Mbit/s at the most").into());
+        return Err(f
+            .fault("internet_max_bandwidth_out", "BadNumber", "an elastic address has 500 Mbit/s at the most")
+            .into());
     }
     let config = NetworkConfig {
         zone: text(f, "zone_id")?,

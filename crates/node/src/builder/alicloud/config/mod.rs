@@ -83,10 +83,18 @@ impl Config {
             network: machine::network(&f)?,
             snapshot_limit: limit("wait_snapshot_ready_timeout")?,
             copy_limit: limit("wait_copying_image_ready_timeout")?,
-            places: ["region", "image_name", "source_image", "instance_type", "zone_id", "image_copy_regions", "vswitch_id"]
-                .into_iter()
-                .map(|key| (key, f.place(key)))
-                .collect(),
+            places: [
+                "region",
+                "image_name",
+                "source_image",
+                "instance_type",
+                "zone_id",
+                "image_copy_regions",
+                "vswitch_id",
+            ]
+            .into_iter()
+            .map(|key| (key, f.place(key)))
+            .collect(),
             place: build.config.place(),
             communicator,
             user,
