@@ -85,9 +85,15 @@ fn a_dry_run_shows_what_is_there_and_how_it_is_deleted_and_needs_no_credentials(
     ");
     let json = desk.t.kiln(&["node", "gc", "--dry-run", "--json"]).ok().json();
     let build = &json["builds"][0];
-    assert_eq!((&build["build"], &build["state"], &build["account"]["project"]), (&BUILD.into(), &"ended".into(), &"web".into()));
+    assert_eq!(
+        (&build["build"], &build["state"], &build["account"]["project"]),
+        (&BUILD.into(), &"ended".into(), &"web".into())
+    );
     let resource = &build["resources"][0];
-    assert_eq!((&resource["kind"], &resource["id"], &resource["by"]), (&"instance".into(), &"4711".into(), &"book".into()));
+    assert_eq!(
+        (&resource["kind"], &resource["id"], &resource["by"]),
+        (&"instance".into(), &"4711".into(), &"book".into())
+    );
     assert_eq!((&resource["outcome"], &build["resources"][1]["kind"]), (&"open".into(), &"disk".into()));
     assert_eq!(fs::read(desk.file()).unwrap(), before);
 }

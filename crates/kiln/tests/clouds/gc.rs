@@ -152,8 +152,19 @@ pub fn matrix(name: &str, raise: &Raise<'_>) {
     let wrong = wrong.into_inner().unwrap();
     let kinds: BTreeSet<&str> = calls.iter().map(|call| call.split('/').next_back().unwrap_or_default()).collect();
     let missed = missed.into_inner();
-    println!("{name}: {} calls of {} kinds, {} runs, {missed} without their fault", calls.len(), kinds.len(), cases.len());
+    println!(
+        "{name}: {} calls of {} kinds, {} runs, {missed} without their fault",
+        calls.len(),
+        kinds.len(),
+        cases.len()
+    );
     // A run may ask once less whether something is ready.
     assert!(missed * 10 <= cases.len(), "{name}: {missed} of {} runs did not meet their fault", cases.len());
-    assert!(wrong.is_empty(), "{} of {} runs went wrong:\n\n{}", wrong.len(), cases.len(), wrong.join("\n\n========\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} runs went wrong:\n\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n\n========\n\n")
+    );
 }

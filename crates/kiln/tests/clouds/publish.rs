@@ -36,7 +36,8 @@ impl Google {
         let account = self.double.account().display().to_string();
         let endpoints: std::collections::BTreeMap<String, String> =
             serde_json::from_str(&self.double.endpoints()).unwrap();
-        let endpoints: Vec<String> = endpoints.iter().map(|(name, at)| format!("--custom-endpoint={name}={at}")).collect();
+        let endpoints: Vec<String> =
+            endpoints.iter().map(|(name, at)| format!("--custom-endpoint={name}={at}")).collect();
         let mut args = vec!["node", "publish", "--to", "googlecompute", "--project", PROJECT, "--bucket", BUCKET];
         args.extend(["--name", "node-1", "--credentials-file", &account]);
         args.extend(endpoints.iter().map(String::as_str));
@@ -49,13 +50,17 @@ impl Google {
 fn a_disk_becomes_an_image_in_googles_cloud_with_all_that_was_said() {
     let google = Google::new();
     let key = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
-    let more = ["--family", "nodes", "--label", "team=web", "--location", "eu", "--guest-os-feature", "UEFI_COMPATIBLE"];
+    let more =
+        ["--family", "nodes", "--label", "team=web", "--location", "eu", "--guest-os-feature", "UEFI_COMPATIBLE"];
     let more = [&more[..], &["--share-with", "group:ops@example.org", "--kms-key", key, "node.raw"]].concat();
     let out = google.publish(&more).ok();
     assert_eq!(out.text(), format!("projects/{PROJECT}/global/images/node-1"));
     let image = google.double.image("node-1").unwrap();
     assert_eq!((&image["family"], &image["labels"]["team"]), (&json!("nodes"), &json!("web")));
-    assert_eq!((&image["storageLocations"], &image["guestOsFeatures"]), (&json!(["eu"]), &json!([{"type": "UEFI_COMPATIBLE"}])));
+    assert_eq!(
+        (&image["storageLocations"], &image["guestOsFeatures"]),
+        (&json!(["eu"]), &json!([{"type": "UEFI_COMPATIBLE"}]))
+    );
     assert_eq!(image["imageEncryptionKey"], json!({ "kmsKeyName": key }));
     let policy = google.double.policy("node-1").unwrap();
     assert_eq!(policy["bindings"], json!([{"role": "roles/compute.imageUser", "members": ["group:ops@example.org"]}]));
@@ -134,7 +139,8 @@ impl Alibaba {
     }
 
     fn publish(&self, more: &[&str]) -> Output {
-        let args = ["node", "publish", "--to", "alicloud", "--region", REGION, "--bucket", "kiln-images", "--name", "node-1"];
+        let args =
+            ["node", "publish", "--to", "alicloud", "--region", REGION, "--bucket", "kiln-images", "--name", "node-1"];
         self.t.kiln(&[&args[..], more].concat())
     }
 }
@@ -153,7 +159,13 @@ fn a_disk_becomes_an_image_in_alibabas_cloud_and_in_other_regions() {
         assert_eq!(alibaba.double.tags_of(id), [("team".to_owned(), "web".to_owned())]);
         assert_eq!(alibaba.double.shared_with(id), ["1234567890123456"]);
     }
-    assert!(alibaba.double.trace().iter().any(|call| call.action == "CopyImage" && call.parameter("Encrypted") == Some("true")));
+    assert!(
+        alibaba
+            .double
+            .trace()
+            .iter()
+            .any(|call| call.action == "CopyImage" && call.parameter("Encrypted") == Some("true"))
+    );
     assert!(alibaba.double.left().is_empty(), "{:?}", alibaba.double.left());
     assert!(books(&alibaba.t).is_empty());
 }
@@ -168,9 +180,9 @@ fn a_disk_that_is_not_imported_as_it_is_gets_converted() {
     assert!(said.stderr.contains("to qcow2"), "{said}");
     let object = alibaba.double.object("kiln-images", "node").unwrap();
     assert!(object.starts_with(b"QFI\xfb"));
-    let left = std::fs::read_dir(alibaba.t.root()).unwrap().filter(|f| {
-        f.as_ref().unwrap().file_name().to_string_lossy().starts_with("kiln-publish-")
-    });
+    let left = std::fs::read_dir(alibaba.t.root())
+        .unwrap()
+        .filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().starts_with("kiln-publish-"));
     assert_eq!(left.count(), 0);
 }
 

@@ -70,12 +70,7 @@ fn google_publish(wire: &Wire<'_>) -> Scene {
 fn of_google(t: TestContext, args: Vec<String>, double: Compute, keep: Box<dyn std::any::Any + Send>) -> Scene {
     let double = Arc::new(double);
     let seen = double.clone();
-    Scene {
-        t,
-        args,
-        left: Box::new(move || (double.left(), double.images())),
-        _keep: Box::new((keep, seen)),
-    }
+    Scene { t, args, left: Box::new(move || (double.left(), double.images())), _keep: Box::new((keep, seen)) }
 }
 
 /// A kiln that asks the double, and how its services are called.
@@ -121,14 +116,23 @@ fn alibaba_publish(wire: &Wire<'_>) -> Scene {
     let t = alibaba(&double, wire);
     disk(&t);
     let mut args = words(&["node", "publish", "--to", "alicloud", "--region", REGION, "--bucket", "kiln-images"]);
-    args.extend(words(&["--name", "node-1", "--copy-to", "cn-beijing", "--share-with", "1234567890123456", "node.raw"]));
+    args.extend(words(&[
+        "--name",
+        "node-1",
+        "--copy-to",
+        "cn-beijing",
+        "--share-with",
+        "1234567890123456",
+        "node.raw",
+    ]));
     of_alibaba(t, args, double, Box::new(()))
 }
 
 fn of_alibaba(t: TestContext, args: Vec<String>, double: Ecs, keep: Box<dyn std::any::Any + Send>) -> Scene {
     let double = Arc::new(double);
     let seen = double.clone();
-    let images = move || double.images().into_iter().map(|(region, id, name)| format!("{region} {name} {id}")).collect();
+    let images =
+        move || double.images().into_iter().map(|(region, id, name)| format!("{region} {name} {id}")).collect();
     let left = seen.clone();
     Scene { t, args, left: Box::new(move || (left.left(), images())), _keep: Box::new((keep, seen)) }
 }

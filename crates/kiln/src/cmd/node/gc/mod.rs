@@ -16,8 +16,8 @@ use super::{account, ledger};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::surroundings::stop_on_signals;
-pub use report::harmless;
 use report::Report;
+pub use report::harmless;
 use work::Order;
 
 /// The command line.
@@ -61,7 +61,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         build: args.build.clone(),
         dry_run: args.dry_run,
         find: args.find || args.build.is_some(),
-        elsewhere: args.cloud.clone().map(|cloud| Ok((cloud, account::pairs("--account", &args.account)?))).transpose()?,
+        elsewhere: args
+            .cloud
+            .clone()
+            .map(|cloud| Ok((cloud, account::pairs("--account", &args.account)?)))
+            .transpose()?,
     };
     if order.elsewhere.is_some() && !order.find {
         return Err(CliError::usage("--cloud: without --build or --find only books are read, which name their clouds"));

@@ -41,12 +41,7 @@ pub struct Order {
 }
 
 /// Goes through all that was ordered. What fails is in the report; an error is what kept it from beginning.
-pub fn run(
-    order: &Order,
-    ledger: &Ledger,
-    cancelled: &dyn Fn() -> bool,
-    report: &mut Report,
-) -> Result<(), CliError> {
+pub fn run(order: &Order, ledger: &Ledger, cancelled: &dyn Fn() -> bool, report: &mut Report) -> Result<(), CliError> {
     let all = ledger.books().map_err(|error| failed(&error))?;
     let known: BTreeSet<String> = all.iter().map(|found| found.about.build.clone()).collect();
     let mut accounts: BTreeSet<Account> = order.elsewhere.iter().cloned().collect();
@@ -235,8 +230,7 @@ fn strangers((name, account): &Account, known: &BTreeSet<String>, report: &mut R
         }
     }
     for (build, resources) in builds {
-        let about =
-            kiln_ledger::About { build, cloud: name.clone(), account: account.clone(), ..Default::default() };
+        let about = kiln_ledger::About { build, cloud: name.clone(), account: account.clone(), ..Default::default() };
         report.build(&about, None, State::Unknown)?;
         for resource in &resources {
             report.marked(resource, Outcome::Open)?;
@@ -264,12 +258,12 @@ fn told(outcome: Result<Gone, SweepError>) -> Outcome {
 
 fn text(error: &CliError) -> String {
     match error {
-        CliError::Usage { message, hint } | CliError::Input { message, hint } | CliError::Environment { message, hint } => {
-            match hint {
-                Some(hint) => format!("{message} ({hint})"),
-                None => message.clone(),
-            }
-        }
+        CliError::Usage { message, hint }
+        | CliError::Input { message, hint }
+        | CliError::Environment { message, hint } => match hint {
+            Some(hint) => format!("{message} ({hint})"),
+            None => message.clone(),
+        },
         other => other.render(false).trim().to_owned(),
     }
 }

@@ -34,7 +34,11 @@ pub fn disk(path: &Path, build: Option<&str>) -> Result<PathBuf, CliError> {
 }
 
 /// The same disk in one of these formats: itself, or a qcow2 of it, which goes when it is dropped.
-pub fn taken(path: &Path, said: Option<Format>, takes: &[Format]) -> Result<(PathBuf, Format, Option<TempPath>), CliError> {
+pub fn taken(
+    path: &Path,
+    said: Option<Format>,
+    takes: &[Format],
+) -> Result<(PathBuf, Format, Option<TempPath>), CliError> {
     let wrong = |error: kiln_disk::DiskError| CliError::input(format!("{}: {error}", path.display()));
     let file = File::open(path).map_err(|e| CliError::input(format!("cannot open {}: {e}", path.display())))?;
     let format = match said {
