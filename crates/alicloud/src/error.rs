@@ -138,50 +138,57 @@ impl Refusal {
         })
     }
 
-    /// Whether it says that something is not there.
+    /// Whether it says that the resource is not there. That a key, region or call is unknown says nothing of it.
     pub fn is_absence(&self) -> bool {
-        self.code.ends_with(".NotFound") || self.code.ends_with("NotExist") || self.code.ends_with(".NotExists")
+        let thing = self.code.strip_suffix(".NotFound").or_else(|| self.code.strip_suffix(".NotExist"));
+        thing.is_some_and(|thing| ABSENT.iter().any(|known| known.eq_ignore_ascii_case(thing)))
     }
 }
 
-/// Codes, the part of the message that must be there, and what to do.
-const HINTS: &[(&str, &str, &str)] = &[
-    ("InvalidAccessKeyId", "", "check access_key (ALICLOUD_ACCESS_KEY): the key may be deleted or disabled"),
-    ("SignatureDoesNotMatch", "", "check secret_key (ALICLOUD_SECRET_KEY): it is not the secret of that access key"),
-    ("IncompleteSignature", "", "check secret_key (ALICLOUD_SECRET_KEY): it is not the secret of that access key"),
-    ("InvalidSecurityToken", "", "the STS token is over or belongs to another key: SECURITY_TOKEN, security_token"),
-    ("MissingSecurityToken", "", "a key that begins with STS. needs its token: SECURITY_TOKEN, security_token"),
-    ("InvalidTimeStamp", "", "the clock of this machine is wrong"),
-    (
-        "Forbidden.RAM",
-        "",
-        "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made",
-    ),
-    ("NoPermission", "", "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made"),
+/// Codes that a resource that is not there has, without `.NotFound`; services write `Id` and `ID`.
+const ABSENT: [&str; 9] = [
+    "InvalidInstanceId",
+    "InvalidVpcId",
+    "InvalidVSwitchId",
+    "InvalidSecurityGroupId",
+    "InvalidAllocationId",
+    "InvalidKeyPairName",
+    "InvalidImageId",
+    "InvalidSnapshotId",
+    "InvalidEipId",
+];
+
+/// Codes, and what to do.
+const HINTS: &[(&str, &str)] = &[
+    ("InvalidAccessKeyId", "check access_key (ALICLOUD_ACCESS_KEY): the key may be deleted or disabled"),
+    ("SignatureDoesNotMatch", "check secret_key (ALICLOUD_SECRET_KEY): it is not the secret of that access key"),
+    ("IncompleteSignature", "check secret_key (ALICLOUD_SECRET_KEY): it is not the secret of that access key"),
+    ("InvalidSecurityToken", "the STS token is over or belongs to another key: SECURITY_TOKEN, security_token"),
+    ("MissingSecurityToken", "a key that begins with STS. needs its token: SECURITY_TOKEN, security_token"),
+    ("InvalidTimeStamp", "the clock of this machine is wrong"),
+    ("Forbidden.RAM", "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made"),
+    ("NoPermission", "the user needs a RAM policy that allows this call; docs/alicloud.md lists all that are made"),
     (
         "QuotaExceed",
-        "",
         "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left",
     ),
     (
         "QuotaExceeded",
-        "",
         "ask for a higher quota in the Quota Center, or free what is not needed; `kiln node gc` deletes what builds left",
     ),
-    ("VpcQuotaExceeded", "", "name a VPC that is there: vpc_id; `kiln node gc` deletes what builds left"),
-    ("InvalidAccountStatus", "", "the account needs money"),
-    ("Account.Arrearage", "", "the account needs money"),
-    ("OperationDenied.NoStock", "", "take another instance_type or zone_id: this one is sold out"),
-    ("InvalidResourceType.NotSupported", "", "take another instance_type or zone_id: this zone does not have it"),
-    ("InvalidInstanceType", "", "take an instance_type that the zone has"),
-    ("InvalidImageName.Duplicated", "", "choose another image_name, or set image_force_delete"),
+    ("VpcQuotaExceeded", "name a VPC that is there: vpc_id; `kiln node gc` deletes what builds left"),
+    ("InvalidAccountStatus", "the account needs money"),
+    ("Account.Arrearage", "the account needs money"),
+    ("OperationDenied.NoStock", "take another instance_type or zone_id: this one is sold out"),
+    ("InvalidResourceType.NotSupported", "take another instance_type or zone_id: this zone does not have it"),
+    ("InvalidInstanceType", "take an instance_type that the zone has"),
+    ("InvalidImageName.Duplicated", "choose another image_name, or set image_force_delete"),
     (
         "NoSetRoletoECSServiceAcount",
-        "",
         "ECS may not read OSS yet: let Kiln make the RAM role AliyunECSImageImportDefaultRole (--make-role), or make it in the console: ECS, Images, Import Image",
     ),
-    ("Throttling", "", "many calls are made with this account at once: try again later"),
-    ("IdempotentParameterMismatch", "", "the same token was used for another call: this is a bug in Kiln"),
+    ("Throttling", "many calls are made with this account at once: try again later"),
+    ("IdempotentParameterMismatch", "the same token was used for another call: this is a bug in Kiln"),
 ];
 
 impl AlicloudError {
@@ -208,8 +215,7 @@ impl AlicloudError {
         match self {
             AlicloudError::Setting { hint, .. } => hint.clone(),
             AlicloudError::Refused { refusal, .. } => {
-                let fits = |(code, part, _): &&(&str, &str, &str)| refusal.is(&[code]) && refusal.message.contains(part);
-                HINTS.iter().find(fits).map(|(.., hint)| (*hint).to_owned())
+                HINTS.iter().find(|(code, _)| refusal.is(&[code])).map(|(_, hint)| (*hint).to_owned())
             }
             AlicloudError::Credentials { .. } => Some(
                 "set ALICLOUD_ACCESS_KEY and ALICLOUD_SECRET_KEY, or a profile of ~/.aliyun/config.json (ALICLOUD_PROFILE), \
@@ -239,6 +245,8 @@ mod tests {
         assert!(error.hint().unwrap().contains("Quota Center") && error.is_definite());
         assert!(error.is(&["QuotaExceed"]) && !error.is(&["Quota"]));
         assert_eq!(Refusal::parse(502, b"<html>").to_string(), "HTTP 502");
-        assert!(Refusal::parse(404, br#"{"Code":"InvalidVpcId.NotFound"}"#).is_absence());
+        let absent = |code: &str| Refusal { code: code.to_owned(), ..Refusal::default() }.is_absence();
+        assert!(absent("InvalidVpcId.NotFound") && absent("InvalidVpcID.NotFound"));
+        assert!(!absent("InvalidAccessKeyId.NotFound") && !absent("InvalidRegionId.NotFound") && !absent("InvalidVpcId"));
     }
 }

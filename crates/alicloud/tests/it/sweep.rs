@@ -113,3 +113,15 @@ fn an_address_whose_answer_was_lost_is_given_back_also_when_it_was_never_taken()
     let error = sweeper.delete(&odd, &never).unwrap_err();
     assert!(error.message.contains("no kind of resource") && error.hint.is_some(), "{error}");
 }
+
+#[test]
+fn who_may_not_ask_has_deleted_nothing() {
+    let double = quick();
+    let lines = made(&client(&double), "b1");
+    let wrong = environment(&double).with("ALICLOUD_ACCESS_KEY", "nobody");
+    let cloud = account(&[("region".to_owned(), REGION.to_owned())].into(), &wrong).unwrap();
+    for line in &lines {
+        let id = kiln_ledger::Resource { id: Some("x-1".to_owned()), ..line.clone() };
+        assert!(cloud.delete(&id, &never).unwrap_err().message.contains("InvalidAccessKeyId.NotFound"));
+    }
+}
