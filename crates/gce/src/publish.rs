@@ -406,7 +406,8 @@ fn objects<'a>(client: &Client, cancelled: Cancelled<'a>) -> Result<Store<'a>> {
 
 impl Store<'_> {
     fn has(&self, location: &Location) -> Result<bool> {
-        match self.obeying(|| self.client.head(location), &|| {}) {
+        let client = &self.client;
+        match self.obeying(|| client.head(location), &|| {}) {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() && !error.is_no_bucket() => Ok(false),
             Err(error) => Err(lift(error)),
@@ -415,11 +416,13 @@ impl Store<'_> {
 
     fn put(&self, location: &Location, file: &File, size: u64, sent: &AtomicU64, tell: &dyn Fn()) -> Result<()> {
         let count = |bytes| drop(sent.fetch_add(bytes, Ordering::Relaxed));
-        self.obeying(|| self.client.put(location, file, size, &count), tell).map_err(lift)
+        let client = &self.client;
+        self.obeying(|| client.put(location, file, size, &count), tell).map_err(lift)
     }
 
     fn delete(&self, location: &Location) -> Result<()> {
-        self.obeying(|| self.client.delete(location), &|| {}).map_err(lift)
+        let client = &self.client;
+        self.obeying(|| client.delete(location), &|| {}).map_err(lift)
     }
 
     /// Does it on a thread of its own while this one asks the caller whether to stop, and tells how far it is.
