@@ -93,7 +93,8 @@ fn alibaba_build(wire: &Wire<'_>) -> Scene {
     let template = format!(
         r#"{{"builders": [{{"type": "alicloud-ecs", "region": "{REGION}", "image_name": "node-1", "source_image": "{source}",
             "instance_type": "{kind}", "io_optimized": true, "internet_charge_type": "PayByTraffic",
-            "associate_public_ip_address": true, "ssh_username": "root", "ssh_port": {port}}}], {steps}}}"#
+            "associate_public_ip_address": true, "ssh_username": "root", "ssh_port": {port},
+            "temporary_key_pair_type": "ecdsa"}}], {steps}}}"#
     );
     t.write("t.json", 0o644, template);
     let server = Arc::new(Mutex::new(server));

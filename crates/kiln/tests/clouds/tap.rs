@@ -208,9 +208,8 @@ fn message(reader: &mut impl BufRead, is_request: bool, bodiless: bool) -> Optio
         (false, None) if is_request => {}
         // Without a length an answer ends with its connection, or has no body.
         (false, None) => {
-            let head = String::from_utf8_lossy(&bytes);
-            let status = head.split(' ').nth(1).unwrap_or_default();
-            if !matches!(status, "204" | "304") {
+            let status = String::from_utf8_lossy(&bytes).split(' ').nth(1).map(str::to_owned);
+            if !matches!(status.as_deref(), Some("204" | "304")) {
                 reader.read_to_end(&mut bytes).ok()?;
             }
         }

@@ -57,16 +57,12 @@ do. The exit code is 3 when something is still there that should not be.";
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let order = Order {
-        build: args.build.clone(),
-        dry_run: args.dry_run,
-        find: args.find || args.build.is_some(),
-        elsewhere: args
-            .cloud
-            .clone()
-            .map(|cloud| Ok((cloud, account::pairs("--account", &args.account)?)))
-            .transpose()?,
+    let elsewhere = match &args.cloud {
+        Some(cloud) => Some((cloud.clone(), account::pairs("--account", &args.account)?)),
+        None => None,
     };
+    let order =
+        Order { build: args.build.clone(), dry_run: args.dry_run, find: args.find || args.build.is_some(), elsewhere };
     if order.elsewhere.is_some() && !order.find {
         return Err(CliError::usage("--cloud: without --build or --find only books are read, which name their clouds"));
     }
