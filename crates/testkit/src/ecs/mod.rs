@@ -239,6 +239,11 @@ impl Ecs {
         lock(&self.shared.state).image(image).map(|image| image.shares.clone()).unwrap_or_default()
     }
 
+    /// Whether an image is encrypted.
+    pub fn is_encrypted(&self, image: &str) -> bool {
+        lock(&self.shared.state).image(image).is_some_and(|image| image.encrypted)
+    }
+
     /// The tags of an image.
     pub fn tags_of(&self, image: &str) -> Vec<(String, String)> {
         lock(&self.shared.state).image(image).map(|image| image.tags.clone()).unwrap_or_default()

@@ -65,7 +65,9 @@ fn encrypted_images_are_copies_of_one_that_goes() {
     let keys: Vec<String> =
         b.double.trace().iter().filter_map(|call| call.parameter("KMSKeyId").map(str::to_owned)).collect();
     assert_eq!(keys, ["key-1", "key-2"]);
-    assert_eq!(b.double.images().len(), 2);
+    let images = b.double.images();
+    assert_eq!(images.len(), 2);
+    assert!(images.iter().all(|(_, id, _)| b.double.is_encrypted(id)), "{images:?}");
     b.is_clean();
 }
 
