@@ -247,6 +247,8 @@ mod tests {
         assert_eq!(Refusal::parse(502, b"<html>").to_string(), "HTTP 502");
         let absent = |code: &str| Refusal { code: code.to_owned(), ..Refusal::default() }.is_absence();
         assert!(absent("InvalidVpcId.NotFound") && absent("InvalidVpcID.NotFound"));
-        assert!(!absent("InvalidAccessKeyId.NotFound") && !absent("InvalidRegionId.NotFound") && !absent("InvalidVpcId"));
+        assert!(
+            !absent("InvalidAccessKeyId.NotFound") && !absent("InvalidRegionId.NotFound") && !absent("InvalidVpcId")
+        );
     }
 }

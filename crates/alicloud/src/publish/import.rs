@@ -76,8 +76,11 @@ pub(super) fn run(work: &Work<'_>, disk: &Disk, key: &str) -> Result<Vec<(String
             there.share_image(id, &order.share, &[], work.stop)?;
         }
     }
-    for (there, id, entry) in &made {
+    for (there, id, _) in &made {
         there.unmark("image", std::slice::from_ref(id), work.stop)?;
+    }
+    // All of them, or none: a wish to stop is heard before.
+    for (.., entry) in &made {
         ledger(work.book.strike(entry))?;
     }
     Ok(made.into_iter().map(|(there, id, _)| (there.region().to_owned(), id)).collect())

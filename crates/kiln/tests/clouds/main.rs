@@ -1,7 +1,5 @@
 //! Builders in clouds, against doubles of those clouds: what they ask, what they make, and that nothing of it stays.
 
-#![expect(missing_docs, reason = "tests")]
-
 mod alicloud;
 mod books;
 mod gc;

@@ -104,7 +104,7 @@ pub fn tap(upstream: &str, plan: &Arc<Plan>) -> String {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (Ok(stream), upstream, plan) = (stream, upstream.clone(), plan.clone()) else { return };
-            thread::spawn(move || drop(pass(stream, &upstream, &plan)));
+            thread::spawn(move || pass(stream, &upstream, &plan));
         }
     });
     address

@@ -50,10 +50,10 @@ Examples:
   kiln node gc                            delete it
   kiln node gc --build 3f0c4a52-7d5e-4a55-9f0e-2f1e6d1b7c11
   kiln node gc --find --dry-run           and what carries a build's mark, but is in no book
-  kiln node gc --build 3f0c4a52-… --cloud alicloud-ecs --account region=cn-hangzhou   a build of another machine
+  kiln node gc --build 3f0c4a52-… --cloud alicloud-ecs --account region=cn-hangzhou
 
-Builds whose process is alive are left alone. Credentials are looked for in the environment, as the clouds' own tools
-do. The exit code is 3 when something is still there that should not be.";
+Builds whose process is alive are left alone. Credentials are looked for in the environment, as the
+clouds' own tools do. The exit code is 3 when something is still there that should not be.";
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
