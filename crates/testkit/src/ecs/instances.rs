@@ -97,9 +97,18 @@ fn boot(state: &State, id: &str) -> Boot {
     }
 }
 
-/// The block of text below `ecdsa_private: |` and the like, of the part that is a cloud-config.
+/// The private host key of a cloud-config, or of one that is a part among others.
 fn host_key(user_data: &str) -> Option<String> {
-    let mut lines = user_data.lines().skip_while(|line| !line.trim().ends_with("_private: |"));
+    let parts = user_data.split("\n\n").filter_map(|part| {
+        let body: String = part.lines().take_while(|line| !line.starts_with("--")).collect();
+        String::from_utf8(STANDARD.decode(body).ok()?).ok()
+    });
+    std::iter::once(user_data.to_owned()).chain(parts).find_map(|part| key_of(&part))
+}
+
+/// The block of text below `ecdsa_private: |` and the like.
+fn key_of(config: &str) -> Option<String> {
+    let mut lines = config.lines().skip_while(|line| !line.trim().ends_with("_private: |"));
     let depth = |line: &str| line.len() - line.trim_start().len();
     let at = depth(lines.next()?);
     let block: Vec<&str> = lines.take_while(|line| depth(line) > at).map(str::trim).collect();
@@ -145,10 +154,11 @@ fn change(ask: &Ask<'_>, state: &mut State, from: &str, life: Life) -> Result<Do
 
 fn delete(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
     let id = ask.need("InstanceId")?;
-    let Some(instance) = state.instances.get(&id) else {
+    let Some(instance) = state.instances.get_mut(&id) else {
         return refused(404, "InvalidInstanceId.NotFound", "The specified InstanceId does not exist.");
     };
-    if instance.life.now() == "Pending" {
+    // Who asks for this long enough gets it, whether or not anybody looks meanwhile.
+    if instance.life.look() == "Pending" {
         return refused(
             403,
             "IncorrectInstanceStatus.Initializing",

@@ -70,7 +70,7 @@ impl Ask<'_> {
     }
 
     /// Whether something with these tags is asked for.
-    pub(super) fn wants(&self, tags: &Pairs) -> bool {
+    pub(super) fn wants(&self, tags: &[(String, String)]) -> bool {
         self.tags().iter().all(|(key, value)| tags.iter().any(|(k, v)| k == key && (value.is_empty() || v == value)))
     }
 
@@ -85,7 +85,7 @@ impl Ask<'_> {
     }
 }
 
-pub(super) fn tags_value(tags: &Pairs) -> Value {
+pub(super) fn tags_value(tags: &[(String, String)]) -> Value {
     let all: Vec<Value> = tags.iter().map(|(key, value)| json!({"TagKey": key, "TagValue": value})).collect();
     json!({"Tag": all})
 }
@@ -143,8 +143,8 @@ fn decide(ask: &Ask<'_>, request: &Request, number: usize, shared: &Shared) -> R
             return refused(fault.status, &fault.code.clone(), "The double was told to refuse this.");
         }
     }
-    let of_ecs = !matches!(&*ask.action, "AssumeRole" | "CreateRole" | "AttachPolicyToRole");
-    if of_ecs && !REGIONS.contains(&&*ask.region) {
+    let of_one = !matches!(&*ask.action, "AssumeRole" | "CreateRole" | "AttachPolicyToRole" | "DescribeRegions");
+    if of_one && !REGIONS.contains(&&*ask.region) {
         return refused(404, "InvalidRegionId.NotFound", "The specified RegionId does not exist.");
     }
     // The same call with the same token is the same thing.

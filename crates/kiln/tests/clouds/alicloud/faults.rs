@@ -1,6 +1,6 @@
 //! What goes wrong in the cloud, and that nothing stays of it.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use kiln_testkit::ecs::{Faults, Refuse};
@@ -92,12 +92,8 @@ fn a_wrong_secret_is_not_shown_and_makes_nothing() {
 
 /// Runs a build, and stops it once `when` says so.
 fn stopped(b: &Bench, when: impl Fn() -> bool) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.args(["--store"]).arg(b.t.store()).args(["node", "build", "-color=false", "t.json"]);
-    command.current_dir(b.t.context()).env("HOME", b.t.home()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for (name, value) in b.double.environment() {
-        command.env(name, value);
-    }
+    let mut command = b.t.command(&["node", "build", "-color=false", "t.json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let id = rustix::process::Pid::from_child(&child);
     for _ in 0..3000 {
