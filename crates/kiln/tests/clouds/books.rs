@@ -266,5 +266,5 @@ fn help_has_examples() {
     ");
     assert!(desk.t.kiln(&["node", "publish", "--help"]).ok().stdout.contains("Examples:"));
     let script = desk.t.kiln(&["completion", "bash"]).ok().stdout;
-    assert!(script.contains("--dry-run") && script.contains("kiln__node__gc"), "no completion of node gc");
+    assert!(script.contains("--dry-run") && script.contains("node__subcmd__gc"), "no completion of node gc");
 }
