@@ -29,6 +29,8 @@ pub(crate) struct Heard {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// Whether the request had been sent before, and its answer was lost.
+    pub(crate) repeated: bool,
 }
 
 /// Why there is no answer.
@@ -55,7 +57,7 @@ impl Wire {
             let response = self.transport.send(parcel).await?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = self.transport.body(response, LIMIT, what).await?;
-            Ok::<Heard, Failure>(Heard { status, headers, body })
+            Ok::<Heard, Failure>(Heard { status, headers, body, repeated: false })
         };
         let work = async {
             tokio::select! {

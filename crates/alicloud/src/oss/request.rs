@@ -68,7 +68,7 @@ impl Oss<'_> {
         let (mut connects, mut lost) = (0, false);
         loop {
             let (mut error, again) = match self.once(ask, stop) {
-                Ok(heard) => return Ok(heard),
+                Ok(heard) => return Ok(Heard { repeated: lost, ..heard }),
                 Err(failed) => failed,
             };
             if let AlicloudError::Refused { refusal, .. } = &mut error {

@@ -65,15 +65,17 @@ impl Oss<'_> {
         Ok(ours.filter_map(|upload| upload.text_of("UploadId").map(str::to_owned)).collect())
     }
 
-    /// Begins an upload.
+    /// Begins an upload: its id, and whether another one may have been begun by a call whose answer was lost.
     ///
     /// # Errors
     /// Those of the request.
-    pub fn initiate(&self, bucket: &str, key: &str, stop: Stop<'_>) -> Result<String> {
+    pub fn initiate(&self, bucket: &str, key: &str, stop: Stop<'_>) -> Result<(String, bool)> {
         const WHAT: &str = "InitiateMultipartUpload";
         let ask = Ask::new(WHAT, Method::POST, bucket, key).query("uploads", "");
-        let document = document(&self.ask(&ask, stop)?, WHAT)?;
-        let id = document.text_of("UploadId").filter(|id| !id.is_empty()).map(str::to_owned);
+        let heard = self.ask(&ask, stop)?;
+        let document = document(&heard, WHAT)?;
+        let id = document.text_of("UploadId").filter(|id| !id.is_empty());
+        let id = id.map(|id| (id.to_owned(), heard.repeated));
         id.ok_or_else(|| AlicloudError::Protocol { action: WHAT.to_owned(), why: "it has no UploadId".to_owned() })
     }
 

@@ -189,7 +189,14 @@ impl Work<'_> {
             }
             None => {
                 (self.told)(&format!("Uploading {} ({} bytes) to {name}...", self.order.disk.display(), disk.bytes));
-                oss.initiate(bucket, key, self.stop)?
+                let (id, repeated) = oss.initiate(bucket, key, self.stop)?;
+                if repeated {
+                    // There was none before, so what else there is was begun by the call whose answer was lost.
+                    for other in oss.uploads(bucket, key, self.stop)?.iter().filter(|other| **other != id) {
+                        oss.abort(bucket, key, other, self.stop)?;
+                    }
+                }
+                id
             }
         };
         ledger(self.book.made(&entry, &id))?;

@@ -99,7 +99,7 @@ fn an_upload_that_was_begun_goes_on_where_it_stopped() {
     let client: Client = client(&double);
     let oss = Oss::new(&client);
     oss.create_bucket("kiln-images", &never).unwrap();
-    let id = oss.initiate("kiln-images", "kiln/node-1.raw", &never).unwrap();
+    let (id, _) = oss.initiate("kiln-images", "kiln/node-1.raw", &never).unwrap();
     let source = bytes();
     let part = kiln_alicloud::oss::Upload {
         bucket: "kiln-images",
