@@ -49,16 +49,17 @@ pub type Wire<'a> = dyn Fn(&str) -> String + 'a;
 pub type Raise<'a> = dyn Fn(&Wire<'_>) -> Scene + Sync + 'a;
 
 /// What one run did.
-struct Run {
-    code: Option<i32>,
+pub struct Run {
+    pub code: Option<i32>,
     /// Whether its fault came.
     met: bool,
-    calls: Vec<String>,
-    said: String,
-    scene: Scene,
+    pub calls: Vec<String>,
+    pub said: String,
+    pub scene: Scene,
 }
 
-fn run(raise: &Raise<'_>, at: usize, fault: Fault) -> Run {
+/// Runs it, with a fault at the call `at`.
+pub fn run(raise: &Raise<'_>, at: usize, fault: Fault) -> Run {
     let plan = Plan::new(at, fault);
     let scene = raise(&|upstream| tap(upstream, &plan));
     let args: Vec<&str> = scene.args.iter().map(String::as_str).collect();

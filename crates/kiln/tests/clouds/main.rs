@@ -4,6 +4,7 @@ mod alicloud;
 mod books;
 mod gc;
 mod googlecompute;
+mod marks;
 mod publish;
 mod scenes;
 #[path = "../../../host/tests/it/sshd.rs"]

@@ -36,7 +36,7 @@ fn google(double: &Compute, wire: &Wire<'_>) -> (TestContext, String) {
     (context(), endpoints)
 }
 
-fn google_build(wire: &Wire<'_>) -> Scene {
+pub fn google_build(wire: &Wire<'_>) -> Scene {
     let (double, server) = (Compute::start(), Sshd::start());
     let (t, endpoints) = google(&double, wire);
     double.keys_into(&server.path("keys/root"));
