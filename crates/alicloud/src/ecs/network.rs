@@ -265,16 +265,20 @@ impl Client {
     /// # Errors
     /// Those of the calls; that it takes too long.
     pub fn associate_eip(&self, id: &str, instance: &str, stop: Stop<'_>) -> Result<Eip> {
-        let call = Call::new("AssociateEipAddress").with("AllocationId", id).with("InstanceId", instance).again(&[
-            "TaskConflict",
-            "IncorrectEipStatus",
-            "IncorrectInstanceStatus",
-        ]);
-        match self.call(&call, stop) {
-            // A lost answer: what it did is in the way of doing it again.
-            Err(error) if error.refusal().is_some_and(|r| r.repeated && r.status < 500) => {}
-            other => drop(other?),
-        }
+        let call = Call::new("AssociateEipAddress").with("AllocationId", id).with("InstanceId", instance);
+        let call = call.again(&["TaskConflict", "IncorrectInstanceStatus"]);
+        wait::until(&format!("the address {id}"), "given to the machine", SHORT, stop, || {
+            match self.call(&call, stop) {
+                // A lost answer: what it did is in the way of doing it again.
+                Err(error) if error.refusal().is_some_and(|r| r.repeated && r.status < 500) => Ok(Sight::There(())),
+                // It is not free yet, or is given already.
+                Err(error) if error.is(&["IncorrectEipStatus"]) => match self.eip(id, stop)? {
+                    Some(eip) if eip.instance_id == instance => Ok(Sight::There(())),
+                    seen => Ok(Sight::Not(seen.map_or_else(|| "not there".to_owned(), |eip| eip.status))),
+                },
+                other => other.map(|_| Sight::There(())),
+            }
+        })?;
         wait::until(&format!("the address {id}"), "InUse", SHORT, stop, || {
             Ok(state_of(self.eip(id, stop)?, "InUse", |eip| &eip.status))
         })
