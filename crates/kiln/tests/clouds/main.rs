@@ -1,7 +1,5 @@
 //! Builders in clouds, against doubles of those clouds: what they ask, what they make, and that nothing of it stays.
 
-#![expect(missing_docs, reason = "tests")]
-
 mod googlecompute;
 #[path = "../../../host/tests/it/sshd.rs"]
 #[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]
