@@ -415,7 +415,9 @@ impl Store<'_> {
     }
 
     fn put(&self, location: &Location, file: &File, size: u64, sent: &AtomicU64, tell: &dyn Fn()) -> Result<()> {
-        let count = |bytes| drop(sent.fetch_add(bytes, Ordering::Relaxed));
+        let count = |bytes| {
+            sent.fetch_add(bytes, Ordering::Relaxed);
+        };
         let client = &self.client;
         self.obeying(|| client.put(location, file, size, &count), tell).map_err(lift)
     }

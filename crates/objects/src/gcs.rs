@@ -104,7 +104,8 @@ impl Core {
 
     /// A token of whoever was given to ask. They may block, which is nothing for a thread of the network.
     async fn google_token(&self, tokens: Tokens) -> Result<Secret, ObjectError> {
-        let failed = |why: String| CloudError::Credentials { cloud: "Google Cloud", place: "the caller".to_owned(), why };
+        let failed =
+            |why: String| CloudError::Credentials { cloud: "Google Cloud", place: "the caller".to_owned(), why };
         let got = tokio::task::spawn_blocking(move || tokens()).await.map_err(|e| failed(e.to_string()))?;
         Ok(got.map_err(failed)?)
     }

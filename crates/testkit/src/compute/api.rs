@@ -196,7 +196,7 @@ fn insert_image(request: &Request, call: &Call, state: &mut State, project: &str
         return taken(&address);
     }
     if let Some(source) = body["sourceDisk"].as_str() {
-        let Some(disk) = source.split_once("projects/").map(|(_, rest)| format!("projects/{rest}")) else {
+        let Some(disk) = disk_of(source) else {
             return Reply::refused(400, "invalid", "Invalid value for field 'resource.sourceDisk'");
         };
         let Some(thing) = state.things.get(&disk) else { return missing(&disk) };
@@ -219,6 +219,13 @@ fn insert_image(request: &Request, call: &Call, state: &mut State, project: &str
     }
     state.add(&address, body, "PENDING", true);
     state.begin("insert", &address, Effect::Status(address.clone(), "READY"), request)
+}
+
+/// The disk that a source names. Debian's packer leaves `projects` out of the address.
+fn disk_of(source: &str) -> Option<String> {
+    let parts: Vec<&str> = source.split('/').collect();
+    let at = parts.iter().position(|part| *part == "zones" || *part == "regions").filter(|at| *at > 0)?;
+    Some(format!("projects/{}/{}", parts[at - 1], parts[at..].join("/")))
 }
 
 fn deprecate(request: &Request, state: &mut State, project: &str, name: &str) -> Reply {

@@ -25,7 +25,7 @@ pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, 
         return taken(&disk);
     }
     // Packer's list begins with as many nothings as there are items.
-    if let Some(items) = body["metadata"]["items"].as_array_mut() {
+    if let Some(items) = body.pointer_mut("/metadata/items").and_then(Value::as_array_mut) {
         items.retain(|item| !item.is_null());
     }
     state.asked.push(body.clone());

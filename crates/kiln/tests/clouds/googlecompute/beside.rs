@@ -13,7 +13,7 @@ use crate::sshd::Sshd;
 /// What Go's SSH of that time signs with, and Debian's server has given up.
 const OLD: &str = "PubkeyAcceptedAlgorithms +ssh-rsa";
 
-fn template(double: &Compute, port: u16) -> String {
+fn template(double: &Compute, port: u16, there: &str) -> String {
     format!(
         r#"{{"builders": [{{"type": "googlecompute", "name": "node", "account_file": "{}",
             "project_id": "{PROJECT}", "zone": "{ZONE}", "machine_type": "n1-standard-1",
@@ -21,7 +21,7 @@ fn template(double: &Compute, port: u16) -> String {
             "image_description": "a node", "image_labels": {{"team": "infra"}}, "image_storage_locations": ["eu"],
             "disk_size": 12, "tags": ["builder"], "labels": {{"team": "infra"}}, "metadata": {{"color": "blue"}},
             "ssh_username": "root", "ssh_port": {port}, "ssh_timeout": "60s"}}],
-            "provisioners": [{{"type": "shell", "inline": ["echo provisioned"]}}]}}"#,
+            "provisioners": [{{"type": "shell", "remote_folder": "{there}", "inline": ["echo provisioned"]}}]}}"#,
         double.account().display()
     )
 }
@@ -38,7 +38,8 @@ impl Side {
         double.keys_into(&server.path("keys/root"));
         double.host_key(&server.host_key.line());
         let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
-        t.write("t.json", 0o644, template(&double, server.port));
+        let there = server.scratch("there").display().to_string();
+        t.write("t.json", 0o644, template(&double, server.port, &there));
         Side { double, server, t }
     }
 
@@ -67,9 +68,8 @@ fn packer(side: &Side) -> String {
 /// The lines of a log that say what is done, without what is made up each time.
 fn steps(said: &str) -> Vec<String> {
     let lines = said.lines().filter(|line| line.starts_with("==> node: ") || line.starts_with("    node: "));
-    lines
-        .map(|line| line.replace("rsa SSH", "SSH").replace("ed25519 SSH", "SSH").replace("ssh-ed25519 SSH", "SSH"))
-        .collect()
+    let plain = |line: &str| line.replace("temporary rsa", "temporary").replace("temporary ssh-ed25519", "temporary");
+    lines.map(plain).collect()
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Bench {
         let double = Compute::with(faults);
         double.keys_into(&server.path("keys/root"));
         double.host_key(&server.host_key.line());
+        server.scratch("there");
         let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
         let state = t.root().join("state").display().to_string();
         let t = t.env("KILN_CLOUD_POLL", "0.01").env("KILN_STATE", &state);
@@ -32,11 +33,15 @@ impl Bench {
     /// A template that asks the double; `more` are further keys of the builder.
     pub fn template(&self, more: &str, provisioners: &str) -> String {
         let account = self.double.account().display().to_string();
+        let image = if more.contains("image_name") { "" } else { r#""image_name": "node-1", "# };
+        // Other tests' machines have the same directory for scripts.
+        let there = self.server.path("there").display().to_string();
+        let shell = format!(r#""type": "shell", "remote_folder": "{there}""#);
+        let provisioners = provisioners.replace(r#""type": "shell""#, &shell);
         format!(
             r#"{{"builders": [{{"type": "googlecompute", "name": "node", "project_id": "{PROJECT}", "zone": "{ZONE}",
                 "credentials_file": "{account}", "custom_endpoints": {},
-                "source_image_family": "debian-12", "image_name": "node-1",
-                "ssh_username": "root", "ssh_port": {}, "ssh_timeout": "30s"{more}}}],
+                "source_image_family": "debian-12", {image}"ssh_username": "root", "ssh_port": {}, "ssh_timeout": "30s"{more}}}],
                 "provisioners": [{provisioners}]}}"#,
             self.double.endpoints(),
             self.server.port
@@ -70,10 +75,11 @@ impl Bench {
     #[track_caller]
     pub fn nothing_left(&self) {
         assert!(self.double.left().is_empty(), "{:?}", self.double.left());
-        let books: Vec<_> = std::fs::read_dir(self.t.root().join("state/node-builds"))
+        let books: Vec<std::ffi::OsString> = std::fs::read_dir(self.t.root().join("state/node-builds"))
             .map(|dir| dir.map(|entry| entry.unwrap().file_name()).collect())
             .unwrap_or_default();
-        assert!(books.is_empty(), "{books:?}");
+        // Beside them is the lock of the directory.
+        assert!(books.iter().all(|name| name.as_encoded_bytes().starts_with(b".")), "{books:?}");
     }
 
     /// What was made and deleted, in that order, names of Kiln's own shortened.
