@@ -150,6 +150,22 @@ pub enum NodeError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Google's cloud refused, or could not be asked.
+    #[error("{action}: {source}")]
+    Gce {
+        /// What was intended, in Packer's words.
+        action: String,
+        /// Why not.
+        source: Box<kiln_gce::GceError>,
+    },
+    /// Alibaba Cloud refused, or could not be asked.
+    #[error("{action}: {source}")]
+    Alicloud {
+        /// What was intended, in Packer's words.
+        action: String,
+        /// Why not.
+        source: Box<kiln_alicloud::AlicloudError>,
+    },
     /// An artifact has no files, and a post-processor needs some.
     #[error("{0}")]
     Artifact(String),
@@ -176,6 +192,8 @@ impl NodeError {
             | NodeError::Base { hint, .. }
             | NodeError::MicroVm { hint, .. }
             | NodeError::Guest { hint, .. } => hint.clone(),
+            NodeError::Gce { source, .. } => source.hint(),
+            NodeError::Alicloud { source, .. } => source.hint(),
             NodeError::Guarded { name, .. } => {
                 Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
             }

@@ -5,7 +5,7 @@
 //! through its post-processors ([`post`]). Everything is said through [`ui`], in Packer's words and without a sensitive
 //! value.
 //!
-//! [`run`] builds side by side, failures, questions     [`builder`] `offline`, `qemu`, `null`, `file`
+//! [`run`] builds side by side, failures, questions     [`builder`] `offline`, `qemu`, `googlecompute`, …
 //! [`communicator`] machines over SSH
 //! [`offline`] images without a machine: cached steps of the engine     [`target`] what provisioners change
 //! [`provision`] `shell`, `file`, `shell-local`, `kiln-…`     [`post`] `manifest`, `checksum`, `compress`, …

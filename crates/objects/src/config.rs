@@ -1,11 +1,31 @@
 //! What may be configured about stores, as plain values.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kiln_clouds::Environment;
+use kiln_http::Secret;
+
+/// Hands out an access token that is good for the next minutes, or says why there is none. It may block.
+pub type Tokens = Arc<dyn Fn() -> Result<Secret, String> + Send + Sync>;
+
+/// Google Cloud Storage as somebody else asks it: what is not given is as the environment says.
+#[derive(Clone, Default)]
+pub struct Google {
+    /// Another server, as `https://storage.example`.
+    pub server: Option<String>,
+    /// Who asks.
+    pub tokens: Option<Tokens>,
+}
+
+impl fmt::Debug for Google {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Google").field("server", &self.server).finish_non_exhaustive()
+    }
+}
 
 /// Settings of a [`Client`](crate::Client).
 #[derive(Debug, Clone)]
@@ -32,6 +52,8 @@ pub struct Config {
     pub multipart_above: u64,
     /// Size of a part in bytes. Raised where a store wants larger ones, or fewer.
     pub part_size: u64,
+    /// How Google Cloud Storage is asked, where it is not the environment that says so.
+    pub google: Google,
     /// Set to true by anyone, at any time, to make every call return
     /// [`Cancelled`](crate::ObjectError::Cancelled) within a fraction of a second.
     pub cancel: Arc<AtomicBool>,
@@ -51,6 +73,7 @@ impl Default for Config {
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             multipart_above: 32 << 20,
             part_size: 16 << 20,
+            google: Google::default(),
             cancel: Arc::default(),
         }
     }

@@ -9,17 +9,20 @@ use url::Url;
 
 use crate::call::{Ask, Core, Ready, endpoint, request_url};
 use crate::client::{Entry, Head};
+use crate::config::Tokens;
 use crate::error::{Failure, ObjectError, lift};
 use crate::get::object_path;
 use crate::list::{MAX_PAGE, Page};
 use crate::location::Location;
 use crate::put::{Open, Upload};
+use kiln_clouds::CloudError;
 use kiln_clouds::credentials::Found;
 use kiln_clouds::credentials::google::Finder;
 use kiln_clouds::date;
 use kiln_clouds::percent;
 use kiln_clouds::source::Part;
 use kiln_clouds::transport::Payload;
+use kiln_http::Secret;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 const SERVER: &str = "https://storage.googleapis.com";
@@ -61,6 +64,9 @@ impl Metadata {
 
 impl Core {
     pub(crate) fn gcs_server(&self) -> Result<(Url, String), ObjectError> {
+        if let Some(server) = &self.config.google.server {
+            return endpoint("the endpoint of storage", server);
+        }
         match self.config.environment.get(EMULATOR) {
             // Google's own libraries take it with and without a scheme.
             Some(host) if !host.contains("://") => endpoint(EMULATOR, &format!("http://{host}")),
@@ -76,6 +82,11 @@ impl Core {
         let query = ask.verbatim.clone().unwrap_or_else(|| percent::query(&ask.query));
         let url = request_url(&server, &format!("{prefix}{}", ask.path), &query)?;
         let mut headers = ask.headers.clone();
+        if let Some(tokens) = self.config.google.tokens.clone() {
+            let token = self.google_token(tokens).await?;
+            headers.push(("authorization".to_owned(), format!("Bearer {}", token.expose())));
+            return Ok(Ready { url, headers, looked: None, region: None });
+        }
         if environment.get(EMULATOR).is_some() {
             let looked = Some(vec![format!("any place, as {EMULATOR} is set")]);
             return Ok(Ready { url, headers, looked, region: None });
@@ -89,6 +100,14 @@ impl Core {
             }
         };
         Ok(Ready { url, headers, looked, region: None })
+    }
+
+    /// A token of whoever was given to ask. They may block, which is nothing for a thread of the network.
+    async fn google_token(&self, tokens: Tokens) -> Result<Secret, ObjectError> {
+        let failed =
+            |why: String| CloudError::Credentials { cloud: "Google Cloud", place: "the caller".to_owned(), why };
+        let got = tokio::task::spawn_blocking(move || tokens()).await.map_err(|e| failed(e.to_string()))?;
+        Ok(got.map_err(failed)?)
     }
 
     pub(crate) async fn gcs_head(&self, location: &Location) -> Result<Head, ObjectError> {

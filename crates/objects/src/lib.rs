@@ -30,7 +30,7 @@ mod s3;
 mod shared_key;
 
 pub use client::{Client, Entry, Head};
-pub use config::Config;
+pub use config::{Config, Google, Tokens};
 pub use error::{Answer, ObjectError};
 pub use kiln_clouds::source::Source;
 pub use kiln_clouds::{CloudError, Environment};

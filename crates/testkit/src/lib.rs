@@ -10,6 +10,8 @@
 //! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
+//! [`ecs`] a double of Alibaba Cloud
+//! [`compute`] a double of Google Compute Engine
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
 //! Adding a tool: its row in `scripts/packages.txt`.
@@ -17,7 +19,9 @@
 
 pub mod cluster;
 pub mod command;
+pub mod compute;
 pub mod context;
+pub mod ecs;
 pub mod emulator;
 pub mod filter;
 pub mod fleet;
@@ -32,6 +36,7 @@ mod tls;
 pub mod tools;
 
 pub use command::Output;
+pub use compute::Compute;
 pub use context::TestContext;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;

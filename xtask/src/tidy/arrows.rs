@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 39] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -13,9 +13,12 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("kiln-store", &["kiln-oci"]),
     ("kiln-http", &[]),
     ("kiln-clouds", &["kiln-http", "kiln-oci"]),
+    ("kiln-alicloud", &["kiln-ledger", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-ledger", &[]),
+    ("kiln-gce", &["kiln-ledger", "kiln-clouds", "kiln-objects", "kiln-disk", "kiln-http", "kiln-oci"]),
     ("kiln-gotmpl", &[]),
     ("kiln-hcl", &["kiln-spec", "kiln-oci"]),
     ("kiln-packer", &["kiln-gotmpl", "kiln-hcl", "kiln-spec", "kiln-oci"]),
@@ -58,6 +61,11 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "kiln-vm",
             "kiln-checks",
             "kiln-unikernel",
+            "kiln-alicloud",
+            "kiln-gce",
+            "kiln-ledger",
+            "kiln-clouds",
+            "kiln-http",
             "kiln-oci",
         ],
     ),
@@ -116,6 +124,10 @@ const ARROWS: [(&str, &[&str]); 36] = [
             "kiln-manifests",
             "kiln-serve",
             "kiln-node",
+            "kiln-ledger",
+            "kiln-alicloud",
+            "kiln-clouds",
+            "kiln-gce",
             "kiln-packer",
             "kiln-hcl",
             "kiln-disk",

@@ -83,9 +83,21 @@ impl Finder<'_> {
         Place { cloud: CLOUD, name, transport: self.transport }
     }
 
-    async fn in_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
-        let place = self.place(path);
-        let text = place.file(path)?;
+    /// The token that the key file at `path` buys.
+    ///
+    /// # Errors
+    /// When it cannot be read, is of an unknown kind, or is not accepted.
+    pub async fn in_file(&self, path: &str) -> Result<(Secret, SystemTime), Failure> {
+        let text = self.place(path).file(path)?;
+        self.in_text(path, &text).await
+    }
+
+    /// The token that the text of a key file buys; `name` is what errors call it.
+    ///
+    /// # Errors
+    /// When it is of an unknown kind, or is not accepted.
+    pub async fn in_text(&self, name: &str, text: &Secret) -> Result<(Secret, SystemTime), Failure> {
+        let place = self.place(name);
         // What serde says may quote the file.
         let key: KeyFile = serde_json::from_str(text.expose())
             .map_err(|_| place.error("it is not the JSON of a service account or of a login"))?;

@@ -31,6 +31,10 @@ pub struct Site {
     pub cache: PathBuf,
     /// Gets them.
     pub fetcher: Arc<dyn Fetcher>,
+    /// The directory of the books in which builders write down what they make in clouds.
+    pub ledger: PathBuf,
+    /// Where credentials of clouds are looked for, proxies, certificates.
+    pub clouds: kiln_clouds::Environment,
 }
 
 /// A fetcher for the crate of virtual machines.

@@ -1,12 +1,16 @@
 //! `kiln node`: images that machines boot from.
 
+mod account;
 mod build;
 mod console;
 mod data;
 mod export;
 mod fmt;
+mod gc;
 mod inspect;
+mod ledger;
 mod pack;
+mod publish;
 mod remote;
 mod run;
 mod script;
@@ -63,6 +67,10 @@ enum Verb {
     Pack(Box<pack::Args>),
     /// Run a machine with one application, or a unikernel, until that ends
     Run(Box<run::Args>),
+    /// Make an image in a cloud of a disk of this machine
+    Publish(Box<publish::Args>),
+    /// Delete what killed builds left in clouds
+    Gc(gc::Args),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
 }
@@ -98,6 +106,8 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
         Verb::Script(args) => script::run(&args),
         Verb::Pack(args) => pack::run(&args, global),
         Verb::Run(args) => run::run(&args, global),
+        Verb::Publish(args) => publish::run(&args, global),
+        Verb::Gc(args) => gc::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }

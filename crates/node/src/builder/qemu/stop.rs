@@ -11,11 +11,10 @@ use kiln_vm::Vm;
 use super::{BUILDER_ID, Qemu};
 use crate::artifact::Artifact;
 use crate::builder::Job;
-use crate::communicator::{Communicator, Machine};
+use crate::communicator::{Communicator, Machine, forget};
 use crate::error::{NodeError, Result};
 use crate::target::{Commanded, Communicator as _, Ended};
 use crate::ui::words;
-use kiln_host::command::quote;
 
 /// How often the machine is looked at.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -46,25 +45,9 @@ impl Qemu {
     /// Takes the key that was made for this build out of the machine again.
     fn forget_key(&mut self, job: &Job<'_>) -> Result<()> {
         let Communicator::Ssh(settings) = &self.config.communicator else { return Ok(()) };
-        let line = match &self.running.login {
-            Some(login) if settings.clear && login.temporary => login.public_line(),
-            _ => return Ok(()),
-        };
-        let Some(machine) = self.running.machine.as_mut() else { return Ok(()) };
-        job.ui.say("Removing the temporary key from authorized_keys...");
-        let Some(body) = line.split(' ').nth(1) else { return Ok(()) };
-        // The file keeps its owner and mode; of the line only the key itself is sure to be as it was sent.
-        let command = format!(
-            "for f in \"$HOME/.ssh/authorized_keys\" /root/.ssh/authorized_keys; do if [ -w \"$f\" ]; then \
-             t=$(grep -vF {} \"$f\"); printf '%s\\n' \"$t\" | sed '/^$/d' >\"$f\"; fi; done",
-            quote(body)
-        );
-        match machine.machine().exec(&command, &mut |_, _| {}, job.cancel)? {
-            Ended::Code(0) => Ok(()),
-            ended => {
-                let why = format!("ssh_clear_authorized_keys: the command ended with {ended:?}");
-                Err(NodeError::Machine { action: "removing the temporary key".to_owned(), why })
-            }
+        match (&self.running.login, &mut self.running.machine) {
+            (Some(login), Some(machine)) => forget::key(settings, login, machine, job),
+            _ => Ok(()),
         }
     }
 
