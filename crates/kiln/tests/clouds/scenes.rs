@@ -108,7 +108,9 @@ fn alibaba_build(wire: &Wire<'_>) -> Scene {
             server.up();
         }
     });
-    of_alibaba(t, words(&["node", "build", "-color=false", "t.json"]), double, Box::new(server))
+    let double = Arc::new(double);
+    let machine = Machine { double: double.clone(), server };
+    of_alibaba(t, words(&["node", "build", "-color=false", "t.json"]), double, Box::new(machine))
 }
 
 fn alibaba_publish(wire: &Wire<'_>) -> Scene {
@@ -126,11 +128,23 @@ fn alibaba_publish(wire: &Wire<'_>) -> Scene {
         "1234567890123456",
         "node.raw",
     ]));
-    of_alibaba(t, args, double, Box::new(()))
+    of_alibaba(t, args, Arc::new(double), Box::new(()))
 }
 
-fn of_alibaba(t: TestContext, args: Vec<String>, double: Ecs, keep: Box<dyn std::any::Any + Send>) -> Scene {
-    let double = Arc::new(double);
+/// The server of SSH that the double's machines are. The double outlives its test, so it must let go of it.
+struct Machine {
+    double: Arc<Ecs>,
+    server: Arc<Mutex<Sshd>>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.double.on_boot(|_| {});
+        self.server.lock().unwrap().down();
+    }
+}
+
+fn of_alibaba(t: TestContext, args: Vec<String>, double: Arc<Ecs>, keep: Box<dyn std::any::Any + Send>) -> Scene {
     let seen = double.clone();
     let images =
         move || double.images().into_iter().map(|(region, id, name)| format!("{region} {name} {id}")).collect();
