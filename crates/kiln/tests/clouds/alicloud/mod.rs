@@ -92,3 +92,10 @@ impl Bench {
         assert!(left.is_empty(), "{left:?}");
     }
 }
+
+impl Drop for Bench {
+    /// The double outlives its test, so it must let go of the server, which ends then.
+    fn drop(&mut self) {
+        self.double.on_boot(|_| {});
+    }
+}
