@@ -27,7 +27,7 @@ pub fn over(lower: Option<Value>, upper: Value, key: &str) -> Option<Value> {
     match (lower.map(|value| value.content), content) {
         (_, Content::Null) => None,
         (Some(Content::Map(entries)), Content::Map(new)) => {
-            let merged = by_key(entries, new, |lower, upper, name| over(lower, upper, name));
+            let merged = by_key(entries, new, over);
             Some(Value { content: Content::Map(merged), origin })
         }
         (None, Content::Map(new)) => {
