@@ -65,7 +65,7 @@ fn a_master_leaves_etcd_before_it_is_deleted() {
     let list = "8e9e05c52164694d, started, n1, https://10.0.0.1:2380, x, false\n91bc3c398fb3c146, started, n2, https://10.0.0.2:2380, x, false\n";
     world.host(1).answer("member list", Answer::output(list));
     let launch = world.launch().unwrap();
-    let leaving = Leaving { node: "n2".into(), address: "10.0.0.2".into(), master: true };
+    let leaving = Leaving { node: "n2".into(), address: "10.0.0.2".into(), master: true, up: true };
     scale::leave(&launch, launch.first().unwrap(), &leaving).unwrap();
     let places = ["drain n2", "member remove 91bc3c398fb3c146", "delete node n2"].map(|text| world.place(1, text));
     assert!(places.is_sorted());
