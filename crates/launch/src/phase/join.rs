@@ -68,7 +68,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     if member.is_master() {
         super::runtime::own_endpoint(launch, member)?;
         super::init::kubeconfig(member)?;
-        healthy(launch, member)?;
+        launch.clock.wait(|| healthy(launch, member))?;
     }
     Ok(())
 }
