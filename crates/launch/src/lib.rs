@@ -12,9 +12,10 @@
 //! [`machine`] commands on a host, with their last words   [`facts`] what a host is, asked in one command
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
 //! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
-//! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
+//! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts     [`plugins`] what else is done, and when
+//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
+//! [`kubectl`] [`etcd`] on a master
 //! [`clock`] how long it took, and what of that was Kiln's
-//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
 //! [`swarm`] hosts that bring each other the image
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
 //!
@@ -23,17 +24,21 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod cert;
 pub mod clock;
 pub mod config;
 pub mod containerd;
 pub mod diagnose;
 pub mod error;
+pub mod etcd;
 pub mod event;
 pub mod facts;
 pub mod journal;
+pub mod kubectl;
 pub mod launch;
 pub mod machine;
 pub mod phase;
+pub mod plugins;
 pub mod preflight;
 pub mod reset;
 pub mod run;

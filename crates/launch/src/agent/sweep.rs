@@ -128,7 +128,7 @@ pub fn without_chains(saved: &str, more: &[String]) -> Option<String> {
 
 /// Mounts below kubelet's directory, and of pods' networks, the innermost first.
 pub fn mounts(mountinfo: &str) -> Vec<String> {
-    let path = |line: &str| line.split(' ').nth(4).map(|text| text.replace("\\040", " "));
+    let path = |line: &str| line.split(' ').nth(4).map(super::watch::unescaped);
     let theirs = |path: &String| {
         ["/var/lib/kubelet/", "/run/netns/cni-", "/var/run/netns/cni-", "/run/calico/"]
             .iter()

@@ -176,6 +176,8 @@ fn ask(member: &Member, blobs: &BTreeMap<Digest, u64>) -> Result<Have> {
 
 /// Removes Kiln's own directory. Everything else was put back before.
 fn undo(_launch: &Launch, member: &Member) -> Result<Vec<String>> {
-    member.machine.succeed("remove Kiln's directory", &format!("rm -rf {HOME}"))?;
+    // A disk may be mounted there, or in it: what is on it and not Kiln's is left.
+    let line = format!("rm -rf --one-file-system {HOME} || {{ mountpoint -q {HOME} && [ -z \"$(ls -A {HOME})\" ]; }}");
+    member.machine.succeed("remove Kiln's directory", &line)?;
     Ok(Vec::new())
 }

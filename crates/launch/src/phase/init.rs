@@ -6,7 +6,7 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use super::{Order, Phase, Work};
-use crate::config::{Configuration, configuration, init_yaml, mounted_files};
+use crate::config::{Configuration, SOCKET, configuration, init_yaml, mounted_files};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
 use crate::{diagnose, preflight};
@@ -26,10 +26,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let configuration = configuration(launch)?;
     let lines = vec![
-        format!(
-            "kubeadm init: Kubernetes {}, at {}:{}",
-            launch.bundle.kubernetes, configuration.endpoint, configuration.port
-        ),
+        format!("kubeadm init: Kubernetes {}, at {}", launch.bundle.kubernetes, configuration.address()),
         format!(
             "advertise {}, node {}, control groups by {}",
             member.address, member.node, configuration.cgroup_driver
@@ -78,17 +75,27 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
         });
     }
     launch.note(member, "an earlier attempt is undone first: kubeadm reset");
-    kubeadm_reset(member)
+    kubeadm_reset(launch, member)
+}
+
+/// The socket of containerd, as kubeadm of a host wants it said: with a scheme since 1.24.
+pub fn cri_socket(launch: &Launch, member: &Member) -> String {
+    // That of the host counts: kubeadm and kubelet come together.
+    let known = [&member.facts.kubelet, &launch.bundle.kubernetes].into_iter().map(|version| preflight::minor(version));
+    match known.into_iter().find(|minor| *minor > 0) {
+        Some(minor) if minor < 24 => SOCKET.to_owned(),
+        _ => format!("unix://{SOCKET}"),
+    }
 }
 
 /// `kubeadm reset` on a host.
 ///
 /// # Errors
 /// When it fails.
-pub fn kubeadm_reset(member: &Member) -> Result<()> {
+pub fn kubeadm_reset(launch: &Launch, member: &Member) -> Result<()> {
     member.machine.succeed("end the kubeadm of an earlier launch", END_EARLIER)?;
-    let line = "kubeadm reset --force --cri-socket /run/containerd/containerd.sock";
-    member.machine.succeed_with("reset what kubeadm made", line, Stdin::Empty, LIMIT)?;
+    let line = format!("kubeadm reset --force --cri-socket {}", cri_socket(launch, member));
+    member.machine.succeed_with("reset what kubeadm made", &line, Stdin::Empty, LIMIT)?;
     // It may have been there before: files in it are kept in the ledger.
     member
         .machine

@@ -5,8 +5,8 @@ use kiln_launch::{Launch, run as launching};
 use serde_json::json;
 
 use super::bundle;
-use super::fleet::{self, Hosts, Wish};
-use super::{network, unsupported};
+use super::fleet::{self, Hosts, Known, Wish};
+use super::network;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -58,10 +58,13 @@ pub struct How {
     /// Go on with a launch that stopped
     #[arg(long)]
     resume: bool,
-    /// Do this phase again, and those behind it: distribute, registry, runtime, init, network, join-masters, join-workers,
-    /// labels, guest, verify
+    /// Do this phase again, and those behind it: distribute, rootfs, reach, leftovers, prepare, registry, runtime, init,
+    /// network, before-join, join-masters, join-workers, labels, guest, after-join, verify
     #[arg(long, value_name = "PHASE")]
     from: Option<String>,
+    /// Run `kubeadm reset` first on hosts where an earlier kubeadm, which was not Kiln's, left something
+    #[arg(long)]
+    reset_leftovers: bool,
 }
 
 impl How {
@@ -74,18 +77,21 @@ impl How {
             commands: self.cmds.clone(),
             resume: self.resume,
             from: self.from.clone(),
+            reset_leftovers: self.reset_leftovers,
         }
     }
 }
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    launch(&args.fleet, &args.how.wish(args.image.as_deref(), &args.hosts), &args.how, global)
+    let wish = args.how.wish(args.image.as_deref(), &args.hosts);
+    launch(&args.fleet, args.fleet.cluster(&wish)?, &wish, &args.how, global)
 }
 
 /// Launches, or prints what would be done.
-pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> Result<(), CliError> {
+pub fn launch(fleet: &fleet::Args, known: Known, wish: &Wish, how: &How, global: &Global) -> Result<(), CliError> {
     let launch = fleet.launch(
+        known,
         wish,
         |cluster, record| {
             let said = cluster.image.as_ref().map(|image| image.value.to_string());
@@ -94,11 +100,10 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
                 CliError::usage("no cluster image is named")
                     .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
             })?;
-            bundle::read(global, &image)
+            bundle::read(global, &image, cluster)
         },
         global,
     )?;
-    unsupported::refuse(&launch.cluster)?;
     if how.plan {
         return plan(&launch, how.json);
     }
@@ -140,9 +145,21 @@ fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {
         let findings = found
             .iter()
             .map(|f| json!({"name": f.name, "host": f.host, "error": f.is_error(), "text": f.text, "hint": f.hint}));
-        named::print_json(&json!({"phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}))?;
+        let hosts = launch.members.iter().map(|member| {
+            let choice = member.chosen.first();
+            json!({
+                "host": member.name(), "node": member.node, "address": member.address,
+                "interface": choice.map(|choice| &choice.interface),
+                "why": choice.map(|choice| choice.reason.to_string()),
+                "others": choice.map(|choice| &choice.others),
+            })
+        });
+        named::print_json(
+            &json!({"hosts": hosts.collect::<Vec<_>>(), "phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}),
+        )?;
     } else {
-        let mut text = String::from("preflight: what must be true before anything is changed\n");
+        let mut text = launching::hosts_text(launch);
+        text.push_str("preflight: what must be true before anything is changed\n");
         if found.is_empty() {
             text.push_str("  nothing is wrong\n");
         }

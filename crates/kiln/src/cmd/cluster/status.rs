@@ -43,7 +43,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let root = args.fleet.state_root()?;
     let names = State::names(&root);
-    let (cluster, record, state) = args.fleet.cluster(&Wish::default())?;
+    let fleet::Known { cluster, record, state } = args.fleet.cluster(&Wish::default())?;
     if args.list || (record.is_none() && names.len() != 1) {
         return list(&names, args.json);
     }
