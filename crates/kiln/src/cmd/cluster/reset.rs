@@ -94,7 +94,7 @@ pub fn look(launch: &Launch, given: &Given) -> Result<(), CliError> {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
     let only = only.map_err(|e| CliError::usage(format!("--hosts: {e}")))?;
-    let mut wish = Wish::default();
+    let mut wish = Wish { giving_back: true, ..Wish::default() };
     let (cluster, record, _) = args.fleet.cluster(&wish)?;
     if let (Some(_), None) = (&args.hosts, &record)
         && cluster.hosts.is_empty()
@@ -105,7 +105,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if let Some(only) = &only {
         let unknown = only.iter().any(|host| !cluster.hosts.iter().any(|known| known.address() == host.address));
         if unknown {
-            let wish = Wish { hosts: Hosts { masters: args.hosts.clone(), nodes: None }, ..Wish::default() };
+            let wish = Wish { hosts: Hosts { masters: args.hosts.clone(), nodes: None }, ..wish.clone() };
             cluster = args.fleet.cluster(&wish)?.0;
         }
         cluster.hosts.retain(|host| only.iter().any(|wanted| wanted.address == host.address()));

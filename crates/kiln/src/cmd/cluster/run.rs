@@ -74,6 +74,7 @@ impl How {
             commands: self.cmds.clone(),
             resume: self.resume,
             from: self.from.clone(),
+            giving_back: false,
         }
     }
 }
