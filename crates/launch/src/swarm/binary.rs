@@ -97,10 +97,10 @@ impl Swarm {
             if launch.cancel.is_set() {
                 return Err(LaunchError::Cancelled);
             }
-            if barred.len() < TRIES {
-                if let Some((place, address)) = state.board.lend(barred) {
-                    return Ok(From::Host(Borrowed(self, place), address));
-                }
+            if barred.len() < TRIES
+                && let Some((place, address)) = state.board.lend(barred)
+            {
+                return Ok(From::Host(Borrowed(self, place), address));
             }
             let is_last = barred.len() >= TRIES || !state.board.may_serve(barred);
             if is_last && state.binaries < SEEDS {

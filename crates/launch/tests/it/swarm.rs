@@ -90,7 +90,7 @@ impl Bed {
     }
 
     fn run(&self) -> Result<()> {
-        run::one(&self.launch(), &distribute::PHASE)
+        run::one(&self.launch(), &distribute::PHASE).map(drop)
     }
 
     fn size(&self) -> u64 {
