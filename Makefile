@@ -5,10 +5,11 @@ ifneq ($(KILN_TARGET_DIR),)
 export CARGO_TARGET_DIR := $(KILN_TARGET_DIR)
 endif
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-gnu
+UNIKERNEL := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))/unikernel-dns
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulators cosign kubernetes build release image lint test test-cluster rungs demo bench fmt
+.PHONY: help unikernel setup emulators cosign kubernetes build release image lint test test-cluster rungs demo bench fmt
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,11 +36,17 @@ release: ## the static binary, checked to be static
 image: release ## Kiln's own image, built by Kiln (IMAGE="-t registry.example/kiln --push" for arguments)
 	@KILN=$(TARGET)/release/kiln scripts/image.sh $(IMAGE)
 
+unikernel: ## the example machine that answers DNS: lint, tests on this machine, the kernel itself
+	cd examples/unikernel-dns && cargo fmt --all --check
+	cd examples/unikernel-dns && cargo clippy --locked --quiet --release --all-targets --target-dir $(UNIKERNEL) -- -D warnings
+	cd examples/unikernel-dns && cargo test --locked --quiet --target-dir $(UNIKERNEL) -p dns-server
+	cd examples/unikernel-dns && cargo build --locked --quiet --release --target-dir $(UNIKERNEL)
+
 lint: ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: setup emulators cosign lint ## everything CI runs: lint, unit and integration tests, doc tests
+test: setup emulators cosign lint unikernel ## everything CI runs: lint, unit and integration tests, doc tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	 then set -x; cargo nextest run --workspace --no-fail-fast; \
 	 else echo 'make: cargo-nextest is not installed, using cargo test' >&2; set -x; cargo test --workspace --no-fail-fast --lib --bins --tests; fi

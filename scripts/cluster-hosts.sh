@@ -25,7 +25,8 @@ tar -xpf "$tar" -C "$root" --exclude './dev/*' --numeric-owner
 # Each host has its own, and no sysctl of the machine is set.
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/etc/hostname "$root"/usr/lib/sysctl.d/* "$root"/etc/sysctl.d/* "$root"/etc/systemd/system/timers.target.wants/*
 : > "$root/etc/machine-id"
-echo 'nameserver 127.0.0.1' > "$root/etc/resolv.conf"
+# Nobody answers there, and says so at once. One of the host itself would be what CoreDNS must not ask.
+echo 'nameserver 10.77.0.1' > "$root/etc/resolv.conf"
 ln -sf /dev/null "$root/etc/systemd/system/console-getty.service"
 # A user who must say a password for sudo.
 chroot "$root" useradd --create-home --shell /bin/bash --groups sudo admin
@@ -74,12 +75,22 @@ cat > "$root/usr/local/sbin/kiln-host" <<'RUN'
 #!/bin/sh
 # Makes of a container what a node is: kubelet wants shared mounts and cgroups that it can write.
 set -e
+# What of /sys is the network's is that of the namespace in which it was mounted: the one that the host was started from.
+mkdir -p /run/kiln-host/sys
+mount -t sysfs -o nosuid,nodev,noexec sysfs /run/kiln-host/sys
+for part in class/net devices/virtual/net; do mount --bind /run/kiln-host/sys/$part /sys/$part; done
 mount --make-rshared /
 for controller in /sys/fs/cgroup/*; do
   [ -L "$controller" ] || ! mountpoint -q "$controller" || mount -o remount,bind,rw "$controller"
 done
-# Sysctls that kubelet sets and that are the whole machine's: it finds what it wants, in files of this host's own.
 mkdir -p /run/kiln-host
+# A firmware has one number for each machine; this one's hosts have the same.
+number=/sys/class/dmi/id/product_uuid
+if [ -e $number ]; then
+  sed 's/^\(.\{8\}\)\(....\)\(....\)\(....\)/\1-\2-\3-\4-/' /etc/machine-id > /run/kiln-host/product_uuid
+  mount --bind /run/kiln-host/product_uuid "$(readlink -f $number)"
+fi
+# Sysctls that kubelet sets and that are the whole machine's: it finds what it wants, in files of this host's own.
 while read -r name value; do
   [ -e "/proc/sys/$name" ] || continue
   echo "$value" > "/run/kiln-host/${name##*/}"

@@ -65,9 +65,9 @@ cp /etc/protocols "$proxy/etc/"
 cp "$bin/kube-proxy" "$work/kube-proxy/"
 image kube-proxy "$(named kube-proxy)" <<< $'COPY root /\nCOPY kube-proxy /usr/local/bin/'
 
-libraries "$work/etcd/root" "$bin/etcd"
-cp "$bin/etcd" "$work/etcd/"
-image etcd "$(named etcd)" <<< $'COPY root /\nCOPY etcd /usr/local/bin/'
+libraries "$work/etcd/root" "$bin/etcd" "$bin/etcdctl"
+cp "$bin"/{etcd,etcdctl} "$work/etcd/"
+image etcd "$(named etcd)" <<< $'COPY root /\nCOPY etcd etcdctl /usr/local/bin/'
 
 install -D "$bin/pause" "$work/pause/pause"
 image pause "$(named pause)" <<< $'COPY pause /\nENTRYPOINT ["/pause"]'

@@ -28,7 +28,7 @@ install_packages() {
   apt-get update -q
   apt-get install -y -q --no-install-recommends "${missing[@]}"
   local daemon
-  for daemon in docker-registry apt-cacher-ng openssh-server; do
+  for daemon in docker-registry apt-cacher-ng openssh-server nsd; do
     if [ -d /run/systemd/system ] && printf '%s\n' "${missing[@]}" | grep -qx "$daemon"; then
       # The service of openssh-server is ssh; others are named as their packages.
       systemctl disable --now "${daemon/openssh-server/ssh}" || true

@@ -18,6 +18,10 @@
 //!         AZURE_CLIENT_SECRET     a service principal, with AZURE_CLIENT_ID and AZURE_TENANT_ID
 //!         IDENTITY_ENDPOINT IDENTITY_HEADER AZURE_POD_IDENTITY_AUTHORITY_HOST   other services for managed identities
 //!         AZURE_STORAGE_ENDPOINT    another server: with the account as path, as http://127.0.0.1:10000/devstoreaccount1
+//! Alibaba ALICLOUD_ACCESS_KEY ALICLOUD_SECRET_KEY SECURITY_TOKEN          a key, and the token of one that ends
+//!         ALICLOUD_PROFILE ALICLOUD_SHARED_CREDENTIALS_FILE               a profile of ~/.aliyun/config.json
+//!         ALICLOUD_REGION                                                 where machines and images are
+//!         ALICLOUD_{ECS,OSS,STS,RAM,METADATA}_ENDPOINT                    other servers than Alibaba Cloud's
 //! logins  AWS_ENDPOINT_URL_ECR AWS_ENDPOINT_URL_ECR_PUBLIC                other services than Amazon's
 //!         CI_REGISTRY CI_REGISTRY_USER CI_REGISTRY_PASSWORD               as GitLab sets them
 //!         DOCKER_<HOST WITH _ FOR . AND ->_USR and _PSW, GITHUB_TOKEN for ghcr.io
@@ -68,6 +72,17 @@ pub const VARIABLES: &[&str] = &[
     "AZURE_TENANT_ID",
     "IDENTITY_ENDPOINT",
     "IDENTITY_HEADER",
+    "ALICLOUD_ACCESS_KEY",
+    "ALICLOUD_ECS_ENDPOINT",
+    "ALICLOUD_METADATA_ENDPOINT",
+    "ALICLOUD_OSS_ENDPOINT",
+    "ALICLOUD_PROFILE",
+    "ALICLOUD_RAM_ENDPOINT",
+    "ALICLOUD_REGION",
+    "ALICLOUD_SECRET_KEY",
+    "ALICLOUD_SHARED_CREDENTIALS_FILE",
+    "ALICLOUD_STS_ENDPOINT",
+    "SECURITY_TOKEN",
     "CI_REGISTRY",
     "CI_REGISTRY_PASSWORD",
     "CI_REGISTRY_USER",

@@ -12,17 +12,23 @@
 //! several, about those that have each of its keys already; a key that none has is a mistake. Documents that nothing
 //! changes stay as they are, byte by byte.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_kubeadm::value::Lines;
-use kiln_kubeadm::{Content, Origin as Place, Value, render};
+use kiln_kubeadm::{Content, Origin as Place, Value, merge, render};
 
 use crate::model::{Config, Process, Strategy};
 
 /// Bytes of a file that is merged, and of what comes out.
 pub const MAX_FILE: usize = 16 << 20;
-/// Entries of one map that is merged: each is compared with each.
+/// Entries of one map that is merged.
 const MAX_ENTRIES: usize = 10_000;
+/// Documents of the data that are merged into those of a file: each is compared with each.
+const MAX_DOCUMENTS: usize = 1000;
+/// Documents of a file that is merged into.
+const MAX_PARTS: usize = 20_000;
 
 /// Why a Config cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -222,11 +228,23 @@ impl Work<'_> {
                 Ok(root) => Some(Value::of(&root, path, &lines)),
                 Err(fault) => return Err(wrong(lines.of(fault.span.start), fault.message)),
             };
-            parts.push(Part { source, value, changed: false });
+            let about = value.as_ref().map(about).unwrap_or_default();
+            parts.push(Part { source, about, value, before: None, changed: false });
         }
-        for upper in self.documents(data)? {
+        if parts.len() > MAX_PARTS {
+            return Err(wrong(1, format!("more than {MAX_PARTS} documents")));
+        }
+        let uppers = self.documents(data)?;
+        if let Some(upper) = uppers.get(MAX_DOCUMENTS) {
+            return Err(self.data_error(upper.origin.line, format!("more than {MAX_DOCUMENTS} documents")));
+        }
+        if parts.iter().filter_map(|part| part.value.as_ref()).any(too_large) {
+            return Err(wrong(1, format!("more than {MAX_ENTRIES} entries in one map")));
+        }
+        for upper in uppers {
             self.lay(&mut parts, upper)?;
         }
+        parts.iter_mut().for_each(Part::settle);
         if path.ends_with(".json") {
             let values: Vec<&Value> = parts.iter().filter_map(|part| part.value.as_ref()).collect();
             return match &*values {
@@ -243,45 +261,55 @@ impl Work<'_> {
         if upper.map().is_none() {
             return Err(self.data_error(line, "what is merged is a map"));
         }
-        if too_large(&upper) || parts.iter().filter_map(|part| part.value.as_ref()).any(too_large) {
+        if too_large(&upper) {
             return Err(self.data_error(line, format!("more than {MAX_ENTRIES} entries in one map")));
         }
         if upper.at(&["kind"]).is_some() {
-            let about = |part: &Part<'_>| part.value.as_ref().is_some_and(|value| is_same(value, &upper));
-            if !parts.iter().any(about) {
-                parts.push(Part { source: "", value: Some(without_null(upper)), changed: true });
+            let wanted = about(&upper);
+            if !parts.iter().any(|part| part.is_about(&wanted)) {
+                parts.push(Part::new(upper));
                 return Ok(());
             }
-            for part in parts.iter_mut() {
-                if part.value.as_ref().is_some_and(|value| is_same(value, &upper)) {
-                    part.over(upper.clone());
-                }
+            for part in parts.iter_mut().filter(|part| part.is_about(&wanted)) {
+                part.over(upper.clone());
             }
             return Ok(());
         }
         let full = parts.iter().filter(|part| part.value.is_some()).count();
         if full == 0 {
-            parts.push(Part { source: "", value: Some(without_null(upper)), changed: true });
+            parts.push(Part::new(upper));
             return Ok(());
         }
-        let Content::Map(entries) = upper.content else { return Ok(()) };
-        for (key, value) in entries {
-            let has = |part: &Part<'_>| part.value.as_ref().is_some_and(|lower| lower.at(&[&key]).is_some());
-            if full > 1 && !parts.iter().any(has) {
-                let why = format!(
-                    "`{key}` is in none of the {full} documents of {}: say which one is meant with its `kind`",
-                    self.config.path.value
-                );
-                return Err(self.data_error(value.origin.line, why));
-            }
-            for part in parts.iter_mut().filter(|part| part.value.is_some()) {
-                if full == 1 || has(part) {
-                    part.over(Value {
-                        content: Content::Map(vec![(key.clone(), value.clone())]),
-                        origin: value.origin.clone(),
-                    });
-                }
-            }
+        let Value { content: Content::Map(entries), origin } = upper else { return Ok(()) };
+        if full == 1 {
+            let whole = Value { content: Content::Map(entries), origin };
+            parts.iter_mut().filter(|part| part.value.is_some()).for_each(|part| part.over(whole.clone()));
+            return Ok(());
+        }
+        // Which of the documents have which keys, looked up once.
+        let mut missing: HashSet<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+        let mut mine: Vec<Vec<(String, Value)>> = Vec::with_capacity(parts.len());
+        for part in parts.iter() {
+            let keys: HashSet<&str> =
+                part.value.iter().filter_map(Value::map).flatten().map(|(key, _)| key.as_str()).collect();
+            let own = entries.iter().filter(|(key, _)| keys.contains(key.as_str()));
+            mine.push(
+                own.inspect(|(key, _)| {
+                    missing.remove(key.as_str());
+                })
+                .cloned()
+                .collect(),
+            );
+        }
+        if let Some((key, value)) = entries.iter().find(|(key, _)| missing.contains(key.as_str())) {
+            let why = format!(
+                "`{key}` is in none of the {full} documents of {}: say which one is meant with its `kind`",
+                self.config.path.value
+            );
+            return Err(self.data_error(value.origin.line, why));
+        }
+        for (part, own) in parts.iter_mut().zip(mine).filter(|(_, own)| !own.is_empty()) {
+            part.over(Value { content: Content::Map(own), origin: origin.clone() });
         }
         Ok(())
     }
@@ -290,15 +318,38 @@ impl Work<'_> {
 /// One document of a file.
 struct Part<'t> {
     source: &'t str,
+    about: About,
     value: Option<Value>,
+    /// What it was, once something was laid over it.
+    before: Option<Option<Value>>,
     changed: bool,
 }
 
 impl Part<'_> {
+    /// A document that the file does not have.
+    fn new(value: Value) -> Part<'static> {
+        let about = about(&value);
+        Part { source: "", about, value: Some(without_null(value)), before: None, changed: true }
+    }
+
+    /// Whether data is about it.
+    fn is_about(&self, wanted: &About) -> bool {
+        let fits = |(own, wanted): (&Option<Content>, &Option<Content>)| wanted.is_none() || own == wanted;
+        self.value.is_some() && self.about.iter().zip(wanted).all(fits)
+    }
+
     fn over(&mut self, upper: Value) {
-        let before = self.value.clone();
+        if self.before.is_none() {
+            self.before = Some(self.value.clone());
+        }
         self.value = over(self.value.take(), upper);
-        self.changed |= !same(before.as_ref(), self.value.as_ref());
+    }
+
+    /// Finds out whether all that was laid over it changed it.
+    fn settle(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.changed |= !same(before.as_ref(), self.value.as_ref());
+        }
     }
 }
 
@@ -310,12 +361,12 @@ fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
-/// Whether data is about a document.
-fn is_same(value: &Value, data: &Value) -> bool {
-    [&["kind"][..], &["apiVersion"], &["metadata", "name"]].into_iter().all(|path| match data.at(path) {
-        Some(wanted) => value.at(path).map(|value| &value.content) == Some(&wanted.content),
-        None => true,
-    })
+/// What a document is about: its kind, its apiVersion, its name. It is looked up once.
+type About = [Option<Content>; 3];
+
+fn about(value: &Value) -> About {
+    let said = |path: &[&str]| value.at(path).map(|value| value.content.clone());
+    [said(&["kind"]), said(&["apiVersion"]), said(&["metadata", "name"])]
 }
 
 /// One value over another: maps by key, null removes.
@@ -323,19 +374,9 @@ fn over(lower: Option<Value>, upper: Value) -> Option<Value> {
     let Value { content, origin } = upper;
     match (lower.map(|lower| lower.content), content) {
         (_, Content::Null) => None,
-        (Some(Content::Map(mut entries)), Content::Map(new)) => {
-            for (key, value) in new {
-                let at = entries.iter().position(|(there, _)| *there == key);
-                let below = at.map(|i| std::mem::replace(&mut entries[i].1.content, Content::Null));
-                let below = below.map(|content| Value { content, origin: Place::default() });
-                match (at, over(below, value)) {
-                    (Some(i), Some(value)) => entries[i].1 = value,
-                    (Some(i), None) => drop(entries.remove(i)),
-                    (None, Some(value)) => entries.push((key, value)),
-                    (None, None) => {}
-                }
-            }
-            Some(Value { content: Content::Map(entries), origin })
+        (Some(Content::Map(entries)), Content::Map(new)) => {
+            let merged = merge::by_key(entries, new, |lower, upper, _| over(lower, upper));
+            Some(Value { content: Content::Map(merged), origin })
         }
         (_, content) => Some(without_null(Value { content, origin })),
     }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | of the host | `hosts[].env` |
 //! | of the cluster | `env`, `-e` |
-//! | Kiln's | `HostIP`, `ContainerRuntime`, `RegistryDomain`, `RegistryPort`, `RegistryURL`, `PodCIDR`, `SvcCIDR` |
+//! | Kiln's | `HostIP`, `ContainerRuntime`, `RegistryDomain`, `RegistryPort`, `RegistryURL`, `PodCIDR`, `SvcCIDR`, `CertSANs` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -52,6 +52,7 @@ impl Variables {
                 );
             }
         }
+        all.set("CertSANs", cluster.cert_sans.iter().map(|said| said.value.clone()));
         for variable in cluster.env.variables.iter().chain(&host.env.variables) {
             all.set(&variable.name, variable.values.iter().map(|said| said.value.clone()));
         }

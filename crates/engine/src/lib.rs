@@ -7,7 +7,7 @@
 //! [`images`] where images come from             [`fetch`] URLs and Git repositories
 //! [`build`] all of it in a row                  [`output`] where an image goes
 //! [`transfer`] images between store and registry [`archive`] images in files
-//! [`stored`] images as the store has them
+//! [`stored`] images as the store has them        [`packed`] images of a few files
 //! [`why`] what would run, and what changed since the last run
 //! [`isolation`] which rung commands run on
 //! [`event`] what happens, as it happens         [`session`] what a build works with
@@ -37,6 +37,7 @@ pub mod layout;
 pub mod lock;
 pub mod mounted;
 pub mod output;
+pub mod packed;
 pub mod remote;
 pub mod rootfs;
 pub mod schedule;

@@ -9,7 +9,7 @@
 //! [`client`] one call, repeated           [`compute`] the calls that there are     [`operation`] until one is done
 //! [`names`] what names and labels may be  [`marks`] what a build made, in a ledger and as labels
 //! [`sweep`] deleting and finding that     [`publish`] a disk of here as an image there
-//! [`error`] what can fail
+//! [`share`] who else may use that         [`error`] what can fail
 //!
 //! Adding a call: a method in [`compute`], its answer's type beside it, and an arm of the double in `kiln-testkit`.
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ pub mod names;
 pub mod operation;
 pub mod oslogin;
 pub mod publish;
+pub mod share;
 pub mod sweep;
 
 pub use auth::{Credentials, Source};

@@ -61,6 +61,10 @@ pub struct Publish {
     pub licenses: Vec<String>,
     /// `X86_64` or `ARM64`.
     pub architecture: Option<String>,
+    /// The key of the key service that encrypts it: `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
+    pub kms_key: Option<String>,
+    /// Who else may use it: `user:…`, `group:…`, `serviceAccount:…`, `domain:…`.
+    pub share_with: Vec<String>,
     /// Whether an image of this name is deleted first.
     pub force: bool,
     /// How long the import may take.
@@ -95,6 +99,8 @@ impl Publish {
             storage_locations: Vec::new(),
             licenses: Vec::new(),
             architecture: None,
+            kms_key: None,
+            share_with: Vec::new(),
             force: false,
             limit: Duration::from_secs(3600),
             credentials: Credentials::default(),
@@ -129,6 +135,7 @@ impl Publish {
         if self.storage_locations.len() > 1 {
             return wrong("the storage locations", "there can be one only");
         }
+        self.share_with.iter().try_for_each(|member| crate::share::check(member))?;
         match self.architecture.as_deref() {
             None | Some("X86_64" | "ARM64") => Ok(()),
             Some(other) => wrong(&format!("the architecture `{other}`"), "it is neither X86_64 nor ARM64"),
@@ -217,7 +224,9 @@ impl Work<'_> {
             return Ok(Published { object: Some(location.to_string()), ..published });
         }
         (self.told)(&format!("Deleting {location}..."));
-        store.delete(location).map_err(|error| {
+        // The image is there and stays: what is left to do is done whatever the user wants by now.
+        let on = || false;
+        objects(&self.client, &on)?.delete(location).map_err(|error| {
             GceError::Left(vec![format!("{location}: {error} (the image {} is made)", order.image)])
         })?;
         self.book.strike(&object)?;
@@ -271,6 +280,10 @@ impl Work<'_> {
         let place = collection(&order.project, &Scope::Global, "images");
         let ask = Ask::post(place, body(order, location, self.book.build()), format!("image {}", order.image));
         let made = self.made(&entry, ask)?;
+        if !order.share_with.is_empty() {
+            (self.told)("Sharing the image...");
+            self.client.share_image(&order.project, &order.image, &order.share_with, self.cancelled)?;
+        }
         self.book.strike(&entry)?;
         Ok(made)
     }
@@ -338,6 +351,9 @@ fn body(order: &Publish, location: &Location, build: &str) -> Value {
     }
     if !order.licenses.is_empty() {
         body["licenses"] = json!(order.licenses);
+    }
+    if let Some(key) = &order.kms_key {
+        body["imageEncryptionKey"] = json!({ "kmsKeyName": key });
     }
     body
 }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
 
+use tokio::sync::mpsc;
+
 use crate::{HostError, Secret};
 
 /// A command line with what belongs to it.
@@ -59,6 +61,48 @@ pub enum Stdin {
     Bytes(Vec<u8>),
     /// A stream, read on a thread of its own. If the command ends first, a read in progress is left to itself.
     Reader(Box<dyn Read + Send>),
+    /// What a [`Feed`] sends now and then, until it is dropped; no thread waits for it.
+    Fed(Fed),
+}
+
+/// Sends pieces to a command that is running: see [`Stdin::fed`].
+#[derive(Debug, Clone)]
+pub struct Feed(mpsc::UnboundedSender<Vec<u8>>);
+
+/// The other end of a [`Feed`].
+#[derive(Debug)]
+pub struct Fed(pub(crate) mpsc::UnboundedReceiver<Vec<u8>>);
+
+impl Stdin {
+    /// An input to which pieces are sent while the command runs; it ends with the last clone of the feed. What the
+    /// command does not take is kept until it does: senders keep it small.
+    pub fn fed() -> (Feed, Stdin) {
+        let (send, receive) = mpsc::unbounded_channel();
+        (Feed(send), Stdin::Fed(Fed(receive)))
+    }
+}
+
+impl Feed {
+    /// Sends a piece; whether anybody may still read it.
+    pub fn send(&self, piece: Vec<u8>) -> bool {
+        self.0.send(piece).is_ok()
+    }
+}
+
+impl Fed {
+    /// The next piece; `None` at the end. For machines that run no command: it blocks.
+    pub fn wait(&mut self) -> Option<Vec<u8>> {
+        self.0.blocking_recv()
+    }
+
+    /// What has come so far.
+    pub fn so_far(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Ok(piece) = self.0.try_recv() {
+            bytes.extend(piece);
+        }
+        bytes
+    }
 }
 
 /// Where a command's input comes from and its output goes, as it comes.

@@ -31,7 +31,7 @@ pub mod ssh;
 pub mod ssh_config;
 
 pub use cancel::Cancel;
-pub use command::{Command, Exit, Output, Stdin, Streams};
+pub use command::{Command, Exit, Fed, Feed, Output, Stdin, Streams};
 pub use error::HostError;
 pub use facts::Facts;
 pub use host::Host;

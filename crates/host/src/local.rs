@@ -252,6 +252,13 @@ async fn feed(mut input: ChildStdin, preface: Vec<u8>, stdin: Stdin) -> io::Resu
     match stdin {
         Stdin::Empty => {}
         Stdin::Bytes(bytes) => drop(input.write_all(&bytes).await),
+        Stdin::Fed(mut fed) => {
+            while let Some(piece) = fed.0.recv().await {
+                if input.write_all(&piece).await.is_err() {
+                    break;
+                }
+            }
+        }
         Stdin::Reader(reader) => {
             let mut chunks = read_ahead(reader);
             while let Some(chunk) = chunks.recv().await {

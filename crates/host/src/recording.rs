@@ -16,7 +16,7 @@ use crate::{Cancel, Command, Exit, Host, HostError, Stdin, Streams};
 #[derive(Debug)]
 pub struct Recording {
     name: String,
-    answers: Mutex<Vec<(String, Answer)>>,
+    answers: Mutex<Vec<Expected>>,
     ran: Mutex<Vec<Ran>>,
     files: Mutex<Files>,
 }
@@ -33,6 +33,14 @@ pub struct Ran {
     pub command: Command,
     /// What it was given to read.
     pub stdin: Vec<u8>,
+}
+
+/// An answer, and what it is for.
+#[derive(Debug)]
+struct Expected {
+    text: String,
+    answer: Answer,
+    once: bool,
 }
 
 /// How commands end that contain a text.
@@ -71,7 +79,12 @@ impl Recording {
 
     /// Commands whose line contains `text` end so. The latest answer that fits counts.
     pub fn answer(&self, text: impl Into<String>, answer: Answer) {
-        lock(&self.answers).push((text.into(), answer));
+        lock(&self.answers).push(Expected { text: text.into(), answer, once: false });
+    }
+
+    /// The next command whose line contains `text` ends so, and those behind it as was said before.
+    pub fn answer_once(&self, text: impl Into<String>, answer: Answer) {
+        lock(&self.answers).push(Expected { text: text.into(), answer, once: true });
     }
 
     /// The commands so far.
@@ -112,6 +125,7 @@ impl Host for Recording {
         let stdin = match streams.stdin {
             Stdin::Empty => Vec::new(),
             Stdin::Bytes(bytes) => bytes,
+            Stdin::Fed(mut fed) => fed.so_far(),
             Stdin::Reader(mut reader) => {
                 let mut bytes = Vec::new();
                 reader.read_to_end(&mut bytes).map_err(|source| stream(&self.name, "stdin", source))?;
@@ -119,8 +133,12 @@ impl Host for Recording {
             }
         };
         let line = command.line().to_owned();
-        let answers = lock(&self.answers);
-        let answer = answers.iter().rev().find(|(text, _)| line.contains(text)).map(|(_, answer)| answer.clone());
+        let mut answers = lock(&self.answers);
+        let at = answers.iter().rposition(|expected| line.contains(&expected.text));
+        let answer = at.map(|at| match answers[at].once {
+            true => answers.remove(at).answer,
+            false => answers[at].answer.clone(),
+        });
         drop(answers);
         lock(&self.ran).push(Ran { line, command: command.clone(), stdin });
         let answer = answer.unwrap_or_else(|| Answer::output(Vec::new()));
@@ -206,7 +224,10 @@ mod tests {
         let output = host.output(&Command::shell("apt-get update"), &cancel).unwrap();
         assert_eq!((output.exit, &output.stderr[..]), (Exit::Code(100), &b"no network"[..]));
         assert!(matches!(host.output(&Command::shell("reboot"), &cancel), Err(HostError::Disconnected { .. })));
-        assert_eq!(host.lines(), ["apt-get update", "reboot"]);
+        host.answer_once("apt-get", Answer::output("well"));
+        let twice = [(); 2].map(|()| host.output(&Command::shell("apt-get update"), &cancel).unwrap().exit);
+        assert_eq!(twice, [Exit::Code(0), Exit::Code(100)]);
+        assert_eq!(host.lines(), ["apt-get update", "reboot", "apt-get update", "apt-get update"]);
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir_all(directory.path().join("a/b")).unwrap();
         fs::write(directory.path().join("a/b/c"), "x").unwrap();

@@ -57,15 +57,13 @@ pub fn line(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     if let Some(verb) = name.filter(|name| KANIKO.contains(name)).map(OsString::from) {
         line.insert(1, verb);
     }
-    if verb_of(&line).is_some_and(|verb| verb == "node") {
+    // What these are given may begin with one dash: the arguments of an application.
+    let own = |word: &OsString| word == "run" || word == "pack";
+    let mut words = line.iter().skip(1).filter(|arg| !arg.to_string_lossy().starts_with('-'));
+    if words.next().is_some_and(|verb| verb == "node") && !words.next().is_some_and(own) {
         line = line.into_iter().map(two_dashes).collect();
     }
     line
-}
-
-/// The first word that is no option.
-fn verb_of(line: &[OsString]) -> Option<&OsString> {
-    line.iter().skip(1).find(|arg| !arg.to_string_lossy().starts_with('-'))
 }
 
 /// Packer's options have one dash: `-var`, `-on-error=abort`.

@@ -86,6 +86,16 @@ impl CliError {
         self
     }
 
+    /// What is wrong, without what to do about it.
+    pub fn message(&self) -> String {
+        match self {
+            CliError::Usage { message, .. }
+            | CliError::Input { message, .. }
+            | CliError::Environment { message, .. } => message.clone(),
+            other => other.render(false).trim_end().to_owned(),
+        }
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
@@ -207,10 +217,15 @@ impl From<kiln_launch::LaunchError> for CliError {
             Launch::Config { layers, found } => {
                 for (layer, diagnostic) in &found {
                     match layers.get(*layer) {
-                        Some(layer) => eprint!("{}", diag::render(diagnostic, &layer.source, in_color())),
+                        Some(layer) => eprint!("{}", diag::render(diagnostic, &layer.shown(), in_color())),
                         None => eprint!("{}", plain(&diagnostic.message, diagnostic.hint.as_deref(), in_color())),
                     }
                 }
+                CliError::Found
+            }
+            Launch::Template { host, found } => {
+                eprintln!("{}", printable(&format!("rendered for {host}:")));
+                eprint!("{}", diag::render(&found.diagnostic, &found.source, in_color()));
                 CliError::Found
             }
             Launch::Wanted { .. } => CliError::Input { message, hint },

@@ -11,6 +11,7 @@ mod named;
 mod options;
 mod place;
 mod progress;
+mod ssh;
 mod surroundings;
 mod table;
 

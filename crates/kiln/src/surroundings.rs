@@ -47,7 +47,8 @@ pub fn ssh_user(accept_new: bool) -> Result<User, CliError> {
     let home = variable("HOME").map(PathBuf::from);
     let home =
         home.ok_or_else(|| CliError::environment("HOME is not set: keys and known_hosts are looked for there"))?;
-    let name = variable("USER").map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = variable("USER").or_else(|| variable("LOGNAME"));
+    let name = name.map_or_else(|| "root".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(User { name, home, agent: variable("SSH_AUTH_SOCK").map(PathBuf::from), accept_new })
 }
 

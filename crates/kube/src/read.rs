@@ -41,13 +41,17 @@ impl Listed {
         }
     }
 
-    fn path(self) -> &'static str {
+    /// Where they are; then where they were in older releases.
+    fn paths(self) -> &'static [&'static str] {
         match self {
-            Listed::Nodes => "/api/v1/nodes?",
-            Listed::Pods => "/api/v1/pods?",
-            Listed::Services => "/api/v1/services?",
-            Listed::EndpointSlices => "/apis/discovery.k8s.io/v1/endpointslices?",
-            Listed::Warnings => "/api/v1/events?fieldSelector=type%3DWarning&",
+            Listed::Nodes => &["/api/v1/nodes?"],
+            Listed::Pods => &["/api/v1/pods?"],
+            Listed::Services => &["/api/v1/services?"],
+            // The second is of those before 1.21; what is read of it is the same.
+            Listed::EndpointSlices => {
+                &["/apis/discovery.k8s.io/v1/endpointslices?", "/apis/discovery.k8s.io/v1beta1/endpointslices?"]
+            }
+            Listed::Warnings => &["/api/v1/events?fieldSelector=type%3DWarning&"],
         }
     }
 }
@@ -58,6 +62,17 @@ impl Cluster {
     /// # Errors
     /// The cluster refuses, stays away, or does not answer a page in twenty seconds.
     pub fn list(&self, what: Listed) -> Result<Vec<Value>, KubeError> {
+        let mut answer = Ok(Vec::new());
+        for path in what.paths() {
+            answer = self.list_at(what, path);
+            if !matches!(answer, Err(KubeError::Refused { code: 404, .. })) {
+                break;
+            }
+        }
+        answer
+    }
+
+    fn list_at(&self, what: Listed, path: &'static str) -> Result<Vec<Value>, KubeError> {
         let core = Core { namespace: "*".to_owned(), ..self.core.clone() };
         self.run(async move {
             let late = || KubeError::Unreachable {
@@ -66,7 +81,7 @@ impl Cluster {
             };
             let (mut out, mut next) = (Vec::new(), String::new());
             for _ in 0..PAGES {
-                let path = format!("{}limit={PAGE}{next}", what.path());
+                let path = format!("{path}limit={PAGE}{next}");
                 let subject = Subject { verb: "list", resource: what.name() };
                 let asked = core.request(subject, "GET", &path, None);
                 let mut page = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))?;

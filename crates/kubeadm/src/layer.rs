@@ -6,7 +6,7 @@ use kiln_yaml::Node;
 
 use crate::schema::{Api, Kind, Schema, Type};
 use crate::value::{Content, Lines, Origin, Value};
-use crate::{convert, merge, rewrite};
+use crate::{convert, mask, merge, rewrite};
 
 /// What is true where nobody says otherwise: the configuration of `kubernetes:v1.19.8`.
 pub const DEFAULT: &str = include_str!("default.yaml");
@@ -15,7 +15,7 @@ pub const DEFAULT: &str = include_str!("default.yaml");
 const CLUSTERFILE_GROUPS: [&str; 5] =
     ["sealer.io", "sealer.cloud", "sealer.aliyun.com", "zlink.aliyun.com", "apps.sealos.io"];
 
-/// Entries of one list or map: merging compares each with each.
+/// Entries of one list or map.
 pub const MAX_ENTRIES: usize = 2000;
 /// Mistakes of one file that are told.
 const MAX_FOUND: usize = 200;
@@ -25,7 +25,7 @@ const MAX_FOUND: usize = 200;
 pub struct Layer {
     /// What origins call it.
     pub name: String,
-    /// The file.
+    /// The file, as it is read; [`Layer::shown`] is for messages.
     pub source: Source,
     /// Whether the file is a Clusterfile, whose other documents somebody else reads.
     pub is_clusterfile: bool,
@@ -46,6 +46,11 @@ impl Layer {
     /// A Clusterfile: documents of other groups are not looked at.
     pub fn clusterfile(name: impl Into<String>, text: impl Into<String>) -> Layer {
         Layer { is_clusterfile: true, ..Layer::file(name, text) }
+    }
+
+    /// What messages may quote of the file: it has no tokens, keys and passwords in it.
+    pub fn shown(&self) -> Source {
+        mask::masked(&self.source, &kiln_yaml::parse(&self.source.text))
     }
 
     /// Documents that a program made.

@@ -9,7 +9,7 @@
 //! [`schema`] the fields of each kind and version     [`value`] values with their origin     [`merge`] one layer over another
 //! [`convert`] from one API version to the next     [`rewrite`] [`gates`] what a release no longer accepts
 //! [`layer`] all of it
-//! [`render`] YAML, with and without origins     [`hosts`] lists of hosts
+//! [`render`] YAML, with and without origins     [`hosts`] lists of hosts     [`mask`](mod@mask) what is never quoted
 //!
 //! Adding a field: its line in [`schema`]. Adding something that a release dropped: its row in [`rewrite`] or [`gates`].
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ pub mod convert;
 pub mod gates;
 pub mod hosts;
 pub mod layer;
+pub mod mask;
 pub mod merge;
 pub mod render;
 pub mod rewrite;

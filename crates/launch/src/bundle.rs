@@ -31,6 +31,8 @@ pub struct Bundle {
     pub files: BTreeMap<String, u32>,
     /// `etc/kubeadm.yml`
     pub kubeadm: Option<String>,
+    /// What files have that are changed for hosts: templates, and those that Configs are about.
+    pub sources: BTreeMap<String, Vec<u8>>,
 }
 
 impl Bundle {

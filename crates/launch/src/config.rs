@@ -1,23 +1,27 @@
 //! What kubeadm is told: the documents of Clusterfile and image, and between them what follows from hosts and image.
 //!
 //! ```text
-//! Clusterfile > what is computed of hosts (addresses, names, endpoint) > the image's etc/kubeadm.yml
+//! what the user says of a host (name, node address) > Clusterfile
+//!             > what is computed of hosts (addresses, names, endpoint) > the image's etc/kubeadm.yml, rendered and changed
 //!             > what is computed of the image (repository) > kiln-kubeadm's default
 //! ```
 //! Names and addresses for the certificate of the API server are the exception: computed ones are added to those said.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use kiln_clusterfile::address::Reason;
+use kiln_clusterfile::kubeadm::of_host;
 use kiln_kubeadm::{Content, Kind, Layer, Origin, Resolved, Value, render, resolve};
 
 use crate::error::{LaunchError, Result};
 use crate::launch::{Join, Launch, Member};
+use crate::phase::rootfs;
 
 /// The name by which nodes reach the API server.
 pub const ENDPOINT: &str = "apiserver.cluster.local";
 /// The socket of containerd.
-const SOCKET: &str = "/run/containerd/containerd.sock";
+pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Documents in the making.
 struct Made {
@@ -70,10 +74,29 @@ pub struct Configuration {
     pub endpoint: String,
     /// Its port.
     pub port: u16,
+    /// The port at which masters' own API servers listen.
+    pub bind_port: u16,
+    /// Whether etcd is elsewhere.
+    pub external_etcd: bool,
     /// `cgroupfs` or `systemd`
     pub cgroup_driver: String,
     /// Networks of pods, then of services, with what they are of.
     pub networks: Vec<(String, String)>,
+}
+
+impl Configuration {
+    /// Whether nodes reach API servers by Kiln's own way, and not by a name or address of the user's.
+    pub fn is_own(&self) -> bool {
+        self.endpoint == ENDPOINT
+    }
+
+    /// Where nodes reach the API server: `apiserver.cluster.local:6443`, `[fd00::1]:6443`.
+    pub fn address(&self) -> String {
+        match self.endpoint.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, self.port).to_string(),
+            Err(_) => format!("{}:{}", self.endpoint, self.port),
+        }
+    }
 }
 
 /// Merges the configuration.
@@ -105,7 +128,14 @@ pub fn configuration(launch: &Launch) -> Result<Configuration> {
             .extend(said.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| (what.to_owned(), n.to_owned())));
     }
     let cgroup_driver = text(Kind::KubeletConfiguration, &["cgroupDriver"]);
-    Ok(Configuration { endpoint, port, cgroup_driver, networks, resolved })
+    let bind_port = match at(&resolved, Kind::InitConfiguration, &["localAPIEndpoint", "bindPort"]).map(|v| &v.content)
+    {
+        Some(Content::Number(number)) => number.parse().unwrap_or(6443),
+        _ => 6443,
+    };
+    let external = at(&resolved, Kind::ClusterConfiguration, &["etcd", "external"]);
+    let external_etcd = external.is_some_and(|external| external.content != Content::Null);
+    Ok(Configuration { endpoint, port, bind_port, external_etcd, cgroup_driver, networks, resolved })
 }
 
 /// `apiserver.cluster.local:6443`, `[fd00::1]:6443`, or without the port.
@@ -139,10 +169,16 @@ fn computed_sans(launch: &Launch) -> Vec<String> {
 
 /// All layers for one host, the highest first.
 fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Vec<Layer>> {
-    let mut layers = launch.cluster.kubeadm.clone();
+    // What the user says of this one host is over what documents say of all.
+    let said = member.chosen.iter().filter_map(|choice| match &choice.reason {
+        Reason::Said(origin) => Some((choice.address, origin.clone())),
+        _ => None,
+    });
+    let mut layers = vec![of_host(&member.host, &said.collect::<Vec<_>>())];
+    layers.extend(launch.cluster.kubeadm.iter().cloned());
     layers.push(of_hosts(launch, member, join)?);
-    if let Some(text) = &launch.bundle.kubeadm {
-        layers.push(Layer::file("etc/kubeadm.yml", text.clone()));
+    if let Some(text) = rootfs::kubeadm(launch, member)? {
+        layers.push(Layer::file(rootfs::KUBEADM, text));
     }
     let mut image = Made::new("image");
     if let Some(repository) = launch.bundle.repository() {
@@ -159,7 +195,9 @@ fn of_hosts(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Lay
     let kind = if join.is_some() { Kind::JoinConfiguration } else { Kind::InitConfiguration };
     made.text(kind, &["nodeRegistration", "name"], member.node.clone());
     made.text(kind, &["nodeRegistration", "criSocket"], SOCKET);
-    made.text(kind, &["nodeRegistration", "kubeletExtraArgs", "node-ip"], member.address.to_string());
+    let addresses: Vec<String> = member.chosen.iter().map(|choice| choice.address.to_string()).collect();
+    let addresses = if addresses.is_empty() { member.address.to_string() } else { addresses.join(",") };
+    made.text(kind, &["nodeRegistration", "kubeletExtraArgs", "node-ip"], addresses);
     let Some(join) = join else {
         made.text(kind, &["localAPIEndpoint", "advertiseAddress"], member.address.to_string());
         return Ok(made.layer());
@@ -167,13 +205,11 @@ fn of_hosts(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Lay
     let first = launch.first()?;
     let token: &[&str] = &["discovery", "bootstrapToken", "token"];
     made.text(kind, token, join.token.clone());
+    let configuration = configuration(launch)?;
     let endpoint = if member.is_master() || launch.masters().count() == 1 {
-        match first.address {
-            IpAddr::V4(address) => format!("{address}:6443"),
-            IpAddr::V6(address) => format!("[{address}]:6443"),
-        }
+        SocketAddr::new(first.address, configuration.bind_port).to_string()
     } else {
-        format!("{ENDPOINT}:6443")
+        configuration.address()
     };
     made.text(kind, &["discovery", "bootstrapToken", "apiServerEndpoint"], endpoint);
     let hashes = made.list([join.ca_hash.clone()]);

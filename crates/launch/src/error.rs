@@ -68,6 +68,17 @@ pub enum LaunchError {
     /// Hosts are not as they must be.
     #[error("{}", preflight_text(.0))]
     Preflight(Vec<Finding>),
+    /// Hosts do not reach each other.
+    #[error("{}", unreached_text(.0))]
+    Unreached(Vec<Finding>),
+    /// A template of the image has mistakes, or shows what is not set.
+    #[error("{host}: {}: a template of the image cannot be rendered: {}", .found.source.name, .found.diagnostic.message)]
+    Template {
+        /// The host that it was rendered for.
+        host: String,
+        /// What is wrong, and the template.
+        found: Box<kiln_clusterfile::Found>,
+    },
     /// The configuration of kubeadm has mistakes.
     #[error("the configuration of kubeadm has mistakes")]
     Config {
@@ -113,6 +124,11 @@ fn preflight_text(found: &[Finding]) -> String {
     format!("{errors} checks before the launch failed, on {} hosts; nothing was changed", hosts.len())
 }
 
+fn unreached_text(found: &[Finding]) -> String {
+    let errors = found.iter().filter(|finding| finding.is_error()).count();
+    format!("{errors} ports are not reached by hosts that need them; nothing was installed")
+}
+
 fn phase_text(phase: &str, errors: &[LaunchError]) -> String {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     format!("phase {phase} failed: {}", texts.join("; "))
@@ -136,7 +152,9 @@ impl LaunchError {
                 let said = tail.iter().map(|line| format!("  | {line}"));
                 said.chain(causes.iter().flat_map(Cause::lines)).collect()
             }
-            LaunchError::Preflight(found) => found.iter().flat_map(Finding::lines).collect(),
+            LaunchError::Preflight(found) | LaunchError::Unreached(found) => {
+                found.iter().flat_map(Finding::lines).collect()
+            }
             LaunchError::Phase { errors, .. } => {
                 errors.iter().flat_map(|error| std::iter::once(format!("{error}")).chain(error.details())).collect()
             }
@@ -155,7 +173,8 @@ impl LaunchError {
                 ),
                 _ => None,
             },
-            LaunchError::Preflight(_) => Some(
+            LaunchError::Template { found, .. } => found.diagnostic.hint.clone(),
+            LaunchError::Preflight(_) | LaunchError::Unreached(_) => Some(
                 "put right what is named, or pass over checks by name: --ignore-preflight-errors=NAME,NAME".to_owned(),
             ),
             LaunchError::Phase { errors, .. } => errors.iter().find_map(LaunchError::hint).or_else(|| {

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kiln_clusterfile::address::{Address, Addresses, Route};
+use kiln_clusterfile::model::Cidr;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
@@ -26,7 +28,7 @@ const LINES: usize = 20_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Programs that are looked for.
-pub const PROGRAMS: [&str; 21] = [
+pub const PROGRAMS: [&str; 17] = [
     "conntrack",
     "ip",
     "iptables",
@@ -39,19 +41,15 @@ pub const PROGRAMS: [&str; 21] = [
     "touch",
     "crictl",
     "containerd",
-    "dockerd",
     "kubelet",
     "kubeadm",
     "kubectl",
     "runc",
     "modprobe",
-    "sysctl",
-    "tar",
-    "sha256sum",
 ];
 
 /// Files and directories whose being there matters; a directory counts when something is in it.
-pub const PATHS: [&str; 12] = [
+pub const PATHS: [&str; 11] = [
     "/etc/kubernetes/manifests",
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/etc/kubernetes/manifests/kube-controller-manager.yaml",
@@ -63,19 +61,17 @@ pub const PATHS: [&str; 12] = [
     "/etc/kubernetes/pki/ca.crt",
     "/var/lib/etcd",
     "/etc/cni/net.d",
-    "/var/lib/kiln/ledger.json",
 ];
 
 /// Kernel settings that matter.
-const SETTINGS: [&str; 4] = [
-    "/proc/sys/net/ipv4/ip_forward",
+const SETTINGS: [&str; 3] = [
     "/proc/sys/net/bridge/bridge-nf-call-iptables",
     "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
     "/proc/sys/net/ipv6/conf/default/forwarding",
 ];
 
 /// Services that matter.
-const SERVICES: [&str; 6] = ["containerd", "docker", "kubelet", "firewalld", "kiln-registry", "kiln-balancer"];
+const SERVICES: [&str; 4] = ["containerd", "kubelet", "firewalld", "kiln-registry"];
 
 /// What a host is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,8 +84,6 @@ pub struct HostFacts {
     pub kernel: String,
     /// The OCI name of the processor: `amd64`.
     pub arch: String,
-    /// `ID` of os-release.
-    pub os: String,
     /// How many processors.
     pub cpus: Option<u64>,
     /// Memory in MiB.
@@ -140,6 +134,8 @@ pub struct HostFacts {
     pub marker_broken: bool,
     /// SHA-256 of the binary there, in hexadecimal.
     pub agent: String,
+    /// Variables that send connections through proxies, in small letters: `https_proxy`, `no_proxy`. Logins are taken out.
+    pub proxies: BTreeMap<String, String>,
 }
 
 /// The questions, for a command of services.
@@ -150,7 +146,7 @@ fn questions(service_manager: &str) -> String {
         "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; \
          lines() {{ echo \"@@$1\"; head -c 262144 2>/dev/null | head -n 5000 | sed 's/^/|/'; echo; }}; \
          id -u | lines uid; uname -n | lines hostname; uname -r | lines kernel; uname -m | lines machine; \
-         cat /etc/os-release 2>/dev/null | lines os; date +%s | lines clock; \
+         date +%s | lines clock; \
          grep -c ^processor /proc/cpuinfo | lines cpus; cat /proc/meminfo | lines memory; cat /proc/swaps | lines swaps; \
          cat /etc/machine-id 2>/dev/null | lines machine-id; cat /sys/class/dmi/id/product_uuid 2>/dev/null | lines product-uuid; \
          ip -o addr show 2>/dev/null | lines addresses; ip route show 2>/dev/null | lines routes; ip -6 route show 2>/dev/null | lines routes6; \
@@ -164,6 +160,7 @@ fn questions(service_manager: &str) -> String {
          [ -e /etc/containerd/config.toml ] && cat /etc/containerd/config.toml | lines containerd-config; \
          df -Pk /var/lib 2>/dev/null | lines disk; stat -fc %T /sys/fs/cgroup 2>/dev/null | lines cgroup; \
          getent hosts \"$(uname -n)\" >/dev/null 2>&1 && echo yes | lines resolves; \
+         env | grep -i '^[a-z]*_proxy=' | sed 's#//[^@/]*@#//#' | lines proxies; \
          [ -e {marker} ] && cat {marker} | lines marker; \
          [ -e {agent} ] && sha256sum {agent} 2>/dev/null | lines agent; echo @@end",
         programs = words(&PROGRAMS),
@@ -261,8 +258,6 @@ fn lines<'a>(answers: &'a Answers<'_>, name: &str) -> impl Iterator<Item = &'a s
 }
 
 fn machine(facts: &mut HostFacts, answers: &Answers<'_>, (before, after): (i64, i64)) {
-    let os = lines(answers, "os").find_map(|line| line.strip_prefix("ID="));
-    facts.os = os.unwrap_or_default().trim_matches('"').to_owned();
     let total = lines(answers, "memory").find_map(|line| line.strip_prefix("MemTotal:"));
     facts.memory = total.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).map(|kib| kib / 1024);
     facts.swaps = lines(answers, "swaps").filter(|line| !line.trim().is_empty()).count().saturating_sub(1);
@@ -290,13 +285,16 @@ fn network(facts: &mut HostFacts, answers: &Answers<'_>) {
         let device = device.split('@').next().unwrap_or(device).to_owned();
         facts.addresses.push((device, address, prefix.parse().unwrap_or(full)));
     }
-    for line in lines(answers, "routes").chain(lines(answers, "routes6")) {
+    let of_families = [("routes", "default"), ("routes6", "::/0")];
+    let all = of_families.into_iter().flat_map(|(name, default)| lines(answers, name).map(move |line| (line, default)));
+    for (line, default) in all {
         let mut words = line.split_whitespace();
         let Some(mut to) = words.next() else { continue };
         if matches!(to, "unreachable" | "blackhole" | "prohibit" | "throw" | "local" | "broadcast") {
             to = words.next().unwrap_or_default();
         }
         let device = words.skip_while(|word| *word != "dev").nth(1).unwrap_or_default();
+        let to = if to == "default" { default } else { to };
         facts.routes.push((to.to_owned(), device.to_owned()));
     }
     for line in lines(answers, "macs") {
@@ -338,6 +336,9 @@ fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
         facts.containerd_config =
             Some(lines(answers, "containerd-config").fold(String::new(), |text, line| text + line + "\n"));
     }
+    for (name, value) in lines(answers, "proxies").filter_map(|line| line.split_once('=')) {
+        facts.proxies.insert(name.to_lowercase(), value.to_owned());
+    }
     if answers.contains_key("marker") {
         let text: String = lines(answers, "marker").collect();
         facts.marker = Marker::parse(&text);
@@ -369,12 +370,31 @@ impl HostFacts {
         self.addresses.iter().find(|(_, own, _)| *own == address).map(|(device, ..)| device.as_str())
     }
 
-    /// The address on a device of a default route: the one that its peers most likely reach.
-    pub fn outward(&self, ipv6: bool) -> Option<IpAddr> {
-        let device = self.routes.iter().find(|(to, _)| to == "default").map(|(_, device)| device.as_str())?;
-        let of_device =
-            |own: &str, address: &IpAddr| own == device && address.is_ipv6() == ipv6 && !address.is_loopback();
-        self.addresses.iter().find(|(own, address, _)| of_device(own, address)).map(|(_, address, _)| *address)
+    /// Addresses and routes, for who chooses among them.
+    pub fn known_addresses(&self) -> Addresses {
+        let address = |(interface, address, prefix): &(String, IpAddr, u8)| Address {
+            interface: interface.clone(),
+            address: *address,
+            prefix: *prefix,
+        };
+        let route = |(to, interface): &(String, String)| {
+            let to = if to == "default" { "0.0.0.0/0" } else { to };
+            let (address, prefix) = to.split_once('/').map_or((to, None), |(address, prefix)| (address, Some(prefix)));
+            let address: IpAddr = address.parse().ok()?;
+            let full = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = prefix.map_or(Some(full), |prefix| prefix.parse().ok()).filter(|prefix| *prefix <= full)?;
+            Some(Route { destination: Cidr { address, prefix }, interface: interface.clone() })
+        };
+        Addresses {
+            addresses: self.addresses.iter().map(address).collect(),
+            routes: self.routes.iter().filter_map(route).collect(),
+        }
+    }
+
+    /// How a service was: `active enabled`; none if there is no such service.
+    pub fn service(&self, name: &str) -> Option<String> {
+        let (active, enabled) = self.services.get(name)?;
+        (!enabled.is_empty() && enabled != "not-found").then(|| format!("{active} {enabled}"))
     }
 }
 
@@ -383,13 +403,13 @@ pub(crate) mod tests {
     use super::*;
 
     /// A host with nothing wrong.
-    pub(crate) const GOOD: &str = "@@uid\n|0\n\n@@hostname\n|n1\n\n@@kernel\n|6.1.0\n\n@@machine\n|x86_64\n\n@@os\n|ID=debian\n\n\
+    pub(crate) const GOOD: &str = "@@uid\n|0\n\n@@hostname\n|n1\n\n@@kernel\n|6.1.0\n\n@@machine\n|x86_64\n\n\
         @@clock\n|1000\n\n@@cpus\n|4\n\n@@memory\n|MemTotal:       4000000 kB\n\n@@swaps\n|Filename Type\n\n@@machine-id\n|aa\n\n\
         @@product-uuid\n|AB-1\n\n@@addresses\n|1: lo    inet 127.0.0.1/8 scope host lo\n|2: eth0@if3    inet 10.0.0.1/24 brd x\n\n\
         @@routes\n|default via 10.0.0.254 dev eth0 \n|10.0.0.0/24 dev eth0 proto kernel\n\n@@macs\n|eth0 52:54:00:00:00:01\n|lo 00:00:00:00:00:00\n\n\
         @@tcp\n|  sl  local_address rem_address   st\n|   0: 00000000:0016 00000000:0000 0A 0\n|   1: 0100007F:1F90 0100007F:0016 01 0\n\n\
-        @@udp\n|   0: 00000000:0035 00000000:0000 07 0\n\n@@programs\n|conntrack\n|ip\n|iptables\n|mount\n|nsenter\n|containerd\n|ebtables\n|ethtool\n|socat\n|tc\n|touch\n|crictl\n|runc\n|modprobe\n|sysctl\n|tar\n|sha256sum\n\n\
-        @@paths\n\n@@settings\n|/proc/sys/net/ipv4/ip_forward 1\n|/proc/sys/net/bridge/bridge-nf-call-iptables 1\n\n@@manager\n|yes\n\n\
+        @@udp\n|   0: 00000000:0035 00000000:0000 07 0\n\n@@programs\n|conntrack\n|ip\n|iptables\n|mount\n|nsenter\n|containerd\n|ebtables\n|ethtool\n|socat\n|tc\n|touch\n|crictl\n|runc\n|modprobe\n\n\
+        @@paths\n\n@@settings\n|/proc/sys/net/bridge/bridge-nf-call-iptables 1\n\n@@manager\n|yes\n\n\
         @@services\n|containerd active enabled\n|kubelet inactive enabled\n\n@@containerd\n|containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1\n\n\
         @@kubelet\n|Kubernetes v1.20.2\n\n@@disk\n|Filesystem 1024-blocks Used Available\n|/dev/a 9 1 52428800 1% /\n\n@@resolves\n|yes\n\n@@end\n";
 
@@ -398,7 +418,9 @@ pub(crate) mod tests {
         let facts = parse(GOOD, (990, 995)).unwrap();
         assert_eq!((facts.uid, facts.arch.as_str(), facts.cpus, facts.memory), (Some(0), "amd64", Some(4), Some(3906)));
         assert_eq!((facts.ahead, facts.swaps, facts.disk), (Some(5), 0, Some(51_200)));
-        assert_eq!(facts.outward(false), Some("10.0.0.1".parse().unwrap()));
+        let known = facts.known_addresses();
+        assert_eq!((known.addresses.len(), known.routes.len(), known.routes[0].destination.prefix), (2, 2, 0));
+        assert_eq!((facts.service("containerd").as_deref(), facts.service("none")), (Some("active enabled"), None));
         assert_eq!((facts.containerd.as_str(), facts.kubelet.as_str()), ("1.6.20~ds1", "v1.20.2"));
         assert_eq!(facts.tcp_ports, BTreeSet::from([22]));
         assert_eq!(facts.udp_ports, BTreeSet::from([53]));

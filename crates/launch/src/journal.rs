@@ -42,6 +42,9 @@ pub struct Marker {
     /// Whether there was something of Kubernetes before: then Kiln resets nothing of it on its own.
     #[serde(default)]
     pub occupied: bool,
+    /// How services were before: `active enabled`. Services that were not there have none.
+    #[serde(default)]
+    pub services: BTreeMap<String, String>,
 }
 
 impl Marker {
@@ -54,6 +57,7 @@ impl Marker {
             done: BTreeMap::new(),
             begun: None,
             occupied: false,
+            services: BTreeMap::new(),
         }
     }
 
@@ -87,6 +91,9 @@ pub struct HostRecord {
     /// The file of the key to log in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The address by which its peers reach it: it stays, whichever hosts come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_address: Option<String>,
 }
 
 /// A cluster, as it is known on this side.
@@ -295,6 +302,7 @@ mod tests {
             user: None,
             port: None,
             key: None,
+            node_address: None,
         };
         let record = Record {
             file: None,

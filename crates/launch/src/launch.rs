@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kiln_clusterfile::address::{self, AddressError, Addresses, Choice};
 use kiln_clusterfile::{Cluster, Host};
 use kiln_host::Cancel;
 use kiln_oci::Hasher;
 
 use crate::bundle::Bundle;
+use crate::clock::Clock;
 use crate::error::{LaunchError, Result};
 use crate::event::{Event, Events};
 use crate::facts::HostFacts;
 use crate::journal::{HostRecord, Marker, Record, State, VERSION};
 use crate::machine::Machine;
+use crate::swarm::Swarm;
 
 /// How a launch goes about it.
 #[derive(Debug, Clone)]
@@ -38,6 +41,29 @@ pub struct Options {
     pub patience: Duration,
     /// The Clusterfile, if there is one.
     pub file: Option<PathBuf>,
+    /// How hosts bring each other the image; `None`: the launcher sends it to each.
+    pub peers: Option<Peers>,
+    /// Resets what an earlier kubeadm left on hosts that no launch of Kiln was on.
+    pub reset_leftovers: bool,
+}
+
+/// How hosts bring each other the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peers {
+    /// Hosts that a host serves at one time.
+    pub uploads: usize,
+    /// The port that hosts listen at meanwhile; 0 is any.
+    pub port: u16,
+    /// Bytes a second that a host sends to others at most.
+    pub rate: Option<u64>,
+    /// How long a source may be too slow.
+    pub patience: Duration,
+}
+
+impl Default for Peers {
+    fn default() -> Peers {
+        Peers { uploads: 1, port: 0, rate: None, patience: Duration::from_secs(10) }
+    }
 }
 
 impl Default for Options {
@@ -52,6 +78,8 @@ impl Default for Options {
             binary_digest: String::new(),
             patience: Duration::from_secs(300),
             file: None,
+            peers: None,
+            reset_leftovers: false,
         }
     }
 }
@@ -69,16 +97,24 @@ pub struct Member {
     pub node: String,
     /// The address by which its peers reach it.
     pub address: IpAddr,
+    /// Why it is that one, and the one of the other family where a cluster has both; empty if none could be chosen.
+    pub chosen: Vec<Choice>,
+    /// Why none could be chosen.
+    pub unchosen: Option<AddressError>,
     /// Whether it is the one of `kubeadm init`.
     pub first: bool,
 }
 
 impl Member {
-    /// A host with what is known of it. The name of its node is the one said, or its own.
+    /// A host with what is known of it. The name of its node is the one said, or its own; the address is one that is good
+    /// for it alone, until [`settle`] has seen all hosts.
     pub fn new(host: Host, machine: Machine, facts: HostFacts, first: bool) -> Member {
-        let address = address(&host, &facts);
         let node = host.name.as_ref().map_or_else(|| facts.hostname.clone(), |name| name.value.clone());
-        Member { node: node.to_lowercase(), address, host, machine, facts, first }
+        let address = host.node_address.as_ref().map_or_else(|| host.address(), |said| said.value);
+        let (node, chosen, unchosen) = (node.to_lowercase(), Vec::new(), None);
+        let mut member = Member { node, address, chosen, unchosen, host, machine, facts, first };
+        settle(std::slice::from_mut(&mut member), false);
+        member
     }
 
     /// What it is called in messages.
@@ -92,17 +128,33 @@ impl Member {
     }
 }
 
-/// The address that peers reach a host by: the one that the user chose; the one that Kiln logs in at, if the host has it;
-/// the one of the device that leads out (a host behind a translated address).
-fn address(host: &Host, facts: &HostFacts) -> IpAddr {
-    if let Some(said) = &host.node_address {
-        return said.value;
+/// Chooses the addresses by which hosts reach each other; of both families, where the cluster has both.
+pub fn settle(members: &mut [Member], dual: bool) {
+    let facts: Vec<Addresses> = members.iter().map(|member| member.facts.known_addresses()).collect();
+    let main = members.iter().find(|member| member.first).or(members.first());
+    let Some(main) = main else { return };
+    let said = main.host.node_address.as_ref().map(|said| said.value);
+    let v6 = said.unwrap_or_else(|| main.host.address()).is_ipv6();
+    let hosts: Vec<Host> = members.iter().map(|member| member.host.clone()).collect();
+    let hosts: Vec<&Host> = hosts.iter().collect();
+    for (is_main, v6) in [(true, v6), (false, !v6)].into_iter().take(if dual { 2 } else { 1 }) {
+        for (member, choice) in members.iter_mut().zip(address::choose(&hosts, &facts, v6)) {
+            if is_main {
+                (member.chosen, member.unchosen) = (Vec::new(), None);
+            }
+            match choice {
+                Ok(choice) => {
+                    if is_main {
+                        member.address = choice.address;
+                    }
+                    member.chosen.push(choice);
+                }
+                // A host that does not say its addresses lacks the program for it, which is told.
+                Err(_) if member.facts.addresses.is_empty() => {}
+                Err(error) => member.unchosen = Some(error),
+            }
+        }
     }
-    let login = host.address();
-    if facts.device_of(login).is_some() {
-        return login;
-    }
-    facts.outward(login.is_ipv6()).unwrap_or(login)
 }
 
 /// What joining hosts need to know. It is not kept anywhere.
@@ -125,6 +177,8 @@ pub struct Learned {
     pub authorities: Vec<(IpAddr, String)>,
     /// Whether masters' certificates were given out with the key in `join`.
     pub uploaded: bool,
+    /// Hosts that bring each other the image, while they do.
+    pub swarm: Option<Arc<Swarm>>,
 }
 
 /// A launch.
@@ -147,6 +201,8 @@ pub struct Launch {
     pub cancel: Cancel,
     /// What is learned on the way.
     pub learned: Mutex<Learned>,
+    /// How long it takes.
+    pub clock: Clock,
     /// Markers of hosts, as they are now.
     pub markers: Mutex<Vec<Option<Marker>>>,
 }
@@ -218,6 +274,7 @@ impl Launch {
             user: member.host.ssh.user.as_ref().map(|user| user.value.clone()),
             port: member.host.ssh.port.as_ref().map(|port| port.value),
             key: member.host.ssh.key.as_ref().map(|key| key.value.clone()),
+            node_address: Some(member.address.to_string()),
         });
         Record {
             version: VERSION,

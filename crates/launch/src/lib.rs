@@ -12,8 +12,11 @@
 //! [`machine`] commands on a host, with their last words   [`facts`] what a host is, asked in one command
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
 //! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
-//! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts
-//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure
+//! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts     [`plugins`] what else is done, and when
+//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
+//! [`kubectl`] [`etcd`] on a master
+//! [`clock`] how long it took, and what of that was Kiln's
+//! [`swarm`] hosts that bring each other the image
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
 //!
 //! Adding a phase: a file in [`phase`] with its plan and its effect, and its place in [`phase::LAUNCH`].
@@ -21,24 +24,30 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod cert;
+pub mod clock;
 pub mod config;
 pub mod containerd;
 pub mod diagnose;
 pub mod error;
+pub mod etcd;
 pub mod event;
 pub mod facts;
 pub mod journal;
+pub mod kubectl;
 pub mod launch;
 pub mod machine;
 pub mod phase;
+pub mod plugins;
 pub mod preflight;
 pub mod reset;
 pub mod run;
 pub mod scale;
+pub mod swarm;
 pub mod units;
 pub mod upgrade;
 
 pub use bundle::Bundle;
 pub use error::{LaunchError, Result};
-pub use launch::{Launch, Member, Options};
+pub use launch::{Launch, Member, Options, Peers};
 pub use machine::Machine;

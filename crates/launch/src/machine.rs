@@ -60,6 +60,16 @@ impl Machine {
         &self.name
     }
 
+    /// How it is reached.
+    pub fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
+    /// How root's rights are had there, if one does not log in as root.
+    pub fn sudo(&self) -> Option<&Sudo> {
+        self.sudo.as_ref()
+    }
+
     /// Whether the user wants to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_set()
@@ -110,6 +120,38 @@ impl Machine {
             }),
             Err(HostError::Cancelled) => Err(LaunchError::Cancelled),
             Err(source) => Err(LaunchError::Host { host: self.name.clone(), source: Box::new(source) }),
+        }
+    }
+
+    /// Runs a line for as long as it is fed, without a limit of time; what it writes goes to `out` as it comes. `stop`
+    /// ends it at once.
+    ///
+    /// # Errors
+    /// When it cannot be run, or ends badly.
+    pub fn talk(
+        &self,
+        what: &str,
+        line: &str,
+        stdin: Stdin,
+        out: &mut (dyn Write + Send),
+        stop: &Cancel,
+    ) -> Result<()> {
+        let mut command = Command::shell(line);
+        if let Some(sudo) = &self.sudo {
+            command = command.sudo(sudo.clone());
+        }
+        let tail = Tail::default();
+        let mut stderr = tail.clone();
+        let outcome = self.host.run(&command, Streams { stdin, stdout: out, stderr: &mut stderr }, stop);
+        let host = self.name.clone();
+        match outcome {
+            Ok(exit) if exit.success() => Ok(()),
+            Ok(exit) => {
+                let what = what.to_owned();
+                Err(LaunchError::Command { host, what, exit, tail: tail.lines(), causes: Vec::new() })
+            }
+            Err(HostError::Cancelled) => Err(LaunchError::Cancelled),
+            Err(source) => Err(LaunchError::Host { host, source: Box::new(source) }),
         }
     }
 

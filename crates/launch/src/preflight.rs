@@ -3,10 +3,13 @@
 //! Names are kubeadm's where kubeadm has the check, so that lists of names to pass over carry over. Checks that it has not
 //! are named in the same way. Kiln's own come from what goes wrong in practice.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+mod network;
 
+use std::collections::BTreeMap;
+
+use crate::config::Configuration;
 use crate::launch::{Launch, Member};
+use crate::machine::printable;
 
 /// Something that a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +65,7 @@ struct Found<'l> {
 impl Found<'_> {
     fn add(&mut self, fatal: bool, name: impl Into<String>, text: impl Into<String>, hint: impl Into<String>) {
         let name = name.into();
-        let is = |wanted: &String| wanted.eq_ignore_ascii_case("all") || wanted.eq_ignore_ascii_case(&name);
-        let ignored = self.launch.options.ignore.iter().any(is);
+        let ignored = is_ignored(self.launch, &name);
         self.out.push(Finding { ignored, fatal, host: self.host.clone(), text: text.into(), hint: hint.into(), name });
     }
 
@@ -76,22 +78,29 @@ impl Found<'_> {
     }
 }
 
-/// All findings about all hosts. Networks are those of pods and services, as `10.0.0.0/8`.
-pub fn check(launch: &Launch, networks: &[(String, String)]) -> Vec<Finding> {
+/// Whether the user passes over a check.
+pub fn is_ignored(launch: &Launch, name: &str) -> bool {
+    let is = |wanted: &String| wanted.eq_ignore_ascii_case("all") || wanted.eq_ignore_ascii_case(name);
+    launch.options.ignore.iter().any(is)
+}
+
+/// All findings about all hosts, which get this configuration.
+pub fn check(launch: &Launch, configuration: &Configuration) -> Vec<Finding> {
     let mut out = Vec::new();
     for member in &launch.members {
         let mut found = Found { launch, host: member.name().to_owned(), out: Vec::new() };
-        leftovers(member, &mut found);
+        leftovers(member, configuration, &mut found);
         machine(member, &mut found);
         if !launch.has_done(member, "runtime") {
             programs(member, &mut found);
             disk(member, &mut found);
         }
         if !joined(launch, member) {
-            ports(member, &mut found);
+            ports(member, configuration, &mut found);
+            network::proxies(member, configuration, &mut found);
         }
-        for (what, network) in networks {
-            overlap(what, network, member, &mut found);
+        for (what, network) in &configuration.networks {
+            network::overlap(what, network, member, &mut found);
         }
         out.append(&mut found.out);
     }
@@ -105,7 +114,7 @@ pub(crate) fn joined(launch: &Launch, member: &Member) -> bool {
 }
 
 /// What earlier attempts and other clusters left.
-fn leftovers(member: &Member, found: &mut Found<'_>) {
+fn leftovers(member: &Member, configuration: &Configuration, found: &mut Found<'_>) {
     let facts = &member.facts;
     let reset = "give the host back first: kiln cluster reset; or go on with that launch: --resume";
     if facts.marker_broken {
@@ -117,36 +126,40 @@ fn leftovers(member: &Member, found: &mut Found<'_>) {
     }
     if let Some(marker) = &facts.marker {
         if marker.id != found.launch.id {
-            let text = format!(
-                "it belongs to another launch, of the cluster `{}`",
-                crate::machine::printable(&marker.cluster)
-            );
+            let text = format!("it belongs to another launch, of the cluster `{}`", printable(&marker.cluster));
             return found.error("KilnMarker", text, reset);
         }
         if !found.launch.options.resume && marker.begun.is_some() {
-            let phase = crate::machine::printable(marker.begun.as_deref().unwrap_or_default());
+            let phase = printable(marker.begun.as_deref().unwrap_or_default());
             return found.error("KilnMarker", format!("an earlier launch stopped in phase {phase}"), reset);
         }
         return;
     }
-    let hint = "if nothing of it is needed: kubeadm reset -f; or kiln cluster reset --hosts";
-    let name = |path: &str| path.replace('/', "-");
+    // What the user has reset first is no obstacle.
+    let fatal = !found.launch.options.reset_leftovers;
+    let hint = match fatal {
+        true => "if nothing of it is needed: the same command with --reset-leftovers, or kubeadm reset -f there",
+        false => "it is reset first",
+    };
+    let mut left = |what: &str, path: &str, text: String| {
+        found.add(fatal, format!("{what}-{}", path.replace('/', "-")), text, hint);
+    };
     for part in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"] {
         let path = format!("/etc/kubernetes/manifests/{part}.yaml");
         if member.is_master() && facts.has(&path) {
-            found.error(format!("FileAvailable-{}", name(&path)), format!("{path} already exists"), hint);
+            left("FileAvailable", &path, format!("{path} already exists"));
         }
     }
     if !member.is_master() && facts.has("/etc/kubernetes/manifests") {
-        found.error("DirAvailable--etc-kubernetes-manifests", "/etc/kubernetes/manifests is not empty", hint);
+        left("DirAvailable", "/etc/kubernetes/manifests", "/etc/kubernetes/manifests is not empty".to_owned());
     }
-    if member.is_master() && facts.has("/var/lib/etcd") {
-        found.error("DirAvailable--var-lib-etcd", "/var/lib/etcd is not empty", hint);
+    if member.is_master() && !configuration.external_etcd && facts.has("/var/lib/etcd") {
+        left("DirAvailable", "/var/lib/etcd", "/var/lib/etcd is not empty".to_owned());
     }
     for path in ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf", "/etc/kubernetes/pki/ca.crt"]
     {
         if facts.has(path) {
-            found.error(format!("FileAvailable-{}", name(path)), format!("{path} already exists"), hint);
+            left("FileAvailable", path, format!("{path} already exists"));
         }
     }
     if facts.has("/etc/cni/net.d") {
@@ -210,23 +223,51 @@ fn machine(member: &Member, found: &mut Found<'_>) {
     if !is_node_name(&member.node) {
         found.error(
             "HostnameValid",
-            format!("`{}` cannot be the name of a node", crate::machine::printable(&member.node)),
+            format!("`{}` cannot be the name of a node", printable(&member.node)),
             "letters a-z, digits, `-` and `.`, at most 253: hostnamectl set-hostname, or a name in the Clusterfile",
         );
     }
-    if facts.device_of(member.address).is_none() && !facts.addresses.is_empty() {
-        let text = format!("it has no address {}", member.address);
-        found.error("NodeAddress", text, "say which of its addresses its peers reach (`nodeAddress`)");
+    if let Some(error) = &member.unchosen {
+        let hint = "say which of its addresses its peers reach: `nodeAddress`, --node-address HOST=ADDRESS";
+        found.error("NodeAddress", error.to_string(), hint);
     }
+    system(member, found);
     if facts.ahead.is_some_and(|seconds| seconds.abs() > SKEW) {
         let text = format!("its clock differs from this machine's by {} s", facts.ahead.unwrap_or(0));
         found.error("ClockSkew", text, "set the clocks: certificates are not yet or no longer valid otherwise");
     }
 }
 
+/// What the kernel must have.
+fn system(member: &Member, found: &mut Found<'_>) {
+    let facts = &member.facts;
+    let minor = minor(&found.launch.bundle.kubernetes);
+    let mut parts = facts.kernel.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
+    let (major, minor_of) = (parts.next().flatten(), parts.next().flatten());
+    if let (Some(major), Some(minor_of)) = (major, minor_of) {
+        let text = || format!("the kernel release {} is unsupported", printable(&facts.kernel));
+        if (major, minor_of) < (3, 10) {
+            found.error("SystemVerification", text(), "Kubernetes needs Linux 3.10, and since 1.31 wants 4.19");
+        } else if minor >= 31 && (major, minor_of) < (4, 19) {
+            found.warn("SystemVerification", text(), "since Kubernetes 1.31, Linux 4.19 is wanted");
+        }
+    }
+    if !facts.cgroup2 && minor >= 31 {
+        let text = "control groups are of version 1, whose support in the kubelet ends";
+        let hint = "boot with systemd.unified_cgroup_hierarchy=1; from 1.35 on the kubelet needs `failCgroupV1: false`";
+        found.add(minor >= 35, "SystemVerification", text, hint);
+    }
+    let forwarding = "/proc/sys/net/ipv6/conf/default/forwarding";
+    if member.address.is_ipv6() && !facts.settings.contains_key(forwarding) {
+        let name = "FileContent--proc-sys-net-ipv6-conf-default-forwarding";
+        found.error(name, format!("{forwarding} does not exist"), "the kernel was booted without IPv6");
+    }
+}
+
 fn programs(member: &Member, found: &mut Found<'_>) {
     let facts = &member.facts;
-    let brought = |program: &str| found.launch.bundle.has(&format!("bin/{program}"));
+    let launch = found.launch;
+    let brought = |program: &str| launch.bundle.has(&format!("bin/{program}"));
     let missing = |program: &&str| !facts.programs.contains(*program) && !brought(program);
     let needed: Vec<&str> = NEEDED
         .into_iter()
@@ -258,13 +299,26 @@ fn programs(member: &Member, found: &mut Found<'_>) {
             "put it into bin/ of the image",
         );
     }
-    let bridge = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-    if !facts.settings.contains_key(bridge) && !facts.programs.contains("modprobe") {
-        found.error(
-            "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
-            format!("{bridge} does not exist"),
-            "the kernel needs the module br_netfilter",
+    // kubeadm asks it for the runtime; since 1.31 it asks by itself.
+    if missing(&"crictl") {
+        let fatal = minor(&found.launch.bundle.kubernetes) < 31;
+        found.add(fatal, "FileExisting-crictl", "crictl not found in system path", "put it into bin/ of the image");
+    }
+    let all = ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
+    for path in all.into_iter().take(if member.address.is_ipv6() { 2 } else { 1 }) {
+        if !facts.settings.contains_key(path) && !facts.programs.contains("modprobe") {
+            let name = format!("FileContent-{}", path.replace('/', "-"));
+            found.error(name, format!("{path} does not exist"), "the kernel needs the module br_netfilter");
+        }
+    }
+    let runtime: u32 = facts.containerd.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if runtime >= 2 && !brought("containerd") && minor(&found.launch.bundle.kubernetes) < 26 {
+        let text = format!(
+            "containerd {} does not speak with the kubelet of {}",
+            printable(&facts.containerd),
+            found.launch.bundle.kubernetes
         );
+        found.error("CRI", text, "containerd 1.x does, on the host or in bin/ of the image; or Kubernetes since 1.26");
     }
 }
 
@@ -276,10 +330,13 @@ fn disk(member: &Member, found: &mut Found<'_>) {
     }
 }
 
-fn ports(member: &Member, found: &mut Found<'_>) {
+fn ports(member: &Member, configuration: &Configuration, found: &mut Found<'_>) {
     let mut tcp = vec![10_250];
     if member.is_master() {
-        tcp.extend([6443, 10_259, 10_257, 2379, 2380]);
+        tcp.extend([configuration.bind_port, 10_259, 10_257]);
+        if !configuration.external_etcd {
+            tcp.extend([2379, 2380]);
+        }
     }
     let is_registry = found.launch.registry_members().iter().any(|other| other.host.address() == member.host.address());
     if is_registry && !found.launch.has_done(member, "registry") {
@@ -296,26 +353,6 @@ fn ports(member: &Member, found: &mut Found<'_>) {
             "UDP port 8472 is in use: flannel's VXLAN of an earlier cluster may be there",
             "ip link delete flannel.1",
         );
-    }
-}
-
-/// Networks that hosts already route somewhere.
-fn overlap(what: &str, network: &str, member: &Member, found: &mut Found<'_>) {
-    let Some(wanted) = parse_network(network) else { return };
-    let own = ["cni", "flannel", "cali", "tunl", "kube-", "weave", "kiln", "vxlan.calico"];
-    for (to, device) in &member.facts.routes {
-        let Some(other) = parse_network(to).filter(|(_, prefix)| *prefix > 0) else { continue };
-        // A network's own routes, of when it ran already.
-        let is_own = own.iter().any(|start| device.starts_with(start)) || joined(found.launch, member);
-        if overlaps(wanted, other) && !is_own {
-            let text = format!("the network of {what} {network} overlaps with its route to {to} ({device})");
-            found.error(
-                "NetworkOverlap",
-                text,
-                "choose another network in the Clusterfile, or with --pod-cidr and --service-cidr",
-            );
-            return;
-        }
     }
 }
 
@@ -341,12 +378,7 @@ fn between(launch: &Launch, out: &mut Vec<Finding>) {
                 let mut found = Found { launch, host: member.name().to_owned(), out: Vec::new() };
                 // Nodes are told apart by their names; machines that share the others work, and are confused later.
                 let fatal = name != "ProductUuidUnique" && name != "MachineIdUnique";
-                found.add(
-                    fatal,
-                    name,
-                    format!("{what} is that of {other}, too: {}", crate::machine::printable(&value)),
-                    hint,
-                );
+                found.add(fatal, name, format!("{what} is that of {other}, too: {}", printable(&value)), hint);
                 out.append(&mut found.out);
             }
         }
@@ -354,7 +386,7 @@ fn between(launch: &Launch, out: &mut Vec<Finding>) {
 }
 
 /// RFC 1123, as Kubernetes wants it.
-fn is_node_name(name: &str) -> bool {
+pub(crate) fn is_node_name(name: &str) -> bool {
     let part = |part: &str| {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         !part.is_empty() && part.len() <= 63 && part.chars().all(good) && !part.starts_with('-') && !part.ends_with('-')
@@ -365,27 +397,4 @@ fn is_node_name(name: &str) -> bool {
 /// The minor version of `v1.20.2`; 0 if it is none.
 pub fn minor(version: &str) -> u32 {
     version.strip_prefix("v1.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0)
-}
-
-type Net = (IpAddr, u8);
-
-/// `10.0.0.0/8`, or one address.
-fn parse_network(text: &str) -> Option<Net> {
-    if text == "default" {
-        return None;
-    }
-    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
-    let address: IpAddr = address.parse().ok()?;
-    let full = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = if prefix.is_empty() { full } else { prefix.parse().ok().filter(|prefix| *prefix <= full)? };
-    Some((address, prefix))
-}
-
-fn overlaps((a, a_prefix): Net, (b, b_prefix): Net) -> bool {
-    let bits = u32::from(a_prefix.min(b_prefix));
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => bits == 0 || u32::from(a) >> (32 - bits) == u32::from(b) >> (32 - bits),
-        (IpAddr::V6(a), IpAddr::V6(b)) => bits == 0 || u128::from(a) >> (128 - bits) == u128::from(b) >> (128 - bits),
-        _ => false,
-    }
 }

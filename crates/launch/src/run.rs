@@ -12,10 +12,11 @@ use crate::error::{LaunchError, Result};
 use crate::event::{Event, Events};
 use crate::facts::{self, HostFacts, MARKER};
 use crate::journal::{Entry, Marker};
-use crate::launch::{Launch, Member, Options};
+use crate::launch::{Launch, Member, Options, settle};
 use crate::machine::Machine;
-use crate::phase::{self, LAUNCH, Order, Phase, Work};
+use crate::phase::{self, LAUNCH, Order, Phase, Work, rootfs, runtime};
 use crate::preflight::{self, Finding};
+use crate::swarm;
 
 /// Does something for many, some at a time; results in their order.
 pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
@@ -38,12 +39,14 @@ pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Connects to hosts and asks what they are. The first host that is a master is the one of `kubeadm init`.
+/// Connects to hosts and asks what they are. The first host that is a master is the one of `kubeadm init`; `dual` is
+/// whether hosts have addresses of both families.
 ///
 /// # Errors
 /// When hosts do not answer: all of them are named.
 pub fn gather(
     hosts: Vec<(Host, Machine)>,
+    dual: bool,
     options: &Options,
     events: &dyn Events,
     cancel: &Cancel,
@@ -62,6 +65,7 @@ pub fn gather(
     if cancel.is_set() {
         return Err(LaunchError::Cancelled);
     }
+    settle(&mut members, dual);
     match errors.is_empty() {
         true => Ok(members),
         false => Err(LaunchError::Phase { phase: "connect", errors }),
@@ -91,9 +95,32 @@ pub fn ask_all(
 /// What preflight finds.
 ///
 /// # Errors
-/// When the configuration has mistakes.
+/// When the configuration, a template or a Config has mistakes.
 pub fn check(launch: &Launch) -> Result<Vec<Finding>> {
-    Ok(preflight::check(launch, &configuration(launch)?.networks))
+    for member in &launch.members {
+        (rootfs::PHASE.plan)(launch, member)?;
+    }
+    Ok(preflight::check(launch, &configuration(launch)?))
+}
+
+/// Hosts as people read them: by which address their peers reach them, and why it is that one.
+pub fn hosts_text(launch: &Launch) -> String {
+    let mut out = String::from("hosts: the address by which others reach each\n");
+    for member in &launch.members {
+        let why = match (member.chosen.first(), &member.unchosen) {
+            (Some(choice), _) => format!("on {}: {}", choice.interface, choice.reason),
+            (None, Some(error)) => error.to_string(),
+            (None, None) => "the host does not say which addresses it has".to_owned(),
+        };
+        let others: Vec<String> =
+            member.chosen.first().into_iter().flat_map(|choice| &choice.others).map(ToString::to_string).collect();
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => format!("; not {} (--node-address chooses)", others.join(", ")),
+        };
+        out.push_str(&format!("  {} ({}): {} {why}{others}\n", member.name(), member.node, member.address));
+    }
+    out
 }
 
 /// A phase, with the hosts that it has work on and what that is.
@@ -104,9 +131,9 @@ pub type Planned = (&'static Phase, Vec<(String, Work)>);
 /// # Errors
 /// When what is wanted cannot be.
 pub fn plan(launch: &Launch) -> Result<Vec<Planned>> {
-    static PHASES: [Phase; 10] = LAUNCH;
+    static ALL: [Phase; phase::PHASES] = LAUNCH;
     let mut out = Vec::new();
-    for phase in &PHASES {
+    for phase in &ALL {
         let mut all = Vec::new();
         for member in &launch.members {
             if let Some(work) = phase::work(phase, launch, member)? {
@@ -141,11 +168,11 @@ pub fn plan_text(plan: &[(&'static Phase, Vec<(String, Work)>)]) -> String {
     out
 }
 
-/// Launches: looks first, then does every phase. What is done already is passed by.
+/// Launches: looks first, then does every phase. What is done already is passed by; says whether anything was not.
 ///
 /// # Errors
 /// When something is not as it must be, or a phase fails on a host; what was done before stays, and `resume` goes on there.
-pub fn run(launch: &Launch) -> Result<()> {
+pub fn run(launch: &Launch) -> Result<bool> {
     let found = check(launch)?;
     if found.iter().any(Finding::is_error) {
         return Err(LaunchError::Preflight(found));
@@ -154,16 +181,17 @@ pub fn run(launch: &Launch) -> Result<()> {
         launch.events.event(Event::Note { host: None, text: finding.lines().join(" ").trim().to_owned() });
     }
     keep_record(launch)?;
+    let mut did = false;
     for phase in &LAUNCH {
-        one(launch, phase)?;
+        did |= one(launch, phase)?;
     }
-    Ok(())
+    Ok(did)
 }
 
-/// Keeps what the cluster is to be. Hosts that are not part of this launch stay in it.
+/// Keeps what the cluster is to be, told of hosts that stay in it and are not wanted.
 fn keep_record(launch: &Launch) -> Result<()> {
-    let mut record = launch.record();
     if let Some(before) = launch.state.record()? {
+        let record = launch.record();
         if before.kubernetes != record.kubernetes && launch.members.iter().any(|member| launch.has_done(member, "init"))
         {
             return Err(LaunchError::Wanted {
@@ -174,22 +202,35 @@ fn keep_record(launch: &Launch) -> Result<()> {
                 hint: "kiln cluster upgrade IMAGE".to_owned(),
             });
         }
-        let is_known = |address: &String| record.hosts.iter().any(|host| host.address == *address);
-        let others: Vec<_> = before.hosts.into_iter().filter(|host| !is_known(&host.address)).collect();
-        for host in &others {
-            let text = format!(
-                "{} is part of the cluster, and not of what is wanted: kiln cluster scale --remove {}",
-                host.address, host.address
-            );
-            launch.events.event(Event::Note { host: None, text });
-        }
-        record.hosts.extend(others);
     }
-    launch.state.keep(&record)
+    for host in keep(launch)? {
+        let text =
+            format!("{host} is part of the cluster, and not of what is wanted: kiln cluster scale --remove {host}");
+        launch.events.event(Event::Note { host: None, text });
+    }
+    Ok(())
 }
 
-/// Does one phase on all hosts that need it.
-pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
+/// Keeps the record. Hosts of the cluster that are not part of this launch stay in it: their addresses are returned.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn keep(launch: &Launch) -> Result<Vec<String>> {
+    let mut record = launch.record();
+    let before = launch.state.record()?.map(|record| record.hosts).unwrap_or_default();
+    let is_known = |address: &String| record.hosts.iter().any(|host| host.address == *address);
+    let others: Vec<_> = before.into_iter().filter(|host| !is_known(&host.address)).collect();
+    let names = others.iter().map(|host| host.address.clone()).collect();
+    record.hosts.extend(others);
+    launch.state.keep(&record)?;
+    Ok(names)
+}
+
+/// Does one phase on all hosts that need it; says whether any does.
+///
+/// # Errors
+/// When it fails on a host; others go on, unless it goes over hosts one by one.
+pub fn one(launch: &Launch, phase: &Phase) -> Result<bool> {
     let mut all = Vec::new();
     for member in &launch.members {
         if let Some(work) = phase::work(phase, launch, member)? {
@@ -198,10 +239,19 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
     }
     if all.is_empty() {
         launch.events.event(Event::Nothing { phase: phase.name });
-        return Ok(());
+        return Ok(false);
     }
     launch.events.event(Event::Phase { phase: phase.name, hosts: all.len() });
-    let parallel = if phase.order == Order::Serial { 1 } else { launch.options.parallel };
+    // Ends with this phase, however it ends.
+    let swarm = match phase.order {
+        Order::Crowd => swarm::gather(launch, &all.iter().map(|(member, _)| *member).collect::<Vec<_>>())?,
+        _ => None,
+    };
+    let parallel = match phase.order {
+        Order::Serial => 1,
+        _ if swarm.is_some() => launch.options.parallel.max(all.len().min(swarm::MOST)),
+        _ => launch.options.parallel,
+    };
     let stop = std::sync::atomic::AtomicBool::new(false);
     let results = each(&all, parallel, |(member, work)| {
         // One after the other: what comes behind a failure waits for it to be put right.
@@ -214,14 +264,26 @@ pub(crate) fn one(launch: &Launch, phase: &Phase) -> Result<()> {
         }
         result
     });
+    drop(swarm);
     let errors: Vec<LaunchError> = results.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     if errors.iter().any(LaunchError::is_cancelled) || launch.cancel.is_set() {
         return Err(LaunchError::Cancelled);
     }
     Err(LaunchError::Phase { phase: phase.name, errors })
+}
+
+/// Does a phase on one host, whatever its marker says, and marks that it is done.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn again(launch: &Launch, phase: &Phase, member: &Member) -> Result<()> {
+    match (phase.plan)(launch, member)? {
+        Some(work) => on_host(launch, phase, member, &work),
+        None => Ok(()),
+    }
 }
 
 /// Does a phase on one host: it is begun, done, and then said to be done.
@@ -237,7 +299,11 @@ fn on_host(launch: &Launch, phase: &Phase, member: &Member, work: &Work) -> Resu
     note("begun", String::new())?;
     let mut marker = launch.marker(member).unwrap_or_else(|| {
         let mut marker = Marker::new(&launch.cluster.name.value, &launch.id);
-        marker.occupied = member.facts.is_occupied();
+        // What the user has reset first is nobody's any more.
+        marker.occupied = member.facts.is_occupied() && !launch.options.reset_leftovers;
+        let services =
+            runtime::SERVICES.iter().filter_map(|name| Some(((*name).to_owned(), member.facts.service(name)?)));
+        marker.services = services.collect();
         marker
     });
     marker.begun = Some(phase.name.to_owned());

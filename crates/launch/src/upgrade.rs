@@ -16,12 +16,12 @@ use crate::agent::ledger::{Content, Item};
 use crate::error::{LaunchError, Result};
 use crate::event::Event;
 use crate::facts::HOME;
+use crate::kubectl::{KUBECTL, drain};
 use crate::launch::{Launch, Member};
-use crate::phase::join::KUBECTL;
-use crate::phase::{distribute, guest, init, registry, runtime, verify};
+use crate::phase::{distribute, init, registry, rootfs, runtime, verify};
 use crate::preflight::minor;
 use crate::run::each;
-use crate::{diagnose, run};
+use crate::{diagnose, etcd, plugins, run};
 
 /// How long kubeadm may take on one host.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -69,6 +69,9 @@ pub fn plan(launch: &Launch, from: &str) -> Vec<String> {
         "save etcd on the first master".to_owned(),
     ];
     for member in &launch.members {
+        for task in plugins::tasks(launch, member, &[When::Upgrade, When::UpgradeHost]) {
+            lines.push(format!("{}: {}", member.node, task.line()));
+        }
         let what = if member.first { "kubeadm upgrade apply" } else { "kubeadm upgrade node" };
         lines.push(format!("{}: {what}, drain, new kubelet and runtime, uncordon", member.node));
     }
@@ -81,20 +84,24 @@ pub fn plan(launch: &Launch, from: &str) -> Vec<String> {
 /// When a step fails: hosts that are done stay so, and the same command goes on with the others.
 pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     follows(from, &launch.bundle.kubernetes)?;
+    others(launch)?;
     let found = run::check(launch)?;
     if found.iter().any(crate::preflight::Finding::is_error) {
         return Err(LaunchError::Preflight(found));
     }
     let first = launch.first()?;
-    guest::hooks(launch, first, &[When::Upgrade])?;
     run::one(launch, &distribute::PHASE)?;
+    run::one(launch, &rootfs::PHASE)?;
+    for member in &launch.members {
+        plugins::run(launch, member, &[When::Upgrade])?;
+    }
     run::one(launch, &registry::PHASE)?;
     let done = versions(first)?;
     let is_done = |member: &&Member| {
         done.iter().any(|node| node.name == member.node && node.version == launch.bundle.kubernetes && node.ready)
     };
     if !is_done(&first) {
-        save_etcd(first, from)?;
+        etcd::snapshot(first, &format!("{HOME}/etcd"), &quote(&format!("{from}.db")))?;
     }
     let masters: Vec<&Member> = launch.masters().collect();
     let workers: Vec<&Member> = launch.members.iter().filter(|member| !member.is_master()).collect();
@@ -113,24 +120,26 @@ pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     }
     // Other files of the new image, and markers that say so.
     run::one(launch, &runtime::PHASE)?;
-    launch.state.keep(&launch.record())
+    run::keep(launch).map(drop)
+}
+
+/// Hosts of the cluster that are not part of this would be left behind.
+fn others(launch: &Launch) -> Result<()> {
+    let known = |address: &String| launch.members.iter().any(|member| member.host.address().to_string() == *address);
+    let record = launch.state.record()?.map(|record| record.hosts).unwrap_or_default();
+    let left: Vec<String> = record.into_iter().map(|host| host.address).filter(|address| !known(address)).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left = left.join(",");
+    Err(LaunchError::Wanted {
+        what: format!("{left} are hosts of the cluster, and not of what is to be upgraded"),
+        hint: format!("an upgrade is of all: add them to the Clusterfile, or kiln cluster scale --remove {left}"),
+    })
 }
 
 fn versions(first: &Member) -> Result<Vec<verify::Node>> {
     verify::ask(first)
-}
-
-/// Saves etcd into Kiln's directory on the first master.
-fn save_etcd(first: &Member, from: &str) -> Result<()> {
-    let pod = quote(&format!("etcd-{}", first.node));
-    let pki = "/etc/kubernetes/pki/etcd";
-    let line = format!(
-        "umask 077; mkdir -p {HOME}/etcd && {KUBECTL} -n kube-system exec {pod} -- etcdctl --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt \
-         --cert={pki}/server.crt --key={pki}/server.key snapshot save /var/lib/etcd/kiln-snapshot.db && mv -f /var/lib/etcd/kiln-snapshot.db {HOME}/etcd/{}.db",
-        quote(from)
-    );
-    let line = line.replace("--request-timeout 20s", "");
-    first.machine.succeed_with("save etcd", &line, Stdin::Empty, LIMIT).map(drop)
 }
 
 /// Upgrades one node.
@@ -138,7 +147,7 @@ fn node(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
     let began = Instant::now();
     let machine = &member.machine;
     let (phase, host) = ("upgrade", member.name().to_owned());
-    guest::hooks(launch, member, &[When::UpgradeHost])?;
+    plugins::run(launch, member, &[When::UpgradeHost])?;
     let kubeadm =
         Item { to: "/usr/bin/kubeadm".to_owned(), mode: 0o755, content: Content::Rootfs("bin/kubeadm".to_owned()) };
     runtime::install(launch, member, vec![kubeadm])?;
@@ -152,18 +161,16 @@ fn node(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }
     let name = quote(&member.node);
-    let drain = if minor(&launch.bundle.kubernetes) >= 20 { "--delete-emptydir-data" } else { "--delete-local-data" };
-    let line = format!(
-        "kubectl --kubeconfig /etc/kubernetes/admin.conf drain {name} --ignore-daemonsets --force {drain} --timeout={}s",
-        DRAIN.as_secs()
-    );
-    first.machine.succeed_with(&format!("drain {}", member.node), &line, Stdin::Empty, DRAIN + LIMIT)?;
+    drain(&first.machine, &member.node, &launch.bundle.kubernetes, DRAIN)?;
     machine.succeed("keep the old kubelet", &format!("cp -p /usr/bin/kubelet {HOME}/kubelet-before"))?;
-    let changed = (runtime::PHASE.run)(launch, member).and_then(|()| {
+    let changed = run::again(launch, &runtime::PHASE, member).and_then(|()| {
         machine.succeed("start the new kubelet", &launch.service("restart kubelet"))?;
         ready(launch, first, member)
     });
     if let Err(error) = changed {
+        if let Err(failed) = plugins::run(launch, first, &[When::Rollback]) {
+            launch.note(first, failed.to_string());
+        }
         launch.note(member, "its old kubelet is put back");
         let line = format!(
             "cp -p {HOME}/kubelet-before /usr/bin/kubelet.old && mv -f /usr/bin/kubelet.old /usr/bin/kubelet && {}",

@@ -184,7 +184,10 @@ mod tests {
     const HEAD: &str = r#"{"ledger":1,"about":{"build":"b","cloud":"c","name":"n"}}"#;
     const VPC: &str = r#"{"intend":{"entry":1,"resource":{"cloud":"c","kind":"vpc","name":"v","delete":"DeleteVpc"}}}"#;
 
-    fn said(text: &str) -> (Vec<(u64, Option<String>)>, Option<String>, usize) {
+    /// What is open, with its id; the first fault; how much of it is whole.
+    type Said = (Vec<(u64, Option<String>)>, Option<String>, usize);
+
+    fn said(text: &str) -> Said {
         let read = read(text.as_bytes());
         (read.open.into_iter().map(|(n, r)| (n, r.id)).collect(), read.damaged, read.whole)
     }

@@ -56,16 +56,28 @@ impl std::error::Error for SweepError {}
 /// wish to stop than the one that brought it about.
 pub fn sweep(book: &Book, cloud: &dyn Cloud, cancelled: &dyn Fn() -> bool) -> Vec<(Resource, SweepError)> {
     let mut left = Vec::new();
+    sweep_telling(book, cloud, cancelled, &mut |resource, outcome| {
+        left.extend(outcome.err().map(|error| (resource.clone(), error)));
+    });
+    left
+}
+
+/// The same, which tells of each what became of it, at once.
+pub fn sweep_telling(
+    book: &Book,
+    cloud: &dyn Cloud,
+    cancelled: &dyn Fn() -> bool,
+    told: &mut dyn FnMut(&Resource, Result<Gone, SweepError>),
+) {
     for (entry, resource) in book.open() {
         let outcome = match cancelled() {
             true => Err(SweepError { message: "cancelled before it was deleted".to_owned(), hint: None }),
             false => cloud.delete(&resource, cancelled),
         };
-        let struck = outcome.and_then(|_| {
+        let struck = outcome.and_then(|gone| {
             let failed = |error| SweepError { message: format!("it is deleted, but {error}"), hint: None };
-            book.strike(&entry).map_err(failed)
+            book.strike(&entry).map(|()| gone).map_err(failed)
         });
-        left.extend(struck.err().map(|error| (resource, error)));
+        told(&resource, struck);
     }
-    left
 }

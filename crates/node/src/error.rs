@@ -129,6 +129,27 @@ pub enum NodeError {
         /// What to do.
         hint: Option<String>,
     },
+    /// A file or image is no unikernel that something can be done with.
+    #[error("cannot {intent} {title}: {source}")]
+    Unikernel {
+        /// What was to be done: "run", "pack", "read".
+        intent: &'static str,
+        /// What it is called.
+        title: String,
+        /// Why not.
+        #[source]
+        source: Box<kiln_unikernel::UnikernelError>,
+    },
+    /// A guest could not be started, or ended as it should not.
+    #[error("{title}: {why}")]
+    Guest {
+        /// What it is called.
+        title: String,
+        /// What happened.
+        why: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Google's cloud refused, or could not be asked.
     #[error("{action}: {source}")]
     Gce {
@@ -136,6 +157,14 @@ pub enum NodeError {
         action: String,
         /// Why not.
         source: Box<kiln_gce::GceError>,
+    },
+    /// Alibaba Cloud refused, or could not be asked.
+    #[error("{action}: {source}")]
+    Alicloud {
+        /// What was intended, in Packer's words.
+        action: String,
+        /// Why not.
+        source: Box<kiln_alicloud::AlicloudError>,
     },
     /// An artifact has no files, and a post-processor needs some.
     #[error("{0}")]
@@ -159,10 +188,12 @@ impl NodeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             NodeError::Template(found) => found.first().and_then(|f| f.diagnostic.hint.clone()),
-            NodeError::Unsupported { hint, .. } | NodeError::Base { hint, .. } | NodeError::MicroVm { hint, .. } => {
-                hint.clone()
-            }
+            NodeError::Unsupported { hint, .. }
+            | NodeError::Base { hint, .. }
+            | NodeError::MicroVm { hint, .. }
+            | NodeError::Guest { hint, .. } => hint.clone(),
             NodeError::Gce { source, .. } => source.hint(),
+            NodeError::Alicloud { source, .. } => source.hint(),
             NodeError::Guarded { name, .. } => {
                 Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
             }

@@ -12,7 +12,7 @@
 //! [`guard`] kernel parameters that are somebody else's     [`images`] container images for nodes
 //! [`disk`] disks as systems that are checked     [`verify`] what a result must be
 //! [`export`] what others need to know of an image     [`preload`] images put into containerd
-//! [`microvm`] machines with one application, run here
+//! [`microvm`] machines with one application, run here     [`unikernel`] the same of kernels made elsewhere
 //!
 //! Adding a builder: [`builder`]. Adding a provisioner: [`provision`]. Adding a post-processor: [`post`].
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ pub mod provision;
 pub mod run;
 pub mod target;
 pub mod ui;
+pub mod unikernel;
 pub mod verify;
 
 pub use artifact::Artifact;

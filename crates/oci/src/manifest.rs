@@ -128,6 +128,12 @@ impl Index {
         }
     }
 
+    /// Whether all of it is for monitors: a unikernel, one manifest for each of them.
+    pub fn is_for_monitors(&self) -> bool {
+        let monitor = |d: &Descriptor| d.platform.as_ref().is_some_and(Platform::is_monitor);
+        !self.manifests.is_empty() && self.manifests.iter().all(monitor)
+    }
+
     /// The manifest that serves `want` best: an exact match, or the best variant at or below the one wanted.
     pub fn select(&self, want: &Platform) -> Option<&Descriptor> {
         self.manifests

@@ -29,6 +29,9 @@ const KNOWN_ARCHITECTURES: [&str; 21] = [
     "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "wasm32",
 ];
 
+/// Systems of platforms that are monitors, as images of unikernels name them.
+const MONITORS: [&str; 4] = ["qemu", "fc", "xen", "kraftcloud"];
+
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a platform: expected os/architecture[/variant], such as linux/amd64 or linux/arm/v7")]
@@ -43,6 +46,11 @@ impl Platform {
     /// `unknown/unknown`: that of what is listed in an index and is no image.
     pub fn unknown() -> Platform {
         Platform::normalised("unknown", "unknown", None)
+    }
+
+    /// Whether its system is a monitor: what is for it is a unikernel, and no image of a container.
+    pub fn is_monitor(&self) -> bool {
+        MONITORS.contains(&&*self.os)
     }
 
     /// The platform this binary was built for.
@@ -124,7 +132,9 @@ impl FromStr for Platform {
         if !parts.iter().all(|p| ok(p)) {
             return Err(PlatformError(text.to_owned()));
         }
-        let known_os = |p: &str| matches!(p, "linux" | "windows" | "darwin" | "freebsd" | "wasip1" | "wasi");
+        let known_os = |p: &str| {
+            matches!(p, "linux" | "windows" | "darwin" | "freebsd" | "wasip1" | "wasi") || MONITORS.contains(&p)
+        };
         match parts[..] {
             [one] if known_os(one) => Ok(Platform { os: one.to_owned(), ..Platform::host() }),
             // Alone, a word must be known to be an architecture: it may as well be a slip.
@@ -149,6 +159,7 @@ mod tests {
             ("linux/arm", "linux/arm/v7"),
             ("armel", "linux/arm/v6"),
             ("Linux/AMD64", "linux/amd64"),
+            ("fc/x86_64", "fc/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), want);
         }

@@ -52,6 +52,13 @@ impl Store {
         fs::symlink_metadata(self.place(Kind::Partial, digest)).map_or(0, |m| m.len())
     }
 
+    /// What a download of a blob has brought so far, to be read while it goes on: `None` if there is none. Nobody has
+    /// compared it with the digest; when the blob is whole, the open file has all of it.
+    pub fn open_partial(&self, digest: &Digest) -> Option<fs::File> {
+        let file = fs::File::open(self.place(Kind::Partial, digest)).ok()?;
+        file.metadata().is_ok_and(|meta| meta.is_file()).then_some(file)
+    }
+
     pub(crate) fn partial_name(digest: &Digest) -> PathBuf {
         Path::new("partial").join(format!("{}-{}", digest.algorithm(), digest.hex()))
     }

@@ -7,9 +7,10 @@
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`server`] a server that says what a test writes
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
-//! [`initramfs`] what a kernel starts with
+//! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
+//! [`ecs`] a double of Alibaba Cloud
 //! [`compute`] a double of Google Compute Engine
 //! [`tools`] is the tool installed, and if not, which package brings it
 //!
@@ -20,10 +21,12 @@ pub mod cluster;
 pub mod command;
 pub mod compute;
 pub mod context;
+pub mod ecs;
 pub mod emulator;
 pub mod filter;
 pub mod fleet;
 pub mod initramfs;
+pub mod kernels;
 pub mod layout;
 pub mod plain;
 pub mod registry;

@@ -37,6 +37,31 @@ pub fn debian_base() -> PathBuf {
     PathBuf::from(String::from_utf8(made.stdout).expect("a path in UTF-8").trim())
 }
 
+/// The kernel of `examples/unikernel-dns`, which is built where `make unikernel` does; when nothing changed, at once.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn unikernel_dns() -> PathBuf {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    let target = target.join("unikernel-dns");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--quiet", "--target-dir"]).arg(&target);
+    // What was set for Kiln is not for this machine.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if (text.starts_with("CARGO_") || text.starts_with("RUST")) && !KEPT.contains(&&*text) {
+            cargo.env_remove(&name);
+        }
+    }
+    let made = cargo.current_dir(root.join("examples/unikernel-dns")).output().expect("run cargo");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    target.join("x86_64-unknown-linux-gnu/release/unikernel-dns")
+}
+
+/// Where cargo and its compiler are.
+const KEPT: [&str; 4] = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE"];
+
 /// Where the tool is.
 ///
 /// # Panics

@@ -26,6 +26,10 @@ pub enum Sight {
     NoBoot,
     /// The root file system is not where the kernel was told.
     NoRoot,
+    /// The kernel has no first process to start.
+    NoInit,
+    /// A unikernel gave up.
+    Crash,
     /// cloud-init found no seed: no user, no key, often no network.
     NoSeed,
     /// The system came up as far as a rescue shell.
@@ -47,7 +51,18 @@ pub const KNOWN: &[(Sight, &str, &str)] = &[
     (Sight::NoBoot, "not a bootable disk", "the disk has no boot loader for BIOS"),
     (Sight::NoBoot, "BdsDxe: No bootable option", "the UEFI firmware found no boot loader"),
     (Sight::NoBoot, "grub rescue>", "GRUB does not find its files"),
-    (Sight::NoRoot, "Unable to mount root fs", "the kernel cannot mount the root file system"),
+    (
+        Sight::NoRoot,
+        "Unable to mount root fs",
+        "the kernel found neither a first process in an initramfs nor a root file system",
+    ),
+    (Sight::NoInit, "No working init found", "the kernel found no program to start in its initramfs or root"),
+    (Sight::NoInit, "Requested init", "the kernel cannot start the program that its command line names (init=)"),
+    (Sight::NoInit, "Failed to execute /", "the kernel cannot start the program that its command line names (rdinit=)"),
+    (Sight::Crash, "Solo5: ABORT", "the unikernel aborted"),
+    (Sight::Crash, "Solo5: trap", "the unikernel did something that its processor refused"),
+    (Sight::Crash, "Unikraft crash", "the unikernel's kernel crashed"),
+    (Sight::Crash, "page fault outside application", "OSv crashed outside of its application"),
     (Sight::NoRoot, "Gave up waiting for root", "the initramfs does not find the root file system"),
     (
         Sight::NoSeed,

@@ -38,6 +38,6 @@ pub use error::VmError;
 pub use guard::Ended;
 pub use machine::{Machine, Overrides};
 pub use process::{Shutdown, Vm};
-pub use qemu::Qemu;
+pub use qemu::{Qemu, find as find_program};
 pub use qmp::Qmp;
 pub use vnc::Vnc;

@@ -42,8 +42,8 @@ impl Qemu {
     }
 }
 
-/// The executable file of that name.
-pub(crate) fn find(name: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
+/// The executable file of that name in the directories of `path`, or at `name` if that is a path.
+pub fn find(name: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let runs = |p: &PathBuf| p.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     if name.contains('/') {

@@ -26,6 +26,7 @@ pub mod requests;
 mod sparse;
 pub mod template;
 pub mod tree;
+pub mod unikernel;
 
 /// The input as text, as Kiln reads a Dockerfile: what is not UTF-8 is replaced.
 fn text(bytes: &[u8]) -> String {

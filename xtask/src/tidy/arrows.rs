@@ -3,7 +3,7 @@
 use crate::cargo::Package;
 
 /// Who may need whom; the table of ARCHITECTURE.md. A crate that is not here breaks the rules until it has a row.
-const ARROWS: [(&str, &[&str]); 37] = [
+const ARROWS: [(&str, &[&str]); 39] = [
     ("kiln-oci", &[]),
     ("kiln-spec", &["kiln-oci"]),
     ("kiln-plan", &["kiln-spec", "kiln-oci"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
     ("kiln-store", &["kiln-oci"]),
     ("kiln-http", &[]),
     ("kiln-clouds", &["kiln-http", "kiln-oci"]),
+    ("kiln-alicloud", &["kiln-ledger", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
     ("kiln-init", &[]),
     ("kiln-disk", &["kiln-init", "kiln-oci"]),
     ("kiln-host", &[]),
+    ("kiln-unikernel", &["kiln-init", "kiln-oci"]),
     ("kiln-vm", &[]),
     ("kiln-checks", &["kiln-sbom", "kiln-spec", "kiln-oci"]),
     (
@@ -58,9 +60,12 @@ const ARROWS: [(&str, &[&str]); 37] = [
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-unikernel",
+            "kiln-alicloud",
             "kiln-gce",
             "kiln-ledger",
             "kiln-clouds",
+            "kiln-http",
             "kiln-oci",
         ],
     ),
@@ -120,12 +125,16 @@ const ARROWS: [(&str, &[&str]); 37] = [
             "kiln-serve",
             "kiln-node",
             "kiln-ledger",
+            "kiln-alicloud",
+            "kiln-clouds",
+            "kiln-gce",
             "kiln-packer",
             "kiln-hcl",
             "kiln-disk",
             "kiln-host",
             "kiln-vm",
             "kiln-checks",
+            "kiln-unikernel",
             "kiln-engine",
             "kiln-kube",
             "kiln-http",
@@ -160,6 +169,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
             "kiln-serve",
             "kiln-doctor",
             "kiln-cluster",
+            "kiln-unikernel",
             "kiln-oci",
         ],
     ),
@@ -167,7 +177,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
 ];
 
 /// Crates that must be able to run nowhere: no async runtime, no network, no processes.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "kiln-clusterfile",
     "kiln-yaml",
     "kiln-helm",
@@ -181,6 +191,7 @@ const PURE: [&str; 13] = [
     "kiln-gotmpl",
     "kiln-hcl",
     "kiln-packer",
+    "kiln-unikernel",
 ];
 const IMPURE_CRATES: [&str; 5] = ["tokio", "reqwest", "rustls", "libc", "tempfile"];
 

@@ -102,7 +102,16 @@ impl Group {
 
 fn group(cursor: &mut Cursor, at: &At<'_>) -> Group {
     let name = cursor.text(at, "name").and_then(|name| cursor.read(name, "BadName", host_name));
-    let more = addresses(cursor, at, "addresses", 64).into_iter().map(|(address, _)| address).collect();
+    let mut more = Vec::new();
+    for (address, port) in addresses(cursor, at, "addresses", 64) {
+        if let Some(port) = port {
+            let message =
+                format!("{}, port {port}: Kiln logs in at `ips`, and nothing is at a port here", address.value);
+            let diagnostic = Diagnostic::error("BadAddress", super::span_of(&address.origin), message);
+            cursor.push(diagnostic.hint("leave the port out, or write it behind the address in `ips`"));
+        }
+        more.push(address);
+    }
     let node_address = cursor.address(at, "nodeAddress");
     let roles = roles(cursor, at);
     let ssh = cursor.inner(at, "ssh", &SSH).map(|at| ssh(cursor, &at)).unwrap_or_default();

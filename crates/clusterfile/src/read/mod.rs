@@ -10,7 +10,6 @@
 mod config;
 mod cursor;
 mod host;
-mod mask;
 mod plugin;
 mod sealer;
 mod sealos;
@@ -144,7 +143,7 @@ fn documents(file: &Source, cluster: &mut Cluster) -> (Source, Vec<Diagnostic>, 
     let spec = kubeadm::of_spec(cluster);
     cluster.kubeadm.extend(spec);
     cluster.notes = std::mem::take(&mut reader.cursor.notes);
-    (mask::masked(file, &documents), reader.cursor.found, reader.ssh)
+    (kiln_kubeadm::mask::masked(file, &documents), reader.cursor.found, reader.ssh)
 }
 
 struct Reader<'t> {

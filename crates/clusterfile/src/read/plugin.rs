@@ -163,6 +163,7 @@ fn selector(text: &str) -> Result<Selector, String> {
     }
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '[') || text.parse::<IpAddr>().is_ok() {
         let found = hosts::parse(text).map_err(|error| error.to_string())?;
+        no_ports(&found)?;
         return Ok(Selector::Addresses(found.into_iter().map(|host| host.address).collect()));
     }
     if text.contains('=') || text.contains('/') {
@@ -180,6 +181,13 @@ fn selector(text: &str) -> Result<Selector, String> {
         return Ok(Selector::Roles(vec![Role::of(word)]));
     }
     Err(format!("`{}` selects no hosts: write a role, addresses, or labels as KEY=VALUE", printable(text)))
+}
+
+fn no_ports(hosts: &[hosts::Host]) -> Result<(), String> {
+    match hosts.iter().find(|host| host.port.is_some()) {
+        Some(host) => Err(format!("`{host}`: a port has no meaning here")),
+        None => Ok(()),
+    }
 }
 
 fn action(cursor: &mut Cursor, at: &At<'_>, kind: &str, text: &str) -> Option<Action> {
@@ -261,8 +269,6 @@ fn pair<T>(
         return Err(format!("this line is not `{form}`"));
     };
     let found = hosts::parse(addresses).map_err(|error| error.to_string())?;
-    if let Some(host) = found.iter().find(|host| host.port.is_some()) {
-        return Err(format!("`{host}`: a port has no meaning here"));
-    }
+    no_ports(&found)?;
     Ok((found.into_iter().map(|host| host.address).collect(), read(word)?))
 }

@@ -168,3 +168,30 @@ fn mistakes() {
         assert!(one(&format!("{{path: {path}, data: b}}")).starts_with("E BadPath 4"), "{path}");
     }
 }
+
+#[test]
+fn documents_that_are_merged_have_a_limit() {
+    use kiln_clusterfile::config::apply;
+    use kiln_clusterfile::model::{Config, Strategy};
+    let said = kiln_clusterfile::Said::<String>::default_of;
+    let config = |data: String| Config {
+        name: said("a".into()),
+        path: said("manifests/a.yaml".into()),
+        strategy: kiln_clusterfile::Said::default_of(Strategy::Merge),
+        process: Vec::new(),
+        data: said(data),
+        app: None,
+        image: None,
+    };
+    let many = |count: usize| (0..count).map(|n| format!("kind: A{n}\n---\n")).collect::<String>();
+    let wrong = apply(&config(many(1001)), Some(b"kind: A0\n")).unwrap_err().to_string();
+    assert!(wrong.contains("more than 1000 documents"), "{wrong}");
+    let wrong = apply(&config("kind: A0\nx: 1\n".into()), Some(many(20_001).as_bytes())).unwrap_err().to_string();
+    assert!(wrong.contains("more than 20000 documents"), "{wrong}");
+    // Data without a kind goes to those that have the key, and each document is looked at once.
+    let file = (0..500).map(|n| format!("a{n}: 1\nsame: 1 # kept\n---\n")).collect::<String>();
+    let merged = apply(&config("a7: 2\na9: 2\n".into()), Some(file.as_bytes())).unwrap();
+    let merged = String::from_utf8(merged).unwrap();
+    assert!(merged.contains("a7: 2\n") && merged.contains("a9: 2\n"), "{merged}");
+    assert_eq!(merged.matches("# kept").count(), 498, "what does not change stays as it is");
+}

@@ -139,3 +139,12 @@ fn mistakes() {
     assert!(both.starts_with("E Conflict 16: `spec.scope` beside `spec.on`"), "{both}");
     assert!(wrong(&with_spec("image: a")).is_empty());
 }
+
+#[test]
+fn ports_that_mean_nothing_are_told() {
+    let found = wrong(&document("a", "type: SHELL\naction: PreInit\ndata: x\non: 192.168.0.2:22,192.168.0.3\n"));
+    assert!(found[0].contains("`192.168.0.2:22`: a port has no meaning here"), "{found:?}");
+    let host = "{ips: ['10.0.0.1:2222'], roles: [master], addresses: ['192.168.7.1:22']}";
+    let found = wrong(&format!("apiVersion: sealer.io/v2\nkind: Cluster\nspec:\n  hosts:\n  - {host}\n"));
+    assert!(found[0].starts_with("E BadAddress") && found[0].contains("192.168.7.1, port 22"), "{found:?}");
+}

@@ -189,12 +189,17 @@ fn result(value: &Value) -> Option<Pod> {
         pair.get(1)?.as_str().map(str::to_owned)
     };
     let addresses = value.pointer("/result/ips").and_then(Value::as_array).into_iter().flatten();
-    let ips = addresses.filter_map(|ip| ip.get("address")?.as_str()?.split('/').next()?.parse().ok());
+    let ips = addresses.filter_map(|ip| ip.get("address")?.as_str()?.split('/').next()?.parse::<IpAddr>().ok());
+    // containerd keeps a result of its own for each pod's loopback.
+    let ips: Vec<IpAddr> = ips.filter(|ip| !ip.is_loopback()).take(8).collect();
+    if ips.is_empty() {
+        return None;
+    }
     Some(Pod {
         namespace: argument("K8S_POD_NAMESPACE")?,
         name: argument("K8S_POD_NAME")?,
         sandbox: value.get("containerId").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        ips: ips.take(8).collect(),
+        ips,
     })
 }
 
@@ -415,6 +420,8 @@ mod tests {
         let pod = result(&serde_json::from_str(text).unwrap()).unwrap();
         assert_eq!((pod.namespace.as_str(), pod.name.as_str(), pod.sandbox.as_str()), ("default", "web-0", "c1"));
         assert_eq!(pod.ips, ["10.244.0.5".parse::<IpAddr>().unwrap()]);
+        let loopback = text.replace("10.244.0.5/24", "127.0.0.1/8");
+        assert_eq!(result(&serde_json::from_str(&loopback).unwrap()), None, "each pod has one");
         for bad in ["{}", "[]", r#"{"cniArgs":7}"#, r#"{"cniArgs":[[],7,["K8S_POD_NAME"]]}"#] {
             assert_eq!(result(&serde_json::from_str(bad).unwrap()), None, "{bad}");
         }

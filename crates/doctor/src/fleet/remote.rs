@@ -169,7 +169,8 @@ impl<'a> Placed<'a> {
 
     /// Who sends and listens there.
     pub fn agent(&self, cancel: &'a Cancel) -> Remote<'a> {
-        Remote { name: self.name.clone(), host: self.host, program: self.program(), sudo: self.sudo, cancel }
+        let sudo = self.sudo.then(Sudo::default);
+        Remote { name: self.name.clone(), host: self.host, program: self.program(), sudo, cancel }
     }
 }
 

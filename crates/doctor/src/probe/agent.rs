@@ -67,8 +67,8 @@ pub struct Remote<'a> {
     pub host: &'a dyn Host,
     /// Where the program is.
     pub program: String,
-    /// Whether root's rights are had by sudo.
-    pub sudo: bool,
+    /// How root's rights are had, if one does not log in as root.
+    pub sudo: Option<Sudo>,
     /// Stops everything.
     pub cancel: &'a Cancel,
 }
@@ -78,8 +78,8 @@ impl Agent for Remote<'_> {
         let failed = |why: String| DoctorError::Probe { host: self.name.clone(), why };
         let order = serde_json::to_string(order).map_err(|error| failed(error.to_string()))?;
         let mut command = Command::program([self.program.as_str(), "doctor", "probe", &order]);
-        if self.sudo {
-            command = command.sudo(Sudo::default());
+        if let Some(sudo) = &self.sudo {
+            command = command.sudo(sudo.clone());
         }
         let (tell, told) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {

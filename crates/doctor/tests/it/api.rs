@@ -68,6 +68,23 @@ fn what_is_refused_is_told() {
 }
 
 #[test]
+fn an_older_cluster_has_slices_elsewhere() {
+    let slice = r#"{"metadata":{"items":[]},"items":[{"metadata":{"namespace":"a","labels":{"kubernetes.io/service-name":"web"}},"endpoints":[{"addresses":["10.244.0.5"],"conditions":{"ready":true}}]}]}"#;
+    let (api, _) = asked(move |seen, _| {
+        match seen.path.split('?').next().unwrap() {
+        "/api/v1/services" => json(r#"{"items":[{"metadata":{"namespace":"a","name":"web"},"spec":{"clusterIP":"10.96.0.7"}}]}"#),
+        "/apis/discovery.k8s.io/v1beta1/endpointslices" => json(slice),
+        "/apis/discovery.k8s.io/v1/endpointslices" => Say::status(404).header("content-type", "application/json").body(
+            r#"{"kind":"Status","status":"Failure","code":404,"reason":"NotFound","message":"the server could not find the requested resource"}"#,
+        ),
+        _ => json(r#"{"items":[]}"#),
+    }
+    });
+    let api = api.unwrap();
+    assert_eq!((api.untold.len(), api.services[0].endpoints.len()), (0, 1), "{api:?}");
+}
+
+#[test]
 fn a_cluster_that_is_none() {
     let (api, _) = asked(|_, _| Say::ok("\x1b[2J<html>"));
     let said = api.unwrap_err();

@@ -171,7 +171,7 @@ fn hosts_over_ssh_that_answer_and_that_lie() {
         let host = Recording::new("root@h");
         host.answer("doctor probe", Said::output(said.as_bytes().to_vec()));
         let agent =
-            Remote { name: "h".into(), host: &host, program: "/tmp/x/kiln".into(), sudo: false, cancel: &cancel };
+            Remote { name: "h".into(), host: &host, program: "/tmp/x/kiln".into(), sudo: None, cancel: &cancel };
         let heard = std::cell::Cell::new(0);
         let answer = agent.obey(&order, &|| heard.set(heard.get() + 1));
         (answer.map_err(|error| error.to_string()), heard.get())

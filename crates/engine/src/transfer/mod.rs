@@ -115,10 +115,14 @@ impl<'a> Mover<'a> {
     pub fn pull(&self, reference: &Reference, platforms: &Platforms) -> Result<Descriptor> {
         let root = self.images.client().resolve(reference)?;
         let origin = Origin::Registry(reference.clone());
-        // What is contained in a cluster image belongs to it on every platform.
-        let whole = media::is_index(&root.media_type)
-            && parse::<Index>(&reference.familiar(), &self.document(&origin, &root, &reference.familiar())?)?
-                .is_cluster();
+        // What is contained in a cluster image belongs to it on every platform; a unikernel is for no machine, but for
+        // monitors, and which of them it will be is not known yet.
+        let whole = media::is_index(&root.media_type) && {
+            let title = reference.familiar();
+            let index: Index = parse(&title, &self.document(&origin, &root, &title)?)?;
+            let asked = matches!(platforms, Platforms::One(platform) if platform.is_monitor());
+            index.is_cluster() || (index.is_for_monitors() && !asked)
+        };
         let platforms = if whole { &Platforms::All } else { platforms };
         let mut selection = self.select(&origin, &reference.familiar(), root.clone(), platforms)?;
         if reference.digest.is_some() && selection.root.digest != root.digest {

@@ -1,3 +1,5 @@
+//! Who asks: key files, logins, tokens, other accounts.
+
 use kiln_gce::{Credentials, Environment, GceError, Secret, Source};
 use kiln_testkit::Compute;
 use kiln_testkit::compute::PROJECT;

@@ -1,3 +1,5 @@
+//! Calls, operations and metadata.
+
 use std::cell::Cell;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A disk as an image.
+
 use std::cell::RefCell;
 use std::path::PathBuf;
 

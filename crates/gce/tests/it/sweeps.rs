@@ -1,3 +1,5 @@
+//! What a ledger has open, and what carries a mark.
+
 use std::time::Duration;
 
 use kiln_gce::client::Ask;

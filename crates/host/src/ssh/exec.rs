@@ -223,6 +223,13 @@ async fn feed(write: &ChannelWriteHalf<Msg>, preface: Vec<u8>, stdin: Stdin) -> 
                 return Ok(());
             }
         }
+        Stdin::Fed(mut fed) => {
+            while let Some(piece) = fed.0.recv().await {
+                if write.data_bytes(piece).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
         Stdin::Reader(reader) => {
             let mut chunks = read_ahead(reader);
             while let Some(chunk) = chunks.recv().await {

@@ -58,11 +58,23 @@ Examples:
 
 Between registries and layouts nothing is kept on this machine; what is in an archive passes through the store.";
 
-enum Place {
+/// Where images come from and go to.
+pub enum Place {
+    /// A registry.
     Registry(Reference),
+    /// The store.
     Store(String),
+    /// An OCI layout, with a tag or digest behind it.
     Layout(String),
-    Archive { docker: bool, path: PathBuf, name: Option<String> },
+    /// An archive.
+    Archive {
+        /// Docker's, and not OCI's.
+        docker: bool,
+        /// The file.
+        path: PathBuf,
+        /// Which image of it.
+        name: Option<String>,
+    },
 }
 
 /// Runs the verb.
@@ -103,7 +115,8 @@ pub fn push_file(path: &Path, to: &Reference, around: &Surroundings) -> Result<D
     between(&from, &Place::Registry(to.clone()), &Platforms::All, around)
 }
 
-fn parse(text: &str, source: bool) -> Result<Place, CliError> {
+/// Reads a place; a name alone is the store's as a source, a registry's as a destination.
+pub fn parse(text: &str, source: bool) -> Result<Place, CliError> {
     let archive = |docker: bool, rest: &str| {
         let (path, name) = match rest.split_once(':') {
             Some((path, name)) if !PathBuf::from(rest).exists() => (path, Some(name.to_owned())),
@@ -160,7 +173,8 @@ fn read(mover: &Mover<'_>, from: &Place, platforms: &Platforms) -> Result<(Selec
     }
 }
 
-fn write(mover: &Mover<'_>, selection: &Selection, names: Vec<Reference>, to: &Place) -> Result<(), CliError> {
+/// Writes an image to a place.
+pub fn write(mover: &Mover<'_>, selection: &Selection, names: Vec<Reference>, to: &Place) -> Result<(), CliError> {
     match to {
         Place::Registry(to) => drop(mover.push(selection, to)?),
         Place::Store(name) => mover.keep(selection, &[named::reference(name)?])?,

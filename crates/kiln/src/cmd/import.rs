@@ -83,11 +83,16 @@ fn open(source: &str, around: &Surroundings) -> Result<Box<dyn Read + Send>, Cli
     Ok(import::open(&input)?)
 }
 
+/// The time that SOURCE_DATE_EPOCH says, if it is set.
+pub fn said_time() -> Result<Option<i64>, CliError> {
+    let text = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|t| !t.is_empty());
+    let wrong = |text: &str| CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970"));
+    text.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
+}
+
 fn created() -> Result<i64, CliError> {
-    match std::env::var("SOURCE_DATE_EPOCH").ok().filter(|t| !t.is_empty()) {
-        Some(text) => text
-            .parse()
-            .map_err(|_| CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970"))),
+    match said_time()? {
+        Some(time) => Ok(time),
         None => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             Ok(i64::try_from(now).unwrap_or(i64::MAX))

@@ -1,6 +1,7 @@
 //! `kiln inspect`: all that is known of images, as JSON.
 
 use kiln_engine::stored;
+use kiln_node::unikernel::carried;
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -66,8 +67,9 @@ fn one(around: &Surroundings, text: &str, args: &Args) -> Result<Value, CliError
         .map(|i| i.name.familiar())
         .collect();
     let config = &image.config;
+    let unikernel = carried::said(&image.title, &image.manifest, config);
     let size: u64 = image.manifest.layers.iter().chain([&image.manifest.config]).map(|d| d.size).sum();
-    Ok(json!({
+    let mut shown = json!({
         "Id": image.descriptor.digest.to_string(),
         "ConfigDigest": image.manifest.config.digest.to_string(),
         "IndexDigest": (found.descriptor.digest != image.descriptor.digest).then(|| found.descriptor.digest.to_string()),
@@ -84,5 +86,14 @@ fn one(around: &Surroundings, text: &str, args: &Args) -> Result<Value, CliError
         "Layers": image.manifest.layers,
         "Annotations": image.manifest.annotations,
         "History": config.history,
-    }))
+    });
+    let unikernel = match unikernel {
+        Ok(parcel) => parcel.map(|parcel| super::node::unikernel::json(&parcel)),
+        // What makes no sense there is no reason to show nothing of the rest.
+        Err(e) => Some(json!({ "Error": e.to_string() })),
+    };
+    if let (Some(unikernel), Value::Object(fields)) = (unikernel, &mut shown) {
+        fields.insert("Unikernel".to_owned(), unikernel);
+    }
+    Ok(shown)
 }

@@ -3,4 +3,8 @@
 
 mod bed;
 mod by_hand;
+mod diagnosis;
+mod launcher;
 mod launching;
+mod masters;
+mod mishaps;

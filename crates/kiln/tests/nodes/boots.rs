@@ -1,5 +1,5 @@
 //! The seed's template on a real Debian, without a machine, and the machines that then start from its disk: by BIOS and by
-//! UEFI, to a login.
+//! UEFI, to a login; and the image under it, on the other file systems.
 //!
 //! Processors are emulated, so that it is the same everywhere: a boot takes half a minute on two idle cores. These tests
 //! run alone (`.config/nextest.toml`).
@@ -164,5 +164,19 @@ fn the_seeds_template_makes_a_debian_node_that_boots_by_bios_and_by_uefi() {
         }
         let answer = machine.run("systemctl is-system-running --wait; systemctl --failed --no-legend");
         assert_eq!(answer, "running\n", "{}", machine.last_lines());
+    }
+    // The image as it is, on the other file systems.
+    t.write("Dockerfile", 0o644, "FROM node\n");
+    for (fs, boot) in [("xfs", "bios"), ("btrfs", "uefi")] {
+        let disk = t.out(fs);
+        let output = format!("type=disk,format=qcow2,size=4G,fs={fs},boot={boot},dest={}", disk.display());
+        let _ = t.kiln(&["build", "-q", "-o", &output, "."]).ok();
+        let mut machine = Machine::start(&t, &disk, boot == "uefi");
+        let said = machine.run(
+            "findmnt -no FSTYPE /; ls /etc/ssh/ssh_host_ed25519_key; echo kept > /root/new && sync && cat /root/new; \
+             systemctl is-system-running --wait; systemctl --failed --no-legend",
+        );
+        let wanted = format!("{fs}\n/etc/ssh/ssh_host_ed25519_key\nkept\nrunning\n");
+        assert_eq!(said, wanted, "{}", machine.last_lines());
     }
 }

@@ -25,6 +25,8 @@ mod ssh;
 #[allow(dead_code, reason = "the server of kiln-host's own tests, of which these need less")]
 mod sshd;
 mod templates;
+mod unikernel;
+mod unikernel_dns;
 mod verbs;
 mod verify;
 

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kiln_oci::Digest;
 use kiln_testkit::rootfs::busybox_rootfs;
 use kiln_testkit::tools::tool;
-use kiln_testkit::{Output, TestContext};
+use kiln_testkit::{Initramfs, Output, TestContext, kernels};
 
 /// Far more than an emulated processor takes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -120,4 +121,32 @@ fn what_would_be_run_is_shown_and_what_was_changed_is_not_run() {
     std::fs::write(directory(&t).join("initramfs"), &first[..first.len() / 2]).unwrap();
     let changed = t.kiln(&["node", "run", &vm]);
     assert!(changed.stderr.contains("`initramfs` is not what the manifest says"), "{changed}");
+}
+
+/// Puts other bytes in the place of a part, with a manifest that says so.
+fn replace(t: &TestContext, part: &str, bytes: &[u8]) {
+    std::fs::write(directory(t).join(part), bytes).unwrap();
+    let path = directory(t).join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    manifest[part]["size"] = bytes.len().into();
+    manifest[part]["digest"] = Digest::of(bytes).to_string().into();
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn a_crash_at_once_a_missing_first_process_and_a_broken_kernel_are_told() {
+    let t = context();
+    let _ = build(&t, "CMD [\"/bin/sh\", \"-c\", \"kill -SEGV $$\"]", &kernel()).ok();
+    let vm = directory(&t).display().to_string();
+    let run = || t.kiln(&["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "280", &vm]);
+    let _ = run().exits(139);
+    replace(&t, "initramfs", &Initramfs::new().dirs(&["dev"]).finish());
+    let without = run().exits(1);
+    let told = "the kernel found neither a first process in an initramfs nor a root file system";
+    assert!(without.stderr.contains("while Kiln waited for its application to end"), "{without}");
+    assert!(without.stderr.contains(told) && without.stderr.contains("panicked"), "{without}");
+    replace(&t, "kernel", &kernels::pvh(&kernels::CRASH).build());
+    let broken = run().exits(1);
+    assert!(broken.stderr.contains("while Kiln waited for its application to end"), "{broken}");
+    assert!(broken.stderr.contains("the serial console stayed silent"), "{broken}");
 }

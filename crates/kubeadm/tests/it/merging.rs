@@ -154,3 +154,34 @@ fn what_a_program_makes_is_a_layer_with_origins_of_its_own() {
         assert!(!resolved.changes.iter().any(|change| change.origin.layer == "10.0.0.1"), "{:?}", resolved.changes);
     }
 }
+
+#[test]
+fn many_entries_are_laid_over_many() {
+    use kiln_kubeadm::{Content, Origin, Value, merge};
+    let value = |text: String| Value { content: Content::Text(text), origin: Origin::default() };
+    let entries = |from: usize| (from..from + 200_000).map(|n| (format!("k{n}"), value(format!("{from}")))).collect();
+    let merged = merge::by_key(entries(0), entries(100_000), |_, upper, key| (key != "k150000").then_some(upper));
+    assert_eq!(merged.len(), 299_999);
+    assert_eq!((merged[100_000].0.as_str(), merged[100_000].1.as_text()), ("k100000", Some("100000")));
+    assert_eq!(merged.last().unwrap().0, "k299999");
+    // Named lists: what the upper one has of a name stands where the lower one had it first.
+    let item = |name: &str, text: &str| {
+        let entries = vec![("name".to_owned(), value(name.to_owned())), ("value".to_owned(), value(text.to_owned()))];
+        Value { content: Content::Map(entries), origin: Origin::default() }
+    };
+    let list = |items: &[(&str, &str)]| Value {
+        content: Content::List(items.iter().map(|(name, text)| item(name, text)).collect()),
+        origin: Origin::default(),
+    };
+    let over = merge::over(
+        Some(list(&[("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")])),
+        list(&[("d", "3"), ("a", "3"), ("a", "4")]),
+        "extraArgs",
+    );
+    let Some(Value { content: Content::List(items), .. }) = over else { panic!() };
+    let shown: Vec<String> = items
+        .iter()
+        .map(|item| ["name", "value"].map(|key| item.at(&[key]).and_then(Value::as_text).unwrap()).concat())
+        .collect();
+    assert_eq!(shown, ["a3", "a4", "b1", "c1", "d3"]);
+}

@@ -95,3 +95,17 @@ fn sizes_and_mistakes_have_limits() {
     assert_eq!(cluster(&keys).len(), 200);
     assert!(cluster(&format!("x: {}", "[".repeat(10_000)))[0].starts_with("E BadYaml"));
 }
+
+#[test]
+fn what_is_quoted_has_no_tokens() {
+    let text = format!(
+        "{CLUSTER}x: 1\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\ncertificateKey: 0123abcd\nbootstrapTokens: [{{token: abcdef.0123456789abcdef, tll: 1h}}]\n"
+    );
+    let layers = [kiln_kubeadm::Layer::file("f", text.clone())];
+    let found = kiln_kubeadm::resolve(&layers, None).unwrap_err();
+    assert!(!found.is_empty());
+    let shown = layers[0].shown();
+    assert_eq!(shown.text.len(), text.len(), "places stay");
+    let all: String = found.iter().map(|(_, found)| kiln_spec::diag::render(found, &shown, false)).collect();
+    assert!(all.contains("tll") && !all.contains("0123"), "{all}");
+}

@@ -3,6 +3,7 @@
 //! ```text
 //! launcher: "digest size" a line ──▶ have ──▶ "digest bytes" a line: how much of it is there
 //! launcher: {"blob":…,"size":…,"from":…}⏎ bytes … {"end":{"name":…,"root":…}}⏎ ──▶ receive ──▶ "done"
+//! where hosts bring each other the image, a stream of some blobs ends with "stop", and has no name
 //! ```
 //! A blob gets its name only when all its bytes were compared with its digest. What a broken connection leaves of a blob
 //! stays, and the next stream goes on there. The name of the image is set last.
@@ -31,6 +32,8 @@ const PIECE: usize = 256 << 10;
 enum Head {
     /// So many bytes of a blob follow: from `from` to `size`.
     Blob { digest: Digest, size: u64, from: u64 },
+    /// That is all for now: the rest comes from elsewhere.
+    Stop,
     /// It is complete.
     End { name: String, root: Box<Descriptor> },
 }
@@ -105,6 +108,7 @@ pub fn receive(store: &Store, mut from: impl BufRead) -> Result<()> {
         }
         match serde_json::from_str(&line).map_err(|_| bad("it has something else between blobs"))? {
             Head::Blob { digest, size, from: start } => blob(store, &digest, size, start, &mut from)?,
+            Head::Stop => return Ok(()),
             Head::End { name, root } => {
                 if !store.has_blob(&root.digest) {
                     return Err(bad("it ended without the index"));
@@ -166,21 +170,23 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of what is lacking, the index behind all others, and the name at its end. `None` if nothing is lacking.
+    /// A stream of what is lacking, the index behind all others, and the name at its end, if it is to get one; and how
+    /// many bytes of blobs it has.
     pub fn of(
         store: &Store,
         blobs: &BTreeMap<Digest, u64>,
         have: &Have,
-        name: &str,
-        root: &Descriptor,
+        name: Option<(&str, &Descriptor)>,
     ) -> (Stream, u64) {
         let lacking =
             blobs.iter().map(|(digest, size)| (digest.clone(), *size, have.get(digest).copied().unwrap_or(0)));
         let mut left: Vec<(Digest, u64, u64)> = lacking.filter(|(_, size, from)| from < size || *size == 0).collect();
         // Taken from the end: small ones last, so that a slow link shows early how fast it is; the index last of all.
-        left.sort_by_key(|(digest, size, _)| (*digest != root.digest, *size));
+        let is_root = |digest: &Digest| name.is_some_and(|(_, root)| root.digest == *digest);
+        left.sort_by_key(|(digest, size, _)| (!is_root(digest), *size));
         let bytes = left.iter().map(|(_, size, from)| size - from).sum();
-        let head = Head::End { name: name.to_owned(), root: Box::new(root.clone()) };
+        let end = |(name, root): (&str, &Descriptor)| Head::End { name: name.to_owned(), root: Box::new(root.clone()) };
+        let head = name.map_or(Head::Stop, end);
         let end = serde_json::to_vec(&head).unwrap_or_default();
         let stream = Stream {
             store: store.clone(),
@@ -273,7 +279,7 @@ mod tests {
         }
 
         fn stream(&self) -> (Vec<u8>, u64) {
-            let (mut stream, bytes) = Stream::of(&self.here, &self.blobs, &self.have(), "a/b:1", &self.root);
+            let (mut stream, bytes) = Stream::of(&self.here, &self.blobs, &self.have(), Some(("a/b:1", &self.root)));
             let mut all = Vec::new();
             stream.read_to_end(&mut all).unwrap();
             assert_eq!(stream.moved().load(Ordering::Relaxed), bytes);

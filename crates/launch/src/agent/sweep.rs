@@ -1,11 +1,12 @@
 //! What Kubernetes and its networks leave in a host's kernel, taken away: only what is theirs.
 //!
 //! Chains of iptables go by their names, with the rules that lead to them; rules of the host's owner stay, and so do the
-//! policies. Tables of nftables, devices and mounts go by name, too. `kubeadm reset` leaves all of this.
+//! policies. Older flannels put rules into chains of the host: those go by being exactly flannel's, for its network. Tables
+//! of nftables, devices and mounts go by name, too. `kubeadm reset` leaves all of this.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -51,9 +52,38 @@ pub fn is_device(name: &str) -> bool {
     whole.contains(&name) || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// What a program that restores rules reads, so that chains of Kubernetes and rules that lead to them are gone; none if
-/// there are none. It is given with `--noflush`.
-pub fn without_chains(saved: &str) -> Option<String> {
+/// The rules that flannel puts into FORWARD and POSTROUTING where it has no chains of its own, as they are saved; by its
+/// `subnet.env`.
+pub fn of_flannel(subnet: &str) -> Vec<String> {
+    let value = |name: &str| subnet.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
+    let network = |name: &str| {
+        let (address, prefix) = value(name)?.split_once('/')?;
+        let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u32>().ok()?);
+        let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix)?).filter(|_| prefix > 0)?;
+        Some(format!("{}/{prefix}", Ipv4Addr::from(u32::from(address) & mask)))
+    };
+    let (Some(all), Some(own)) = (network("FLANNEL_NETWORK"), network("FLANNEL_SUBNET")) else { return Vec::new() };
+    vec![
+        format!("FORWARD -s {all} -j ACCEPT"),
+        format!("FORWARD -d {all} -j ACCEPT"),
+        format!("POSTROUTING -s {all} -d {all} -j RETURN"),
+        format!("POSTROUTING -s {all} ! -d 224.0.0.0/4 -j MASQUERADE"),
+        format!("POSTROUTING ! -s {all} -d {own} -j RETURN"),
+        format!("POSTROUTING ! -s {all} -d {all} -j MASQUERADE"),
+    ]
+}
+
+/// A rule without what does not matter to what it does: flannel's comment, and how ports are chosen.
+fn bare(rule: &str) -> String {
+    let rule = ["masq", "forward"]
+        .iter()
+        .fold(rule.to_owned(), |rule, word| rule.replace(&format!(" -m comment --comment \"flanneld {word}\""), ""));
+    rule.trim_end().trim_end_matches(" --random-fully").to_owned()
+}
+
+/// What a program that restores rules reads, so that chains of Kubernetes and rules that lead to them are gone, and those of
+/// `more` in other chains; none if there are none. It is given with `--noflush`.
+pub fn without_chains(saved: &str, more: &[String]) -> Option<String> {
     let mut out = String::new();
     let mut any = false;
     let ours = |name: &str| CHAINS.iter().any(|start| name.starts_with(start));
@@ -74,7 +104,7 @@ pub fn without_chains(saved: &str) -> Option<String> {
             // The target stands at the end: what looks like one before it may be in a comment.
             let before = ["-j", "-g"].iter().filter_map(|word| rule.rfind(&format!(" {word} "))).max();
             let target = before.and_then(|at| rule.get(at + 4..)?.split(' ').next()).unwrap_or_default();
-            if !ours(chain) && ours(target) {
+            if !ours(chain) && (ours(target) || more.contains(&bare(rule))) {
                 rules.push(format!("-D {rule}"));
             }
         } else if line == "COMMIT" {
@@ -98,7 +128,7 @@ pub fn without_chains(saved: &str) -> Option<String> {
 
 /// Mounts below kubelet's directory, and of pods' networks, the innermost first.
 pub fn mounts(mountinfo: &str) -> Vec<String> {
-    let path = |line: &str| line.split(' ').nth(4).map(|text| text.replace("\\040", " "));
+    let path = |line: &str| line.split(' ').nth(4).map(super::watch::unescaped);
     let theirs = |path: &String| {
         ["/var/lib/kubelet/", "/run/netns/cni-", "/var/run/netns/cni-", "/run/calico/"]
             .iter()
@@ -137,7 +167,13 @@ pub fn sweep() -> Swept {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for path in mounts(&mountinfo) {
         match rustix::mount::unmount(path.as_str(), rustix::mount::UnmountFlags::DETACH) {
-            Ok(()) => swept.removed.push(format!("mount {path}")),
+            Ok(()) => {
+                // The file that a namespace was kept by is nobody's now.
+                if path.contains("/netns/cni-") {
+                    let _ = fs::remove_file(&path);
+                }
+                swept.removed.push(format!("mount {path}"));
+            }
             Err(error) => swept.remains.push(format!("mount {path}: {error}")),
         }
     }
@@ -155,12 +191,16 @@ pub fn sweep() -> Swept {
 }
 
 fn rules(swept: &mut Swept) {
+    let flannel = of_flannel(&fs::read_to_string("/run/flannel/subnet.env").unwrap_or_default());
     for (save, restore) in SAVERS {
         let Ok(saved) = ask(save, &[], None) else { continue };
-        let Some(input) = without_chains(&saved) else { continue };
-        let count = input.lines().filter(|line| line.starts_with("-X ")).count();
+        let Some(input) = without_chains(&saved, &flannel) else { continue };
+        let count = |start: &str| input.lines().filter(|line| line.starts_with(start)).count();
+        let (chains, rules) = (count("-X "), count("-D "));
         match ask(restore, &["--noflush"], Some(&input)) {
-            Ok(_) => swept.removed.push(format!("{count} chains of {}", save.trim_end_matches("-save"))),
+            Ok(_) => {
+                swept.removed.push(format!("{chains} chains and {rules} rules of {}", save.trim_end_matches("-save")))
+            }
             Err(why) => {
                 swept.remains.push(format!("chains of {}: {}", save.trim_end_matches("-save"), why.unwrap_or_default()))
             }
@@ -168,21 +208,30 @@ fn rules(swept: &mut Swept) {
     }
 }
 
+/// Devices with the bridge that they are part of, of `ip -o link show`: `5: veth1@if2: <UP> mtu 1450 master cni0 …`.
+fn links(said: &str) -> Vec<(&str, Option<&str>)> {
+    said.lines().filter_map(link).collect()
+}
+
+fn link(line: &str) -> Option<(&str, Option<&str>)> {
+    let (_, rest) = line.split_once(": ")?;
+    let master = rest.split_whitespace().skip_while(|word| *word != "master").nth(1);
+    Some((rest.split([':', '@']).next()?, master))
+}
+
 fn devices(swept: &mut Swept) {
-    let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let names: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // Not /sys/class/net: it is that of the namespace it was mounted in.
+    let said = ask("ip", &["-o", "link", "show"], None).unwrap_or_default();
+    let links = links(&said);
     // The virtual services of kube-proxy are held by this device's addresses only in part.
-    if names.iter().any(|name| name == "kube-ipvs0") && ask("ipvsadm", &["-C"], None).is_ok() {
+    if links.iter().any(|(name, _)| *name == "kube-ipvs0") && ask("ipvsadm", &["-C"], None).is_ok() {
         swept.removed.push("IPVS services".to_owned());
     }
-    let of_pods = |name: &String| {
-        Path::new("/sys/class/net").join(name).join("master").read_link().is_ok_and(|to| to.ends_with("cni0"))
-    };
-    for name in names.iter().filter(|name| is_device(name) || of_pods(name)) {
+    for (name, _) in links.iter().filter(|(name, master)| is_device(name) || *master == Some("cni0")) {
         match ask("ip", &["link", "delete", name], None) {
             Ok(_) => swept.removed.push(format!("device {name}")),
             // One end of a pair goes with the other.
-            Err(_) if !Path::new("/sys/class/net").join(name).exists() => {}
+            Err(_) if ask("ip", &["link", "show", "dev", name], None).is_err() => {}
             Err(why) => swept.remains.push(format!("device {name}: {}", why.unwrap_or_default())),
         }
     }
@@ -195,10 +244,39 @@ mod tests {
     #[test]
     fn only_chains_of_kubernetes_go() {
         let saved = "# by iptables\n*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:MINE - [0:0]\n-A PREROUTING -m comment --comment \"kubernetes -j MINE\" -j KUBE-SERVICES\n-A PREROUTING -j MINE\n-A KUBE-SERVICES -j KUBE-X\n:KUBE-X - [0:0]\nCOMMIT\n*filter\n:FORWARD DROP [0:0]\n-A FORWARD -m comment --comment KUBE-note -j ACCEPT\nCOMMIT\n";
-        let text = without_chains(saved).unwrap();
+        let text = without_chains(saved, &[]).unwrap();
         let expected = "*nat\n-D PREROUTING -m comment --comment \"kubernetes -j MINE\" -j KUBE-SERVICES\n-F KUBE-SERVICES\n-F KUBE-X\n-X KUBE-SERVICES\n-X KUBE-X\nCOMMIT\n*filter\nCOMMIT\n";
         assert_eq!(text, expected);
-        assert_eq!(without_chains("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n"), None);
+        assert_eq!(without_chains("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j ACCEPT\nCOMMIT\n", &[]), None);
+    }
+
+    #[test]
+    fn rules_of_a_flannel_without_chains_go_and_those_that_look_like_them_stay() {
+        let env = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.3.1/24\nFLANNEL_MTU=1450\n";
+        let flannel = of_flannel(env);
+        let saved = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.244.0.0/16 -j ACCEPT\n-A FORWARD -d 10.244.0.0/16 -m comment --comment \"flanneld forward\" -j ACCEPT\n\
+            -A FORWARD -s 10.244.0.0/16 -j DROP\n-A FORWARD -s 10.245.0.0/16 -j ACCEPT\nCOMMIT\n*nat\n:POSTROUTING ACCEPT [0:0]\n\
+            -A POSTROUTING -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully\n-A POSTROUTING ! -s 10.244.0.0/16 -d 10.244.3.0/24 -j RETURN\n\
+            -A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE\nCOMMIT\n";
+        let expected = "*filter\n-D FORWARD -s 10.244.0.0/16 -j ACCEPT\n-D FORWARD -d 10.244.0.0/16 -m comment --comment \"flanneld forward\" -j ACCEPT\nCOMMIT\n\
+            *nat\n-D POSTROUTING -s 10.244.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE --random-fully\n-D POSTROUTING ! -s 10.244.0.0/16 -d 10.244.3.0/24 -j RETURN\nCOMMIT\n";
+        assert_eq!(without_chains(saved, &flannel).unwrap(), expected);
+        assert_eq!(without_chains(saved, &[]), None, "without flannel's file nothing is known to be its");
+        for bad in [
+            "",
+            "FLANNEL_NETWORK=0.0.0.0/0\nFLANNEL_SUBNET=1.2.3.4/24",
+            "FLANNEL_NETWORK=10.0.0.0/99\nFLANNEL_SUBNET=x",
+            "FLANNEL_NETWORK",
+        ] {
+            assert!(of_flannel(bad).is_empty(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn devices_are_read_with_their_bridges() {
+        let said = "1: lo: <LOOPBACK,UP> mtu 65536 qdisc noqueue state UNKNOWN mode DEFAULT\\    link/loopback 00:00 brd 00:00\n\
+            5: veth1@if2: <BROADCAST> mtu 1450 qdisc noqueue master cni0 state UP mode DEFAULT group default \\    link/ether f6:18\nnonsense\n";
+        assert_eq!(links(said), [("lo", None), ("veth1", Some("cni0"))]);
     }
 
     #[test]

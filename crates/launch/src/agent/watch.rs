@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +14,7 @@ use super::sweep::Swept;
 use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
-pub const DIRECTORIES: [&str; 21] = [
+pub const DIRECTORIES: [&str; 22] = [
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -20,6 +24,7 @@ pub const DIRECTORIES: [&str; 21] = [
     "/opt/cni",
     "/var/lib/cni",
     "/run/flannel",
+    "/run/netns",
     "/run/calico",
     "/var/lib/calico",
     "/var/log/calico",
@@ -33,6 +38,11 @@ pub const DIRECTORIES: [&str; 21] = [
     "/run/containerd",
     "/etc/containerd",
 ];
+/// Directories that pods of the control plane and kube-proxy mount, and that are made for them where they are not there.
+/// Others fill them, too: only an empty one goes. The innermost come first.
+const MOUNTED: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl", "/lib/modules"];
+/// Directories in each other that are emptied: each is held open.
+const DEEP: usize = 200;
 /// Names in one directory that are remembered.
 const NAMES: usize = 100_000;
 
@@ -41,15 +51,32 @@ const NAMES: usize = 100_000;
 pub struct Found {
     version: u32,
     directories: BTreeMap<String, BTreeSet<String>>,
+    /// Those of [`MOUNTED`] that were not there.
+    #[serde(default)]
+    missing: BTreeSet<String>,
     /// Settings of the kernel that are changed, as they were.
     settings: BTreeMap<String, String>,
 }
 
-/// Settings of the kernel that Kiln changes.
-const SETTINGS: [&str; 3] = [
+/// Settings of the kernel that Kiln, kubelet and kube-proxy change.
+const SETTINGS: [&str; 17] = [
     "proc/sys/net/ipv4/ip_forward",
+    "proc/sys/net/ipv4/conf/all/route_localnet",
+    "proc/sys/net/ipv4/vs/conntrack",
+    "proc/sys/net/ipv4/vs/conn_reuse_mode",
+    "proc/sys/net/ipv4/vs/expire_nodest_conn",
+    "proc/sys/net/ipv4/vs/expire_quiescent_template",
+    "proc/sys/net/ipv6/conf/all/forwarding",
+    "proc/sys/net/ipv6/conf/default/forwarding",
     "proc/sys/net/bridge/bridge-nf-call-iptables",
     "proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "proc/sys/net/netfilter/nf_conntrack_max",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established",
+    "proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait",
+    "proc/sys/vm/overcommit_memory",
+    "proc/sys/vm/panic_on_oom",
+    "proc/sys/kernel/panic",
+    "proc/sys/kernel/panic_on_oops",
 ];
 
 fn path_of(home: &Path) -> PathBuf {
@@ -75,6 +102,8 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
             found.directories.insert(dir.to_owned(), BTreeSet::new());
         }
     }
+    let is_missing = |dir: &&str| root.join(dir.trim_start_matches('/')).symlink_metadata().is_err();
+    found.missing = MOUNTED.into_iter().filter(is_missing).map(str::to_owned).collect();
     for path in SETTINGS {
         if let Ok(value) = fs::read_to_string(root.join(path)) {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
@@ -83,8 +112,12 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
     let failed =
         |error: std::io::Error| LaunchError::File { what: "write", path: path.clone(), why: error.to_string() };
     let draft = path.with_extension("new");
-    fs::write(&draft, serde_json::to_vec(&found).unwrap_or_default()).map_err(failed)?;
-    fs::rename(&draft, &path).map_err(failed)
+    let text = serde_json::to_vec(&found).unwrap_or_default();
+    let mut file = fs::File::create(&draft).map_err(failed)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&draft, &path).map_err(failed)?;
+    // What is known of the host must not be less than what is done there.
+    fs::File::open(home).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
 fn load(home: &Path) -> Option<Found> {
@@ -92,8 +125,10 @@ fn load(home: &Path) -> Option<Found> {
     (found.version == 1).then_some(found)
 }
 
-/// Removes what has appeared, and sets settings back; says what is gone and what remains.
-pub fn clear(root: &Path, home: &Path) -> Swept {
+/// Removes what has appeared, and sets settings back; says what is gone and what remains. `mountinfo` is the kernel's list
+/// of mounts: what is mounted somewhere is not the cluster's to delete, and stays with all that it is in.
+pub fn clear(root: &Path, home: &Path, mountinfo: &str) -> Swept {
+    let mounts = mount_points(mountinfo);
     let mut swept = Swept::default();
     let Some(paths) = appeared(root, home) else {
         swept.remains.push("it is not known what was there before the launch".to_owned());
@@ -101,16 +136,25 @@ pub fn clear(root: &Path, home: &Path) -> Swept {
     };
     for path in paths {
         let at = root.join(path.trim_start_matches('/'));
-        let is_dir = at.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        let gone = if is_dir { fs::remove_dir_all(&at) } else { fs::remove_file(&at) };
-        match gone {
+        if let Some(mount) = mounts.iter().find(|mount| mount.starts_with(&at)) {
+            swept.remains.push(format!("{path}: something is mounted at {}", mount.display()));
+            continue;
+        }
+        match remove(&at) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 swept.remains.push(format!("{path}: {error}"))
             }
             _ => swept.removed.push(path),
         }
     }
-    for (path, value) in load(home).unwrap_or_default().settings {
+    let found = load(home).unwrap_or_default();
+    for dir in MOUNTED.iter().filter(|dir| found.missing.contains(**dir)) {
+        // One that somebody has put something into since is theirs.
+        if fs::remove_dir(root.join(dir.trim_start_matches('/'))).is_ok() {
+            swept.removed.push((*dir).to_owned());
+        }
+    }
+    for (path, value) in found.settings {
         let at = root.join(&path);
         if fs::read_to_string(&at).is_ok_and(|now| now.trim() != value)
             && let Err(error) = fs::write(&at, &value)
@@ -119,6 +163,73 @@ pub fn clear(root: &Path, home: &Path) -> Swept {
         }
     }
     swept
+}
+
+/// Where something is mounted.
+fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(|point| PathBuf::from(unescaped(point))).collect()
+}
+
+/// The kernel writes blanks, tabs, line breaks and `\` as `\040`.
+pub(super) fn unescaped(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let octal = behind.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = behind.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Removes a file, or a directory with all that is on its own file system: where another begins it ends with an error,
+/// also if that was mounted a moment ago.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let meta = path.symlink_metadata()?;
+    match meta.is_dir() {
+        true => {
+            empty(rustix::fs::CWD, path, meta.dev(), 0)?;
+            fs::remove_dir(path)
+        }
+        false => fs::remove_file(path),
+    }
+}
+
+/// Empties a directory that is no link; names are looked up in the directory that is open, whatever becomes of its path.
+fn empty(parent: impl AsFd, name: &Path, device: u64, depth: usize) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+    if depth > DEEP {
+        return Err(std::io::Error::other("directories in it are too deep"));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    if rustix::fs::fstat(&open)?.st_dev != device {
+        return Err(std::io::Error::other(format!("another file system is mounted at {}", name.display())));
+    }
+    for entry in Dir::read_from(&open)? {
+        let entry = entry?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
+        if matches!(name.as_os_str().as_bytes(), b"." | b"..") {
+            continue;
+        }
+        let meta = rustix::fs::statat(&open, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(meta.st_mode).is_dir() {
+            empty(&open, name, device, depth + 1)?;
+            rustix::fs::unlinkat(&open, name, AtFlags::REMOVEDIR)?;
+        } else {
+            rustix::fs::unlinkat(&open, name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
 }
 
 /// Paths that have appeared since; the uppermost of each. None if nothing was remembered.
@@ -153,6 +264,9 @@ mod tests {
         let (root, home) = (dir.path().join("r"), dir.path().join("h"));
         fs::create_dir_all(root.join("opt/cni/bin")).unwrap();
         fs::write(root.join("opt/cni/bin/mine"), "").unwrap();
+        let setting = root.join("proc/sys/net/ipv4/conf/all/route_localnet");
+        fs::create_dir_all(setting.parent().unwrap()).unwrap();
+        fs::write(&setting, "0\n").unwrap();
         fs::create_dir_all(&home).unwrap();
         assert_eq!(appeared(&root, &home), None, "nothing was remembered");
         remember(&root, &home).unwrap();
@@ -160,10 +274,58 @@ mod tests {
         fs::write(root.join("opt/cni/bin/flannel"), "").unwrap();
         fs::create_dir_all(root.join("etc/cni/net.d")).unwrap();
         fs::write(root.join("etc/cni/net.d/10.conf"), "").unwrap();
+        fs::write(&setting, "1\n").unwrap();
+        fs::create_dir_all(root.join("etc/ssl/certs")).unwrap();
+        fs::create_dir_all(root.join("lib/modules/6.1")).unwrap();
         remember(&root, &home).unwrap();
         assert_eq!(appeared(&root, &home).unwrap(), ["/etc/cni", "/opt/cni/bin/flannel"]);
-        let swept = clear(&root, &home);
-        assert_eq!((swept.removed.len(), swept.remains), (2, Vec::new()));
+        let swept = clear(&root, &home, "");
+        assert_eq!((swept.removed.len(), swept.remains), (4, Vec::new()));
+        assert!(!root.join("etc/ssl").exists() && root.join("lib/modules/6.1").exists(), "only empty ones go");
+        assert_eq!(fs::read_to_string(&setting).unwrap(), "0", "kube-proxy has set it");
         assert!(!root.join("etc/cni").exists() && root.join("opt/cni/bin/mine").exists());
+    }
+
+    #[test]
+    fn nothing_is_deleted_through_a_mount() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, home) = (dir.path().join("r"), dir.path().join("h"));
+        fs::create_dir_all(&home).unwrap();
+        remember(&root, &home).unwrap();
+        let volume = root.join("var/lib/kubelet/pods/a b/volume");
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("precious"), "").unwrap();
+        fs::create_dir_all(root.join("var/lib/cni/networks")).unwrap();
+        std::os::unix::fs::symlink(&volume, root.join("var/lib/cni/networks/link")).unwrap();
+        let point = volume.display().to_string().replace(' ', "\\040");
+        let swept = clear(&root, &home, &format!("36 35 98:0 / {point} rw - ext4 /dev/a rw\n"));
+        assert!(volume.join("precious").exists());
+        assert!(swept.remains[0].starts_with("/var/lib/kubelet: something is mounted at "), "{swept:?}");
+        assert_eq!(swept.removed, ["/var/lib/cni"], "and links lead nowhere");
+        // And without it all of that goes.
+        assert_eq!(clear(&root, &home, "36 35 98:0 / /other rw - ext4 /dev/a rw\n").removed, ["/var/lib/kubelet"]);
+        assert!(!root.join("var/lib/kubelet").exists());
+    }
+
+    #[test]
+    fn another_file_system_is_where_deleting_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let device = dir.path().metadata().unwrap().dev();
+        assert!(empty(rustix::fs::CWD, dir.path(), device + 1, 0).is_err());
+        assert!(dir.path().join("a/b").exists());
+        let mut deep = dir.path().join("deep");
+        for _ in 0..=DEEP + 1 {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        assert!(remove(&dir.path().join("deep")).unwrap_err().to_string().contains("too deep"));
+        assert!(remove(&dir.path().join("a")).is_ok() && !dir.path().join("a").exists());
+    }
+
+    #[test]
+    fn names_of_mounts_are_read_as_the_kernel_writes_them() {
+        assert_eq!(unescaped("/a\\040b\\134c\\011"), "/a b\\c\t");
+        assert_eq!(unescaped("/a\\04"), "/a\\04");
     }
 }

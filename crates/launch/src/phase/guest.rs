@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use kiln_clusterfile::model::{Action, Phase as When};
+use kiln_clusterfile::model::Phase as When;
 use kiln_clusterfile::template::Variables;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 use kiln_oci::cluster::{App, AppKind, Launch as Step};
 
-use super::{Order, Phase, Work, labels};
+use super::{Order, Phase, Work};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
+use crate::plugins::{self, Task};
 
 /// The phase.
 pub const PHASE: Phase = Phase {
@@ -45,32 +46,20 @@ pub fn steps(launch: &Launch) -> Vec<Step> {
     all.filter(|step| !matches!((step, &network), (Step::App(name), Some(network)) if name == network)).collect()
 }
 
-/// Scripts of plugins for a host at some time, in the order of their names.
-fn scripts<'l>(launch: &'l Launch, member: &Member, when: &[When]) -> Vec<(&'l str, &'l str)> {
-    let mut out = Vec::new();
-    for plugin in &launch.cluster.plugins {
-        let selected = plugin
-            .phases
-            .iter()
-            .any(|phase| when.contains(&phase.value) && labels::selects(&plugin.on.value, member, phase.value));
-        if let (true, Action::Shell(script)) = (selected, &plugin.action) {
-            out.push((plugin.name.value.as_str(), script.value.as_str()));
-        }
-    }
-    out.sort_by_key(|(name, _)| *name);
-    out
-}
-
 /// Behind which everything is up.
 const AFTER: [When; 3] = [When::PostInitHost, When::PreGuest, When::PostInstall];
 
+/// What plugins want of a host; labels of its node are another phase's until applications are launched.
+fn tasks<'l>(launch: &'l Launch, member: &Member, times: &[When]) -> Vec<Task<'l>> {
+    let mut tasks = plugins::tasks(launch, member, times);
+    tasks.retain(|task| task.when == When::PostInstall || !task.is_of_node());
+    tasks
+}
+
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
-    let mut lines: Vec<String> = scripts(launch, member, &AFTER)
-        .into_iter()
-        .map(|(name, _)| format!("run the script of plugin {name}"))
-        .collect();
-    let mut parts: Vec<String> =
-        scripts(launch, member, &AFTER).into_iter().map(|(_, script)| script.to_owned()).collect();
+    let tasks = tasks(launch, member, &AFTER);
+    let mut lines: Vec<String> = tasks.iter().map(Task::line).collect();
+    let mut parts: Vec<String> = tasks.iter().map(Task::text).collect();
     if member.first {
         for step in steps(launch) {
             let line = match step {
@@ -89,38 +78,44 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    hooks(launch, member, &[When::PostInitHost, When::PreGuest])?;
+    let plugins =
+        |times: &[When]| tasks(launch, member, times).iter().try_for_each(|task| plugins::one(launch, member, task));
+    plugins(&[When::PostInitHost, When::PreGuest])?;
     if member.first {
         for step in steps(launch) {
             match step {
                 Step::Run(line) => {
-                    shell(launch, member, &format!("run `{}`", crate::machine::printable(&line)), &line)?
+                    let what = format!("run `{}`", crate::machine::printable(&line));
+                    shell(launch, member, &what, &line, Place::Rootfs)?;
                 }
                 Step::App(name) => app(launch, member, &name)?,
             }
         }
     }
-    hooks(launch, member, &[When::PostInstall])
+    plugins(&[When::PostInstall])
 }
 
-/// Runs scripts of plugins for a host at some time.
+/// Where a script runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the root file system.
+    Rootfs,
+    /// There, or in `/` on a host that has none.
+    IfThere,
+}
+
+/// Runs a script on a host, with the image's arguments and the user's variables. It is read from the standard input: what
+/// is in it is in nobody's `ps`.
 ///
 /// # Errors
-/// When one of them fails.
-pub fn hooks(launch: &Launch, member: &Member, when: &[When]) -> Result<()> {
-    for (name, script) in scripts(launch, member, when) {
-        shell(launch, member, &format!("run the script of plugin {name}"), script)?;
-    }
-    Ok(())
-}
-
-/// Runs a script in the root file system of a host, with the image's arguments and the user's variables. It is read from
-/// the standard input: what is in it is in nobody's `ps`.
-fn shell(launch: &Launch, member: &Member, what: &str, script: &str) -> Result<()> {
-    let mut text = format!(
-        "cd {} || exit 127\nexport KUBECONFIG=/etc/kubernetes/admin.conf PATH=\"$PWD/bin:$PATH\"\n",
-        quote(&launch.bundle.rootfs())
-    );
+/// When it fails.
+pub fn shell(launch: &Launch, member: &Member, what: &str, script: &str, place: Place) -> Result<()> {
+    let rootfs = quote(&launch.bundle.rootfs());
+    let enter = match place {
+        Place::Rootfs => format!("cd {rootfs} || exit 127"),
+        Place::IfThere => format!("cd {rootfs} 2>/dev/null || cd /"),
+    };
+    let mut text = format!("{enter}\nexport KUBECONFIG=/etc/kubernetes/admin.conf PATH=\"${{PWD%/}}/bin:$PATH\"\n");
     for (name, value) in &launch.bundle.spec.args {
         text.push_str(&format!("export {name}={}\n", quote(value)));
     }
@@ -149,7 +144,7 @@ pub fn app(launch: &Launch, member: &Member, name: &str) -> Result<()> {
         ),
     })?;
     let script = app_script(app)?;
-    shell(launch, member, &format!("launch the application {name}"), &script)
+    shell(launch, member, &format!("launch the application {name}"), &script, Place::Rootfs)
 }
 
 /// The script of an application, run in the root file system.

@@ -6,7 +6,7 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use super::{Order, Phase, Work};
-use crate::config::{Configuration, configuration, init_yaml, mounted_files};
+use crate::config::{Configuration, SOCKET, configuration, init_yaml, mounted_files};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
 use crate::{diagnose, preflight};
@@ -26,10 +26,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let configuration = configuration(launch)?;
     let lines = vec![
-        format!(
-            "kubeadm init: Kubernetes {}, at {}:{}",
-            launch.bundle.kubernetes, configuration.endpoint, configuration.port
-        ),
+        format!("kubeadm init: Kubernetes {}, at {}", launch.bundle.kubernetes, configuration.address()),
         format!(
             "advertise {}, node {}, control groups by {}",
             member.address, member.node, configuration.cgroup_driver
@@ -45,13 +42,23 @@ pub fn ignored(launch: &Launch) -> String {
     if names.is_empty() { String::new() } else { format!(" --ignore-preflight-errors={}", quote(&names.join(","))) }
 }
 
+/// Ends a kubeadm whose launcher was killed: it goes on when nobody hears it, and would work against the next one. By
+/// `KILN_RUN`, which is in the environment of all that Kiln runs on hosts, it is told from somebody else's.
+const END_EARLIER: &str = "for d in /proc/[0-9]*; do \
+[ \"$(cat \"$d/comm\" 2>/dev/null)\" != kubeadm ] || ! grep -qs KILN_RUN= \"$d/environ\" || kill -KILL \"${d#/proc/}\" 2>/dev/null; done; :";
+
 /// Undoes half of an earlier attempt on a host.
 ///
 /// # Errors
 /// When there was something before Kiln came, or it cannot be undone.
 pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
     // Facts are from before this run: what they say of Kubernetes is an earlier run's.
-    let Some(marker) = member.facts.marker.as_ref().filter(|_| member.facts.is_occupied()) else { return Ok(()) };
+    let Some(marker) = &member.facts.marker else { return Ok(()) };
+    // What was begun may have gone on behind the facts.
+    let begun = marker.begun.as_deref().is_some_and(|phase| phase == "init" || phase.starts_with("join-"));
+    if !member.facts.is_occupied() && !begun {
+        return Ok(());
+    }
     if marker.occupied {
         return Err(LaunchError::Wanted {
             what: format!(
@@ -68,16 +75,27 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
         });
     }
     launch.note(member, "an earlier attempt is undone first: kubeadm reset");
-    kubeadm_reset(member)
+    kubeadm_reset(launch, member)
+}
+
+/// The socket of containerd, as kubeadm of a host wants it said: with a scheme since 1.24.
+pub fn cri_socket(launch: &Launch, member: &Member) -> String {
+    // That of the host counts: kubeadm and kubelet come together.
+    let known = [&member.facts.kubelet, &launch.bundle.kubernetes].into_iter().map(|version| preflight::minor(version));
+    match known.into_iter().find(|minor| *minor > 0) {
+        Some(minor) if minor < 24 => SOCKET.to_owned(),
+        _ => format!("unix://{SOCKET}"),
+    }
 }
 
 /// `kubeadm reset` on a host.
 ///
 /// # Errors
 /// When it fails.
-pub fn kubeadm_reset(member: &Member) -> Result<()> {
-    let line = "kubeadm reset --force --cri-socket /run/containerd/containerd.sock";
-    member.machine.succeed_with("reset what kubeadm made", line, Stdin::Empty, LIMIT)?;
+pub fn kubeadm_reset(launch: &Launch, member: &Member) -> Result<()> {
+    member.machine.succeed("end the kubeadm of an earlier launch", END_EARLIER)?;
+    let line = format!("kubeadm reset --force --cri-socket {}", cri_socket(launch, member));
+    member.machine.succeed_with("reset what kubeadm made", &line, Stdin::Empty, LIMIT)?;
     // It may have been there before: files in it are kept in the ledger.
     member
         .machine
@@ -93,7 +111,8 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     machine.write(CONFIG, 0o600, init_yaml(&configuration))?;
     let line =
         format!("kubeadm init --config {CONFIG} --skip-token-print --skip-certificate-key-print{}", ignored(launch));
-    let done = machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let work = || machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
+    let done = launch.clock.wait(work);
     if let Err(error) = done {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }

@@ -12,6 +12,7 @@ use super::{Order, Phase, Work};
 use crate::config::{configuration, join_yaml, upload_yaml};
 use crate::diagnose;
 use crate::error::{LaunchError, Result};
+pub use crate::kubectl::KUBECTL;
 use crate::launch::{Join, Launch, Member, key, random_hex};
 
 /// Further masters.
@@ -33,8 +34,6 @@ const UPLOAD: &str = "/etc/kubernetes/kiln-upload.yaml";
 const LIMIT: Duration = Duration::from_secs(900);
 /// How long an API server may take to answer once its host has joined.
 const HEALTHY: Duration = Duration::from_secs(180);
-/// kubectl as the administrator of a master.
-pub const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 20s";
 
 fn plan_master(_launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let lines = vec![format!("kubeadm join as a master: node {}, advertise {}", member.node, member.address)];
@@ -48,27 +47,65 @@ fn plan_worker(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    let machine = &member.machine;
     super::init::clear_earlier(launch, member)?;
-    let join = join_data(launch, member.is_master())?;
     if member.is_master() {
         super::init::files_are_there(member, &configuration(launch)?)?;
     }
-    machine.write(CONFIG, 0o600, join_yaml(launch, member, &join)?)?;
+    let join = join_data(launch, member.is_master())?;
+    match kubeadm_join(launch, member, &join) {
+        // What others had there before is not reset for it.
+        Err(LaunchError::Command { tail, .. })
+            if has_expired(&tail) && launch.marker(member).is_some_and(|marker| !marker.occupied) =>
+        {
+            launch.note(member, "the token or the key of certificates has expired: new ones are made");
+            forget(launch, &join);
+            super::init::kubeadm_reset(launch, member)?;
+            let join = join_data(launch, member.is_master())?;
+            kubeadm_join(launch, member, &join)?;
+        }
+        other => other?,
+    }
+    if member.is_master() {
+        super::runtime::own_endpoint(launch, member)?;
+        super::init::kubeconfig(member)?;
+        launch.clock.wait(|| healthy(launch, member))?;
+    }
+    Ok(())
+}
+
+fn kubeadm_join(launch: &Launch, member: &Member, join: &Join) -> Result<()> {
+    let machine = &member.machine;
+    machine.write(CONFIG, 0o600, join_yaml(launch, member, join)?)?;
     let line = format!("kubeadm join --config {CONFIG}{}", super::init::ignored(launch));
-    let joined = machine.succeed_with("join the cluster", &line, Stdin::Empty, LIMIT);
+    let joined = launch.clock.wait(|| machine.succeed_with("join the cluster", &line, Stdin::Empty, LIMIT));
     // The token is in it; a failure to remove it must not hide one to join.
     let removed = machine.succeed("remove the token", &format!("rm -f {CONFIG}"));
     if let Err(error) = joined {
         return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
     }
-    removed?;
-    if member.is_master() {
-        super::runtime::own_endpoint(launch, member)?;
-        super::init::kubeconfig(member)?;
-        healthy(launch, member)?;
+    removed.map(drop)
+}
+
+/// Whether kubeadm says that the token, or the certificates that masters share, are no longer there: the first live for two
+/// hours, the second too, and a launch of many hosts over slow links may take longer.
+fn has_expired(tail: &[String]) -> bool {
+    let signs = [
+        "JWS signature",
+        "Unauthorized",
+        "secrets \"kubeadm-certs\" not found",
+        "Secret \"kubeadm-certs\" was not found",
+        "error downloading the secret",
+    ];
+    tail.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
+/// Makes sure that no other host gets what has expired.
+fn forget(launch: &Launch, join: &Join) {
+    let mut learned = launch.learned();
+    if learned.join.as_ref().is_some_and(|known| known.token == join.token) {
+        learned.join = None;
+        learned.uploaded = false;
     }
-    Ok(())
 }
 
 /// Waits until the API server of a master answers: etcd takes the next member only when this one is well.
@@ -180,9 +217,14 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     if !there.exit.success() {
         return Ok(Vec::new());
     }
+    if super::runtime::was_occupied(member) {
+        return Ok(vec![
+            "something of Kubernetes was there before Kiln came, and is left: kubeadm reset is yours to do".to_owned(),
+        ]);
+    }
     // Without containerd it cannot stop pods.
     member.machine.run("start containerd", &launch.service("start containerd"), Stdin::Empty, LIMIT)?;
-    super::init::kubeadm_reset(member)?;
+    super::init::kubeadm_reset(launch, member)?;
     Ok(Vec::new())
 }
 

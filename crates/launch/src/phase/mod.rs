@@ -7,12 +7,17 @@
 //! Connecting and asking for facts come before all of these, as plans are made from facts.
 
 pub mod distribute;
+pub mod growth;
 pub mod guest;
 pub mod init;
 pub mod join;
 pub mod labels;
+pub mod leftovers;
 pub mod network;
+pub mod prepare;
+pub mod reach;
 pub mod registry;
+pub mod rootfs;
 pub mod runtime;
 pub mod verify;
 
@@ -24,6 +29,8 @@ use crate::launch::{Launch, Member};
 pub enum Order {
     /// On all at once.
     Together,
+    /// On all at once, however many: hosts do the work for each other, where [`crate::launch::Options::peers`] says so.
+    Crowd,
     /// On one after the other: etcd takes members so.
     Serial,
 }
@@ -58,17 +65,26 @@ pub struct Phase {
 /// Takes back what a phase did on a host; says what remains.
 pub type Undo = fn(&Launch, &Member) -> Result<Vec<String>>;
 
+/// How many there are.
+pub const PHASES: usize = 16;
+
 /// All phases behind connecting, facts and preflight, in order.
-pub const LAUNCH: [Phase; 10] = [
+pub const LAUNCH: [Phase; PHASES] = [
     distribute::PHASE,
+    rootfs::PHASE,
+    reach::PHASE,
+    leftovers::PHASE,
+    prepare::PHASE,
     registry::PHASE,
     runtime::PHASE,
     init::PHASE,
     network::PHASE,
+    growth::BEFORE,
     join::MASTERS,
     join::WORKERS,
     labels::PHASE,
     guest::PHASE,
+    growth::AFTER,
     verify::PHASE,
 ];
 

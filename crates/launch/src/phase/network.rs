@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kiln_clusterfile::address::{Choice, flannel};
 use kiln_clusterfile::model::Cni;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
@@ -74,12 +75,36 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let pods = pod_network(launch)?;
     let digest = launch.bundle.root.digest.to_string();
+    let flags = interface(launch).map(|interface| interface.flags).unwrap_or_default();
     let (what, line) = match choose(launch)? {
-        Network::Manifest(path) => (path.clone(), format!("apply {path} with the network of pods {pods}")),
+        Network::Manifest(path) => {
+            let with = if flags.is_empty() { String::new() } else { format!(", flannel with {}", flags.join(" ")) };
+            (path.clone(), format!("apply {path} with the network of pods {pods}{with}"))
+        }
         Network::App(name) => (name.clone(), format!("launch the image's {name}")),
         Network::None => return Ok(None),
     };
-    Ok(Some(Work { key: key([what.as_str(), pods.as_str(), digest.as_str()]), lines: vec![line], holds: true }))
+    let parts = [what.as_str(), pods.as_str(), digest.as_str()].into_iter().chain(flags.iter().map(String::as_str));
+    Ok(Some(Work { key: key(parts), lines: vec![line], holds: true }))
+}
+
+/// Which of the hosts' devices flannel is to take.
+struct Interface {
+    /// Arguments of its daemon.
+    flags: Vec<String>,
+    /// Whether the user says so, and where.
+    said: Option<String>,
+}
+
+/// The device that the user names; else that of the addresses that were chosen, if hosts have others, too.
+fn interface(launch: &Launch) -> Option<Interface> {
+    if let Some(name) = &launch.cluster.network.interface {
+        let flags = vec![format!("--iface={}", name.value)];
+        return Some(Interface { flags, said: Some(name.origin.to_string()) });
+    }
+    let chosen: Vec<Choice> = launch.members.iter().filter_map(|member| member.chosen.first().cloned()).collect();
+    let several = chosen.iter().any(|choice| !choice.others.is_empty());
+    several.then(|| Interface { flags: flannel(&chosen), said: None })
 }
 
 /// The first network of pods, as kubeadm got it.
@@ -96,8 +121,12 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         Network::Manifest(path) => {
             let from = format!("{}/{path}", launch.bundle.rootfs());
             let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
-            let interface = launch.cluster.network.interface.as_ref().map(|name| name.value.as_str());
-            let text = adapted(&text, &pod_network(launch)?, interface);
+            let interface = interface(launch);
+            let flags = interface.as_ref().map(|interface| interface.flags.as_slice()).unwrap_or_default();
+            let (text, told) = adapted(&text, &pod_network(launch)?, flags);
+            if let Some(interface) = interface.filter(|_| !told) {
+                untold(launch, member, &path, &interface)?;
+            }
             let to = format!("{HOME}/network.yaml");
             machine.write(&to, 0o600, text)?;
             let what = "apply the network's manifest";
@@ -106,11 +135,30 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     }
 }
 
-/// A manifest of flannel, Calico or Weave with the network of pods in place of the one that it comes with, and flannel told
-/// its interface. Everything else is left as it is, byte for byte.
-pub fn adapted(text: &str, pods: &str, interface: Option<&str>) -> String {
+/// The manifest has no place for a device: that the user named one must not go unheeded.
+fn untold(launch: &Launch, member: &Member, path: &str, interface: &Interface) -> Result<()> {
+    let flags = interface.flags.join(" ");
+    match &interface.said {
+        Some(origin) => Err(LaunchError::Wanted {
+            what: format!(
+                "{origin}: {path} names a device already, or has no `--kube-subnet-mgr`, behind which {flags} would go"
+            ),
+            hint: "leave `interface` out, and say it in the manifest itself".to_owned(),
+        }),
+        None => {
+            launch.note(member, format!("hosts have several addresses, and {path} chooses among them by itself"));
+            Ok(())
+        }
+    }
+}
+
+/// A manifest of flannel, Calico or Weave with the network of pods in place of the one that it comes with, and flannel with
+/// further arguments, unless it has a device already; and whether it was told them. Everything else is left as it is, byte
+/// for byte.
+pub fn adapted(text: &str, pods: &str, flags: &[String]) -> (String, bool) {
     let mut out = String::with_capacity(text.len() + 64);
-    let mut follows = false;
+    let has = text.lines().any(|line| line.trim_start().starts_with("- --iface"));
+    let (mut follows, mut told) = (false, flags.is_empty());
     for line in text.split_inclusive('\n') {
         let bare = line.trim_start();
         let indent = line.get(..line.len() - bare.len()).unwrap_or_default();
@@ -130,16 +178,17 @@ pub fn adapted(text: &str, pods: &str, interface: Option<&str>) -> String {
         if matches!(word, "name: CALICO_IPV4POOL_CIDR" | "name: IPALLOC_RANGE") {
             follows = true;
         }
-        if let Some(interface) = interface
-            && bare.trim_end() == "- --kube-subnet-mgr"
-        {
+        if !has && bare.trim_end() == "- --kube-subnet-mgr" {
             if !line.ends_with('\n') {
                 out.push('\n');
             }
-            out.push_str(&format!("{indent}- --iface={interface}\n"));
+            flags
+                .iter()
+                .for_each(|flag| out.push_str(&format!("{indent}- {}\n", serde_json::Value::from(flag.as_str()))));
+            told = true;
         }
     }
-    out
+    (out, told)
 }
 
 #[cfg(test)]
@@ -149,15 +198,18 @@ mod tests {
     #[test]
     fn networks_are_put_into_manifests_and_nothing_else_changes() {
         let flannel = "data:\n  net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {\"Type\": \"vxlan\"}\n    }\nargs:\n        - --ip-masq\n        - --kube-subnet-mgr\n        - x\n";
-        let text = adapted(flannel, "100.64.0.0/10", Some("eth1"));
+        let eth1 = ["--iface=eth1".to_owned()];
+        let (text, told) = adapted(flannel, "100.64.0.0/10", &eth1);
         assert!(
-            text.contains("      \"Network\": \"100.64.0.0/10\",\n")
-                && text.contains("        - --kube-subnet-mgr\n        - --iface=eth1\n        - x\n"),
+            told && text.contains("      \"Network\": \"100.64.0.0/10\",\n")
+                && text.contains("        - --kube-subnet-mgr\n        - \"--iface=eth1\"\n        - x\n"),
             "{text}"
         );
-        assert_eq!(adapted(flannel, "10.244.0.0/16", None), flannel);
+        assert_eq!(adapted(flannel, "10.244.0.0/16", &[]), (flannel.to_owned(), true));
+        let own = flannel.replace("- x", "- --iface=eth9");
+        assert_eq!(adapted(&own, "10.244.0.0/16", &eth1), (own.clone(), false), "what it has stays");
         let calico = "            - name: CALICO_IPV4POOL_CIDR\n              value: \"192.168.0.0/16\"\n            - name: OTHER\n              value: \"x\"\n";
-        assert_eq!(adapted(calico, "10.1.0.0/16", None), calico.replace("192.168.0.0/16", "10.1.0.0/16"));
-        assert_eq!(adapted("kind: A\n", "10.1.0.0/16", None), "kind: A\n");
+        assert_eq!(adapted(calico, "10.1.0.0/16", &[]).0, calico.replace("192.168.0.0/16", "10.1.0.0/16"));
+        assert_eq!(adapted("kind: A\n", "10.1.0.0/16", &eth1), ("kind: A\n".to_owned(), false), "nowhere to say it");
     }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kiln_clusterfile::model::Phase as When;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
@@ -28,6 +27,8 @@ pub const PHASE: Phase = Phase {
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const INSTALL: Duration = Duration::from_secs(600);
+/// Services of hosts that a launch changes.
+pub const SERVICES: [&str; 2] = ["containerd", "kubelet"];
 /// How long containerd may take to answer.
 const START: u32 = 60;
 
@@ -129,23 +130,23 @@ fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<M
     launch.registry_members().iter().map(mirror).collect()
 }
 
-/// The unit of a node's way to several masters.
+/// The unit of a node's way to several masters, unless the user has one.
 fn balancer(launch: &Launch, member: &Member) -> Result<Option<String>> {
-    let masters: Vec<String> =
-        launch.masters().map(|m| std::net::SocketAddr::new(m.address, 6443).to_string()).collect();
-    if member.is_master() || masters.len() < 2 {
+    if member.is_master() || launch.masters().count() < 2 {
         return Ok(None);
     }
-    Ok(Some(units::balancer(configuration(launch)?.port, &masters)))
+    let configuration = configuration(launch)?;
+    let masters = launch.masters().map(|m| std::net::SocketAddr::new(m.address, configuration.bind_port).to_string());
+    let masters: Vec<String> = masters.collect();
+    Ok(configuration.is_own().then(|| units::balancer(configuration.port, &masters)))
 }
 
 /// Names that a host has to know: the API server, the registry, itself, and what the user says. `joined` is whether a master
 /// has an API server of its own.
 fn hosts_lines(launch: &Launch, member: &Member, joined: bool) -> Result<Vec<String>> {
     let first = launch.first()?;
-    let endpoint = configuration(launch)?.endpoint;
     let mut lines = Vec::new();
-    if endpoint == ENDPOINT {
+    if configuration(launch)?.is_own() {
         let api = match member.is_master() {
             true if member.first || joined => member.address.to_string(),
             false if launch.masters().count() > 1 => "127.0.0.1".to_owned(),
@@ -195,7 +196,6 @@ fn settings(launch: &Launch) -> Result<Settings> {
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     let machine = &member.machine;
-    super::guest::hooks(launch, member, &[When::PreInstall, When::PreInitHost])?;
     if let Some(name) = &member.host.name
         && member.facts.hostname != name.value
     {
@@ -258,7 +258,7 @@ fn set_hostname(launch: &Launch, member: &Member, name: &str) -> Result<()> {
     member.machine.succeed("set the hostname", &line).map(drop)
 }
 
-/// Puts files back and takes away what others made since; containerd runs again if it did before.
+/// Puts files back and takes away what others made since; services are as they were.
 fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     let machine = &member.machine;
     let present = machine.run(
@@ -287,14 +287,15 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
     if ours.exit.success() {
         machine.run("stop containerd", &launch.service("disable --now containerd"), Stdin::Empty, INSTALL)?;
     }
+    let occupied = was_occupied(member);
     let said = machine.succeed_with("put files back", &agent("restore"), Stdin::Empty, INSTALL)?;
     let restored: Changed =
         serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("put files back", error.to_string()))?;
     machine.run("reload units", &launch.service("daemon-reload"), Stdin::Empty, INSTALL)?;
-    if !ours.exit.success() {
-        machine.run("start containerd again", &launch.service("restart containerd"), Stdin::Empty, INSTALL)?;
-    }
-    let said = machine.succeed_with("look for what remains", &agent("sweep"), Stdin::Empty, INSTALL)?;
+    let mut remains = services_back(launch, member, ours.exit.success())?;
+    // What was there before may have chains and devices of its own.
+    let sweep = agent(if occupied { "sweep --only-files" } else { "sweep" });
+    let said = machine.succeed_with("look for what remains", &sweep, Stdin::Empty, INSTALL)?;
     let swept: crate::agent::sweep::Swept = serde_json::from_slice(&said.stdout)
         .map_err(|error| machine.nonsense("look for what remains", error.to_string()))?;
     if !restored.failed.is_empty() {
@@ -303,5 +304,41 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
             hint: "what was in their place is kept on the host; mend that, and kiln cluster reset again".to_owned(),
         });
     }
-    Ok(restored.left.into_iter().chain(swept.remains).collect())
+    remains.extend(restored.left.into_iter().chain(swept.remains));
+    Ok(remains)
+}
+
+/// Whether there was something of Kubernetes on a host before Kiln came.
+pub fn was_occupied(member: &Member) -> bool {
+    member.facts.marker.as_ref().is_some_and(|marker| marker.occupied)
+}
+
+/// Services run again, or not, as they did before; says what does not.
+fn services_back(launch: &Launch, member: &Member, ours: bool) -> Result<Vec<String>> {
+    let machine = &member.machine;
+    let before = member.facts.marker.as_ref().map(|marker| marker.services.clone()).unwrap_or_default();
+    let mut remains = Vec::new();
+    let mut set = |verb: &str, service: &str| -> Result<()> {
+        let line = launch.service(&format!("{verb} {service}"));
+        let said = machine.run(&format!("{verb} {service} as it was before"), &line, Stdin::Empty, INSTALL)?;
+        if !said.exit.success() {
+            remains.push(format!("{service} was to be as before, and `{verb}` fails: {}", said.tail.join(" ")));
+        }
+        Ok(())
+    };
+    for service in SERVICES {
+        let Some(how) = before.get(service) else {
+            // Markers of earlier versions do not say it.
+            if service == "containerd" && !ours && before.is_empty() {
+                set("restart", service)?;
+            }
+            continue;
+        };
+        let (active, enabled) = how.split_once(' ').unwrap_or((how, ""));
+        if matches!(enabled, "enabled" | "disabled") {
+            set(enabled.trim_end_matches('d'), service)?;
+        }
+        set(if active == "active" { "restart" } else { "stop" }, service)?;
+    }
+    Ok(remains)
 }

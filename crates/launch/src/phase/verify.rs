@@ -67,6 +67,35 @@ pub fn nodes(text: &[u8]) -> Option<Vec<Node>> {
     items.iter().map(node).collect()
 }
 
+/// A pod, as the cluster has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Why it is not ready, in the cluster's words; none if it is, or has done its work.
+    pub lacks: Option<String>,
+}
+
+/// Reads `kubectl get pods -o json`.
+pub fn pods(text: &[u8]) -> Option<Vec<Pod>> {
+    let list: Value = serde_json::from_slice(text).ok()?;
+    let pod = |item: &Value| {
+        let phase = item.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Unknown");
+        let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
+        let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
+        let is_ready = ready.is_some_and(|condition| condition["status"] == "True");
+        let waiting = item.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+        let waiting = waiting.filter_map(|status| status.pointer("/state/waiting/reason")?.as_str()).next();
+        let why = waiting.or_else(|| ready?["message"].as_str()).unwrap_or("not ready");
+        let well = phase == "Succeeded" || is_ready;
+        Some(Pod {
+            name: item.pointer("/metadata/name")?.as_str()?.to_owned(),
+            lacks: (!well).then(|| printable(&format!("{phase}: {why}"))),
+        })
+    };
+    list.get("items")?.as_array()?.iter().map(pod).collect()
+}
+
 /// Asks the first master for the nodes.
 ///
 /// # Errors
@@ -78,27 +107,58 @@ pub fn ask(first: &Member) -> Result<Vec<Node>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
+    launch.clock.wait(|| ready(launch, member))
+}
+
+fn ready(launch: &Launch, member: &Member) -> Result<()> {
+    let ask = || {
+        let what = "ask for the nodes";
+        let said = member.machine.run(what, &format!("{KUBECTL} get nodes -o json"), Stdin::Empty, SHORT)?;
+        let seen = if said.exit.success() { nodes(&said.stdout).unwrap_or_default() } else { Vec::new() };
+        Ok(launch.members.iter().filter_map(|member| lacks(member, &seen)).collect())
+    };
+    until(launch, |lacking| format!("have {lacking} of {} nodes ready", launch.members.len()), ask)
+}
+
+/// Waits until every node is ready, and every pod of Kubernetes.
+///
+/// # Errors
+/// When they are not in time, with what is behind it.
+pub fn well(launch: &Launch, member: &Member) -> Result<()> {
+    run(launch, member)?;
+    let ask = || {
+        let line = format!("{KUBECTL} -n kube-system get pods -o json");
+        let said = member.machine.run("ask for Kubernetes' own pods", &line, Stdin::Empty, SHORT)?;
+        let seen = if said.exit.success() { pods(&said.stdout) } else { None };
+        let Some(seen) = seen else { return Ok(vec![(member, said.tail.join(" "))]) };
+        let lacking = seen.into_iter().filter_map(|pod| Some((member, format!("{}: {}", pod.name, pod.lacks?))));
+        Ok(lacking.collect())
+    };
+    until(launch, |lacking| format!("have {lacking} pods of Kubernetes ready"), ask)
+}
+
+/// What lacks something, and what.
+type Lacking<'l> = Vec<(&'l Member, String)>;
+
+/// Asks until nothing is lacking.
+fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> Result<Lacking<'l>>) -> Result<()> {
     let began = Instant::now();
     loop {
-        let said =
-            member.machine.run("ask for the nodes", &format!("{KUBECTL} get nodes -o json"), Stdin::Empty, SHORT)?;
-        let seen = if said.exit.success() { nodes(&said.stdout).unwrap_or_default() } else { Vec::new() };
-        let lacking: Vec<(&Member, String)> = launch.members.iter().filter_map(|member| lacks(member, &seen)).collect();
+        let lacking = ask()?;
         if lacking.is_empty() {
             return Ok(());
         }
         if began.elapsed() >= launch.options.patience {
-            let tail = lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect();
-            let causes = lacking
-                .iter()
-                .take(3)
-                .flat_map(|(member, _)| diagnose::ask(&member.machine, &launch.options.service_manager));
+            let mut hosts: Vec<&Member> = lacking.iter().map(|(member, _)| *member).collect();
+            hosts.dedup_by_key(|member| member.name());
+            let causes =
+                hosts.iter().take(3).flat_map(|host| diagnose::ask(&host.machine, &launch.options.service_manager));
             return Err(LaunchError::TimedOut {
-                host: lacking.first().map_or_else(String::new, |(member, _)| member.name().to_owned()),
-                what: format!("have {} of {} nodes ready", lacking.len(), launch.members.len()),
+                host: hosts.first().map_or_else(String::new, |host| host.name().to_owned()),
+                what: what(lacking.len()),
                 after: launch.options.patience,
                 causes: causes.collect(),
-                tail,
+                tail: lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect(),
             });
         }
         if launch.cancel.is_set() {
@@ -129,6 +189,21 @@ mod tests {
         assert!(nodes[0].why.contains("plugin not initialized") && !nodes[0].why.contains('\x1b'));
         for bad in [&b""[..], b"{}", b"{\"items\":[{}]}", b"[]"] {
             assert_eq!(super::nodes(bad), None);
+        }
+    }
+
+    #[test]
+    fn pods_say_what_they_lack() {
+        let text = br#"{"items":[
+            {"metadata":{"name":"a"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
+            {"metadata":{"name":"b"},"status":{"phase":"Succeeded"}},
+            {"metadata":{"name":"c"},"status":{"phase":"Pending","containerStatuses":[{"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}},
+            {"metadata":{"name":"d"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"False","message":"containers \u001b"}]}}]}"#;
+        let pods = super::pods(text).unwrap();
+        let lacks: Vec<Option<&str>> = pods.iter().map(|pod| pod.lacks.as_deref()).collect();
+        assert_eq!(lacks, [None, None, Some("Pending: ImagePullBackOff"), Some("Running: containers \u{fffd}")]);
+        for bad in [&b""[..], b"{}", b"{\"items\":[{}]}"] {
+            assert_eq!(super::pods(bad), None);
         }
     }
 }

@@ -1,6 +1,16 @@
-//! Launches on recording hosts: which commands, in which order, and what becomes of failures.
+//! Launches on recording hosts: which commands, in which order, and what becomes of failures; hosts that bring each other
+//! an image, with real agents.
 
+mod board;
+mod double;
 mod launching;
+mod leaving;
+mod peer;
 mod preflight;
+mod reaching;
 mod resetting;
+mod running;
+mod simulate;
+mod swarm;
+mod wishes;
 mod world;

@@ -26,6 +26,10 @@ fn each_fault_is_named_as_kubeadm_names_it() {
         (1, "|conntrack\n", "", "FileExisting-conntrack"),
         (2, "|socat\n", "", "W FileExisting-socat"),
         (2, "|containerd\n", "", "FileExisting-containerd"),
+        (2, "|crictl\n", "", "FileExisting-crictl"),
+        (2, "|containerd x 1.6.20", "|containerd x 2.0.1", "CRI"),
+        (2, "@@hostname\n", "@@kernel\n|2.6.32-5\n@@hostname\n", "SystemVerification"),
+        (1, "inet 10.0.0.1/24", "inet 127.0.0.9/8", "NodeAddress"),
         (
             1,
             "@@paths\n",
@@ -91,4 +95,66 @@ fn a_host_of_another_cluster_is_not_taken() {
     let world = World::new(1, 1);
     world.odd(2, "@@end", "@@marker\n|{\n@@end");
     assert_eq!(found(&world), ["KilnMarker"]);
+}
+
+#[test]
+fn proxies_must_not_be_between_hosts() {
+    let names = |proxies: &str| {
+        let world = World::new(1, 0);
+        world.odd(1, "@@paths\n", &format!("@@proxies\n{proxies}@@paths\n"));
+        found(&world)
+    };
+    let set = "|HTTPS_PROXY=http://proxy.example:3128\n";
+    assert_eq!(names(set), ["W HTTPProxy", "W HTTPProxyCIDR", "W HTTPProxyCIDR"]);
+    assert_eq!(names(&format!("{set}|no_proxy=.example,10.0.0.1,100.64.0.0/10\n")), ["W HTTPProxyCIDR"]);
+    assert_eq!(names(&format!("{set}|no_proxy=*\n")), [""; 0]);
+    assert_eq!(names("|ftp_proxy=x\n"), [""; 0]);
+}
+
+#[test]
+fn what_an_external_etcd_and_another_port_make_needless_is_not_asked() {
+    let world = World::new(1, 0);
+    let text = "apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\netcd:\n  local: null\n  external:\n    endpoints: ['https://10.9.9.9:2379']\n\
+        ---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: InitConfiguration\nlocalAPIEndpoint: {bindPort: 7443}\n";
+    world.wish(move |cluster, _| cluster.kubeadm.push(kiln_kubeadm::Layer::file("Clusterfile", text)));
+    world.odd(1, "@@paths\n", "@@paths\n|/var/lib/etcd\n");
+    world.odd(
+        1,
+        "@@programs\n",
+        "@@tcp\n|0: 00000000:094B 00000000:0000 0A 0\n|0: 00000000:1D13 00000000:0000 0A 0\n@@programs\n",
+    );
+    assert_eq!(found(&world), ["Port-7443"]);
+}
+
+#[test]
+fn leftovers_of_a_kubeadm_are_reset_if_that_is_wanted() {
+    let left =
+        "@@paths\n|/etc/kubernetes/manifests\n|/etc/kubernetes/manifests/etcd.yaml\n|/etc/kubernetes/pki/ca.crt\n";
+    let mut world = World::new(1, 1);
+    world.odd(1, "@@paths\n", left);
+    let error = world.run().unwrap_err();
+    let text = error.details().join("\n");
+    assert!(
+        text.contains("--reset-leftovers") && text.contains("/etc/kubernetes/manifests/etcd.yaml already exists"),
+        "{text}"
+    );
+    world.options.reset_leftovers = true;
+    let plan = run::plan_text(&run::plan(&world.launch().unwrap()).unwrap());
+    assert!(plan.contains("kubeadm reset: /etc/kubernetes/manifests, /etc/kubernetes/manifests/etcd.yaml"), "{plan}");
+    world.run().unwrap();
+    assert!(world.place(1, "kubeadm reset --force") < world.place(1, "restart containerd"));
+    assert!(!world.host(2).lines().iter().any(|line| line.contains("kubeadm reset")), "only where something is");
+    // It is nobody's any more: a failed attempt may be undone.
+    let marker = world.launch().unwrap().members[0].facts.marker.clone().unwrap();
+    assert!(!marker.occupied);
+}
+
+#[test]
+fn what_kubeadm_reset_leaves_is_told() {
+    let mut world = World::new(1, 0);
+    world.odd(1, "@@paths\n", "@@paths\n|/var/lib/etcd\n");
+    world.options.reset_leftovers = true;
+    world.host(1).answer("[ -z \"$(ls -A $p)\" ]", kiln_host::recording::Answer::output("/var/lib/etcd\n"));
+    let error = world.run().unwrap_err();
+    assert!(error.to_string().contains("10.0.0.1: kubeadm reset leaves /var/lib/etcd"), "{error}");
 }

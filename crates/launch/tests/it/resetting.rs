@@ -1,14 +1,15 @@
 //! Hosts are given back, whatever state they are in.
 
 use kiln_host::recording::Answer;
-use kiln_launch::{Member, reset};
+use kiln_launch::reset::{self, Extent};
+use kiln_launch::{Member, facts};
 
 use crate::world::World;
 
 fn reset(world: &World) -> Vec<reset::Given> {
     let launch = world.launch().unwrap();
     let members: Vec<&Member> = launch.members.iter().collect();
-    reset::run(&launch, &members)
+    reset::run(&launch, &members, Extent::Cluster).unwrap()
 }
 
 #[test]
@@ -28,7 +29,7 @@ fn phases_are_undone_in_reverse() {
         at("disable --now kiln-registry"),
         at("agent restore"),
         at("agent sweep"),
-        at("rm -rf /var/lib/kiln"),
+        at("rm -rf --one-file-system /var/lib/kiln"),
     ];
     assert!(order.is_sorted(), "{lines:#?}");
 }
@@ -52,16 +53,16 @@ fn half_a_host_is_given_back_and_failures_keep_what_is_needed_to_try_again() {
     assert_eq!(failed.errors.len(), 1, "{failed:?}");
     world.place(2, "agent restore");
     assert!(
-        !world.host(2).lines().iter().any(|line| line.contains("rm -rf /var/lib/kiln")),
+        !world.host(2).lines().iter().any(|line| line.contains("rm -rf --one-file-system /var/lib/kiln")),
         "what is known of it is needed again"
     );
-    world.place(1, "rm -rf /var/lib/kiln");
+    world.place(1, "rm -rf --one-file-system /var/lib/kiln");
     // And again, when it works.
     world.host(2).answer("kubeadm reset", Answer::output(""));
     let launch = world.launch().unwrap();
     let member = launch.members.iter().find(|member| member.name() == "10.0.0.2").unwrap();
-    assert!(reset::run(&launch, &[member])[0].errors.is_empty());
-    world.place(2, "rm -rf /var/lib/kiln");
+    assert!(reset::run(&launch, &[member], Extent::Hosts).unwrap()[0].errors.is_empty());
+    world.place(2, "rm -rf --one-file-system /var/lib/kiln");
 }
 
 #[test]
@@ -74,4 +75,57 @@ fn what_remains_is_told() {
     );
     world.host(1).answer("agent sweep", Answer::output(r#"{"removed":["a"],"remains":["device cni0: busy"]}"#));
     assert_eq!(reset(&world)[0].remains, ["/etc/x: it was changed after Kiln wrote it", "device cni0: busy"]);
+}
+
+/// Lines of a host behind some number of them.
+fn behind(world: &World, n: usize, before: usize) -> Vec<String> {
+    world.host(n).lines().split_off(before)
+}
+
+#[test]
+fn services_are_as_they_were() {
+    let how = [("active enabled", "restart"), ("inactive disabled", "stop"), ("active disabled", "restart")];
+    for (was, verb) in how {
+        let world = World::new(1, 0);
+        world.odd(1, "|containerd active enabled", &format!("|containerd {was}"));
+        world.run().unwrap();
+        world.odd.lock().unwrap().clear();
+        let before = world.host(1).lines().len();
+        reset(&world);
+        let lines = behind(&world, 1, before);
+        let at = |text: &str| lines.iter().position(|line| line == text);
+        let restored = lines.iter().position(|line| line.ends_with("agent restore")).unwrap();
+        assert!(at(&format!("systemctl {verb} containerd")).unwrap() > restored, "{was}: {lines:#?}");
+        assert_eq!(at("systemctl disable containerd").is_some(), was.ends_with("disabled"), "{was}: {lines:#?}");
+        let other = if verb == "stop" { "restart" } else { "stop" };
+        assert_eq!(at(&format!("systemctl {other} containerd")), None, "{was}");
+    }
+}
+
+#[test]
+fn what_was_there_of_kubernetes_before_is_not_reset() {
+    let mut world = World::new(1, 0);
+    world.odd(1, "@@paths\n", "@@paths\n|/etc/kubernetes/pki/ca.crt\n");
+    world.options.ignore = vec!["all".into()];
+    world.run().unwrap();
+    let before = world.host(1).lines().len();
+    let given = reset(&world);
+    assert!(given[0].remains[0].contains("before Kiln came"), "{given:?}");
+    let lines = behind(&world, 1, before);
+    assert!(!lines.iter().any(|line| line.contains("kubeadm reset")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.ends_with("agent sweep --only-files")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("rm -rf --one-file-system /var/lib/kiln")), "{lines:#?}");
+}
+
+#[test]
+fn kubeadm_is_told_the_socket_as_its_release_wants_it() {
+    for (version, socket) in [("v1.20.2", "--cri-socket /run/"), ("v1.30.2", "--cri-socket unix:///run/")] {
+        let world = World::new(1, 0);
+        world.run().unwrap();
+        world.odd(1, "@@containerd\n", &format!("@@kubelet\n|Kubernetes {version}\n@@containerd\n"));
+        assert_eq!(facts::parse(&world.facts("10.0.0.1", world.host(1)), (0, 0)).unwrap().kubelet, version);
+        reset(&world);
+        let line = world.place(1, "kubeadm reset --force");
+        assert!(world.host(1).lines()[line].contains(socket), "{version}");
+    }
 }

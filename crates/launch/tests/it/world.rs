@@ -20,12 +20,17 @@ pub const BINARY: &str = "00aa";
 const CA: &str = include_str!("ca.crt");
 pub const TOKEN: &str = "abcdef.0123456789abcdef";
 
+/// A change of what is wanted of the cluster and its image.
+pub type Wish = Box<dyn Fn(&mut Cluster, &mut Bundle) + Send>;
+
 /// Hosts, and what is to become of them.
 pub struct World {
     dir: tempfile::TempDir,
     pub hosts: Vec<(String, Arc<Recording>)>,
     masters: usize,
     pub options: Options,
+    /// What is wanted besides, or otherwise.
+    pub wish: Mutex<Vec<Wish>>,
     /// Lines of facts that are other than usual, by host: what to replace, and with what.
     pub odd: Mutex<BTreeMap<String, Vec<(String, String)>>>,
 }
@@ -33,7 +38,7 @@ pub struct World {
 impl World {
     /// A cluster with masters and workers; hosts are 10.0.0.1 and up.
     pub fn new(masters: usize, workers: usize) -> World {
-        let address = |n: usize| format!("10.0.0.{n}");
+        let address = |n: usize| if n < 255 { format!("10.0.0.{n}") } else { format!("10.0.{}.{}", n / 250, n % 250) };
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
             binary: dir.path().join("kiln"),
@@ -47,6 +52,7 @@ impl World {
             masters,
             options,
             odd: Mutex::default(),
+            wish: Mutex::default(),
             dir,
         };
         world.hosts.iter().for_each(|(name, host)| world.well(name, host));
@@ -55,6 +61,18 @@ impl World {
 
     pub fn host(&self, n: usize) -> &Recording {
         &self.hosts[n - 1].1
+    }
+
+    /// Wants something besides.
+    pub fn wish(&self, wish: impl Fn(&mut Cluster, &mut Bundle) + Send + 'static) {
+        self.wish.lock().unwrap().push(Box::new(wish));
+    }
+
+    /// Adds a worker.
+    pub fn grow(&mut self) {
+        let name = format!("10.0.0.{}", self.hosts.len() + 1);
+        self.hosts.push((name.clone(), Arc::new(Recording::new(name))));
+        self.hosts.iter().for_each(|(name, host)| self.well(name, host));
     }
 
     /// Makes facts of a host other than usual.
@@ -95,6 +113,7 @@ impl World {
             arches: BTreeSet::from(["amd64".into()]),
             files: files.iter().map(|path| ((*path).to_owned(), 0o755)).collect(),
             kubeadm: None,
+            sources: BTreeMap::new(),
         }
     }
 
@@ -109,7 +128,7 @@ impl World {
         let sent = ran.iter().any(|ran| ran.line.contains("/var/lib/kiln/bin/kiln.kiln-new"));
         let agent = if sent { format!("@@agent\n|{BINARY}  x\n") } else { String::new() };
         let programs =
-            "conntrack ip iptables mount nsenter ebtables ethtool socat tc touch containerd runc modprobe sysctl";
+            "conntrack ip iptables mount nsenter ebtables ethtool socat tc touch containerd runc modprobe crictl";
         let registry = if sent { "active enabled" } else { "inactive disabled" };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let mut text = format!(
@@ -150,6 +169,9 @@ impl World {
         for (line, text) in [
             ("lines uid", self.facts(name, host)),
             ("agent have", have),
+            ("agent adapt", r#"{"changed":[]}"#.to_owned()),
+            ("agent reach", "done\n".to_owned()),
+            ("cat /var/lib/kiln/reach", self.heard(name)),
             ("agent install", r#"{"changed":["/etc/containerd/config.toml"]}"#.to_owned()),
             ("agent restore", r#"{"changed":[]}"#.to_owned()),
             ("agent sweep", r#"{"removed":[],"remains":[]}"#.to_owned()),
@@ -161,6 +183,16 @@ impl World {
         ] {
             host.answer(line, Answer::output(text));
         }
+    }
+
+    /// What a host hears of the others when nothing is between them.
+    fn heard(&self, name: &str) -> String {
+        let others = self.hosts.iter().map(|(other, _)| other).filter(|other| *other != name);
+        let token = |other: &String| {
+            let node = format!("n{}", other.rsplit('.').next().unwrap());
+            format!("heard 8472 {}\n", kiln_launch::phase::reach::token("id1", &node))
+        };
+        others.map(token).collect()
     }
 
     /// What a user wants of these hosts.
@@ -202,32 +234,34 @@ impl World {
         for (name, host) in &self.hosts {
             host.answer("lines uid", Answer::output(self.facts(name, host)));
         }
-        let cluster = self.cluster();
+        let (mut cluster, mut bundle) = (self.cluster(), self.bundle());
+        self.wish.lock().unwrap().iter().for_each(|wish| wish(&mut cluster, &mut bundle));
         let cancel = Cancel::new();
         let hosts = cluster.hosts.iter().map(|host| {
             let name = host.address().to_string();
             let (_, recording) = self.hosts.iter().find(|(known, _)| *known == name).unwrap();
             (host.clone(), Machine::new(name, recording.clone(), None, cancel.clone()))
         });
-        let members = run::gather(hosts.collect(), &self.options, &Silent, &cancel)?;
+        let members = run::gather(hosts.collect(), false, &self.options, &Silent, &cancel)?;
         let markers: Vec<Option<Marker>> = members.iter().map(|member| member.facts.marker.clone()).collect();
         let id = self.state().record()?.map_or_else(|| "id1".to_owned(), |record| record.id);
         Ok(Launch {
             cluster,
-            bundle: self.bundle(),
+            bundle,
             members,
             options: self.options.clone(),
             id,
             state: self.state(),
             events: Arc::new(Silent),
             cancel,
+            clock: kiln_launch::clock::Clock::default(),
             learned: Mutex::new(Learned::default()),
             markers: Mutex::new(markers),
         })
     }
 
     /// Asks hosts and launches.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<bool> {
         run::run(&self.launch()?)
     }
 

@@ -188,6 +188,8 @@ const ALICLOUD: &[&str] = &[
     "security_enhancement_strategy",
     "security_group_id",
     "security_group_name",
+    // Kiln's own.
+    "security_group_source_cidrs",
     "security_token",
     "shared_credentials_file",
     "skip_create_image",

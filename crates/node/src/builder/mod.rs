@@ -7,12 +7,14 @@
 //! | [`offline`] | the files of a root | a root, as tar, directory or image |
 //! | [`qemu`] | a virtual machine | its disk |
 //! | [`googlecompute`] | an instance in Google's cloud | an image there |
+//! | [`alicloud`] | a machine in Alibaba Cloud | an image there |
 //!
 //! [`keys`] has which keys other builders have; [`fetched`] gets what they start from.
 //!
 //! Adding a builder: implement [`Builder`], and give it an arm in [`choose`]. One with a machine hands out a
 //! [`Commanded`](crate::target::Commanded).
 
+pub mod alicloud;
 pub mod fetched;
 pub mod file;
 pub mod googlecompute;
@@ -89,7 +91,7 @@ pub struct Choice {
 }
 
 /// Types that this version can build.
-pub const KINDS: [&str; 5] = ["file", "googlecompute", "null", "offline", "qemu"];
+pub const KINDS: [&str; 6] = ["alicloud-ecs", "file", "googlecompute", "null", "offline", "qemu"];
 
 /// The builder of a build.
 ///
@@ -117,6 +119,7 @@ pub fn choose(build: &Build, choice: &Choice) -> Result<Box<dyn Builder>> {
         }
         "qemu" => qemu::Qemu::parse(build).map(boxed),
         "googlecompute" => googlecompute::GoogleCompute::parse(build).map(boxed),
+        "alicloud-ecs" => alicloud::Alicloud::parse(build).map(boxed),
         kind => {
             let fault = build.place.error("UnknownBuilder", format!("there is no builder `{kind}` here"));
             let known = offline::known(kind);

@@ -39,6 +39,18 @@ impl Communicator {
     /// # Errors
     /// The first that has a mistake, or wants what there is not.
     pub fn parse(f: &Fields<'_>) -> Result<Communicator> {
+        let communicator = Communicator::parse_in_cloud(f)?;
+        match &communicator {
+            Communicator::Ssh(settings) if settings.key_pair.is_some() => Err(Settings::no_key_pairs(f)),
+            _ => Ok(communicator),
+        }
+    }
+
+    /// The same for a cloud that has key pairs.
+    ///
+    /// # Errors
+    /// The first that has a mistake, or wants what there is not.
+    pub fn parse_in_cloud(f: &Fields<'_>) -> Result<Communicator> {
         let settings = Settings::parse(f)?;
         let kind = f.string("communicator")?.filter(|kind| !kind.is_empty()).unwrap_or_else(|| "ssh".to_owned());
         match &*kind {

@@ -17,7 +17,7 @@ use kiln_host::keys::{Kind, PublicKey};
 use kiln_host::ssh::Family;
 use kiln_packer::fields::Fields;
 
-use crate::error::Result;
+use crate::error::{NodeError, Result};
 
 /// How long a machine is waited for.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -100,6 +100,8 @@ pub struct Settings {
     pub certificate: Option<PathBuf>,
     /// Whether the agent logs in.
     pub agent: bool,
+    /// A key pair of the cloud, which has the key's public half.
+    pub key_pair: Option<String>,
     /// The key pair that is made when no key is given.
     pub temporary: Temporary,
     /// Whether that is taken away from the machine at the end.
@@ -165,6 +167,7 @@ impl Settings {
             password: secret(f, "ssh_password")?,
             certificate: path(f, "ssh_certificate_file")?,
             agent: f.bool("ssh_agent_auth")?.unwrap_or(false),
+            key_pair: text(f, "ssh_keypair_name")?,
             temporary: temporary(f)?,
             clear: f.bool("ssh_clear_authorized_keys")?.unwrap_or(false),
             pty: f.bool("ssh_pty")?.unwrap_or(false),
@@ -190,14 +193,13 @@ impl Settings {
         settings.check(f)
     }
 
+    /// That a key pair of a cloud is named where there is no cloud.
+    pub(super) fn no_key_pairs(f: &Fields<'_>) -> NodeError {
+        let message = "`ssh_keypair_name` is one of a cloud, and there is none here";
+        f.fault("ssh_keypair_name", "NoKeyPair", message).hint("give the file: ssh_private_key_file").into()
+    }
+
     fn check(self, f: &Fields<'_>) -> Result<Settings> {
-        if let Some(name) = text(f, "ssh_keypair_name")? {
-            let message = format!("the key pair `{name}` is one of a cloud, and there is none here");
-            return Err(f
-                .fault("ssh_keypair_name", "NoKeyPair", message)
-                .hint("give the file: ssh_private_key_file")
-                .into());
-        }
         if self.certificate.is_some() && self.key.is_none() {
             let message = "a certificate needs its private key: ssh_private_key_file";
             return Err(f.fault("ssh_certificate_file", "BadLogin", message).into());

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::state::{Effect, LINK, State, metadata};
 use super::wire::{Reply, Request, decoded};
-use super::{Call, PROJECT, instances, tokens};
+use super::{Call, PROJECT, instances, policy, tokens};
 
 /// The segments of a path below the service's, decoded.
 fn segments(path: &str) -> Vec<String> {
@@ -84,6 +84,8 @@ fn in_project(request: &Request, call: &Call, state: &mut State, project: &str, 
         ("GET", ["zones" | "regions", _, "operations", name]) => {
             found(state.poll(&place(2).unwrap_or_default(), name), name)
         }
+        ("GET", ["global", "images", _, "getIamPolicy"]) => policy::get(state, &place(3).unwrap_or_default()),
+        ("POST", ["global", "images", _, "setIamPolicy"]) => policy::set(request, state, &place(3).unwrap_or_default()),
         ("POST", ["global", "images", name, "deprecate"]) => deprecate(request, state, project, name),
         ("POST", ["global", "images"]) => insert_image(request, call, state, project),
         ("POST", ["zones", zone, "instances"]) => instances::insert(request, call, state, project, zone),

@@ -10,6 +10,7 @@
 mod api;
 mod faults;
 mod instances;
+mod policy;
 mod state;
 mod storage;
 mod tokens;
@@ -212,6 +213,11 @@ impl Compute {
     /// What an image was asked to be.
     pub fn image(&self, name: &str) -> Option<Value> {
         locked(&self.shared.state).made_images().into_iter().find(|(n, _)| n == name).map(|(_, body)| body)
+    }
+
+    /// Who may use an image besides the project.
+    pub fn policy(&self, image: &str) -> Option<Value> {
+        policy::of(&locked(&self.shared.state), &format!("projects/{PROJECT}/global/images/{image}"))
     }
 
     /// What instances were asked to be, all that there ever were.

@@ -77,6 +77,12 @@ impl Host {
         &self.address
     }
 
+    /// Whether it was booted, and its power was not taken away.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// Boots it, and waits until systemd has started everything.
     ///
     /// # Panics

@@ -111,8 +111,7 @@ impl Machine {
             }
             Network::Bridge(bridge) => format!("bridge,id=user.0,br={bridge}"),
             Network::User(forwards) => {
-                let forwards: Vec<String> =
-                    forwards.iter().map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.address, f.port, f.guest)).collect();
+                let forwards: Vec<String> = forwards.iter().map(super::Forward::argument).collect();
                 format!("user,id=user.0{}", forwards.concat())
             }
         };
@@ -140,6 +139,16 @@ impl Machine {
         }
         out.extend(self.display.iter().map(|display| ("-display", display.clone())));
         out.extend(self.vga.iter().map(|vga| ("-vga", vga.clone())));
+    }
+}
+
+impl super::Forward {
+    fn argument(&self) -> String {
+        let protocol = match self.protocol {
+            super::Protocol::Tcp => "tcp",
+            super::Protocol::Udp => "udp",
+        };
+        format!(",hostfwd={protocol}:{}:{}-:{}", self.address, self.port, self.guest)
     }
 }
 

@@ -45,9 +45,20 @@ pub struct Processors {
     pub threads: Option<u32>,
 }
 
+/// What is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// A port of the guest that can be reached at a port of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
+    /// Whether it is one of TCP or of UDP.
+    pub protocol: Protocol,
     /// Where it is reached; `127.0.0.1` unless somebody else is to reach it.
     pub address: String,
     /// The port here.

@@ -105,10 +105,14 @@ mod tests {
         }
     }
 
+    fn forward() -> Forward {
+        Forward { protocol: Protocol::Tcp, address: "127.0.0.1".into(), port: 2222, guest: 22 }
+    }
+
     fn node() -> Machine {
         let mut machine = Machine::new("node", Accelerator::Kvm);
         machine.disks.push(Disk { path: "out,1/node".into(), format: "qcow2".into() });
-        machine.network = Network::User(vec![Forward { address: "127.0.0.1".into(), port: 2222, guest: 22 }]);
+        machine.network = Network::User(vec![forward()]);
         machine.screen = Some(Screen { address: "127.0.0.1".into(), port: 5901, password: false });
         machine
     }

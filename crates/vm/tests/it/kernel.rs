@@ -8,7 +8,7 @@ use std::time::Duration;
 use kiln_testkit::tools::tool;
 use kiln_vm::boot::{Command, Pace};
 use kiln_vm::image::{ImageArgs, QemuImg};
-use kiln_vm::machine::{Disk, Forward, Network, Screen};
+use kiln_vm::machine::{Disk, Forward, Network, Protocol, Screen};
 use kiln_vm::ports::{HTTP, Ports, SSH, VNC};
 use kiln_vm::seed::Seed;
 use kiln_vm::serve::{Server, Source};
@@ -109,7 +109,7 @@ fn it_sees_its_seed_fetches_files_and_is_reached() {
     );
     let mut guest = Guest::new(&script, &VIRTIO);
     let port = ports.lease("SSH", SSH, here).unwrap();
-    let forward = Forward { address: here.to_string(), port: port.port(), guest: 22 };
+    let forward = Forward { protocol: Protocol::Tcp, address: here.to_string(), port: port.port(), guest: 22 };
     guest.machine.network = Network::User(vec![forward]);
     guest.machine.seeds = vec![image];
     let vm = guest.start(&[]);

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kiln_testkit::tools::tool;
-use kiln_vm::machine::{Firmware, Forward, Network};
+use kiln_vm::machine::{Firmware, Forward, Network, Protocol};
 use kiln_vm::tpm::SoftTpm;
 use kiln_vm::{Accelerator, Machine, Overrides, Qemu, Vm, VmError};
 
@@ -40,7 +40,8 @@ fn a_port_that_is_taken_is_an_error_with_its_number() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let mut machine = empty();
-    machine.network = Network::User(vec![Forward { address: "127.0.0.1".to_owned(), port, guest: 22 }]);
+    let forward = Forward { protocol: Protocol::Tcp, address: "127.0.0.1".to_owned(), port, guest: 22 };
+    machine.network = Network::User(vec![forward]);
     let error = Vm::start(&qemu(), &arguments(&machine, &[])).unwrap_err();
     assert!(error.is_taken_port());
     assert!(error.to_string().contains(&format!("tcp:127.0.0.1:{port}-:22")), "{error}");

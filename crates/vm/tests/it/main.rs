@@ -6,3 +6,4 @@ mod kernel;
 mod lifetime;
 mod serve;
 mod tools;
+mod unikernel;

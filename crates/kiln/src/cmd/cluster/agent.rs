@@ -1,12 +1,12 @@
 //! `kiln cluster agent`: what a launcher has this binary do on a host. Not for people.
 
 use std::io::{BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use kiln_engine::event::Silent;
 use kiln_launch::agent::ledger::{Files, Item};
-use kiln_launch::agent::{balance, receive, sweep, watch};
+use kiln_launch::agent::{adapt, balance, peer, reach, receive, sweep, watch};
 use kiln_launch::facts::HOME;
 use kiln_store::unpack::Options;
 
@@ -35,6 +35,8 @@ enum Order {
     Have,
     /// Take blobs from the standard input into the store
     Receive,
+    /// Bring blobs from other hosts and serve them, as the launcher says
+    Peer,
     /// Unpack the root file system of an image of the store
     Unpack {
         /// Its name
@@ -49,10 +51,37 @@ enum Order {
         #[arg(long)]
         rootfs: PathBuf,
     },
+    /// Change the files of the root file system that the standard input lists
+    Adapt {
+        /// Where the root file system is
+        #[arg(long)]
+        rootfs: PathBuf,
+    },
     /// Put back what was in the place of the files that were written
     Restore,
     /// Take away what a cluster left
-    Sweep,
+    Sweep {
+        /// Only files that have appeared: devices, rules and mounts are left
+        #[arg(long)]
+        only_files: bool,
+    },
+    /// Listen at ports for a while, until the report is removed
+    Listen {
+        /// The address
+        #[arg(long)]
+        at: IpAddr,
+        /// Ports of TCP
+        #[arg(long)]
+        tcp: Vec<u16>,
+        /// Ports of UDP
+        #[arg(long)]
+        udp: Vec<u16>,
+        /// Where to write what is heard
+        #[arg(long)]
+        report: PathBuf,
+    },
+    /// Connect to the ports that the standard input lists
+    Reach,
     /// Pass connections on
     Balance {
         /// Where to listen
@@ -78,18 +107,25 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             let store = surroundings::open_store(global)?;
             Ok(receive::receive(&store, BufReader::with_capacity(1 << 20, std::io::stdin()))?)
         }
-        Order::Unpack { image, to } => unpack(global, image, to),
-        Order::Install { rootfs } => {
-            let failed = |why: String| CliError::input(format!("the order cannot be read: {why}"));
-            let mut text = Vec::new();
-            std::io::stdin().take(ORDER).read_to_end(&mut text).map_err(|e| failed(e.to_string()))?;
-            let items: Vec<Item> = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
-            print(&files.install(&items, Some(rootfs))?)
+        Order::Peer => {
+            let store = surroundings::open_store(global)?;
+            let binary = std::env::current_exe();
+            let binary = binary.map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
+            let input = Box::new(BufReader::new(std::io::stdin()));
+            Ok(peer::take_part(&store, &binary, input, &mut std::io::stdout())?)
         }
+        Order::Unpack { image, to } => unpack(global, image, to),
+        Order::Install { rootfs } => print(&files.install(&items()?, Some(rootfs))?),
+        Order::Adapt { rootfs } => print(&adapt::adapt(rootfs, &items()?)?),
         Order::Restore => print(&files.restore()?),
-        Order::Sweep => {
-            let mut swept = sweep::sweep();
-            let cleared = watch::clear(Path::new("/"), home);
+        Order::Listen { at, tcp, udp, report } => Ok(reach::listen(*at, tcp, udp, report, reach::LISTEN)?),
+        Order::Reach => Ok(reach::reach(BufReader::new(std::io::stdin()), std::io::stdout().lock())?),
+        Order::Sweep { only_files } => {
+            let mut swept = if *only_files { sweep::Swept::default() } else { sweep::sweep() };
+            // Without it nothing is deleted: it would not be known what is mounted where.
+            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
+                .map_err(|e| CliError::environment(format!("cannot read /proc/self/mountinfo: {e}")))?;
+            let cleared = watch::clear(Path::new("/"), home, &mountinfo);
             swept.removed.extend(cleared.removed);
             swept.remains.extend(cleared.remains);
             print(&swept)
@@ -99,6 +135,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             balance::balance(&TcpListener::bind(listen).map_err(failed)?, to).map_err(failed)
         }
     }
+}
+
+/// The files of an order.
+fn items() -> Result<Vec<Item>, CliError> {
+    let failed = |why: String| CliError::input(format!("the order cannot be read: {why}"));
+    let mut text = Vec::new();
+    std::io::stdin().take(ORDER).read_to_end(&mut text).map_err(|e| failed(e.to_string()))?;
+    serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))
 }
 
 fn print(value: &impl serde::Serialize) -> Result<(), CliError> {

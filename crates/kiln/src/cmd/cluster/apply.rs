@@ -27,5 +27,5 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let mut wish = args.how.wish(None, &Hosts::default());
     // What is wanted is in the file, whatever stopped before.
     wish.resume = true;
-    run::launch(&args.fleet, &wish, &args.how, global)
+    run::launch(&args.fleet, args.fleet.cluster(&wish)?, &wish, &args.how, global)
 }

@@ -1,11 +1,8 @@
-//! `kiln cluster cert`: certificates of the control plane: when they end, and new ones.
+//! `kiln cluster cert`: certificates of the control plane: when they end, new ones, further names.
 
-use std::time::Duration;
+use kiln_launch::{Member, cert, run as launching};
 
-use kiln_host::Stdin;
-use kiln_launch::preflight::minor;
-
-use super::fleet::{self, Wish};
+use super::fleet::{self, Lines, Wish};
 use super::join;
 use crate::cli::Global;
 use crate::error::{self, CliError};
@@ -13,13 +10,15 @@ use crate::named;
 
 const EXAMPLES: &str = "\
 Examples:
-  kiln cluster cert                        when certificates of each master end
-  kiln cluster cert --renew                new ones for all, and control planes that use them, one after the other";
+  kiln cluster cert                                  when certificates of each master end
+  kiln cluster cert --renew                          new ones for all, and control planes that use them, one by one
+  kiln cluster cert --alt-names api.example.com,10.0.0.9
+                                                     further names and addresses for the API servers' certificates
 
-/// How long a master may take.
-const LIMIT: Duration = Duration::from_secs(300);
+Names go into the configuration that kubeadm keeps in the cluster, too: masters that join later have them. Write them into
+certSANS of the Clusterfile as well. Tokens and keys for joining are made anew whenever hosts join.";
 
-/// Show or renew certificates of the control plane
+/// Show or renew certificates of the control plane, or add names to them
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -28,40 +27,37 @@ pub struct Args {
     /// Renew all of them
     #[arg(long)]
     renew: bool,
+    /// Names and addresses that the API servers' certificates are to have, too
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "renew")]
+    alt_names: Vec<String>,
 }
 
-/// Static pods start anew when their file has gone and comes back: kubelet looks every 20 seconds.
-const RESTART: &str = "set -e; d=/etc/kubernetes/kiln-manifests; mkdir -p $d; for p in kube-apiserver kube-controller-manager kube-scheduler etcd; do \
-[ ! -e /etc/kubernetes/manifests/$p.yaml ] || mv /etc/kubernetes/manifests/$p.yaml $d/; done; sleep 25; mv $d/*.yaml /etc/kubernetes/manifests/; rmdir $d; \
-n=0; until kubectl --kubeconfig /etc/kubernetes/admin.conf get --raw /healthz >/dev/null 2>&1; do n=$((n+1)); [ $n -lt 90 ] || { echo 'the API server does not answer' >&2; exit 1; }; sleep 2; done";
-
 /// Runs the verb.
-pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
-    let (cluster, record, _) = args.fleet.cluster(&Wish::default())?;
+pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
+    let fleet::Known { mut cluster, record, .. } = args.fleet.cluster(&Wish::default())?;
     let Some(record) = record else { return Err(join::unknown(&cluster.name.value)) };
-    let words = if minor(&record.kubernetes) >= 20 { "kubeadm certs" } else { "kubeadm alpha certs" };
-    for (host, machine) in args.fleet.machines(&cluster, &fleet::cancel())? {
-        if !host.is_master() {
-            continue;
-        }
+    args.fleet.add_remembered(&mut cluster, &record);
+    let cancel = fleet::cancel();
+    let mut machines = args.fleet.machines(&cluster, &cancel)?;
+    machines.retain(|(host, _)| host.is_master());
+    let words: Vec<String> =
+        args.alt_names.iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
+    if !words.is_empty() {
+        let options = args.fleet.options(&Wish::default())?;
+        let events = Lines::new(global.progress);
+        let masters: Vec<Member> =
+            launching::gather(machines.clone(), fleet::is_dual(&cluster), &options, &events, &cancel)?;
+        let new = cert::add_sans(&masters, &words)?;
+        let text =
+            if new.is_empty() { "they were in it already".to_owned() } else { format!("new are {}", new.join(", ")) };
+        eprintln!("the API servers of {} have new certificates: {text}", record.name);
+    }
+    for (_, machine) in machines {
         if args.renew {
-            // Root's own configuration stays as it is, if it is another's.
-            let same = "cmp -s /etc/kubernetes/admin.conf /root/.kube/config";
-            let ours = machine.run("ask whose configuration of kubectl root has", same, Stdin::Empty, LIMIT)?;
-            machine.succeed_with("renew certificates", &format!("{words} renew all"), Stdin::Empty, LIMIT)?;
-            machine.succeed_with("start the control plane anew", RESTART, Stdin::Empty, LIMIT)?;
-            if ours.exit.success() {
-                machine
-                    .succeed("let root use kubectl", "umask 077; cp /etc/kubernetes/admin.conf /root/.kube/config")?;
-            }
+            cert::renew(&machine, &record.kubernetes)?;
         }
-        let said = machine.succeed_with(
-            "ask for certificates",
-            &format!("{words} check-expiration 2>/dev/null"),
-            Stdin::Empty,
-            LIMIT,
-        )?;
-        named::print(&format!("{}\n{}", machine.name(), error::printable(&said.text())))?;
+        let said = cert::expiration(&machine, &record.kubernetes)?;
+        named::print(&format!("{}\n{}", machine.name(), error::printable(&said)))?;
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ fn action(action: &Action) -> &'static str {
 fn show(layers: &[Layer], found: &[(usize, diag::Diagnostic)]) {
     for (i, diagnostic) in found {
         match layers.get(*i) {
-            Some(layer) => eprint!("{}", diag::render(diagnostic, &layer.source, error::in_color())),
+            Some(layer) => eprint!("{}", diag::render(diagnostic, &layer.shown(), error::in_color())),
             None => {
                 let word = if diagnostic.is_error() { "error" } else { "warning" };
                 eprintln!("{word}: {}", error::printable(&diagnostic.message));

@@ -2,32 +2,31 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kiln_clusterfile::model::Ssh as Login;
-use kiln_clusterfile::{Cluster, Flags, Host};
+use kiln_clusterfile::model::{Env, Role, Ssh as Login};
+use kiln_clusterfile::{Cluster, Flags, Host, Origin, Said};
 use kiln_host::command::Sudo;
-use kiln_host::keys::PrivateKey;
-use kiln_host::ssh::Auth;
-use kiln_host::ssh::target::{Target, User};
-use kiln_host::{Cancel, Network, Secret, Ssh, SshOptions};
+use kiln_host::{Cancel, Network, Secret, Ssh};
+use kiln_launch::clock::Clock;
 use kiln_launch::event::{Event, Events};
 use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::{Learned, random_hex};
-use kiln_launch::{Bundle, Launch, Machine, Member, Options, run};
+use kiln_launch::{Bundle, Launch, Machine, Member, Options, Peers, run};
 
-use super::clusterfile;
+use super::{clusterfile, unsupported};
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::progress::Style;
-use crate::surroundings;
+use crate::{ssh, surroundings};
 
 /// Where a password is taken from, as options are in everybody's `ps`.
 const PASSWORD: &str = "KILN_SSH_PASSWORD";
-/// Bytes of a key.
-const KEY: u64 = 64 << 10;
+/// Who says what is remembered.
+const RECORD: Origin = Origin::Flag("the record of the cluster");
 
 /// How hosts are reached, and how a launch goes about it.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,6 +62,15 @@ pub struct Args {
     /// Hosts that are worked on at one time
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Hosts")]
     parallel: usize,
+    /// Send the image from here to each host, in place of having hosts bring each other what one of them has
+    #[arg(long, help_heading = "Hosts")]
+    no_peer_distribution: bool,
+    /// The port that hosts listen at while they bring each other the image [default: any that is free]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true, help_heading = "Hosts")]
+    peer_port: u16,
+    /// The most that a host sends to others, in MiB a second
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20), help_heading = "Hosts")]
+    peer_rate: Option<u64>,
     /// How long nodes may take to become ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
@@ -98,6 +106,18 @@ pub struct Wish {
     pub resume: bool,
     /// Does this phase and those behind it again.
     pub from: Option<String>,
+    /// Resets what an earlier kubeadm left on hosts.
+    pub reset_leftovers: bool,
+}
+
+/// A cluster as it was read, once.
+pub struct Known {
+    /// What is wanted.
+    pub cluster: Cluster,
+    /// What is remembered of it.
+    pub record: Option<Record>,
+    /// Where.
+    pub state: State,
 }
 
 impl Args {
@@ -114,9 +134,14 @@ impl Args {
         Ok(base.join("kiln/clusters"))
     }
 
+    /// Whether there is a Clusterfile.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// The cluster as the user wants it: the Clusterfile, or what is remembered of it, and the command line over both. With
     /// what is remembered.
-    pub fn cluster(&self, wish: &Wish) -> Result<(Cluster, Option<Record>, State), CliError> {
+    pub fn cluster(&self, wish: &Wish) -> Result<Known, CliError> {
         let root = self.state_root()?;
         let file = self.file.as_deref().map(clusterfile::text).transpose()?;
         let mut flags = Flags {
@@ -133,29 +158,83 @@ impl Args {
             node_addresses: self.node_address.clone(),
             ..Flags::default()
         };
-        if let Some(file) = &file {
-            let cluster = clusterfile::cluster(Some(file), &flags)?;
-            let state = State::of(&root, &cluster.name.value)?;
-            let record = state.record()?;
-            return Ok((cluster, record, state));
+        let (mut cluster, record, state) = match &file {
+            Some(file) => {
+                let cluster = clusterfile::cluster(Some(file), &flags)?;
+                let state = State::of(&root, &cluster.name.value)?;
+                let record = state.record()?;
+                (cluster, record, state)
+            }
+            // Without a Clusterfile, the hosts are those that are remembered, and those of the command line.
+            None => {
+                let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
+                let record = state.record()?;
+                if let Some(known) = &record {
+                    add(&mut flags, known);
+                }
+                (clusterfile::cluster(None, &flags)?, record, state)
+            }
+        };
+        for host in &mut cluster.hosts {
+            let address = host.address().to_string();
+            let known = record.iter().flat_map(|record| &record.hosts).find(|known| known.address == address);
+            // Whichever hosts come, those that are there stay where they are.
+            let settled = known.and_then(|known| known.node_address.as_ref()?.parse().ok());
+            host.node_address = host.node_address.take().or_else(|| Some(Said::new(settled?, RECORD)));
         }
-        // Without a Clusterfile, the hosts are those that are remembered, and those of the command line.
-        let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
-        let record = state.record()?;
-        if let Some(known) = &record {
-            add(&mut flags, known);
+        Ok(Known { cluster, record, state })
+    }
+
+    /// A host that neither a Clusterfile nor the command line names, with what the command line says of all.
+    pub fn stranger(&self, address: IpAddr, port: Option<u16>, master: bool) -> Host {
+        let said = |text: &Option<String>, flag| text.clone().map(|text| Said::new(text, Origin::Flag(flag)));
+        let role = if master { Role::Master } else { Role::Node };
+        Host {
+            name: None,
+            addresses: vec![Said::new(address, RECORD)],
+            node_address: None,
+            roles: vec![Said::new(role, RECORD)],
+            ssh: Login {
+                user: said(&self.user, "--user"),
+                port: port.or(self.port).map(|port| Said::new(port, Origin::Flag("--port"))),
+                password: password().map(|password| Said::new(password, Origin::Flag(PASSWORD))),
+                key: said(&self.pk, "--pk"),
+                ..Login::default()
+            },
+            env: Env::default(),
+            labels: Vec::new(),
+            taints: Vec::new(),
         }
-        Ok((clusterfile::cluster(None, &flags)?, record, state))
+    }
+
+    /// Adds hosts that are remembered and that the Clusterfile does not have any more.
+    pub fn add_remembered(&self, cluster: &mut Cluster, record: &Record) {
+        for known in &record.hosts {
+            let Ok(address) = known.address.parse::<IpAddr>() else { continue };
+            if cluster.hosts.iter().any(|host| host.address() == address) {
+                continue;
+            }
+            let mut host = self.stranger(address, known.port, known.master);
+            let said = |text: &Option<String>| text.clone().map(|text| Said::new(text, RECORD));
+            host.ssh.user = host.ssh.user.or_else(|| said(&known.user));
+            host.ssh.key = host.ssh.key.or_else(|| said(&known.key));
+            host.node_address =
+                known.node_address.as_ref().and_then(|text| Some(Said::new(text.parse().ok()?, RECORD)));
+            cluster.hosts.push(host);
+        }
     }
 
     /// Everything of a launch but the image: hosts are asked what they are.
     pub fn launch(
         &self,
+        known: Known,
         wish: &Wish,
         image: impl FnOnce(&Cluster, Option<&Record>) -> Result<Bundle, CliError>,
         global: &Global,
     ) -> Result<Launch, CliError> {
-        let (cluster, record, state) = self.cluster(wish)?;
+        let began = Instant::now();
+        let Known { cluster, record, state } = known;
+        unsupported::refuse(&cluster)?;
         // What the file says of networks, registries and kubeadm would be taken back to what it is without one.
         if let (None, Some(file)) = (&self.file, record.as_ref().and_then(|record| record.file.as_ref())) {
             let text =
@@ -163,11 +242,11 @@ impl Args {
             return Err(CliError::usage(text).with_hint(format!("give it again: -f {}", file.display())));
         }
         let bundle = image(&cluster, record.as_ref())?;
-        let options = self.options(wish)?;
+        let options = self.sending(self.options(wish)?)?;
         let cancel = cancel();
         let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
         let hosts = self.machines(&cluster, &cancel)?;
-        let members = run::gather(hosts, &options, &*events, &cancel)?;
+        let members = run::gather(hosts, is_dual(&cluster), &options, &*events, &cancel)?;
         let known = record.map(|record| record.id);
         // A host may know a launch that nothing is remembered of here any more: resuming takes it up.
         let theirs = members
@@ -175,11 +254,12 @@ impl Args {
             .find_map(|member| member.facts.marker.as_ref().filter(|marker| marker.cluster == cluster.name.value));
         let theirs = theirs.filter(|_| wish.resume).map(|marker| marker.id.clone());
         let id = known.or(theirs).map_or_else(|| random_hex(8), Ok)?;
-        Ok(assemble(cluster, bundle, members, options, id, state, events, cancel))
+        let launch = assemble(cluster, bundle, members, options, id, state, events, cancel);
+        Ok(Launch { clock: Clock::since(began), ..launch })
     }
 
-    /// How a launch goes about it.
-    pub fn options(&self, wish: &Wish) -> Result<Options, CliError> {
+    /// With this program, which is sent to hosts.
+    fn sending(&self, options: Options) -> Result<Options, CliError> {
         let binary =
             std::env::current_exe().map_err(|e| CliError::environment(format!("cannot find this program: {e}")))?;
         let failed = |e: std::io::Error| CliError::environment(format!("cannot read {}: {e}", binary.display()));
@@ -192,6 +272,11 @@ impl Args {
                 count => hasher.update(&buffer[..count]),
             }
         }
+        Ok(Options { binary_digest: hasher.finish().hex(), binary, ..options })
+    }
+
+    /// How a launch goes about it.
+    pub fn options(&self, wish: &Wish) -> Result<Options, CliError> {
         if let Some(from) = &wish.from {
             let names: Vec<&str> = kiln_launch::phase::LAUNCH.iter().map(|phase| phase.name).collect();
             if !names.contains(&from.as_str()) {
@@ -205,10 +290,15 @@ impl Args {
             resume: wish.resume || wish.from.is_some(),
             from: wish.from.clone(),
             parallel: self.parallel.clamp(1, 1000),
-            binary_digest: hasher.finish().hex(),
-            binary,
+            reset_leftovers: wish.reset_leftovers,
             patience: Duration::from_secs(self.wait),
+            peers: (!self.no_peer_distribution).then(|| Peers {
+                port: self.peer_port,
+                rate: self.peer_rate.map(|rate| rate << 20),
+                ..Peers::default()
+            }),
             file: self.file.as_deref().filter(|path| *path != Path::new("-")).and_then(|path| path.canonicalize().ok()),
+            ..Options::default()
         })
     }
 
@@ -228,7 +318,7 @@ impl Args {
             .into_iter()
             .map(|host| {
                 let mut warnings = Vec::new();
-                let options = options(&host, &user, &mut warnings)?;
+                let options = ssh::Login::of(&host).options(&user, &mut warnings)?;
                 warnings
                     .into_iter()
                     .filter(|warning| warned.insert(warning.clone()))
@@ -239,6 +329,13 @@ impl Args {
             })
             .collect()
     }
+}
+
+/// Whether hosts of a cluster have addresses of both families.
+pub fn is_dual(cluster: &Cluster) -> bool {
+    let network = &cluster.network;
+    let ranges = || network.pod_cidrs.iter().chain(&network.service_cidrs);
+    ranges().any(|range| range.address.is_ipv6()) && ranges().any(|range| range.address.is_ipv4())
 }
 
 /// Puts a launch together.
@@ -263,6 +360,7 @@ pub fn assemble(
         state,
         events,
         cancel,
+        clock: Clock::default(),
         learned: Mutex::new(Learned::default()),
         markers: Mutex::new(markers),
     }
@@ -308,46 +406,6 @@ fn password() -> Option<kiln_clusterfile::Secret> {
 fn sudo_password(login: &Login) -> Option<Secret> {
     let said = login.sudo_password.as_ref().or(login.password.as_ref());
     said.map(|secret| Secret::new(secret.value.expose()))
-}
-
-/// How a host is reached: what is said for it, over what the user's own settings of SSH say.
-fn options(host: &Host, user: &User, warnings: &mut Vec<String>) -> Result<SshOptions, CliError> {
-    let login = &host.ssh;
-    let wrong = |e: kiln_host::HostError| CliError::input(e.to_string());
-    let target = Target {
-        user: login.user.as_ref().map(|user| user.value.clone()),
-        host: host.address().to_string(),
-        port: login.port.as_ref().map(|port| port.value),
-    };
-    let mut options = target.options(user, &mut |_| None, warnings).map_err(wrong)?;
-    let mut jump = None;
-    for hop in &login.jump {
-        let hop = &hop.value;
-        let target = Target { user: hop.user.clone(), host: hop.host.clone(), port: hop.port };
-        let mut next = target.options(user, &mut |_| None, warnings).map_err(wrong)?;
-        next.jump = jump.take().or(next.jump);
-        jump = Some(Box::new(next));
-    }
-    options.jump = jump.or(options.jump);
-    if let Some(path) = &login.key {
-        options.auth.insert(0, key(&path.value, login, user)?);
-    }
-    if let Some(password) = &login.password {
-        let secret = || Secret::new(password.value.expose());
-        options.auth.extend([Auth::Password(secret()), Auth::Interactive(secret())]);
-    }
-    Ok(options)
-}
-
-fn key(path: &str, login: &Login, user: &User) -> Result<Auth, CliError> {
-    let full = path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| user.home.join(rest));
-    let failed = |why: String| CliError::input(format!("cannot read the key {path}: {why}"));
-    let mut text = String::new();
-    let file = fs::File::open(&full).map_err(|e| failed(e.to_string()))?;
-    file.take(KEY).read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
-    let passphrase = login.passphrase.as_ref().map(|secret| Secret::new(secret.value.expose()));
-    let key = PrivateKey::parse(path, &Secret::new(text), passphrase.as_ref()).map_err(|e| failed(e.to_string()))?;
-    Ok(Auth::Key { key, certificate: None })
 }
 
 /// Events as lines on standard error.

@@ -36,11 +36,11 @@ pub fn more(hosts: &Hosts, fleet: &fleet::Args, how: &How, global: &Global) -> R
         return Err(CliError::usage("no hosts to join").with_hint("--nodes LIST or --masters LIST"));
     }
     let wish = how.wish(None, hosts);
-    let (cluster, record, _) = fleet.cluster(&wish)?;
-    if record.is_none() {
-        return Err(unknown(&cluster.name.value));
+    let known = fleet.cluster(&wish)?;
+    if known.record.is_none() {
+        return Err(unknown(&known.cluster.name.value));
     }
-    run::launch(fleet, &wish, how, global)
+    run::launch(fleet, known, &wish, how, global)
 }
 
 /// There is no cluster of that name here.

@@ -20,6 +20,7 @@ mod inspect;
 mod join;
 mod load;
 mod merge;
+mod network;
 mod pack;
 mod reset;
 mod run;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use kiln_clusterfile::Cluster;
 use kiln_launch::event::Events;
-use kiln_launch::journal::State;
-use kiln_launch::reset::{self, Given};
+use kiln_launch::journal::{Record, State};
+use kiln_launch::launch::settle;
+use kiln_launch::reset::{self, Extent, Given};
 use kiln_launch::{Bundle, Launch, LaunchError, Member, run as launching};
 
-use super::bundle;
-use super::fleet::{self, Hosts, Lines, Wish};
+use super::fleet::{self, Lines, Wish};
+use super::{bundle, unsupported};
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::named;
@@ -24,7 +25,7 @@ Examples:
 
 What Kiln wrote is removed, what was in its place is put back, and so are settings; devices, chains of iptables,
 mounts and directories of Kubernetes and its network go. It works while the cluster is half built, and while some
-hosts are down: those are named, and remembered for another reset.";
+hosts are down: those are named, and remembered for another reset. Plugins for the end are run with -f Clusterfile.";
 
 /// Give hosts back as they were before a launch
 #[derive(Debug, clap::Args)]
@@ -66,7 +67,19 @@ pub fn reachable(
             Err(error) => down.push((machine.name().to_owned(), error)),
         }
     }
+    settle(&mut members, fleet::is_dual(&cluster));
     Ok((fleet::assemble(cluster, bundle, members, options, id, state, events, cancel), down))
+}
+
+/// Says so where plugins of a Clusterfile may be meant for the end, and it is not given.
+pub fn plugins_are_not_run(fleet: &fleet::Args, record: Option<&Record>) {
+    let file = record.and_then(|record| record.file.as_ref());
+    if let Some(file) = file.filter(|_| !fleet.has_file()) {
+        eprintln!(
+            "note: plugins of {0} are not run; with -f {0} they are",
+            error::printable(&file.display().to_string())
+        );
+    }
 }
 
 /// Tells what remains of a host.
@@ -80,42 +93,52 @@ pub fn tell(given: &Given) {
     }
 }
 
+/// Looks at a host that was given back, and tells what is still there.
+pub fn look(launch: &Launch, given: &Given) -> Result<(), CliError> {
+    let member = launch.members.iter().find(|member| member.name() == given.host);
+    if let Some(member) = member.filter(|_| given.errors.is_empty()) {
+        let remains = reset::verify(launch, member)?;
+        remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
+    }
+    Ok(())
+}
+
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
     let only = only.map_err(|e| CliError::usage(format!("--hosts: {e}")))?;
-    let mut wish = Wish::default();
-    let (cluster, record, _) = args.fleet.cluster(&wish)?;
-    if let (Some(_), None) = (&args.hosts, &record)
-        && cluster.hosts.is_empty()
-    {
-        wish.hosts = Hosts { masters: args.hosts.clone(), nodes: None };
-    }
-    let (mut cluster, record, state) = args.fleet.cluster(&wish)?;
+    let fleet::Known { mut cluster, record, state } = args.fleet.cluster(&Wish::default())?;
+    unsupported::refuse(&cluster)?;
+    let mut id = record.as_ref().map(|record| record.id.clone()).unwrap_or_default();
     if let Some(only) = &only {
-        let unknown = only.iter().any(|host| !cluster.hosts.iter().any(|known| known.address() == host.address));
-        if unknown {
-            let wish = Wish { hosts: Hosts { masters: args.hosts.clone(), nodes: None }, ..Wish::default() };
-            cluster = args.fleet.cluster(&wish)?.0;
+        for wanted in only {
+            if !cluster.hosts.iter().any(|known| known.address() == wanted.address) {
+                // What is not remembered here is known by the marker of each host.
+                id.clear();
+                cluster.hosts.push(args.fleet.stranger(wanted.address, wanted.port, false));
+            }
         }
         cluster.hosts.retain(|host| only.iter().any(|wanted| wanted.address == host.address()));
     }
-    let (image, kubernetes, id) = match &record {
-        Some(record) => (record.image.as_str(), record.kubernetes.as_str(), record.id.clone()),
-        // What is not remembered here is known by the marker of each host.
-        None => ("", "", String::new()),
-    };
-    let bundle = bundle::only_named(surroundings::open_store(global)?, image, kubernetes);
+    let remembered = record.iter().flat_map(|record| &record.hosts);
+    let left = remembered.filter(|known| !cluster.hosts.iter().any(|host| host.address().to_string() == known.address));
+    let left: Vec<&str> = left.map(|known| known.address.as_str()).collect();
+    if only.is_none() && !left.is_empty() {
+        eprintln!("note: {} stay as they are: the Clusterfile does not have them", left.join(", "));
+    }
+    let extent = if left.is_empty() { Extent::Cluster } else { Extent::Hosts };
+    plugins_are_not_run(&args.fleet, record.as_ref());
+    let bundle = bundle::only_named(surroundings::open_store(global)?, record.as_ref());
     let (launch, down) = reachable(&args.fleet, cluster, bundle, id, state, global)?;
     if args.plan {
         let text = launch.members.iter().fold(String::new(), |text, member| {
-            let lines = reset::plan(&launch, member);
+            let lines = reset::plan(&launch, member, extent);
             text + member.name() + "\n" + &lines.iter().map(|line| format!("  {line}\n")).collect::<String>()
         });
         return named::print(&text);
     }
     let members: Vec<&Member> = launch.members.iter().collect();
-    let all = reset::run(&launch, &members);
+    let all = reset::run(&launch, &members, extent)?;
     all.iter().for_each(tell);
     finish(&launch, &all, &down)
 }
@@ -128,19 +151,15 @@ fn finish(launch: &Launch, all: &[Given], down: &Down) -> Result<(), CliError> {
     }
     let mut record = launch.state.record()?;
     for given in all {
-        let member = launch.members.iter().find(|member| member.name() == given.host);
-        let remains = member
-            .filter(|_| given.errors.is_empty())
-            .map_or_else(|| Ok(Vec::new()), |member| reset::verify(launch, member))?;
-        remains.iter().for_each(|line| eprintln!("remains: {}: {}", given.host, error::printable(line)));
-        if given.errors.is_empty() {
+        look(launch, given)?;
+        // What has nothing of the cluster is no host of it either.
+        if given.is_done || given.errors.is_empty() {
             launch.state.forget_host(&given.host)?;
             if let Some(record) = &mut record {
                 record.hosts.retain(|host| host.address != given.host);
             }
-        } else {
-            failed += 1;
         }
+        failed += usize::from(!given.errors.is_empty());
     }
     match &record {
         Some(record) if !record.hosts.is_empty() => launch.state.keep(record)?,

@@ -5,11 +5,12 @@ use kiln_launch::{Launch, run as launching};
 use serde_json::json;
 
 use super::bundle;
-use super::fleet::{self, Hosts, Wish};
-use super::unsupported;
+use super::fleet::{self, Hosts, Known, Wish};
+use super::network;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
+use crate::progress::Style;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,10 +58,13 @@ pub struct How {
     /// Go on with a launch that stopped
     #[arg(long)]
     resume: bool,
-    /// Do this phase again, and those behind it: distribute, registry, runtime, init, network, join-masters, join-workers,
-    /// labels, guest, verify
+    /// Do this phase again, and those behind it: distribute, rootfs, reach, leftovers, prepare, registry, runtime, init,
+    /// network, before-join, join-masters, join-workers, labels, guest, after-join, verify
     #[arg(long, value_name = "PHASE")]
     from: Option<String>,
+    /// Run `kubeadm reset` first on hosts where an earlier kubeadm, which was not Kiln's, left something
+    #[arg(long)]
+    reset_leftovers: bool,
 }
 
 impl How {
@@ -73,18 +77,21 @@ impl How {
             commands: self.cmds.clone(),
             resume: self.resume,
             from: self.from.clone(),
+            reset_leftovers: self.reset_leftovers,
         }
     }
 }
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    launch(&args.fleet, &args.how.wish(args.image.as_deref(), &args.hosts), &args.how, global)
+    let wish = args.how.wish(args.image.as_deref(), &args.hosts);
+    launch(&args.fleet, args.fleet.cluster(&wish)?, &wish, &args.how, global)
 }
 
 /// Launches, or prints what would be done.
-pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> Result<(), CliError> {
+pub fn launch(fleet: &fleet::Args, known: Known, wish: &Wish, how: &How, global: &Global) -> Result<(), CliError> {
     let launch = fleet.launch(
+        known,
         wish,
         |cluster, record| {
             let said = cluster.image.as_ref().map(|image| image.value.to_string());
@@ -93,26 +100,38 @@ pub fn launch(fleet: &fleet::Args, wish: &Wish, how: &How, global: &Global) -> R
                 CliError::usage("no cluster image is named")
                     .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
             })?;
-            bundle::read(global, &image)
+            bundle::read(global, &image, cluster)
         },
         global,
     )?;
-    unsupported::refuse(&launch.cluster)?;
     if how.plan {
         return plan(&launch, how.json);
     }
-    launching::run(&launch)?;
-    if !matches!(global.progress, crate::progress::Style::Quiet) {
-        let first = launch.first()?;
-        eprintln!(
-            "{} runs Kubernetes {} on {} hosts; kubectl works as root on {}",
-            launch.cluster.name.value,
-            launch.bundle.kubernetes,
-            launch.members.len(),
-            first.name()
-        );
+    let did = launching::run(&launch)?;
+    let network = if did && launch.members.len() > 1 { network::check(&launch)? } else { None };
+    if let (Some(found), false) = (network, matches!(global.progress, Style::Quiet | Style::Json)) {
+        eprintln!("of its pod network: {found}");
     }
+    told(&launch, launch.first()?.name(), global.progress);
     Ok(())
+}
+
+/// Tells what there is now, and how long it took.
+fn told(launch: &Launch, first: &str, style: Style) {
+    let (name, kubernetes, hosts) = (&launch.cluster.name.value, &launch.bundle.kubernetes, launch.members.len());
+    let took = launch.clock.took();
+    let (all, waiting, own) = (took.all.as_secs_f64(), took.waiting.as_secs_f64(), took.own().as_secs_f64());
+    match style {
+        Style::Quiet => {}
+        Style::Json => eprintln!(
+            "{}",
+            json!({"event": "launched", "cluster": name, "kubernetes": kubernetes, "hosts": hosts, "seconds": all, "waited": waiting, "own": own})
+        ),
+        _ => {
+            eprintln!("{name} runs Kubernetes {kubernetes} on {hosts} hosts; kubectl works as root on {first}");
+            eprintln!("it took {all:.1} s: {waiting:.1} s kubeadm, kubelet and pods, {own:.1} s Kiln");
+        }
+    }
 }
 
 fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {
@@ -126,9 +145,21 @@ fn plan(launch: &Launch, as_json: bool) -> Result<(), CliError> {
         let findings = found
             .iter()
             .map(|f| json!({"name": f.name, "host": f.host, "error": f.is_error(), "text": f.text, "hint": f.hint}));
-        named::print_json(&json!({"phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}))?;
+        let hosts = launch.members.iter().map(|member| {
+            let choice = member.chosen.first();
+            json!({
+                "host": member.name(), "node": member.node, "address": member.address,
+                "interface": choice.map(|choice| &choice.interface),
+                "why": choice.map(|choice| choice.reason.to_string()),
+                "others": choice.map(|choice| &choice.others),
+            })
+        });
+        named::print_json(
+            &json!({"hosts": hosts.collect::<Vec<_>>(), "phases": phases.collect::<Vec<_>>(), "preflight": findings.collect::<Vec<_>>()}),
+        )?;
     } else {
-        let mut text = String::from("preflight: what must be true before anything is changed\n");
+        let mut text = launching::hosts_text(launch);
+        text.push_str("preflight: what must be true before anything is changed\n");
         if found.is_empty() {
             text.push_str("  nothing is wrong\n");
         }

@@ -5,7 +5,7 @@ use kiln_launch::scale::{self, Leaving};
 
 use super::fleet::{self, Hosts, Wish};
 use super::run::How;
-use super::{bundle, join, reset as giving};
+use super::{bundle, join, reset as giving, unsupported};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::surroundings;
@@ -42,7 +42,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
 fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
     let wish = Wish::default();
     let leaving = kiln_kubeadm::hosts::parse(list).map_err(|e| CliError::usage(format!("--remove: {e}")))?;
-    let (cluster, record, state) = args.fleet.cluster(&wish)?;
+    let fleet::Known { mut cluster, record, state } = args.fleet.cluster(&wish)?;
+    unsupported::refuse(&cluster)?;
     let Some(mut record) = record else { return Err(join::unknown(&cluster.name.value)) };
     for host in &leaving {
         if !record.hosts.iter().any(|known| known.address == host.address.to_string()) {
@@ -54,7 +55,10 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
         return Err(CliError::usage("a cluster needs a master")
             .with_hint("the whole of it is taken down by kiln cluster reset"));
     }
-    let bundle = bundle::only_named(surroundings::open_store(global)?, &record.image, &record.kubernetes);
+    // One that was taken out of the file already is still to be given back.
+    args.fleet.add_remembered(&mut cluster, &record);
+    giving::plugins_are_not_run(&args.fleet, Some(&record));
+    let bundle = bundle::only_named(surroundings::open_store(global)?, Some(&record));
     let (launch, down) = giving::reachable(&args.fleet, cluster, bundle, record.id.clone(), state, global)?;
     let stays =
         launch.members.iter().find(|member| member.is_master() && !is_leaving(&member.host.address().to_string()));
@@ -62,18 +66,29 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
     if args.how.plan {
         let nodes: Vec<&str> =
             record.hosts.iter().filter(|host| is_leaving(&host.address)).map(|host| host.node.as_str()).collect();
-        return crate::named::print(&format!("drain, delete and reset: {}\n", nodes.join(", ")));
+        let mut text = format!("drain, delete and reset: {}\n", nodes.join(", "));
+        for member in launch.members.iter().filter(|member| is_leaving(&member.host.address().to_string())) {
+            let lines = reset::plan(&launch, member, reset::Extent::Hosts);
+            text.push_str(&format!("{}\n", member.name()));
+            lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+        return crate::named::print(&text);
     }
+    let mut failed = false;
     for host in record.hosts.clone().iter().filter(|host| is_leaving(&host.address)) {
         let member = launch.members.iter().find(|member| member.host.address().to_string() == host.address);
-        let address = member.map_or_else(|| host.address.clone(), |member| member.address.to_string());
-        scale::leave(&launch, stays, &Leaving { node: host.node.clone(), address, master: host.master })?;
-        let remains = member.map(|member| reset::run(&launch, &[member]));
+        let known = || host.node_address.clone().unwrap_or_else(|| host.address.clone());
+        let address = member.map_or_else(known, |member| member.address.to_string());
+        let (node, up) = (host.node.clone(), member.is_some());
+        scale::leave(&launch, stays, &Leaving { node, address, master: host.master, up })?;
+        let remains = member.map(|member| reset::run(&launch, &[member], reset::Extent::Hosts)).transpose()?;
         record.hosts.retain(|known| known.address != host.address);
         launch.state.keep(&record)?;
         launch.state.forget_host(&host.address)?;
         for given in remains.into_iter().flatten() {
             giving::tell(&given);
+            giving::look(&launch, &given)?;
+            failed |= !given.errors.is_empty();
         }
         if down.iter().any(|(name, _)| *name == host.address) {
             eprintln!(
@@ -82,5 +97,6 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
             );
         }
     }
-    Ok(())
+    // They have left the cluster; what is still there is named.
+    if failed { Err(CliError::Told { code: 3 }) } else { Ok(()) }
 }

@@ -1,12 +1,13 @@
 //! `kiln cluster status`: the clusters that are remembered here, and how their nodes are.
 
+use kiln_launch::Machine;
 use kiln_launch::journal::{Journal, State};
 use kiln_launch::phase::verify::{self, Node};
 use kiln_launch::run as launching;
 use serde_json::json;
 
 use super::fleet::{self, Lines, Wish};
-use super::join;
+use super::{join, network};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -16,8 +17,10 @@ Examples:
   kiln cluster status                      all clusters that are remembered here
   kiln cluster status --name shop          its nodes, and where its launch stopped
   kiln cluster status --name shop --json
+  kiln cluster status --network            whether pods of its hosts reach each other, by packets between each two hosts
 
-Exit codes: 0 all nodes are ready, 3 some are not or do not answer.";
+Exit codes: 0 all nodes are ready, 3 some are not or do not answer; with --network also when
+packets are lost.";
 
 /// Show clusters, and how their nodes are
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,9 @@ pub struct Args {
     /// List the clusters only; hosts are not asked
     #[arg(long)]
     list: bool,
+    /// Look at the pod network as well, and send packets between hosts
+    #[arg(long, conflicts_with_all = ["list", "json"])]
+    network: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,7 +43,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let root = args.fleet.state_root()?;
     let names = State::names(&root);
-    let (cluster, record, state) = args.fleet.cluster(&Wish::default())?;
+    let fleet::Known { cluster, record, state } = args.fleet.cluster(&Wish::default())?;
     if args.list || (record.is_none() && names.len() != 1) {
         return list(&names, args.json);
     }
@@ -47,6 +53,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let cancel = fleet::cancel();
     let options = args.fleet.options(&Wish::default())?;
     let mut machines = args.fleet.machines(&cluster, &cancel)?;
+    let all: Vec<Machine> = machines.iter().map(|(_, machine)| machine.clone()).collect();
     machines.retain(|(host, _)| host.is_master());
     let asked = launching::ask_all(machines, &options, &Lines::new(crate::progress::Style::Quiet));
     let mut nodes: Result<Vec<Node>, String> = Err("no master answers".to_owned());
@@ -105,6 +112,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         named::print(&crate::error::printable(&text))?;
     }
     let _ = global;
+    if args.network {
+        let fleet = network::look(&all, options.parallel, &cancel)?;
+        named::print(&network::told(&fleet).unwrap_or_else(|| "pods of its hosts reach each other\n".to_owned()))?;
+        if network::loses(&fleet) {
+            return Err(CliError::Told { code: 3 });
+        }
+    }
     if ready { Ok(()) } else { Err(CliError::Told { code: 3 }) }
 }
 

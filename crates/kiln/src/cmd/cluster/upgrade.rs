@@ -33,9 +33,9 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let wish = Wish { image: Some(args.image.clone()), resume: true, ..Wish::default() };
-    let (cluster, record, _) = args.fleet.cluster(&wish)?;
-    let Some(record) = record else { return Err(join::unknown(&cluster.name.value)) };
-    let launch = args.fleet.launch(&wish, |_, _| bundle::read(global, &args.image), global)?;
+    let known = args.fleet.cluster(&wish)?;
+    let Some(record) = known.record.clone() else { return Err(join::unknown(&known.cluster.name.value)) };
+    let launch = args.fleet.launch(known, &wish, |cluster, _| bundle::read(global, &args.image, cluster), global)?;
     upgrade::follows(&record.kubernetes, &launch.bundle.kubernetes)?;
     if args.plan {
         let lines = upgrade::plan(&launch, &record.kubernetes);

@@ -11,15 +11,14 @@ use kiln_doctor::facts::{self, HostFacts};
 use kiln_doctor::fleet::{Missing, remote};
 use kiln_doctor::probe::agent::Here;
 use kiln_doctor::{DoctorError, Fleet};
-use kiln_host::keys::PrivateKey;
-use kiln_host::ssh::Auth;
-use kiln_host::ssh::target::{Target as Address, User};
-use kiln_host::{Cancel, Host, Network, Secret, Ssh, SshOptions};
+use kiln_host::ssh::target::Target as Address;
+use kiln_host::{Cancel, Host, Network, Ssh};
 use kiln_kube::{Cluster, Config, KubeError};
 use kiln_spec::diag;
 use kiln_spec::source::Source;
 
 use crate::error::CliError;
+use crate::ssh::Login;
 
 /// Options that say which hosts.
 #[derive(Debug, clap::Args)]
@@ -138,14 +137,14 @@ impl Args {
         kiln_doctor::api::ask(&Cluster::find(&config, None)?)
     }
 
-    fn targets(&self) -> Result<Vec<Target>, CliError> {
+    fn targets(&self) -> Result<Vec<Login>, CliError> {
         let mut out = Vec::new();
         if let Some(path) = &self.file {
             out = named(path)?;
         }
         for text in self.hosts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             let address = Address::parse(text).map_err(|error| CliError::usage(error.to_string()))?;
-            out.push(Target { host: address.host, port: address.port, user: address.user, ..Target::default() });
+            out.push(Login::at(address));
         }
         Ok(out)
     }
@@ -160,10 +159,11 @@ impl Args {
         let user = crate::surroundings::ssh_user(self.accept_new_host_keys)?;
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
-        for target in &targets {
-            match options(target, &user) {
-                Ok(options) => hosts.push((target.host.clone(), Box::new(Ssh::new(&network, options)))),
-                Err(why) => failed.push(Missing { host: target.host.clone(), why }),
+        for login in &targets {
+            let host = login.target.host.clone();
+            match login.options(&user, &mut Vec::new()) {
+                Ok(options) => hosts.push((host, Box::new(Ssh::new(&network, options)))),
+                Err(error) => failed.push(Missing { host, why: error.message() }),
             }
         }
         let binary =
@@ -218,19 +218,8 @@ impl Reached {
     }
 }
 
-/// A host to connect to.
-#[derive(Debug, Default)]
-struct Target {
-    host: String,
-    port: Option<u16>,
-    user: Option<String>,
-    password: Option<Secret>,
-    key: Option<String>,
-    passphrase: Option<Secret>,
-}
-
-/// The hosts of a Clusterfile. Those behind others are asked for with --hosts and the user's own SSH settings.
-fn named(path: &Path) -> Result<Vec<Target>, CliError> {
+/// The hosts of a Clusterfile.
+fn named(path: &Path) -> Result<Vec<Login>, CliError> {
     let failed = |why: String| CliError::input(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let source = Source { name: path.display().to_string(), text };
@@ -242,21 +231,7 @@ fn named(path: &Path) -> Result<Vec<Target>, CliError> {
     if cluster.hosts.is_empty() {
         return Err(failed("names no hosts: neither spec.hosts[].ips nor spec.masters.ipList".to_owned()));
     }
-    if let Some(host) = cluster.hosts.iter().find(|host| !host.ssh.jump.is_empty()) {
-        let message = format!("{} is behind another host, which kiln doctor does not go through", host.address());
-        return Err(
-            failed(message).with_hint("write it as ProxyJump into ~/.ssh/config, and name the hosts with --hosts")
-        );
-    }
-    let target = |host: &kiln_clusterfile::Host| Target {
-        host: host.address().to_string(),
-        port: host.ssh.port.as_ref().map(|port| port.value),
-        user: host.ssh.user.as_ref().map(|user| user.value.clone()),
-        password: host.ssh.password.as_ref().map(|password| Secret::new(password.value.expose())),
-        key: host.ssh.key.as_ref().map(|key| key.value.clone()),
-        passphrase: host.ssh.passphrase.as_ref().map(|passphrase| Secret::new(passphrase.value.expose())),
-    };
-    Ok(cluster.hosts.iter().map(target).collect())
+    Ok(cluster.hosts.iter().map(Login::of).collect())
 }
 
 fn environment(error: DoctorError) -> CliError {
@@ -281,24 +256,4 @@ fn kept(path: &Path) -> Result<HostFacts, CliError> {
     // They were read some time ago: its clock says nothing.
     facts.system.ahead = None;
     Ok(facts)
-}
-
-fn options(target: &Target, user: &User) -> Result<SshOptions, String> {
-    let address = Address { user: target.user.clone(), host: target.host.clone(), port: target.port };
-    let mut warnings = Vec::new();
-    let mut options = address.options(user, &mut |_| None, &mut warnings).map_err(|error| error.to_string())?;
-    if let Some(path) = &target.key {
-        let home = user.home.to_string_lossy();
-        let path = path.strip_prefix("~/").map_or_else(|| path.clone(), |rest| format!("{home}/{rest}"));
-        if let Ok(text) = fs::read_to_string(&path) {
-            let key = PrivateKey::parse(&path, &Secret::new(text), target.passphrase.as_ref())
-                .map_err(|error| error.to_string())?;
-            options.auth.insert(0, Auth::Key { key, certificate: None });
-        }
-    }
-    if let Some(password) = &target.password {
-        options.auth.push(Auth::Password(password.clone()));
-        options.auth.push(Auth::Interactive(password.clone()));
-    }
-    Ok(options)
 }

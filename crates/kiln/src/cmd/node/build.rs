@@ -231,8 +231,8 @@ fn in_color() -> bool {
         && std::env::var_os("PACKER_NO_COLOR").is_none()
 }
 
-/// An identifier of this run, random.
-fn uuid() -> Result<String, CliError> {
+/// An identifier of a run, random.
+pub fn uuid() -> Result<String, CliError> {
     let mut bytes = template::random()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -1,17 +1,22 @@
 //! `kiln node`: images that machines boot from.
 
+mod account;
 mod build;
 mod console;
 mod data;
 mod export;
 mod fmt;
+mod gc;
 mod inspect;
 mod ledger;
+mod pack;
+mod publish;
 mod remote;
 mod run;
 mod script;
 mod target;
 mod template;
+pub mod unikernel;
 mod validate;
 pub mod verify;
 
@@ -23,6 +28,8 @@ use kiln_node::verify::{Wish, WishError};
 
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
+
+pub use build::failed;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -46,7 +53,7 @@ enum Verb {
     Build(Box<build::Args>),
     /// Say whether a template has mistakes
     Validate(validate::Args),
-    /// Show what a template consists of
+    /// Show what a template consists of, or which unikernel is in a file or image
     Inspect(inspect::Args),
     /// Write templates in HCL2 in their canonical form
     Fmt(fmt::Args),
@@ -56,8 +63,14 @@ enum Verb {
     Export(export::Args),
     /// Print Kiln's own provisioners of a template as a script for a Dockerfile
     Script(script::Args),
-    /// Run a machine with one application, until that ends
+    /// Pack a unikernel made elsewhere into an image
+    Pack(Box<pack::Args>),
+    /// Run a machine with one application, or a unikernel, until that ends
     Run(Box<run::Args>),
+    /// Make an image in a cloud of a disk of this machine
+    Publish(Box<publish::Args>),
+    /// Delete what killed builds left in clouds
+    Gc(gc::Args),
     /// Check that a system will work as a node
     Verify(Box<verify::Args>),
 }
@@ -86,12 +99,15 @@ pub fn run(args: Args, global: &mut Global) -> Result<(), CliError> {
     match args.verb {
         Verb::Build(args) => build::run(&args, global),
         Verb::Validate(args) => validate::run(&args),
-        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Inspect(args) => inspect::run(&args, global),
         Verb::Fmt(args) => fmt::run(&args),
         Verb::Console(args) => console::run(&args),
         Verb::Export(args) => export::run(&args),
         Verb::Script(args) => script::run(&args),
-        Verb::Run(args) => run::run(&args),
+        Verb::Pack(args) => pack::run(&args, global),
+        Verb::Run(args) => run::run(&args, global),
+        Verb::Publish(args) => publish::run(&args, global),
+        Verb::Gc(args) => gc::run(&args, global),
         Verb::Verify(args) => verify::run(&args, global),
     }
 }

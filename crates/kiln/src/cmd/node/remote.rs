@@ -1,18 +1,19 @@
 //! A host over SSH as a system that is checked.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_checks::system::{Machine, Ran, Remote};
 use kiln_checks::{LookError, Report};
 use kiln_host::command::Sudo;
-use kiln_host::keys::PrivateKey;
-use kiln_host::ssh::target::{Target, User};
+use kiln_host::ssh::target::Target;
 use kiln_host::ssh::{Auth, HostKeyProblem, HostKeys, Unreachable};
-use kiln_host::{Cancel, Command, Exit, Host, HostError, Network, Secret, Ssh, SshOptions, Stdin, Streams};
+use kiln_host::{Cancel, Command, Exit, Host, HostError, Network, Ssh, SshOptions, Stdin, Streams};
 
 use super::target::Judge;
 use crate::error::CliError;
+use crate::ssh::{self, Login};
+use crate::surroundings;
 
 /// How hosts are reached.
 #[derive(Debug, clap::Args)]
@@ -36,8 +37,6 @@ pub struct SshArgs {
 
 /// The most that is kept of what a host complains about.
 const MAX_COMPLAINT: usize = 64 << 10;
-/// The largest file of a key.
-const MAX_KEY: u64 = 64 << 10;
 
 /// Judges the host that `text` names.
 pub fn judged(text: &str, args: &SshArgs, judge: &Judge<'_>) -> Result<Report, CliError> {
@@ -52,56 +51,27 @@ pub fn judged(text: &str, args: &SshArgs, judge: &Judge<'_>) -> Result<Report, C
 }
 
 fn options(text: &str, args: &SshArgs) -> Result<SshOptions, CliError> {
-    let user = User {
-        name: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "root".to_owned()),
-        home: std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from),
-        agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
-        accept_new: args.accept_new_host_keys,
-    };
-    let key = args.identity.as_deref().map(identity).transpose()?;
-    let usage = |e: HostError| CliError::usage(e.to_string());
-    let one = |text: &str| -> Result<SshOptions, CliError> {
-        let mut warnings = Vec::new();
-        let target = Target::parse(text).map_err(usage)?;
-        let mut options =
-            target.options(&user, &mut |_| None, &mut warnings).map_err(|e| CliError::input(e.to_string()))?;
-        // What is left out on purpose needs no warning.
-        if args.identity.is_none() {
-            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-        }
+    let user = surroundings::ssh_user(args.accept_new_host_keys)?;
+    let key =
+        args.identity.as_deref().map(|path| ssh::key(&path.display().to_string(), None, &user.home)).transpose()?;
+    let target = |text: &String| Target::parse(text).map_err(|e| CliError::usage(e.to_string()));
+    let jump = args.jump.iter().map(target).collect::<Result<_, CliError>>()?;
+    let login = Login { jump, ..Login::at(target(&text.to_owned())?) };
+    let mut warnings = Vec::new();
+    let options = login.options_with(&user, &mut warnings, |options| {
         if let Some(key) = &key {
             options.auth = vec![Auth::Key { key: key.clone(), certificate: None }];
         }
         if let Some(path) = &args.known_hosts {
-            let files = vec![path.clone()];
-            let accept = args.accept_new_host_keys;
+            let (files, accept) = (vec![path.clone()], args.accept_new_host_keys);
             options.host_keys = if accept { HostKeys::AcceptNew(files) } else { HostKeys::Known(files) };
         }
-        Ok(options)
-    };
-    let mut options = one(text)?;
-    // The last is the one next to the host.
-    let mut before: Option<Box<SshOptions>> = None;
-    for jump in &args.jump {
-        let mut next = one(jump)?;
-        if let Some(before) = before.take() {
-            next.jump = Some(before);
-        }
-        before = Some(Box::new(next));
+    })?;
+    // What is left out on purpose needs no warning.
+    if args.identity.is_none() {
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
-    options.jump = before.or(options.jump);
     Ok(options)
-}
-
-fn identity(path: &Path) -> Result<PrivateKey, CliError> {
-    let shown = path.display().to_string();
-    let failed = |e: std::io::Error| CliError::input(format!("cannot read the key {shown}: {e}"));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_KEY), &mut text).map_err(failed)?;
-    PrivateKey::parse(&shown, &Secret::new(text), None).map_err(|e| {
-        CliError::input(e.to_string()).with_hint("a key with a passphrase: ssh-add it, and leave --identity out")
-    })
 }
 
 fn unreachable(error: &HostError) -> CliError {

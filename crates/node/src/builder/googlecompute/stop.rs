@@ -1,6 +1,6 @@
 //! From a machine to an image: the instance goes, its disk becomes an image, and goes.
 
-use kiln_gce::client::Ask;
+use kiln_gce::client::{Ask, Cancelled};
 use kiln_gce::compute::collection;
 use kiln_gce::marks::{self, Thing};
 use kiln_gce::{GceError, Scope};
@@ -13,6 +13,10 @@ use crate::artifact::Artifact;
 use crate::builder::Job;
 use crate::communicator::{Communicator, forget};
 use crate::error::{NodeError, Result};
+
+/// Once there may be an image, what is left to do is done whatever the user wants: it takes seconds, and a build that is
+/// stopped then would have failed and left its image.
+const FINISH: fn() -> bool = || false;
 
 impl GoogleCompute {
     /// All of it; the artifact, if an image is to be made.
@@ -78,7 +82,8 @@ impl GoogleCompute {
         job.ui.say("Deleting instance...");
         let scope = Scope::Zone(self.config.zone.clone());
         let what = ("instance", &*running.names.instance);
-        self.gone(running, &scope, what, running.made.instance.as_ref(), job)?;
+        let cancelled = || job.cancel.is_cancelled();
+        self.gone(running, &scope, what, running.made.instance.as_ref(), &cancelled)?;
         job.ui.message("Instance has been deleted!");
         Ok(())
     }
@@ -86,7 +91,7 @@ impl GoogleCompute {
     fn delete_disk(&self, running: &Running, job: &Job<'_>) -> Result<()> {
         job.ui.say("Deleting disk...");
         let scope = Scope::Zone(self.config.zone.clone());
-        self.gone(running, &scope, ("disk", &running.names.disk), running.made.disk.as_ref(), job)?;
+        self.gone(running, &scope, ("disk", &running.names.disk), running.made.disk.as_ref(), &FINISH)?;
         job.ui.message("Disk has been deleted!");
         Ok(())
     }
@@ -106,7 +111,7 @@ impl GoogleCompute {
                 continue;
             }
             job.ui.say(&format!("Deleting disk \"{name}\""));
-            match self.gone(running, &scope_of(&self.config, disk), ("disk", name), entry, job) {
+            match self.gone(running, &scope_of(&self.config, disk), ("disk", name), entry, &FINISH) {
                 Ok(()) => job.ui.say(&format!("Disk \"{name}\" successfully deleted")),
                 Err(error) => failed = Some(error),
             }
@@ -120,10 +125,10 @@ impl GoogleCompute {
         scope: &Scope,
         what: (&str, &str),
         entry: Option<&Entry>,
-        job: &Job<'_>,
+        cancelled: Cancelled<'_>,
     ) -> Result<()> {
         let (project, limit) = (&self.config.account.project, self.config.timeout);
-        let deleted = running.client.delete(project, scope, what, limit, &|| job.cancel.is_cancelled());
+        let deleted = running.client.delete(project, scope, what, limit, cancelled);
         deleted.map_err(failed(&format!("Error deleting {}", what.0)))?;
         entry.map_or(Ok(()), |entry| running.book.strike(entry).map_err(ledger))
     }
@@ -164,7 +169,7 @@ impl GoogleCompute {
     fn delete_key(&self, running: &Running, job: &Job<'_>) -> Result<()> {
         let Some((account, fingerprint, entry)) = &running.made.key else { return Ok(()) };
         job.ui.say("Deleting SSH public key for OSLogin...");
-        let removed = running.client.remove_key(account, fingerprint, &|| job.cancel.is_cancelled());
+        let removed = running.client.remove_key(account, fingerprint, &FINISH);
         removed.map_err(failed("Error deleting SSH public key for OSLogin"))?;
         running.book.strike(entry).map_err(ledger)?;
         job.ui.message("SSH public key for OSLogin has been deleted!");

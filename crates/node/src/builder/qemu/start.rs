@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_vm::boot::{Command, Keyboard};
-use kiln_vm::machine::{BootFrom, Firmware, Forward, Network, Screen};
+use kiln_vm::machine::{BootFrom, Firmware, Forward, Network, Protocol, Screen};
 use kiln_vm::ports::Ports;
 use kiln_vm::serve::{Server, Source};
 use kiln_vm::tpm::SoftTpm;
@@ -213,7 +213,8 @@ impl Qemu {
                     let lease = ports.lease("SSH", config.host_ports, LOOPBACK)?;
                     let port = lease.port();
                     job.ui.say(&format!("Found port for communicator (SSH): {port}."));
-                    machine.network = Network::User(vec![Forward { address: LOOPBACK.to_string(), port, guest }]);
+                    let (protocol, address) = (Protocol::Tcp, LOOPBACK.to_string());
+                    machine.network = Network::User(vec![Forward { protocol, address, port, guest }]);
                     self.running.ports.push(lease);
                     (LOOPBACK.to_string(), port)
                 }

@@ -1,4 +1,4 @@
-//! The text of a file without its passwords: messages quote lines, and what they quote must not be secret.
+//! The text of a file without its passwords and tokens: messages quote lines, and what they quote must not be secret.
 
 use kiln_spec::diag::did_you_mean;
 use kiln_spec::source::{Source, Span};

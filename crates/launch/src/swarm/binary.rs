@@ -1,0 +1,125 @@
+//! This binary on hosts that have none: from a host that has, by what every Linux has.
+//!
+//! Whoever asks has no TLS yet, so it comes in the clear, and is looked at by its digest before anything runs it. It is no
+//! secret: who asks has to know the digest, and learns nothing but the binary.
+
+use std::net::SocketAddr;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use kiln_host::Stdin;
+use kiln_host::command::quote;
+
+use super::{Barred, LOOK, SEEDS, Swarm};
+use crate::error::{LaunchError, Result};
+use crate::facts::AGENT;
+use crate::launch::{Launch, Member};
+
+/// How long it may take to get the binary from a host, in seconds.
+const FETCH: u64 = 600;
+/// Hosts that are tried before the launcher.
+const TRIES: usize = 2;
+
+/// Where the binary comes from.
+enum From<'a> {
+    Host(Borrowed<'a>, SocketAddr),
+    Launcher(Slot<'a>),
+}
+
+/// A host that serves; dropping it frees it.
+struct Borrowed<'a>(&'a Swarm, usize);
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.board.give_back(self.1);
+        self.0.pump(state);
+    }
+}
+
+/// One of few places for streams of the launcher's binary; dropping it frees it.
+struct Slot<'a>(&'a Swarm);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.binaries = state.binaries.saturating_sub(1);
+        drop(state);
+        self.0.free.notify_all();
+    }
+}
+
+/// A line that gets the binary from a host, looks at it, and puts it in its place.
+pub(crate) fn line(from: SocketAddr, digest: &str) -> String {
+    let (to, draft) = (quote(AGENT), quote(&format!("{AGENT}.kiln-new")));
+    let way = quote(&format!("/dev/tcp/{}/{}", from.ip(), from.port()));
+    let script = quote(r#"exec 3<>"$0" && printf 'binary %s\n' "$1" >&3 && cat <&3"#);
+    format!(
+        "umask 077; mkdir -p \"$(dirname {to})\" && rm -f {draft} && timeout 5 bash -c ': <>\"$0\"' {way} && \
+         timeout {FETCH} bash -c {script} {way} {digest} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
+         chmod 755 {draft} && sync {draft} && mv -f {draft} {to}"
+    )
+}
+
+impl Swarm {
+    /// Has a host get the binary: from another, or by `send` from here, of which few run at a time.
+    ///
+    /// # Errors
+    /// When the user stops it, or sending from here fails.
+    pub fn binary(&self, launch: &Launch, member: &Member, send: &dyn Fn() -> Result<()>) -> Result<()> {
+        let mut barred = Barred::new();
+        loop {
+            match self.source(launch, &barred)? {
+                From::Launcher(slot) => {
+                    let sent = send();
+                    drop(slot);
+                    return sent;
+                }
+                From::Host(borrowed, address) => {
+                    barred.insert(borrowed.1);
+                    let limit = Duration::from_secs(FETCH + 30);
+                    let line = line(address, &self.binary);
+                    let said = member.machine.run("get this binary from another host", &line, Stdin::Empty, limit)?;
+                    if said.exit.success() {
+                        return Ok(());
+                    }
+                    let why = said.tail.last().cloned().unwrap_or_else(|| said.exit.to_string());
+                    self.note(member.name(), format!("does not get this binary from {address}: {why}"));
+                }
+            }
+        }
+    }
+
+    /// Waits for a source that has time.
+    fn source(&self, launch: &Launch, barred: &Barred) -> Result<From<'_>> {
+        let mut state = self.lock();
+        loop {
+            if launch.cancel.is_set() {
+                return Err(LaunchError::Cancelled);
+            }
+            if barred.len() < TRIES {
+                if let Some((place, address)) = state.board.lend(barred) {
+                    return Ok(From::Host(Borrowed(self, place), address));
+                }
+            }
+            let is_last = barred.len() >= TRIES || !state.board.may_serve(barred);
+            if is_last && state.binaries < SEEDS {
+                state.binaries += 1;
+                return Ok(From::Launcher(Slot(self)));
+            }
+            state = self.free.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_one_of_shell_and_looks_before_it_moves() {
+        let line = line("[fd00::1]:4000".parse().unwrap(), &"ab".repeat(32));
+        let at = |text: &str| line.find(text).unwrap_or_else(|| panic!("no {text} in {line}"));
+        assert!(at("/dev/tcp/fd00::1/4000") < at("sha256sum -c") && at("sha256sum -c") < at("mv -f"), "{line}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether hosts reach each other is tried before anything is installed.
+
+use kiln_host::recording::Answer;
+use kiln_launch::run;
+
+use crate::world::World;
+
+#[test]
+fn every_host_tries_the_ports_that_it_needs() {
+    let world = World::new(2, 1);
+    let plan = run::plan_text(&run::plan(&world.launch().unwrap()).unwrap());
+    for line in [
+        "try TCP 6443 of 10.0.0.1, 10.0.0.2",
+        "try TCP 2379 of 10.0.0.1, 10.0.0.2",
+        "try TCP 10250 of 10.0.0.1, 10.0.0.2, 10.0.0.3",
+        "try UDP 8472 of 10.0.0.1, 10.0.0.2, 10.0.0.3",
+    ] {
+        assert!(plan.contains(line), "{line} is not in {plan}");
+    }
+    world.run().unwrap();
+    let line = &world.host(3).lines()[world.place(3, "agent listen")];
+    assert!(line.contains("listen --at 10.0.0.3 --tcp 10250 --udp 8472 --report /var/lib/kiln/reach "), "{line}");
+    let ran = world.host(3).ran();
+    let order =
+        String::from_utf8(ran.iter().find(|ran| ran.line.ends_with("agent reach")).unwrap().stdin.clone()).unwrap();
+    let mut lines: Vec<&str> = order.lines().skip(1).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "tcp 10.0.0.1 5000",
+            "tcp 10.0.0.1 6443",
+            "tcp 10.0.0.2 5000",
+            "tcp 10.0.0.2 6443",
+            "udp 10.0.0.1 8472",
+            "udp 10.0.0.2 8472"
+        ]
+    );
+    assert!(world.place(3, "agent reach") < world.place(3, "restart containerd"));
+}
+
+#[test]
+fn a_port_that_is_not_reached_is_named_with_who_does_not_reach_it() {
+    let world = World::new(1, 2);
+    world.host(3).answer("agent reach", Answer::output("lost tcp 10.0.0.1 6443 no answer in 3 s\ndone\n"));
+    let token = kiln_launch::phase::reach::token("id1", "n1");
+    world.host(2).answer("cat /var/lib/kiln/reach", Answer::output(format!("heard 8472 {token}\n")));
+    let error = world.run().unwrap_err();
+    let text = error.details().join("\n");
+    for line in [
+        "[ERROR Reach-6443]: 10.0.0.1: TCP 6443 of 10.0.0.1 is not reached from 10.0.0.3: no answer in 3 s",
+        "[ERROR Reach-8472]: 10.0.0.2: UDP 8472 of 10.0.0.2 is not reached from 10.0.0.3: packets do not arrive",
+    ] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
+    assert_eq!(text.matches("ERROR").count(), 2, "{text}");
+    assert!(!world.host(1).lines().iter().any(|line| line.contains("restart containerd")), "nothing was installed");
+    assert!(
+        world.hosts.iter().all(|(_, host)| host.lines().iter().any(|line| line.contains("rm -f /var/lib/kiln/reach")))
+    );
+}
+
+#[test]
+fn what_is_passed_over_or_taken_is_no_obstacle() {
+    let mut world = World::new(1, 1);
+    world.host(2).answer("agent reach", Answer::output("lost tcp 10.0.0.1 6443 refused\ndone\n"));
+    world.host(2).answer("cat /var/lib/kiln/reach", Answer::output("busy udp 8472\nlistening\n"));
+    world.options.ignore = vec!["reach-6443".into()];
+    world.run().unwrap();
+}
+
+#[test]
+fn only_ways_of_new_hosts_are_tried() {
+    let mut world = World::new(1, 2);
+    world.run().unwrap();
+    world.grow();
+    world.run().unwrap();
+    let ran = world.host(2).ran();
+    let order =
+        String::from_utf8(ran.iter().rev().find(|ran| ran.line.ends_with("agent reach")).unwrap().stdin.clone())
+            .unwrap();
+    assert_eq!(order.lines().skip(1).collect::<Vec<_>>(), ["udp 10.0.0.4 8472"]);
+    let alone = World::new(1, 0);
+    alone.run().unwrap();
+    assert!(!alone.host(1).lines().iter().any(|line| line.contains("agent listen")));
+}
+
+#[test]
+fn a_host_that_breaks_off_is_an_error() {
+    let world = World::new(1, 1);
+    world.host(2).answer("agent reach", Answer::output("lost tcp"));
+    let error = world.run().unwrap_err();
+    assert!(error.to_string().contains("10.0.0.2: the answer to \"reach other hosts\" makes no sense"), "{error}");
+}

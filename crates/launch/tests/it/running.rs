@@ -1,0 +1,113 @@
+//! A cluster that runs: the next release, hosts that leave, names of certificates.
+
+use kiln_host::recording::Answer;
+use kiln_launch::scale::{self, Leaving};
+use kiln_launch::{Member, cert, run, upgrade};
+
+use crate::world::World;
+
+/// A world whose image brings another release, which nodes have once they were asked.
+fn upgraded(world: &World) {
+    world.wish(|_, bundle| bundle.kubernetes = "v1.20.3".into());
+    let nodes: Vec<String> = (1..=world.hosts.len())
+        .map(|n| format!(r#"{{"metadata":{{"name":"n{n}"}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"v1.20.3"}}}}}}"#))
+        .collect();
+    let list = format!("{{\"items\":[{}]}}", nodes.join(","));
+    let question = "get nodes -o json";
+    world.host(1).answer(question, Answer::output(list.clone()));
+    world.host(1).answer_once(question, Answer::output(list.replace("v1.20.3", "v1.20.2")));
+}
+
+#[test]
+fn an_upgrade_installs_on_each_host_once_and_forgets_nobody() {
+    let world = World::new(1, 1);
+    world.run().unwrap();
+    upgraded(&world);
+    let launch = world.launch().unwrap();
+    let before: Vec<usize> = world.hosts.iter().map(|(_, host)| host.lines().len()).collect();
+    upgrade::upgrade(&launch, "v1.20.2").unwrap();
+    for (n, before) in (1..).zip(before) {
+        let lines = world.host(n).lines().split_off(before);
+        assert_eq!(lines.iter().filter(|line| line.contains("restart containerd")).count(), 1, "{n}: {lines:#?}");
+        assert!(lines.iter().any(|line| line.contains("kubeadm upgrade")), "{n}: {lines:#?}");
+    }
+    let places = ["snapshot save", "kubeadm upgrade apply v1.20.3", "drain n1", "uncordon n1", "drain n2"];
+    let places = places.map(|text| world.place(1, text));
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(world.state().record().unwrap().unwrap().kubernetes, "v1.20.3");
+}
+
+#[test]
+fn an_upgrade_is_of_all_hosts() {
+    let world = World::new(1, 1);
+    world.run().unwrap();
+    upgraded(&world);
+    let mut launch = world.launch().unwrap();
+    launch.members.truncate(1);
+    let error = upgrade::upgrade(&launch, "v1.20.2").unwrap_err();
+    assert!(error.to_string().starts_with("10.0.0.2 are hosts of the cluster"), "{error}");
+    assert_eq!(world.state().record().unwrap().unwrap().hosts.len(), 2);
+}
+
+#[test]
+fn hosts_that_are_not_part_of_a_launch_stay_in_the_record() {
+    let world = World::new(1, 1);
+    world.run().unwrap();
+    let mut launch = world.launch().unwrap();
+    launch.members.truncate(1);
+    assert_eq!(run::keep(&launch).unwrap(), ["10.0.0.2"]);
+    assert_eq!(world.state().record().unwrap().unwrap().hosts.len(), 2);
+}
+
+#[test]
+fn a_master_leaves_etcd_before_it_is_deleted() {
+    let world = World::new(2, 0);
+    let list = "8e9e05c52164694d, started, n1, https://10.0.0.1:2380, x, false\n91bc3c398fb3c146, started, n2, https://10.0.0.2:2380, x, false\n";
+    world.host(1).answer("member list", Answer::output(list));
+    let launch = world.launch().unwrap();
+    let leaving = Leaving { node: "n2".into(), address: "10.0.0.2".into(), master: true, up: true };
+    scale::leave(&launch, launch.first().unwrap(), &leaving).unwrap();
+    let places = ["drain n2", "member remove 91bc3c398fb3c146", "delete node n2"].map(|text| world.place(1, text));
+    assert!(places.is_sorted());
+    assert!(!world.host(1).lines()[places[0]].contains("--request-timeout"), "draining takes long");
+}
+
+#[test]
+fn names_are_added_to_certificates_of_all_masters() {
+    let world = World::new(2, 0);
+    let map = r#"{"data":{"ClusterConfiguration":"apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\napiServer:\n  certSANs: [10.0.0.1]\n"}}"#;
+    world.host(1).answer("get configmap kubeadm-config", Answer::output(map));
+    let launch = world.launch().unwrap();
+    let masters: Vec<Member> = launch.members.clone();
+    assert_eq!(cert::add_sans(&masters, &["api.example".into()]).unwrap(), ["api.example"]);
+    for (n, address) in [(1, "10.0.0.1"), (2, "10.0.0.2")] {
+        assert!(
+            world.place(n, "kubeadm init phase certs apiserver")
+                < world.place(n, "mv /etc/kubernetes/manifests/$p.yaml")
+        );
+        let ran = world.host(n).ran();
+        let file = ran.iter().find(|ran| ran.line.contains("kiln-sans.yaml.kiln-new")).unwrap();
+        let text = String::from_utf8_lossy(&file.stdin).into_owned();
+        assert!(text.contains("api.example") && text.contains(&format!("advertiseAddress: \"{address}\"")), "{text}");
+    }
+    assert!(world.place(1, "upload-config kubeadm") > world.place(1, "certs apiserver"));
+    assert!(!world.host(2).lines().iter().any(|line| line.contains("upload-config")));
+    assert!(cert::add_sans(&masters, &["a;b".into()]).is_err());
+    world.host(1).answer("get configmap kubeadm-config", Answer::output("{}"));
+    assert!(
+        cert::add_sans(&masters, &["api.example".into()]).unwrap_err().to_string().contains("no ClusterConfiguration")
+    );
+}
+
+#[test]
+fn an_expired_token_is_made_anew() {
+    let world = World::new(1, 1);
+    let message = "could not find a JWS signature in the cluster-info ConfigMap for token ID \"abcdef\"";
+    world.host(2).answer("kubeadm join --config", Answer::failure(1, message));
+    world.run().unwrap_err();
+    let tokens = world.host(1).lines().iter().filter(|line| line.contains("token create")).count();
+    assert_eq!(tokens, 2, "once more, and not for ever");
+    let joins = world.host(2).lines().iter().filter(|line| line.starts_with("kubeadm join")).count();
+    assert_eq!(joins, 2);
+    assert!(world.place(2, "kubeadm join") < world.place(2, "kubeadm reset --force"));
+}
