@@ -13,7 +13,7 @@ use kiln_host::command::Sudo;
 use kiln_host::{Cancel, Network, Secret, Ssh};
 use kiln_launch::clock::Clock;
 use kiln_launch::event::{Event, Events};
-use kiln_launch::journal::{Record, State};
+use kiln_launch::journal::{HostRecord, Record, State};
 use kiln_launch::launch::{Learned, random_hex};
 use kiln_launch::{Bundle, Launch, Machine, Member, Options, Peers, run};
 
@@ -108,6 +108,8 @@ pub struct Wish {
     pub from: Option<String>,
     /// Resets what an earlier kubeadm left on hosts.
     pub reset_leftovers: bool,
+    /// Hosts are given back: those that are left may be workers only, whose master was given back before.
+    pub giving_back: bool,
 }
 
 /// A cluster as it was read, once.
@@ -170,7 +172,7 @@ impl Args {
                 let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
                 let record = state.record()?;
                 if let Some(known) = &record {
-                    add(&mut flags, known);
+                    add(&mut flags, known, wish.giving_back);
                 }
                 (clusterfile::cluster(None, &flags)?, record, state)
             }
@@ -373,8 +375,10 @@ pub fn cancel() -> Cancel {
     Cancel::from(flag)
 }
 
-/// What is remembered of a cluster, as if it had been said on the command line.
-fn add(flags: &mut Flags, record: &Record) {
+/// What is remembered of a cluster, as if it had been said on the command line. A cluster has a master: where only workers
+/// are left to be given back, they are called so, which is all the same to a reset.
+fn add(flags: &mut Flags, record: &Record, giving_back: bool) {
+    let only_workers = giving_back && flags.masters.is_none() && !record.hosts.iter().any(|host| host.master);
     let list = |master: bool, said: Option<&String>| {
         let said_hosts: Vec<String> = said
             .and_then(|text| kiln_kubeadm::hosts::parse(text).ok())
@@ -382,7 +386,8 @@ fn add(flags: &mut Flags, record: &Record) {
             .flatten()
             .map(|host| host.address.to_string())
             .collect();
-        let known = record.hosts.iter().filter(|host| host.master == master && !said_hosts.contains(&host.address));
+        let is = |host: &HostRecord| (host.master || only_workers) == master;
+        let known = record.hosts.iter().filter(|host| is(host) && !said_hosts.contains(&host.address));
         let known = known.map(|host| match (host.port, host.address.contains(':')) {
             (Some(port), true) => format!("[{}]:{port}", host.address),
             (Some(port), false) => format!("{}:{port}", host.address),

@@ -107,7 +107,8 @@ pub fn look(launch: &Launch, given: &Given) -> Result<(), CliError> {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
     let only = only.map_err(|e| CliError::usage(format!("--hosts: {e}")))?;
-    let fleet::Known { mut cluster, record, state } = args.fleet.cluster(&Wish::default())?;
+    let fleet::Known { mut cluster, record, state } =
+        args.fleet.cluster(&Wish { giving_back: true, ..Wish::default() })?;
     unsupported::refuse(&cluster)?;
     let mut id = record.as_ref().map(|record| record.id.clone()).unwrap_or_default();
     if let Some(only) = &only {

@@ -78,6 +78,7 @@ impl How {
             resume: self.resume,
             from: self.from.clone(),
             reset_leftovers: self.reset_leftovers,
+            giving_back: false,
         }
     }
 }
