@@ -154,8 +154,7 @@ impl Instance {
     pub fn address(&self, internal: bool) -> Option<&str> {
         let inner = || self.network_interfaces.iter().map(|i| &*i.network_ip);
         let outer = || self.network_interfaces.iter().flat_map(|i| i.access_configs.iter().map(|a| &*a.nat_ip));
-        let found = if internal { inner().find(|ip| !ip.is_empty()) } else { outer().find(|ip| !ip.is_empty()) };
-        found
+        if internal { inner().find(|ip| !ip.is_empty()) } else { outer().find(|ip| !ip.is_empty()) }
     }
 
     /// A value of its metadata.

@@ -47,7 +47,7 @@ impl Client {
         let answer = self.call(&ask, cancelled)?;
         let email = answer["email"].as_str().filter(|email| crate::names::is_email(email)).map(str::to_owned);
         let why = "the token does not say whose it is".to_owned();
-        email.ok_or_else(|| GceError::Protocol { what: ask.what, why })
+        email.ok_or(GceError::Protocol { what: ask.what, why })
     }
 
     /// Puts a public key into the profile of an account; the name that it logs in with.
