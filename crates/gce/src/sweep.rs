@@ -173,7 +173,7 @@ mod tests {
         let about = remembered("p", &file, &endpoints);
         assert_eq!(about["credentials_file"], "/k.json");
         let back = recalled(&about);
-        assert!(matches!(back.source, Source::File(path) if path == PathBuf::from("/k.json")));
+        assert!(matches!(back.source, Source::File(path) if path == std::path::Path::new("/k.json")));
         assert_eq!(back.impersonate.as_deref(), Some("a@b"));
     }
 
@@ -182,7 +182,7 @@ mod tests {
         for project in [None, Some("a/../b")] {
             let about: BTreeMap<String, String> =
                 project.map(|p| ("project".to_owned(), p.to_owned())).into_iter().collect();
-            let error = account(&about, &Environment::empty()).err().unwrap();
+            let error = account(&about, Environment::empty()).err().unwrap();
             assert_eq!(error.to_string(), "the ledger: it names no project");
         }
     }

@@ -150,7 +150,7 @@ fn command_lines_are_shown_for_every_monitor() {
     note: `solo5-hvt` is not installed: build it from https://github.com/Solo5/solo5, or install it with opam
 
     hello.virtio -p 127.0.0.1:5353:53
-    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel hello.virtio -append '--ipv4=10.0.2.15/24 --ipv4-gateway=10.0.2.2' -netdev user,id=user.0,hostfwd=tcp:127.0.0.1:5353-:53 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -device isa-debug-exit -serial stdio
+    qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel hello.virtio -append '--ipv4=10.0.2.15/24 --ipv4-gateway=10.0.2.2' -netdev user,id=user.0,hostfwd=tcp:127.0.0.1:[PORT]-:53 -device virtio-net-pci,netdev=user.0 -display none -vga none -no-reboot -device isa-debug-exit -serial stdio
 
     nginx --initrd root.cpio --append -c /nginx.conf --no-network
     qemu-system-x86_64 -name kiln-unikernel -machine type=pc,accel=tcg -cpu max -m 128M -smp cpus=1 -kernel nginx -initrd root.cpio -append 'unikraft vfs.fstab=[ "initrd0:/:extract::ramfs=1:" ] -- -c /nginx.conf' -nic none -display none -vga none -no-reboot -serial stdio
@@ -199,7 +199,8 @@ fn urunc_gets_an_image_that_others_read() {
     let reference = registry.reference(name);
     let args = ["nginx", "--initrd", "root.cpio", "--cmdline", "-c /nginx.conf", "-t", &reference, "--push"];
     let packed = pack(&t, &args).ok();
-    assert_eq!(packed.stderr, "Unikraft 0.17.0, for qemu: it has Unikraft's section .uk_libinfo\n");
+    let told = "Unikraft 0.17.0, for qemu: it has Unikraft's section .uk_libinfo\n";
+    assert!(packed.stderr.ends_with(told), "{packed}");
     assert_eq!(registry.digest(name).to_string(), packed.text());
     // Packed again it is the same; without a time nothing of the moment is in it.
     assert_eq!(pack(&t, &args).ok().text(), packed.text());
@@ -422,7 +423,7 @@ fn another_monitor_gets_its_arguments_and_its_status_comes_out() {
     assert_eq!(config["boot-source"]["boot_args"], "unikraft -- hello");
     fs::write(bin.join("solo5-spt"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
     let late = t.kiln(&["node", "run", "--timeout", "1", "hello.spt"]).exits(1);
-    assert!(late.stderr.contains("it did not end within 1 s"), "{late}");
+    assert!(late.stderr.contains("it did not end within [TIME]"), "{late}");
 }
 
 /// Runs a kernel under qemu's translation.
@@ -445,7 +446,7 @@ fn a_kernel_of_an_image_boots_and_one_that_crashes_at_once_is_told() {
     assert_eq!(boot(&t, "status").exits(3).stdout, "no");
     t.write("hangs", 0o755, kernels::pvh(&kernels::says("waits", &[])).build());
     let hangs = t.kiln(&["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "8", "hangs"]).exits(1);
-    assert!(hangs.stderr.contains("the end of the guest did not happen within 8 s"), "{hangs}");
+    assert!(hangs.stderr.contains("the end of the guest did not happen within [TIME]"), "{hangs}");
 }
 
 #[test]

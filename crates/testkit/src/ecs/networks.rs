@@ -149,7 +149,7 @@ fn delete_vswitch(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
 
 fn create_group(ask: &Ask<'_>, state: &mut State) -> Result<Done, Refused> {
     let vpc = ask.need("VpcId")?;
-    if !state.vpcs.get(&vpc).is_some_and(|vpc| vpc.life.now() == "Available") {
+    if state.vpcs.get(&vpc).is_none_or(|vpc| vpc.life.now() != "Available") {
         return refused(404, "InvalidVpcId.NotFound", "The specified VPC does not exist or is not ready.");
     }
     let id = state.id("sg");

@@ -78,7 +78,7 @@ fn tenders_get_every_device_or_say_which_is_missing() {
     let wanted = ["--mem=64", "--net:service=tap0", "--block:storage=/d.img", "--", "k.spt", "--ipv4=10.0.0.2/24"];
     assert_eq!(words, wanted);
     assert_eq!(start(&[disk.clone(), net.clone()], "").unwrap().last().unwrap(), "k.spt");
-    let missing = start(&[disk.clone()], "").unwrap_err();
+    let missing = start(std::slice::from_ref(&disk), "").unwrap_err();
     assert!(missing.contains("it wants a network card called `service`: add --net service=TAP"), "{missing}");
     let more = tender::attached(DeviceKind::Net, "other=tap1").unwrap();
     let foreign = start(&[disk, net, more], "").unwrap_err();

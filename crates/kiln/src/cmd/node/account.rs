@@ -23,7 +23,7 @@ pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn C
         }
     };
     match cloud {
-        GOOGLE => kiln_gce::account(account, &Environment::of_process()).map_err(|e| refused(&e, e.hint())),
+        GOOGLE => kiln_gce::account(account, Environment::of_process()).map_err(|e| refused(&e, e.hint())),
         ALIBABA => kiln_alicloud::account(account, &Environment::of_process()).map_err(|e| refused(&e, e.hint())),
         other => Err(unknown(other)),
     }
@@ -33,7 +33,7 @@ pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn C
 fn unknown(cloud: &str) -> CliError {
     let names = [GOOGLE, ALIBABA];
     let told = CliError::input(format!("there is no cloud `{cloud}` here"));
-    match did_you_mean(cloud, names.into_iter()) {
+    match did_you_mean(cloud, names) {
         Some(near) => told.with_hint(format!("did you mean `{near}`?")),
         None => told.with_hint(format!("there are {}", names.join(" and "))),
     }

@@ -162,6 +162,9 @@ fn end(book: Book) -> Result<(), CliError> {
     }
 }
 
+/// Publishes with a book, until it is cancelled.
+type Publishing = dyn FnOnce(&Book, &dyn Fn() -> bool) -> Result<Published, CliError>;
+
 /// An order of one cloud.
 struct Work {
     /// As books name it.
@@ -169,7 +172,7 @@ struct Work {
     /// For the book.
     account: BTreeMap<String, String>,
     /// Does it.
-    publish: Box<dyn FnOnce(&Book, &dyn Fn() -> bool) -> Result<Published, CliError>>,
+    publish: Box<Publishing>,
 }
 
 /// What came of it.

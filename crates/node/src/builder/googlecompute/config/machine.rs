@@ -229,9 +229,12 @@ fn scheduling(f: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Value> {
     Ok(all)
 }
 
+/// Parts of an instance, by the names that the API has for them.
+type Parts = Vec<(&'static str, Value)>;
+
 /// Parts of the instance that are as they are in the template; whether it is to be secure, and shielded at all.
-fn more(f: &Fields<'_>, scheduling: &Value) -> Result<(Vec<(&'static str, Value)>, bool, bool)> {
-    let mut more = Vec::new();
+fn more(f: &Fields<'_>, scheduling: &Value) -> Result<(Parts, bool, bool)> {
+    let mut more = Parts::new();
     if let Some(count) = f.uint("accelerator_count")?.filter(|n| *n > 0) {
         let Some(kind) = text(f, "accelerator_type")? else {
             let message = "'accelerator_type' must be set when 'accelerator_count' is more than 0";
