@@ -182,18 +182,10 @@ fn hostile_images_are_errors() {
 fn what_is_not_read_is_named() {
     let dir = TempDir::new().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let secret = "secret,id=s,data=abc";
-    let luks = [
-        "create",
-        "-q",
-        "--object",
-        secret,
-        "-f",
-        "qcow2",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-    ];
-    run("qemu-img", &[&luks[..], &[text(&at("luks")), "1M"]].concat());
+    // qemu-img makes no encrypted ones where it cannot measure how long keys take; the header says which cipher there is.
+    run("qemu-img", &["create", "-q", "-f", "qcow2", text(&at("luks")), "1M"]);
+    let luks = std::fs::OpenOptions::new().write(true).open(at("luks")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&luks, &2_u32.to_be_bytes(), 32).unwrap();
     let data = format!("data_file={}", text(&at("data")));
     run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &data, text(&at("external")), "1M"]);
     run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", "extended_l2=on", text(&at("extended")), "1M"]);

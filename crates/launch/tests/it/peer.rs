@@ -246,7 +246,8 @@ fn only_hosts_of_this_launch_are_served() {
     let (digest, _) = list(&blobs())[0].clone();
     let says = format!("blob {digest} 0\n");
     let well = identity(&authority, "h9.kiln").client;
-    assert_eq!(ask(&well, one.address, "h0.kiln", &says).unwrap(), "here 11\n");
+    // The blob may have come with the line, or not yet.
+    assert!(ask(&well, one.address, "h0.kiln", &says).unwrap().starts_with("here 11\n"));
     // Without a certificate: everything else is right.
     let mut roots = rustls::RootCertStore::empty();
     use rustls_pki_types::pem::PemObject;

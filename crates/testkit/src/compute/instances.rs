@@ -44,9 +44,8 @@ pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, 
     body["disks"][0]["source"] = json!(format!("{LINK}{disk}"));
     let interface = &mut body["networkInterfaces"][0];
     interface["networkIP"] = json!("127.0.0.1");
-    if let Some(access) = interface["accessConfigs"].get_mut(0)
-        && access.is_object()
-    {
+    // Asked for by name it would be there as null.
+    if let Some(access) = interface.get_mut("accessConfigs").and_then(|all| all.get_mut(0)).filter(|a| a.is_object()) {
         access["natIP"] = json!("127.0.0.1");
     }
     state.add(&address, body, "PROVISIONING", true);
