@@ -121,7 +121,7 @@ fn get(state: &mut State, address: &str) -> Reply {
     }
     // A guest runs Packer's wrapper, too.
     if thing.status == "RUNNING"
-        && let Some(items) = thing.body["metadata"]["items"].as_array_mut()
+        && let Some(items) = thing.body.pointer_mut("/metadata/items").and_then(Value::as_array_mut)
         && let Some(item) = items.iter_mut().find(|item| item["key"] == "startup-script-status")
     {
         item["value"] = json!(script);
