@@ -137,8 +137,7 @@ pub fn gather(tree: &dyn Tree, arch: Arch) -> Result<Facts> {
 
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// What makes host keys on the first start by itself.
-const KEY_MAKERS: [&str; 4] = [
-    "/usr/bin/cloud-init",
+const KEY_MAKERS: [&str; 3] = [
     "/usr/lib/systemd/system/sshd-keygen@.service",
     "/usr/lib/systemd/system/sshdgenkeys.service",
     "/usr/sbin/sshd-gen-keys-start",
@@ -151,6 +150,9 @@ fn keyless(tree: &dyn Tree) -> Result<Vec<String>> {
         if has(maker)? {
             return Ok(Vec::new());
         }
+    }
+    if has("/usr/bin/cloud-init")? && !has("/etc/cloud/cloud-init.disabled")? {
+        return Ok(Vec::new());
     }
     if !has("/usr/bin/ssh-keygen")? {
         return Ok(Vec::new());
@@ -322,5 +324,7 @@ mod tests {
         std::fs::remove_file(dir.path().join("etc/systemd/system/keys.service")).unwrap();
         put("usr/bin/cloud-init", "");
         assert_eq!(found(), Vec::<String>::new());
+        put("etc/cloud/cloud-init.disabled", "");
+        assert_eq!(found(), ["ssh.service"], "who does nothing makes no keys");
     }
 }
