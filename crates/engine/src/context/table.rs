@@ -36,7 +36,8 @@ pub struct HashTable {
     name: String,
     /// What earlier builds left: never changed, so that all threads read it at once.
     kept: Rows<Row>,
-    added: Mutex<Added>,
+    /// What this build adds.
+    added: Mutex<Rows<[u8; 32]>>,
 }
 
 type Rows<T> = HashMap<u128, T, BuildHasherDefault<Plain>>;
@@ -45,13 +46,6 @@ struct Row {
     hash: [u8; 32],
     idle: u8,
     used: AtomicBool,
-}
-
-/// What this build adds.
-#[derive(Default)]
-struct Added {
-    rows: Rows<[u8; 32]>,
-    changed: bool,
 }
 
 /// Keys are hashes already.
@@ -91,13 +85,13 @@ impl HashTable {
     /// # Errors
     /// When the store cannot be written.
     pub fn save(&self, store: &Store) -> Result<()> {
-        let mut added = self.added();
-        if !added.changed || store.is_read_only() {
+        let added = self.added();
+        if added.is_empty() || store.is_read_only() {
             return Ok(());
         }
-        let mut rows: Vec<(u128, [u8; 32], u8)> = added.rows.iter().map(|(key, hash)| (*key, *hash, 0)).collect();
+        let mut rows: Vec<(u128, [u8; 32], u8)> = added.iter().map(|(key, hash)| (*key, *hash, 0)).collect();
         let full = self.kept.len().saturating_add(rows.len()) > MAX_ROWS;
-        for (key, row) in self.kept.iter().filter(|(key, _)| !added.rows.contains_key(*key)) {
+        for (key, row) in self.kept.iter().filter(|(key, _)| !added.contains_key(*key)) {
             let used = row.used.load(Ordering::Relaxed);
             let idle = if used { 0 } else { row.idle.saturating_add(1) };
             if idle < IDLE && (used || !full) {
@@ -105,14 +99,13 @@ impl HashTable {
             }
         }
         store.save_table(&self.name, &encode(&rows))?;
-        added.changed = false;
         Ok(())
     }
 
     /// The number of hashes in it.
     pub fn len(&self) -> usize {
         let added = self.added();
-        self.kept.len() + added.rows.keys().filter(|key| !self.kept.contains_key(*key)).count()
+        self.kept.len() + added.keys().filter(|key| !self.kept.contains_key(*key)).count()
     }
 
     /// Whether it has none.
@@ -120,7 +113,7 @@ impl HashTable {
         self.len() == 0
     }
 
-    fn added(&self) -> MutexGuard<'_, Added> {
+    fn added(&self) -> MutexGuard<'_, Rows<[u8; 32]>> {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,9 +132,7 @@ impl HashTable {
         if is_racy(ident, now) {
             return;
         }
-        let mut added = self.added();
-        added.rows.insert(key(ident), hash);
-        added.changed = true;
+        self.added().insert(key(ident), hash);
     }
 }
 
