@@ -135,6 +135,7 @@ impl Meter {
                 return (highest, late);
             }
             let daemon = daemon.map(process::tree_memory).unwrap_or_default();
+            let looked = looking.elapsed();
             // Between two looks one process may have had more than all had at either.
             highest = highest.max(own.resident + daemon.resident).max(own.highest);
             let since = start.elapsed();
@@ -146,7 +147,7 @@ impl Meter {
                 thread::sleep(Duration::from_millis(100));
             }
             // Looking at a process of gigabytes takes milliseconds, which whoever is measured must not pay for.
-            thread::sleep(pause(since).max(looking.elapsed() * 19));
+            thread::sleep(pause(since).max(looked * 19));
         }
     }
 }
