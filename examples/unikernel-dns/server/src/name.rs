@@ -120,15 +120,6 @@ impl Name {
         Labels { rest: self.wire() }
     }
 
-    /// The name without its first `count` labels.
-    pub fn without(&self, count: usize) -> Name {
-        let mut labels = self.labels();
-        for _ in 0..count {
-            labels.next();
-        }
-        Name::read(labels.rest).unwrap_or(Name::ROOT)
-    }
-
     /// What finds it.
     pub fn key(&self) -> Key {
         let mut key = Key { bytes: [0; MAX], length: self.length - 1 };

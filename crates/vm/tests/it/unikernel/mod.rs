@@ -19,8 +19,10 @@ use self::decode::Message;
 use self::made::{Board, Kernel};
 use crate::guest::LIMIT;
 
-/// What the text that led to this claims of a DNS server made with MirageOS, in bytes.
+/// What docs/unikernel-dns.md has as claimed of a DNS server made with MirageOS, in bytes.
 const CLAIMED_SIZE: u64 = 449_000;
+/// How often it is measured: an odd number, so that one of the values is the median.
+const RUNS: usize = 31;
 
 #[test]
 fn it_is_smaller_than_what_is_claimed_for_others() {
@@ -79,7 +81,7 @@ fn measured() {
     };
     for board in [Board::MicrovmByName, Board::Q35] {
         let mut columns = [const { Vec::new() }; 4];
-        for _ in 0..20 {
+        for _ in 0..RUNS {
             let start = Instant::now();
             let kernel = Kernel::boot(board, Some(made::EXAMPLE), "");
             Asker::eager(&kernel).udp("www.example.org", "A");
@@ -96,7 +98,8 @@ fn measured() {
             ["ready", "first answer", "first answer, from qemu's start", "qemu alone"].iter().zip(columns)
         {
             values.sort_by(f64::total_cmp);
-            println!("{board:?} {name}: {:.1} / {:.1} / {:.1} ms", values[0], values[10], values[19]);
+            let (least, median, greatest) = (values[0], values[RUNS / 2], values[RUNS - 1]);
+            println!("{board:?} {name}: {least:.1} / {median:.1} / {greatest:.1} ms");
         }
     }
 }

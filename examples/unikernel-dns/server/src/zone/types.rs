@@ -71,11 +71,6 @@ pub fn find(name: &[u8]) -> Option<(u16, bool)> {
     (!written && value != OPT && value != 0 && !(128..=255).contains(&value)).then_some((value, true))
 }
 
-/// The name of a type, if it has one here.
-pub fn name(value: u16) -> Option<&'static str> {
-    NAMES.iter().find(|(_, known)| *known == value).map(|(name, _)| *name)
-}
-
 /// Where in the data of a type the name begins that is looked for next, if it has one.
 pub fn name_at(kind: u16) -> Option<usize> {
     match kind {

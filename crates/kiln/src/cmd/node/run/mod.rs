@@ -30,7 +30,7 @@ use crate::surroundings::stop_on_signals;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Let a port of this machine lead into it (repeat); guests of qemu
-    #[arg(short, long, value_name = "[ADDRESS:]PORT:PORT", value_parser = publish::parse)]
+    #[arg(short, long, value_name = "[ADDRESS:]PORT:PORT[/udp]", value_parser = publish::parse)]
     publish: Vec<Forward>,
     /// Its memory in MiB; without it, what its files need
     #[arg(short, long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(10..=1 << 24))]
