@@ -332,9 +332,6 @@ pub(crate) fn signed(call: &Call, endpoint: &Url, keys: &Keys) -> Result<(Url, H
     let headers = acs3::headers(&request, keys);
     let mut map = kiln_clouds::credentials::header_map(&headers)?;
     map.insert("accept", HeaderValue::from_static("application/json"));
-    if let Some(token) = map.get_mut("x-acs-security-token") {
-        token.set_sensitive(true);
-    }
     let mut url = endpoint.clone();
     url.set_path("/");
     url.set_query(Some(&percent::query(&call.parameters)));

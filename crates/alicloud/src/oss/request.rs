@@ -82,10 +82,7 @@ impl Oss<'_> {
             date: &date,
         };
         let headers = oss4::headers(&request, &keys);
-        let mut headers = kiln_clouds::credentials::header_map(&headers).map_err(AlicloudError::from)?;
-        if let Some(token) = headers.get_mut("x-oss-security-token") {
-            token.set_sensitive(true);
-        }
+        let headers = kiln_clouds::credentials::header_map(&headers).map_err(AlicloudError::from)?;
         let payload = match &ask.body {
             Body::None => Payload::None,
             Body::Text(text) => Payload::Bytes(Bytes::from(text.clone())),
