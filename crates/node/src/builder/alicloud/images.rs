@@ -210,11 +210,8 @@ fn finish(making: &Making<'_>, config: &Config, made: &[Made], job: &Job<'_>) ->
             })?;
         }
         if !image.tags.is_empty() {
-            let all = making.ask("Failed to add tags to the snapshot", |stop| {
-                let call = kiln_alicloud::Call::new("DescribeImages").with("ImageId", id);
-                client.images(call, stop)
-            })?;
-            let snapshots: Vec<String> = all.iter().flat_map(|image| image.snapshots()).collect();
+            let there = making.ask("Failed to add tags to the snapshot", |stop| client.image(id, stop))?;
+            let snapshots = there.map(|image| image.snapshots()).unwrap_or_default();
             if !snapshots.is_empty() {
                 making.ask("Failed to add tags to the snapshot", |stop| {
                     client.tag("snapshot", &snapshots, &image.tags, stop)
