@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_clouds::transport::{Parcel, Payload, is_loopback};
-use kiln_clouds::{Config, Environment, percent};
-use kiln_http::Again;
+use kiln_clouds::{Config, Environment, date, percent};
 use kiln_http::connection::authority;
+use kiln_http::{Again, Failure};
 use kiln_ledger::poll::{self, Backoff};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -24,7 +24,7 @@ use url::Url;
 use crate::account::Account;
 use crate::credentials::{Keychain, Keys};
 use crate::sign::{self, acs3};
-use crate::wire::{Unheard, Wire};
+use crate::wire::Wire;
 use crate::{AlicloudError, Refusal, Result, Stop};
 
 /// How long a call that fails for a reason that passes is made again.
@@ -205,65 +205,35 @@ impl Client {
     /// # Errors
     /// What is refused, what cannot be reached, and that the caller wants to stop.
     pub fn call(&self, call: &Call, stop: Stop<'_>) -> Result<Value> {
-        let mut backoff = Backoff::new(PATIENCE);
-        let (mut connects, mut lost) = (0, false);
-        loop {
-            let (error, again) = match self.once(call, stop) {
-                Ok(value) => return Ok(value),
-                Err(failed) => failed,
-            };
-            let error = match error {
-                AlicloudError::Refused { action, mut refusal } => {
-                    refusal.repeated = lost;
-                    AlicloudError::Refused { action, refusal }
-                }
-                other => other,
-            };
-            match again {
-                Again::Never => return Err(error),
-                Again::Unreachable if connects + 1 >= CONNECTS => return Err(error),
-                Again::Unreachable => connects += 1,
-                Again::Soon | Again::After(_) => connects = 0,
-            }
-            // A service may have acted although its answer did not come, or was a failure of its own.
-            lost |= error.refusal().is_none_or(|refusal| refusal.status >= 500);
-            match backoff.wait(stop) {
-                Ok(()) => {}
-                Err(poll::Stop::Cancelled) => return Err(AlicloudError::Cancelled),
-                Err(poll::Stop::TimedOut(_)) => return Err(error),
-            }
-        }
+        answered(stop, || self.once(call, stop)).map(|(value, _)| value)
     }
 
-    fn once(&self, call: &Call, stop: Stop<'_>) -> Result<Value, (AlicloudError, Again)> {
+    fn once(&self, call: &Call, stop: Stop<'_>) -> Result<Value, Failure<AlicloudError>> {
         if stop() {
-            return Err((AlicloudError::Cancelled, Again::Never));
+            return Err(AlicloudError::Cancelled.into());
         }
-        let never = |error: AlicloudError| (error, Again::Never);
-        let keys = self.keychain.keys(&self.wire, stop).map_err(never)?;
-        let endpoint = self.endpoint(call.service).map_err(never)?;
+        let keys = self.keychain.keys(&self.wire, stop)?;
+        let endpoint = self.endpoint(call.service)?;
         let mut call = call.clone();
         if call.service == Service::Ecs {
             call.parameters.push(("RegionId".to_owned(), self.region.clone()));
         }
-        let (url, headers) = signed(&call, &endpoint, &keys).map_err(never)?;
+        let (url, headers) = signed(&call, &endpoint, &keys)?;
         let (payload, what) = (Payload::None, call.action);
         let parcel = Parcel { method: Method::POST, url, headers, payload, what, metadata: false, sent: &|_| {} };
         let grace = if call.changes() { GRACE } else { Duration::ZERO };
-        let heard = self.wire.ask(parcel, stop, grace).map_err(|unheard| match unheard {
-            Unheard::Cancelled => (AlicloudError::Cancelled, Again::Never),
-            Unheard::Failed(failure) => (failure.error.into(), failure.again),
-        })?;
+        let heard = self.wire.ask(parcel, stop, grace)?;
         if heard.status == 200 {
             let wrong = |_| AlicloudError::Protocol { action: call.action.to_owned(), why: "it is no JSON".to_owned() };
             // An answer that is cut off is a lost one.
-            return serde_json::from_slice(&heard.body).map_err(|e| (wrong(e), Again::Soon));
+            return serde_json::from_slice(&heard.body).map_err(|e| Failure::soon(wrong(e)));
         }
         let refusal = Refusal::parse(heard.status, &heard.body);
         let passes =
             matches!(heard.status, 429 | 500 | 502 | 503 | 504) || refusal.is(PASSING) || refusal.is(call.again);
         let again = if passes { Again::Soon } else { Again::Never };
-        Err((AlicloudError::Refused { action: call.action.to_owned(), refusal: Box::new(refusal) }, again))
+        let error = AlicloudError::Refused { action: call.action.to_owned(), refusal: Box::new(refusal) };
+        Err(Failure { error, again })
     }
 
     /// The text of an answer at a path such as `/VpcId`.
@@ -309,6 +279,32 @@ impl Client {
     }
 }
 
+/// Asks until there is an answer for good: it, and whether that to an earlier try was lost.
+pub(crate) fn answered<T>(stop: Stop<'_>, once: impl Fn() -> Result<T, Failure<AlicloudError>>) -> Result<(T, bool)> {
+    let mut backoff = Backoff::new(PATIENCE);
+    let (mut connects, mut lost) = (0, false);
+    loop {
+        let Failure { mut error, again } = match once() {
+            Ok(answer) => return Ok((answer, lost)),
+            Err(failure) => failure,
+        };
+        if let AlicloudError::Refused { refusal, .. } = &mut error {
+            refusal.repeated = lost;
+        }
+        connects = if again == Again::Unreachable { connects + 1 } else { 0 };
+        if again == Again::Never || connects >= CONNECTS {
+            return Err(error);
+        }
+        // A service may have acted although its answer did not come, or was a failure of its own.
+        lost |= error.refusal().is_none_or(|refusal| refusal.status >= 500);
+        match backoff.wait(stop) {
+            Ok(()) => {}
+            Err(poll::Stop::Cancelled) => return Err(AlicloudError::Cancelled),
+            Err(poll::Stop::TimedOut(_)) => return Err(error),
+        }
+    }
+}
+
 /// What cannot be the name of a region must not become part of a host's.
 pub(crate) fn checked(region: &str) -> Result<String> {
     let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -323,7 +319,7 @@ pub(crate) fn checked(region: &str) -> Result<String> {
 
 /// A request that is ready to be sent.
 pub(crate) fn signed(call: &Call, endpoint: &Url, keys: &Keys) -> Result<(Url, HeaderMap)> {
-    let (date, nonce) = (sign::timestamp(SystemTime::now()), sign::nonce());
+    let (date, nonce) = (date::rfc3339(SystemTime::now()), sign::nonce());
     let request = acs3::Request {
         method: "POST",
         host: &authority(endpoint),
@@ -336,9 +332,6 @@ pub(crate) fn signed(call: &Call, endpoint: &Url, keys: &Keys) -> Result<(Url, H
     let headers = acs3::headers(&request, keys);
     let mut map = kiln_clouds::credentials::header_map(&headers)?;
     map.insert("accept", HeaderValue::from_static("application/json"));
-    if let Some(token) = map.get_mut("x-acs-security-token") {
-        token.set_sensitive(true);
-    }
     let mut url = endpoint.clone();
     url.set_path("/");
     url.set_query(Some(&percent::query(&call.parameters)));

@@ -77,6 +77,15 @@ async fn stopped(stop: Stop<'_>, grace: Duration) {
     tokio::time::sleep(grace).await;
 }
 
+impl From<Unheard> for kiln_http::Failure<AlicloudError> {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::Cancelled => AlicloudError::Cancelled.into(),
+            Unheard::Failed(failure) => Self { error: failure.error.into(), again: failure.again },
+        }
+    }
+}
+
 impl From<Unheard> for AlicloudError {
     fn from(unheard: Unheard) -> Self {
         match unheard {

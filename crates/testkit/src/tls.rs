@@ -1,6 +1,11 @@
 //! A certificate authority for one test, and a certificate for loopback.
 
+use std::sync::Arc;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// PEM texts.
 pub(crate) struct Certificates {
@@ -16,6 +21,16 @@ impl Certificates {
     /// A new authority and a certificate signed by it.
     pub(crate) fn new() -> Certificates {
         make().unwrap_or_else(|e| panic!("make certificates: {e}"))
+    }
+
+    /// For a server that shows the certificate.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("a certificate")];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = builder.expect("protocol versions").with_no_client_auth().with_single_cert(chain, key);
+        Arc::new(config.expect("a certificate with its key"))
     }
 }
 

@@ -139,17 +139,25 @@ impl Client {
         self.list(&call.with("Status", STATES), "/Images/Image", stop)
     }
 
-    /// An image by its id: one's own, a public one, or one of the marketplace.
+    /// An image by its id, in whatever state: one's own, or a public one.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn image(&self, id: &str, stop: Stop<'_>) -> Result<Option<Image>> {
+        let all = self.images(Call::new("DescribeImages").with("ImageId", id), stop)?;
+        Ok(all.into_iter().find(|image| image.image_id == id))
+    }
+
+    /// An image to start from: one's own, a public one, or one of the marketplace.
     ///
     /// # Errors
     /// Those of the calls.
-    pub fn image(&self, id: &str, stop: Stop<'_>) -> Result<Option<Image>> {
-        let call = || Call::new("DescribeImages").with("ImageId", id);
-        let own = self.images(call(), stop)?.into_iter().find(|image| image.image_id == id);
-        match own {
-            Some(image) => Ok(Some(image)),
-            None => Ok(self.images(call().with("ImageOwnerAlias", "marketplace"), stop)?.into_iter().next()),
+    pub fn source_image(&self, id: &str, stop: Stop<'_>) -> Result<Option<Image>> {
+        if let Some(image) = self.image(id, stop)? {
+            return Ok(Some(image));
         }
+        let call = Call::new("DescribeImages").with("ImageId", id).with("ImageOwnerAlias", "marketplace");
+        Ok(self.images(call, stop)?.into_iter().next())
     }
 
     /// The account's own images of a name.
@@ -227,23 +235,20 @@ impl Client {
     pub fn image_available(&self, id: &str, limit: Duration, told: &dyn Fn(&str), stop: Stop<'_>) -> Result<Image> {
         let what = format!("the image {id} in {}", self.region());
         let mut last = String::new();
-        wait::until(&what, "Available", limit, stop, || {
-            let all = self.images(Call::new("DescribeImages").with("ImageId", id), stop)?;
-            match all.into_iter().find(|image| image.image_id == id) {
-                Some(image) if image.status == "Available" => Ok(Sight::There(image)),
-                Some(image) if image.status == "CreateFailed" => {
-                    Err(AlicloudError::Failed { what: what.clone(), state: image.status, why: None })
-                }
-                Some(image) => {
-                    let progress = kiln_http::printable(&image.progress);
-                    if !progress.is_empty() && progress != last && progress != "0%" {
-                        told(&format!("image {id}: {progress}"));
-                        last = progress;
-                    }
-                    Ok(Sight::Not(image.status))
-                }
-                None => Ok(Sight::Not("not there".to_owned())),
+        wait::until(&what, "Available", limit, stop, || match self.image(id, stop)? {
+            Some(image) if image.status == "Available" => Ok(Sight::There(image)),
+            Some(image) if image.status == "CreateFailed" => {
+                Err(AlicloudError::Failed { what: what.clone(), state: image.status, why: None })
             }
+            Some(image) => {
+                let progress = kiln_http::printable(&image.progress);
+                if !progress.is_empty() && progress != last && progress != "0%" {
+                    told(&format!("image {id}: {progress}"));
+                    last = progress;
+                }
+                Ok(Sight::Not(image.status))
+            }
+            None => Ok(Sight::Not("not there".to_owned())),
         })
     }
 

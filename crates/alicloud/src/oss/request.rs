@@ -7,18 +7,15 @@ use kiln_clouds::source::Part;
 use kiln_clouds::transport::{Parcel, Payload};
 use kiln_clouds::xml::{self, Element};
 use kiln_clouds::{date, percent};
-use kiln_http::{Again, printable};
-use kiln_ledger::poll::{self, Backoff};
+use kiln_http::{Again, Failure, printable};
 use reqwest::Method;
 use url::{Host, Url};
 
 use super::Oss;
+use crate::client::answered;
 use crate::sign::oss4;
-use crate::wire::{Heard, Unheard};
+use crate::wire::Heard;
 use crate::{AlicloudError, Refusal, Result, Stop};
-
-/// How long a request that fails for a reason that passes is made again.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A request.
 pub(super) struct Ask<'a> {
@@ -64,33 +61,13 @@ impl<'a> Ask<'a> {
 impl Oss<'_> {
     /// Asks until there is an answer for good.
     pub(super) fn ask(&self, ask: &Ask<'_>, stop: Stop<'_>) -> Result<Heard> {
-        let mut backoff = Backoff::new(PATIENCE);
-        let (mut connects, mut lost) = (0, false);
-        loop {
-            let (mut error, again) = match self.once(ask, stop) {
-                Ok(heard) => return Ok(Heard { repeated: lost, ..heard }),
-                Err(failed) => failed,
-            };
-            if let AlicloudError::Refused { refusal, .. } = &mut error {
-                refusal.repeated = lost;
-            }
-            connects = if again == Again::Unreachable { connects + 1 } else { 0 };
-            if again == Again::Never || connects > 2 {
-                return Err(error);
-            }
-            lost |= error.refusal().is_none_or(|refusal| refusal.status >= 500);
-            match backoff.wait(stop) {
-                Ok(()) => {}
-                Err(poll::Stop::Cancelled) => return Err(AlicloudError::Cancelled),
-                Err(poll::Stop::TimedOut(_)) => return Err(error),
-            }
-        }
+        let (heard, repeated) = answered(stop, || self.once(ask, stop))?;
+        Ok(Heard { repeated, ..heard })
     }
 
-    fn once(&self, ask: &Ask<'_>, stop: Stop<'_>) -> Result<Heard, (AlicloudError, Again)> {
-        let never = |error: AlicloudError| (error, Again::Never);
+    fn once(&self, ask: &Ask<'_>, stop: Stop<'_>) -> Result<Heard, Failure<AlicloudError>> {
         let wire = &self.client.wire;
-        let keys = self.client.keychain.keys(wire, stop).map_err(never)?;
+        let keys = self.client.keychain.keys(wire, stop)?;
         let resource = match ask.key {
             "" => format!("/{}/", ask.bucket),
             key => format!("/{}/{key}", ask.bucket),
@@ -105,22 +82,16 @@ impl Oss<'_> {
             date: &date,
         };
         let headers = oss4::headers(&request, &keys);
-        let mut headers = kiln_clouds::credentials::header_map(&headers).map_err(|e| never(e.into()))?;
-        if let Some(token) = headers.get_mut("x-oss-security-token") {
-            token.set_sensitive(true);
-        }
+        let headers = kiln_clouds::credentials::header_map(&headers).map_err(AlicloudError::from)?;
         let payload = match &ask.body {
             Body::None => Payload::None,
             Body::Text(text) => Payload::Bytes(Bytes::from(text.clone())),
             Body::Part(part) => Payload::Part(*part),
         };
-        let url = self.address(ask).map_err(never)?;
+        let url = self.address(ask)?;
         let method = ask.method.clone();
         let parcel = Parcel { method, url, headers, payload, what: ask.what, metadata: false, sent: &|_| {} };
-        let heard = wire.ask(parcel, stop, Duration::ZERO).map_err(|unheard| match unheard {
-            Unheard::Cancelled => (AlicloudError::Cancelled, Again::Never),
-            Unheard::Failed(failure) => (failure.error.into(), failure.again),
-        })?;
+        let heard = wire.ask(parcel, stop, Duration::ZERO)?;
         if (200..300).contains(&heard.status) {
             return Ok(heard);
         }
@@ -130,7 +101,7 @@ impl Oss<'_> {
             _ => Again::Never,
         };
         let action = format!("{} of oss://{}/{}", ask.what, ask.bucket, ask.key);
-        Err((AlicloudError::Refused { action, refusal: Box::new(refusal) }, again))
+        Err(Failure { error: AlicloudError::Refused { action, refusal: Box::new(refusal) }, again })
     }
 
     /// The bucket is part of the host's name, but of an address in numbers part of the path.

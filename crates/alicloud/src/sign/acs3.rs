@@ -38,8 +38,7 @@ pub fn headers(request: &Request<'_>, keys: &Keys) -> Vec<(String, String)> {
         ("x-acs-version", request.version.to_owned()),
     ];
     if let Some(token) = &keys.token {
-        // Behind the nonce, before the version: they are sorted.
-        headers.insert(4, ("x-acs-security-token", token.expose().to_owned()));
+        headers.push(("x-acs-security-token", token.expose().to_owned()));
         headers.sort();
     }
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();

@@ -143,8 +143,7 @@ fn eip(client: &Client, id: &str, stop: Stop<'_>) -> Result<Gone> {
 }
 
 fn image(client: &Client, id: &str, is_copy: bool, stop: Stop<'_>) -> Result<Gone> {
-    let all = client.images(Call::new("DescribeImages").with("ImageId", id), stop)?;
-    let Some(image) = all.into_iter().find(|image| image.image_id == id) else { return Ok(Gone::WasNotThere) };
+    let Some(image) = client.image(id, stop)? else { return Ok(Gone::WasNotThere) };
     if is_copy && !matches!(&*image.status, "Available" | "CreateFailed") {
         // A copy that has just ended cannot be given up, and is deleted.
         match client.call(&Call::new("CancelCopyImage").with("ImageId", id), stop) {
@@ -157,11 +156,7 @@ fn image(client: &Client, id: &str, is_copy: bool, stop: Stop<'_>) -> Result<Gon
         client.delete_snapshot(&snapshot, stop)?;
     }
     wait::until(&format!("the image {id}"), "gone", Duration::from_secs(600), stop, || {
-        let all = client.images(Call::new("DescribeImages").with("ImageId", id), stop)?;
-        Ok(all
-            .into_iter()
-            .find(|image| image.image_id == id)
-            .map_or(Sight::There(()), |image| Sight::Not(image.status)))
+        Ok(client.image(id, stop)?.map_or(Sight::There(()), |image| Sight::Not(image.status)))
     })?;
     Ok(Gone::Deleted)
 }

@@ -187,6 +187,9 @@ impl Place<'_> {
     }
 }
 
+/// Headers that prove who asks.
+const SENSITIVE: [&str; 4] = ["authorization", "x-acs-security-token", "x-amz-security-token", "x-oss-security-token"];
+
 /// Headers, of which those that prove who asks are never shown.
 ///
 /// # Errors
@@ -197,7 +200,7 @@ pub fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, CloudError>
         let bad =
             || CloudError::Setup(format!("the value of the header `{name}` has characters that no header may have"));
         let mut text = HeaderValue::from_str(value).map_err(|_| bad())?;
-        text.set_sensitive(matches!(&**name, "authorization" | "x-amz-security-token"));
+        text.set_sensitive(SENSITIVE.contains(&&**name));
         map.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?, text);
     }
     Ok(map)
@@ -206,6 +209,14 @@ pub fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, CloudError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_that_prove_who_asks_are_not_shown() {
+        for name in SENSITIVE {
+            let map = header_map(&[(name.to_owned(), "hunter2".to_owned())]).unwrap();
+            assert!(!format!("{map:?}").contains("hunter2"), "{name}");
+        }
+    }
 
     #[test]
     fn headers_that_cannot_be_sent_are_not_quoted() {

@@ -5,28 +5,17 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::{Shared, api};
-use crate::tls::Certificates;
+use crate::server::decoded;
 
 /// A connection.
 pub(super) type Stream = StreamOwned<ServerConnection, TcpStream>;
 
 /// The largest request.
 const MAX: usize = 4 << 20;
-
-pub(super) fn tls(certificates: &Certificates) -> Arc<ServerConfig> {
-    let chain = vec![CertificateDer::from_pem_slice(certificates.certificate.as_bytes()).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_slice(certificates.key.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.expect("protocol versions").with_no_client_auth().with_single_cert(chain, key);
-    Arc::new(config.expect("a certificate with its key"))
-}
 
 /// A request.
 pub(super) struct Request {
@@ -82,24 +71,6 @@ fn read(stream: &mut Stream) -> io::Result<Option<Request>> {
     let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (decoded(name), decoded(value)));
     let query = query.split('&').filter_map(pair).collect();
     Ok(Some(Request { method: method.to_owned(), path: path.to_owned(), query, headers, body }))
-}
-
-fn decoded(text: &str) -> String {
-    let (mut out, bytes, mut at) = (Vec::new(), text.as_bytes(), 0);
-    while at < bytes.len() {
-        let code =
-            bytes.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (bytes[at], code) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// A whole answer.

@@ -118,7 +118,7 @@ impl Cluster {
             dir: dir.path().to_owned(),
             role: Role::parse(role),
         });
-        let (config, serving) = (http::tls(&certificates), shared.clone());
+        let (config, serving) = (certificates.server(), shared.clone());
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (config, shared) = (config.clone(), serving.clone());

@@ -1,33 +1,22 @@
 //! HTTP/1.1 in the plain, to a proxy and over TLS, as much of it as clients of the cloud need.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::faults::{Cut, Moment};
 use super::{Call, Shared, lock, metadata, oss, rpc};
-use crate::tls::Certificates;
+use crate::server::{Seen, decoded, read_head};
 
 /// The largest request: a part of an upload.
 const MAX: usize = 64 << 20;
 
 trait Connection: Read + Write + Send {}
 impl<T: Read + Write + Send> Connection for T {}
-
-pub(super) fn tls(certificates: &Certificates) -> Arc<ServerConfig> {
-    let chain = vec![CertificateDer::from_pem_slice(certificates.certificate.as_bytes()).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_slice(certificates.key.as_bytes()).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.expect("protocol versions").with_no_client_auth().with_single_cert(chain, key);
-    Arc::new(config.expect("a certificate with its key"))
-}
 
 /// A request.
 #[derive(Debug, Default)]
@@ -73,7 +62,7 @@ pub(super) fn serve(stream: TcpStream, tls: Arc<ServerConfig>, shared: &Arc<Shar
         _ => Box::new(stream),
     };
     let mut connection = BufReader::new(connection);
-    while let Ok(Some(request)) = read(&mut connection) {
+    while let Some(request) = read(&mut connection) {
         let Some(answer) = answer(request, shared) else {
             let _ = raw.shutdown(Shutdown::Both);
             return;
@@ -84,30 +73,14 @@ pub(super) fn serve(stream: TcpStream, tls: Arc<ServerConfig>, shared: &Arc<Shar
     }
 }
 
-fn read(connection: &mut BufReader<Box<dyn Connection>>) -> io::Result<Option<Request>> {
-    let mut line = String::new();
-    if connection.read_line(&mut line)? == 0 {
-        return Ok(None);
-    }
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let mut headers = HashMap::new();
-    loop {
-        let mut line = String::new();
-        if connection.read_line(&mut line)? == 0 {
-            return Ok(None);
-        }
-        match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.insert(name.to_ascii_lowercase(), value.trim().to_owned()),
-            None => break,
-        };
-    }
+fn read(connection: &mut BufReader<Box<dyn Connection>>) -> Option<Request> {
+    let Seen { method, path: target, headers, .. } = read_head(connection)?;
     let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     if length > MAX {
-        return Ok(None);
+        return None;
     }
     let mut body = vec![0; length];
-    connection.read_exact(&mut body)?;
+    connection.read_exact(&mut body).ok()?;
     // A proxy is told the whole address.
     let target = match target.split_once("://") {
         Some((_, rest)) => rest.find(['/', '?']).map_or("/".to_owned(), |at| rest[at..].to_owned()),
@@ -119,7 +92,7 @@ fn read(connection: &mut BufReader<Box<dyn Connection>>) -> io::Result<Option<Re
         (decoded(name), decoded(value))
     };
     let query = query.split('&').filter(|pair| !pair.is_empty()).map(pair).collect();
-    Ok(Some(Request { method, path: decoded(path), query, headers, body }))
+    Some(Request { method, path: decoded(path), query, headers, body })
 }
 
 /// What a request comes to; nothing if its connection is to break.
@@ -164,21 +137,4 @@ fn write(connection: &mut Box<dyn Connection>, answer: &Answer) -> io::Result<()
     connection.write_all(head.as_bytes())?;
     connection.write_all(&answer.body)?;
     connection.flush()
-}
-
-fn decoded(text: &str) -> String {
-    let (mut out, bytes, mut at) = (Vec::new(), text.as_bytes(), 0);
-    while at < bytes.len() {
-        let code =
-            bytes.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (bytes[at], code) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 2;
-            }
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -140,7 +140,7 @@ impl Ecs {
             arrived: Condvar::new(),
             boot: Mutex::default(),
         });
-        let (tls, with) = (http::tls(&certificates), shared.clone());
+        let (tls, with) = (certificates.server(), shared.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (tls, shared) = (tls.clone(), with.clone());

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use kiln_testkit::ecs::{ACCESS_KEY, Call, Faults, SECRET_KEY};
+use kiln_testkit::tools::tool;
 
 use super::Bench;
 
@@ -88,7 +89,7 @@ fn template(bench: &Bench) {
 fn by_packer() -> (Bench, String) {
     let bench = Bench::with(Faults { pending: 0, ..Faults::default() });
     template(&bench);
-    let out = Command::new("packer")
+    let out = Command::new(tool("packer"))
         .args(["build", "-color=false", "alicloud.json"])
         .current_dir(bench.t.context())
         .env("HOME", bench.t.home())
@@ -98,7 +99,7 @@ fn by_packer() -> (Bench, String) {
         .env("HTTP_PROXY", bench.double.http())
         .env("NO_PROXY", "")
         .output()
-        .expect("`packer` cannot be run: install the package `packer` of Debian 12");
+        .unwrap();
     let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
     assert!(out.status.success(), "{text}\n{:#?}", bench.double.trace());
     (bench, text)

@@ -145,7 +145,7 @@ impl Asking<'_> {
         match &config.machine.source {
             Source::Image(id) if config.trust_images => Ok(id.clone()),
             Source::Image(id) => {
-                match self.client.image(id, self.stop).map_err(failed("Error querying alicloud image"))? {
+                match self.client.source_image(id, self.stop).map_err(failed("Error querying alicloud image"))? {
                     Some(image) => Ok(image.image_id),
                     None => {
                         let message =

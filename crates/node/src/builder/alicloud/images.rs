@@ -72,11 +72,11 @@ fn all(config: &Config, running: &Running, job: &Job<'_>) -> Result<Vec<Made>> {
     let mut made = Vec::new();
     if encrypted {
         job.ui.say(&format!("Copying image to {} encrypted: {}", client.region(), image.name));
-        made.push(copy(&making, config, &first.id, client.region(), &image.name, image.kms_key.as_deref(), job)?);
+        made.push(copy(&making, config, &first.id, client.region(), &image.name, image.kms_key.as_deref())?);
     }
     for to in &image.copies {
         job.ui.say(&format!("Coping image {} to {} as {}...", first.id, to.region, to.name));
-        made.push(copy(&making, config, &first.id, &to.region, &to.name, to.kms_key.as_deref(), job)?);
+        made.push(copy(&making, config, &first.id, &to.region, &to.name, to.kms_key.as_deref())?);
     }
     for one in &made {
         wait(&making, config, &one.client, &one.id, job)?;
@@ -173,15 +173,7 @@ fn wait(making: &Making<'_>, config: &Config, client: &Client, id: &str, job: &J
     making.ask(action, |stop| client.image_available(id, config.copy_limit, &told, stop)).map(drop)
 }
 
-fn copy(
-    making: &Making<'_>,
-    config: &Config,
-    from: &str,
-    region: &str,
-    name: &str,
-    key: Option<&str>,
-    _: &Job<'_>,
-) -> Result<Made> {
+fn copy(making: &Making<'_>, config: &Config, from: &str, region: &str, name: &str, key: Option<&str>) -> Result<Made> {
     let there = making.client.in_region(region).map_err(failed("Error copying images"))?;
     let order = CopyOrder {
         image: from.to_owned(),
@@ -210,11 +202,8 @@ fn finish(making: &Making<'_>, config: &Config, made: &[Made], job: &Job<'_>) ->
             })?;
         }
         if !image.tags.is_empty() {
-            let all = making.ask("Failed to add tags to the snapshot", |stop| {
-                let call = kiln_alicloud::Call::new("DescribeImages").with("ImageId", id);
-                client.images(call, stop)
-            })?;
-            let snapshots: Vec<String> = all.iter().flat_map(|image| image.snapshots()).collect();
+            let there = making.ask("Failed to add tags to the snapshot", |stop| client.image(id, stop))?;
+            let snapshots = there.map(|image| image.snapshots()).unwrap_or_default();
             if !snapshots.is_empty() {
                 making.ask("Failed to add tags to the snapshot", |stop| {
                     client.tag("snapshot", &snapshots, &image.tags, stop)

@@ -70,7 +70,7 @@ impl Alicloud {
             cloud: account::CLOUD.to_owned(),
             name: self.name.clone(),
             account: self.config.account.about(client.region()),
-            began: sign::timestamp(SystemTime::now()),
+            began: kiln_clouds::date::rfc3339(SystemTime::now()),
         };
         ledger.begin(about).map_err(unwritten)
     }

@@ -1,5 +1,6 @@
 //! What becomes of the machine: an image, its copies, who may use it.
 
+use kiln_alicloud::ecs::TAG;
 use kiln_packer::fields::Fields;
 
 use super::{flag, one_of, text};
@@ -76,7 +77,7 @@ pub(super) fn image(f: &Fields<'_>) -> Result<ImageConfig> {
         inner.finish()?;
     }
     if let Some((key, _)) =
-        tags.iter().find(|(key, _)| key.starts_with("aliyun") || key.starts_with("acs:") || key == "kiln-build")
+        tags.iter().find(|(key, _)| key.starts_with("aliyun") || key.starts_with("acs:") || key == TAG)
     {
         return Err(f.fault("tags", "BadTag", format!("a tag must not be called `{key}`")).into());
     }
