@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln_http::printable;
 use kiln_ledger::poll::{Backoff, Stop};
+use kiln_ledger::{Book, Entry};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -121,6 +122,37 @@ impl Client {
             None => Ok(()),
             Some(complaints) => Err(GceError::Failed { what: operation.what, complaints }),
         }
+    }
+
+    /// Begins something that is written down, and waits for it. What was refused was not made, and is struck out: what has
+    /// its name is somebody else's. The id that it gets is that of the first entry.
+    ///
+    /// # Errors
+    /// What it refuses, what the operation complains of, and those of the ledger.
+    pub fn make(
+        &self,
+        book: &Book,
+        entries: &[Entry],
+        ask: Ask,
+        (project, scope): (&str, &Scope),
+        limit: Duration,
+        cancelled: Cancelled<'_>,
+    ) -> Result<()> {
+        let begun = self.begin(ask, project, scope, cancelled);
+        let done = begun.and_then(|operation| {
+            if let (Some(id), Some(entry)) = (&operation.target, entries.first()) {
+                book.made(entry, id)?;
+            }
+            self.wait(operation, limit, cancelled)
+        });
+        if let Err(error) = &done
+            && error.made_nothing()
+        {
+            for entry in entries {
+                book.strike(entry)?;
+            }
+        }
+        done
     }
 }
 

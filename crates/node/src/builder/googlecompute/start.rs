@@ -1,6 +1,6 @@
 //! From nothing to a machine that answers.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_gce::client::Ask;
 use kiln_gce::compute::{At, Instance, collection};
@@ -131,7 +131,7 @@ impl GoogleCompute {
                 .into_iter()
                 .map(|(ask, place, entry)| {
                     scope.spawn(move || {
-                        make(client, book, &[entry], ask, (project, &place), config.timeout, &|| cancel.is_cancelled())
+                        client.make(book, &[entry], ask, (project, &place), config.timeout, &|| cancel.is_cancelled())
                     })
                 })
                 .collect();
@@ -167,8 +167,8 @@ impl GoogleCompute {
         job.ui.message("Waiting for creation operation to complete...");
         let entries = [instance, disk];
         let cancelled = || job.cancel.is_cancelled();
-        make(&running.client, &running.book, &entries, ask, (project, &scope), config.timeout, &cancelled)
-            .map_err(failed("Error creating instance"))?;
+        let made = running.client.make(&running.book, &entries, ask, (project, &scope), config.timeout, &cancelled);
+        made.map_err(failed("Error creating instance"))?;
         job.ui.message("Instance has been created!");
         job.ui.say("Waiting for the instance to become running...");
         let instance = self.until_running(job)?;
@@ -254,33 +254,6 @@ impl GoogleCompute {
         running.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         Ok(())
     }
-}
-
-/// Begins something that is written down, and waits for it. What was refused was not made, and is struck out.
-pub(super) fn make(
-    client: &Client,
-    book: &Book,
-    entries: &[Entry],
-    ask: Ask,
-    (project, scope): (&str, &Scope),
-    limit: Duration,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<(), GceError> {
-    let begun = client.begin(ask, project, scope, cancelled);
-    let done = begun.and_then(|operation| {
-        if let (Some(id), Some(entry)) = (&operation.target, entries.first()) {
-            book.made(entry, id)?;
-        }
-        client.wait(operation, limit, cancelled)
-    });
-    if let Err(error) = &done
-        && error.made_nothing()
-    {
-        for entry in entries {
-            book.strike(entry)?;
-        }
-    }
-    done
 }
 
 /// Why nothing was made: it could not be written down.
