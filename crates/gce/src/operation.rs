@@ -157,10 +157,18 @@ impl Client {
 }
 
 /// Why a wait ended.
-pub(crate) fn stopped(stop: Stop, what: &str) -> GceError {
+pub fn stopped(stop: Stop, what: &str) -> GceError {
     match stop {
         Stop::Cancelled => GceError::Cancelled,
         Stop::TimedOut(limit) => GceError::Late { what: what.to_owned(), limit },
+    }
+}
+
+/// The same of a wait for the end of a refusal, which says more than that time ran out.
+pub(crate) fn given_up(stop: Stop, refusal: GceError) -> GceError {
+    match stop {
+        Stop::Cancelled => GceError::Cancelled,
+        Stop::TimedOut(_) => refusal,
     }
 }
 

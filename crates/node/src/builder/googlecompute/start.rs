@@ -5,9 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kiln_gce::client::Ask;
 use kiln_gce::compute::{At, Instance, collection};
 use kiln_gce::marks::{self, Thing};
+use kiln_gce::operation::stopped;
 use kiln_gce::sweep::remembered;
 use kiln_gce::{Client, GceError, Scope, names};
-use kiln_ledger::poll::{Backoff, Stop};
+use kiln_ledger::poll::Backoff;
 use kiln_ledger::{About, Book, Entry, Ledger};
 
 use super::config::{Config, Kind};
@@ -210,10 +211,8 @@ impl GoogleCompute {
                     return Err(NodeError::Machine { action: words.to_owned(), why: why.trim_end().to_owned() });
                 }
             }
-            backoff.wait(&cancelled).map_err(|stop| match stop {
-                Stop::Cancelled => NodeError::Cancelled,
-                Stop::TimedOut(limit) => failed(words)(GceError::Late { what: format!("instance {name}"), limit }),
-            })?;
+            let waited = backoff.wait(&cancelled).map_err(|stop| stopped(stop, &format!("instance {name}")));
+            waited.map_err(failed(words))?;
         }
     }
 
