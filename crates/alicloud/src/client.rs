@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kiln_clouds::transport::{Parcel, Payload, is_loopback};
-use kiln_clouds::{Config, Environment, percent};
+use kiln_clouds::{Config, Environment, date, percent};
 use kiln_http::Again;
 use kiln_http::connection::authority;
 use kiln_ledger::poll::{self, Backoff};
@@ -323,7 +323,7 @@ pub(crate) fn checked(region: &str) -> Result<String> {
 
 /// A request that is ready to be sent.
 pub(crate) fn signed(call: &Call, endpoint: &Url, keys: &Keys) -> Result<(Url, HeaderMap)> {
-    let (date, nonce) = (sign::timestamp(SystemTime::now()), sign::nonce());
+    let (date, nonce) = (date::rfc3339(SystemTime::now()), sign::nonce());
     let request = acs3::Request {
         method: "POST",
         host: &authority(endpoint),

@@ -4,10 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_oci::{Mtime, time};
 
+/// `YYYY-MM-DDTHH:MM:SSZ`, as Alibaba Cloud signs it.
+pub fn rfc3339(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    time::rfc3339(Mtime::secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+}
+
 /// `YYYYMMDDTHHMMSSZ`, as Amazon signs it.
 pub fn compact(at: SystemTime) -> String {
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    time::rfc3339(Mtime::secs(i64::try_from(seconds).unwrap_or(i64::MAX))).replace(['-', ':'], "")
+    rfc3339(at).replace(['-', ':'], "")
 }
 
 /// The time of `YYYY-MM-DDTHH:MM:SS[.fraction]Z` since 1970; fractions are dropped.
@@ -25,6 +30,7 @@ mod tests {
     fn both_forms() {
         let time = parse_rfc3339("2013-05-24T12:34:56.789Z").unwrap();
         assert_eq!(compact(time), "20130524T123456Z");
+        assert_eq!(rfc3339(time), "2013-05-24T12:34:56Z");
         assert_eq!(time.duration_since(UNIX_EPOCH).unwrap().as_secs(), 1_369_398_896);
         for bad in [
             "",

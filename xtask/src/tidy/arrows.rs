@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 39] = [
     ("kiln-store", &["kiln-oci"]),
     ("kiln-http", &[]),
     ("kiln-clouds", &["kiln-http", "kiln-oci"]),
-    ("kiln-alicloud", &["kiln-ledger", "kiln-clouds", "kiln-http", "kiln-oci"]),
+    ("kiln-alicloud", &["kiln-ledger", "kiln-clouds", "kiln-http"]),
     ("kiln-registry", &["kiln-store", "kiln-clouds", "kiln-http", "kiln-oci"]),
     ("kiln-kube", &["kiln-http"]),
     ("kiln-objects", &["kiln-clouds", "kiln-http", "kiln-oci"]),

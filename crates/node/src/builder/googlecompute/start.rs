@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_clouds::date;
 use kiln_gce::client::Ask;
 use kiln_gce::compute::{At, Instance, collection};
 use kiln_gce::marks::{self, Thing};
@@ -56,7 +57,6 @@ impl GoogleCompute {
 
     fn begin_book(&self, names: &Names, job: &Job<'_>) -> Result<Book> {
         let account = &self.config.account;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut remembered = remembered(&account.project, &account.credentials, &account.endpoints);
         remembered.insert("zone".to_owned(), self.config.zone.clone());
         let about = About {
@@ -64,7 +64,7 @@ impl GoogleCompute {
             cloud: marks::CLOUD.to_owned(),
             name: self.title.clone(),
             account: remembered,
-            began: kiln_oci::time::rfc3339(kiln_oci::Mtime::secs(i64::try_from(now).unwrap_or(i64::MAX))),
+            began: date::rfc3339(SystemTime::now()),
         };
         let begun = Ledger::open(&job.site.ledger).and_then(|ledger| ledger.begin(about));
         begun.map_err(|error| failed("Error writing down what is to be made")(error.into()))
