@@ -20,7 +20,7 @@ use kiln_ledger::{About, Book, Ledger};
 use kiln_sandbox::Cancel;
 use serde_json::Value;
 
-use super::{account, build, gc, ledger};
+use super::{build, gc, ledger};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::surroundings::stop_on_signals;
@@ -186,13 +186,14 @@ fn tell(line: &str) {
     eprintln!("==> {}", gc::harmless(line));
 }
 
-fn limit(args: &Args) -> Duration {
-    Duration::from_secs(args.timeout)
+/// It ended because the user wanted it to.
+fn interrupted(text: &str) -> CliError {
+    eprintln!("error: {text}");
+    CliError::Told { code: 130 }
 }
 
-/// `KEY=VALUE`, each once.
-fn pairs(option: &str, texts: &[String]) -> Result<BTreeMap<String, String>, CliError> {
-    account::pairs(option, texts)
+fn limit(args: &Args) -> Duration {
+    Duration::from_secs(args.timeout)
 }
 
 fn format(name: &str) -> Result<Format, String> {
