@@ -9,9 +9,9 @@ use kiln_spec::diag::did_you_mean;
 use crate::error::CliError;
 
 /// Google's cloud, as templates and books name it.
-pub const GOOGLE: &str = "googlecompute";
+pub const GOOGLE: &str = kiln_gce::marks::CLOUD;
 /// And Alibaba's.
-pub const ALIBABA: &str = "alicloud-ecs";
+pub const ALIBABA: &str = kiln_alicloud::account::CLOUD;
 
 /// What deletes and finds in an account. Who asks is looked for as the cloud's own tools do; no book has that.
 pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn Cloud>, CliError> {
