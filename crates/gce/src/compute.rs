@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Ask, Cancelled, Client, path};
 use crate::error::{GceError, Result};
-use crate::operation::{Scope, stopped, text};
+use crate::operation::{Scope, given_up, text};
 
 /// How often metadata is written again when somebody else changed it meanwhile.
 const STALE: u32 = 8;
@@ -423,14 +423,9 @@ impl Client {
             match ended {
                 Ok(()) => return Ok(true),
                 Err(error) if error.is_not_found() => return Ok(false),
-                Err(error) if error.is_in_use() => match backoff.wait(cancelled) {
-                    Ok(()) => {}
-                    Err(kiln_ledger::poll::Stop::Cancelled) => {
-                        return Err(stopped(kiln_ledger::poll::Stop::Cancelled, &what));
-                    }
-                    // What it is in use by says more than that time ran out.
-                    Err(kiln_ledger::poll::Stop::TimedOut(_)) => return Err(error),
-                },
+                Err(error) if error.is_in_use() => {
+                    backoff.wait(cancelled).map_err(|stop| given_up(stop, error))?;
+                }
                 Err(error) => return Err(error),
             }
         }

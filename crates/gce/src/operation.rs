@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln_http::printable;
 use kiln_ledger::poll::{Backoff, Stop};
+use kiln_ledger::{Book, Entry};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -122,13 +123,52 @@ impl Client {
             Some(complaints) => Err(GceError::Failed { what: operation.what, complaints }),
         }
     }
+
+    /// Begins something that is written down, and waits for it. What was refused was not made, and is struck out: what has
+    /// its name is somebody else's. The id that it gets is that of the first entry.
+    ///
+    /// # Errors
+    /// What it refuses, what the operation complains of, and those of the ledger.
+    pub fn make(
+        &self,
+        book: &Book,
+        entries: &[Entry],
+        ask: Ask,
+        (project, scope): (&str, &Scope),
+        limit: Duration,
+        cancelled: Cancelled<'_>,
+    ) -> Result<()> {
+        let begun = self.begin(ask, project, scope, cancelled);
+        let done = begun.and_then(|operation| {
+            if let (Some(id), Some(entry)) = (&operation.target, entries.first()) {
+                book.made(entry, id)?;
+            }
+            self.wait(operation, limit, cancelled)
+        });
+        if let Err(error) = &done
+            && error.made_nothing()
+        {
+            for entry in entries {
+                book.strike(entry)?;
+            }
+        }
+        done
+    }
 }
 
 /// Why a wait ended.
-pub(crate) fn stopped(stop: Stop, what: &str) -> GceError {
+pub fn stopped(stop: Stop, what: &str) -> GceError {
     match stop {
         Stop::Cancelled => GceError::Cancelled,
         Stop::TimedOut(limit) => GceError::Late { what: what.to_owned(), limit },
+    }
+}
+
+/// The same of a wait for the end of a refusal, which says more than that time ran out.
+pub(crate) fn given_up(stop: Stop, refusal: GceError) -> GceError {
+    match stop {
+        Stop::Cancelled => GceError::Cancelled,
+        Stop::TimedOut(_) => refusal,
     }
 }
 

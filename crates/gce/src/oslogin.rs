@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::client::{Ask, Cancelled, Client};
 use crate::endpoints::Service;
 use crate::error::{GceError, Result};
-use crate::operation::stopped;
+use crate::operation::given_up;
 
 /// How long another import into the same profile is waited for.
 const BUSY: Duration = Duration::from_secs(120);
@@ -72,12 +72,7 @@ impl Client {
             match self.call(&ask, cancelled) {
                 // Another build changes the same profile.
                 Err(error) if error.status() == Some(409) => {
-                    if let Err(stop) = backoff.wait(cancelled) {
-                        return Err(match stop {
-                            kiln_ledger::poll::Stop::Cancelled => stopped(stop, &ask.what),
-                            kiln_ledger::poll::Stop::TimedOut(_) => error,
-                        });
-                    }
+                    backoff.wait(cancelled).map_err(|stop| given_up(stop, error))?;
                 }
                 other => break other?,
             }

@@ -290,20 +290,8 @@ impl Work<'_> {
 
     fn made(&self, entry: &Entry, ask: Ask) -> Result<Published> {
         let order = self.order;
-        let begun = self.client.begin(ask, &order.project, &Scope::Global, self.cancelled);
-        let done = begun.and_then(|operation| {
-            if let Some(id) = &operation.target {
-                self.book.made(entry, id)?;
-            }
-            self.client.wait(operation, order.limit, self.cancelled)
-        });
-        if let Err(error) = done {
-            // What has the name is somebody else's.
-            if error.made_nothing() {
-                self.book.strike(entry)?;
-            }
-            return Err(error);
-        }
+        let (entries, place) = (std::slice::from_ref(entry), (&*order.project, &Scope::Global));
+        self.client.make(self.book, entries, ask, place, order.limit, self.cancelled)?;
         let what = format!("image {}", order.image);
         let gone = || GceError::Protocol { what, why: "it was made and is not there".to_owned() };
         let image = self.client.image(&order.project, &order.image, self.cancelled)?.ok_or_else(gone)?;

@@ -86,6 +86,14 @@ impl CliError {
         self
     }
 
+    /// The same with a hint, where there is one.
+    pub fn with_any_hint(self, hint: Option<String>) -> CliError {
+        match hint {
+            Some(hint) => self.with_hint(hint),
+            None => self,
+        }
+    }
+
     /// What is wrong, without what to do about it.
     pub fn message(&self) -> String {
         match self {

@@ -68,13 +68,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let store = LoginStore::from_env().map_err(|e| CliError::environment(e.to_string()))?;
     let (client, _) = surroundings::client(&args.options)?;
     client.check_login(&host, &Credential::basic(username.clone(), password.clone()))?;
-    let failed = |e: kiln_registry::credentials::CredentialError| {
-        let error = CliError::environment(e.to_string());
-        match e.hint() {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
-    };
+    let failed =
+        |e: kiln_registry::credentials::CredentialError| CliError::environment(e.to_string()).with_any_hint(e.hint());
     match store.login(&host, &username, &Secret::new(password)).map_err(failed)? {
         StoredIn::File(path) => eprintln!("The password is kept in {}, readable to you only.", path.display()),
         StoredIn::Helper(name) => eprintln!("The password is kept by docker-credential-{name}."),

@@ -9,18 +9,14 @@ use kiln_spec::diag::did_you_mean;
 use crate::error::CliError;
 
 /// Google's cloud, as templates and books name it.
-pub const GOOGLE: &str = "googlecompute";
+pub const GOOGLE: &str = kiln_gce::marks::CLOUD;
 /// And Alibaba's.
-pub const ALIBABA: &str = "alicloud-ecs";
+pub const ALIBABA: &str = kiln_alicloud::account::CLOUD;
 
 /// What deletes and finds in an account. Who asks is looked for as the cloud's own tools do; no book has that.
 pub fn open(cloud: &str, account: &BTreeMap<String, String>) -> Result<Box<dyn Cloud>, CliError> {
     let refused = |error: &dyn std::fmt::Display, hint: Option<String>| {
-        let told = CliError::environment(format!("cannot ask {cloud}: {error}"));
-        match hint {
-            Some(hint) => told.with_hint(hint),
-            None => told,
-        }
+        CliError::environment(format!("cannot ask {cloud}: {error}")).with_any_hint(hint)
     };
     match cloud {
         GOOGLE => kiln_gce::account(account, Environment::of_process()).map_err(|e| refused(&e, e.hint())),

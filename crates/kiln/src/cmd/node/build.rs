@@ -219,10 +219,7 @@ pub fn failed(error: &NodeError) -> CliError {
         }
         _ => CliError::input(error.to_string()),
     };
-    match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
-    }
+    told.with_any_hint(error.hint())
 }
 
 fn in_color() -> bool {

@@ -47,10 +47,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             None => error.with_hint(format!("there are {}", names().collect::<Vec<_>>().join(", "))),
         });
     };
-    let told = |e: kiln_node::export::ExportError| match e.hint() {
-        Some(hint) => CliError::input(e.to_string()).with_hint(hint),
-        None => CliError::input(e.to_string()),
-    };
+    let told = |e: kiln_node::export::ExportError| CliError::input(e.to_string()).with_any_hint(e.hint());
     let mut record = record::read(&args.manifest, args.build.as_deref()).map_err(told)?;
     for text in &args.set {
         let Some((key, value)) = text.split_once('=') else {

@@ -87,10 +87,7 @@ pub fn wish(profiles: &[String], ignored: &[String], reports: &[PathBuf]) -> Res
             WishError::Profile(e @ (FindError::Read { .. } | FindError::Text { .. })) => CliError::input(e.to_string()),
             e => CliError::usage(e.to_string()),
         };
-        match hint {
-            Some(hint) => told.with_hint(hint),
-            None => told,
-        }
+        told.with_any_hint(hint)
     })
 }
 

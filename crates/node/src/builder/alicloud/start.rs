@@ -9,7 +9,7 @@ use kiln_alicloud::ecs::instance::Order;
 use kiln_alicloud::ecs::network::{EipOrder, SecurityGroup, VSwitch};
 use kiln_alicloud::sweep::Kind;
 use kiln_alicloud::{Client, account, sign};
-use kiln_clouds::Config as Connections;
+use kiln_clouds::{Config as Connections, date};
 use kiln_host::keys::PublicKey;
 use kiln_ledger::{About, Ledger};
 
@@ -70,7 +70,7 @@ impl Alicloud {
             cloud: account::CLOUD.to_owned(),
             name: self.name.clone(),
             account: self.config.account.about(client.region()),
-            began: kiln_clouds::date::rfc3339(SystemTime::now()),
+            began: date::rfc3339(SystemTime::now()),
         };
         ledger.begin(about).map_err(unwritten)
     }

@@ -58,16 +58,18 @@ impl GoogleCompute {
             job.ui.error(&format!("hint: `kiln node gc --build {}` tries again", running.names.build));
         }
     }
+
+    /// What the build began is over.
+    pub(super) fn forget(&mut self) {
+        if let Some(running) = self.running.take() {
+            // A book in which nothing is open is removed; one that cannot be is found by `kiln node gc`.
+            let _ = running.book.close();
+        }
+    }
 }
 
 impl Drop for GoogleCompute {
-    /// A book in which nothing is open has nothing more to say.
     fn drop(&mut self) {
-        if let Some(running) = self.running.take()
-            && running.book.open().is_empty()
-        {
-            // One that cannot be removed is found by `kiln node gc`.
-            let _ = running.book.close();
-        }
+        self.forget();
     }
 }

@@ -101,6 +101,9 @@ fn failed(action: &str) -> impl FnOnce(GceError) -> NodeError + use<> {
 
 impl Builder for GoogleCompute {
     fn begin(&mut self, job: &Job<'_>) -> Result<()> {
+        // Tried again after a failure: what the first try made is deleted first.
+        self.clean(job);
+        self.forget();
         self.start(job)
     }
 

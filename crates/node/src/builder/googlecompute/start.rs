@@ -1,13 +1,15 @@
 //! From nothing to a machine that answers.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_clouds::date;
 use kiln_gce::client::Ask;
 use kiln_gce::compute::{At, Instance, collection};
 use kiln_gce::marks::{self, Thing};
+use kiln_gce::operation::stopped;
 use kiln_gce::sweep::remembered;
 use kiln_gce::{Client, GceError, Scope, names};
-use kiln_ledger::poll::{Backoff, Stop};
+use kiln_ledger::poll::Backoff;
 use kiln_ledger::{About, Book, Entry, Ledger};
 
 use super::config::{Config, Kind};
@@ -55,7 +57,6 @@ impl GoogleCompute {
 
     fn begin_book(&self, names: &Names, job: &Job<'_>) -> Result<Book> {
         let account = &self.config.account;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut remembered = remembered(&account.project, &account.credentials, &account.endpoints);
         remembered.insert("zone".to_owned(), self.config.zone.clone());
         let about = About {
@@ -63,7 +64,7 @@ impl GoogleCompute {
             cloud: marks::CLOUD.to_owned(),
             name: self.title.clone(),
             account: remembered,
-            began: kiln_oci::time::rfc3339(kiln_oci::Mtime::secs(i64::try_from(now).unwrap_or(i64::MAX))),
+            began: date::rfc3339(SystemTime::now()),
         };
         let begun = Ledger::open(&job.site.ledger).and_then(|ledger| ledger.begin(about));
         begun.map_err(|error| failed("Error writing down what is to be made")(error.into()))
@@ -131,7 +132,7 @@ impl GoogleCompute {
                 .into_iter()
                 .map(|(ask, place, entry)| {
                     scope.spawn(move || {
-                        make(client, book, &[entry], ask, (project, &place), config.timeout, &|| cancel.is_cancelled())
+                        client.make(book, &[entry], ask, (project, &place), config.timeout, &|| cancel.is_cancelled())
                     })
                 })
                 .collect();
@@ -167,8 +168,8 @@ impl GoogleCompute {
         job.ui.message("Waiting for creation operation to complete...");
         let entries = [instance, disk];
         let cancelled = || job.cancel.is_cancelled();
-        make(&running.client, &running.book, &entries, ask, (project, &scope), config.timeout, &cancelled)
-            .map_err(failed("Error creating instance"))?;
+        let made = running.client.make(&running.book, &entries, ask, (project, &scope), config.timeout, &cancelled);
+        made.map_err(failed("Error creating instance"))?;
         job.ui.message("Instance has been created!");
         job.ui.say("Waiting for the instance to become running...");
         let instance = self.until_running(job)?;
@@ -210,10 +211,8 @@ impl GoogleCompute {
                     return Err(NodeError::Machine { action: words.to_owned(), why: why.trim_end().to_owned() });
                 }
             }
-            backoff.wait(&cancelled).map_err(|stop| match stop {
-                Stop::Cancelled => NodeError::Cancelled,
-                Stop::TimedOut(limit) => failed(words)(GceError::Late { what: format!("instance {name}"), limit }),
-            })?;
+            let waited = backoff.wait(&cancelled).map_err(|stop| stopped(stop, &format!("instance {name}")));
+            waited.map_err(failed(words))?;
         }
     }
 
@@ -254,33 +253,6 @@ impl GoogleCompute {
         running.machine = Some(Commanded::new(machine, job.ui.clone(), job.cancel.clone()));
         Ok(())
     }
-}
-
-/// Begins something that is written down, and waits for it. What was refused was not made, and is struck out.
-pub(super) fn make(
-    client: &Client,
-    book: &Book,
-    entries: &[Entry],
-    ask: Ask,
-    (project, scope): (&str, &Scope),
-    limit: Duration,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<(), GceError> {
-    let begun = client.begin(ask, project, scope, cancelled);
-    let done = begun.and_then(|operation| {
-        if let (Some(id), Some(entry)) = (&operation.target, entries.first()) {
-            book.made(entry, id)?;
-        }
-        client.wait(operation, limit, cancelled)
-    });
-    if let Err(error) = &done
-        && error.made_nothing()
-    {
-        for entry in entries {
-            book.strike(entry)?;
-        }
-    }
-    done
 }
 
 /// Why nothing was made: it could not be written down.

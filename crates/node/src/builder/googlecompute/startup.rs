@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use kiln_gce::GceError;
-use kiln_ledger::poll::{Backoff, Stop};
+use kiln_gce::operation::stopped;
+use kiln_ledger::poll::Backoff;
 
 use super::{GoogleCompute, Running, failed};
 use crate::builder::Job;
@@ -71,13 +71,9 @@ impl GoogleCompute {
                 }
                 _ => {}
             }
-            backoff.wait(&|| job.cancel.is_cancelled()).map_err(|stop| match stop {
-                Stop::Cancelled => NodeError::Cancelled,
-                Stop::TimedOut(limit) => {
-                    let what = "the startup script".to_owned();
-                    failed("Error waiting for startup script to finish")(GceError::Late { what, limit })
-                }
-            })?;
+            let waited = backoff.wait(&|| job.cancel.is_cancelled());
+            let waited = waited.map_err(|stop| stopped(stop, "the startup script"));
+            waited.map_err(failed("Error waiting for startup script to finish"))?;
         }
     }
 

@@ -7,7 +7,7 @@ use kiln_gce::{GceError, Scope};
 use kiln_ledger::Entry;
 
 use super::config::Kind;
-use super::start::{ledger, make, scope_of};
+use super::start::{ledger, scope_of};
 use super::{BUILDER_ID, GoogleCompute, Running, body, failed};
 use crate::artifact::Artifact;
 use crate::builder::Job;
@@ -149,8 +149,8 @@ impl GoogleCompute {
         let entry = running.book.intend(marks::resource(thing, &running.names.build)).map_err(ledger)?;
         let ask = Ask::post(collection(project, &Scope::Global, "images"), body, format!("image {name}"));
         let entries = [entry.clone()];
-        make(&running.client, &running.book, &entries, ask, (project, &Scope::Global), limit, &cancelled)
-            .map_err(failed("Error waiting for image"))?;
+        let made = running.client.make(&running.book, &entries, ask, (project, &Scope::Global), limit, &cancelled);
+        made.map_err(failed("Error waiting for image"))?;
         let image = running.client.image(project, name, &cancelled).map_err(failed("Error waiting for image"))?;
         let status = image.map_or_else(|| "gone".to_owned(), |image| image.status);
         if !matches!(&*status, "READY" | "") {

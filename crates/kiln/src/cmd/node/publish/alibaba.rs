@@ -9,8 +9,8 @@ use kiln_clouds::{Config, Environment};
 use kiln_disk::image::Format;
 use serde_json::json;
 
-use super::{Args, Published, To, Work, foreign, limit, pairs, source, tell};
-use crate::cmd::node::account::ALIBABA;
+use super::{Args, Published, To, Work, foreign, interrupted, limit, source, tell};
+use crate::cmd::node::account::{ALIBABA, pairs};
 use crate::error::CliError;
 
 /// What ECS imports as it is.
@@ -119,15 +119,9 @@ pub fn work(args: &Args, disk: &Path) -> Result<Work, CliError> {
 fn told(error: &AlicloudError) -> CliError {
     let text = error.to_string();
     let told = match error {
-        AlicloudError::Cancelled => {
-            eprintln!("error: {text}");
-            return CliError::Told { code: 130 };
-        }
+        AlicloudError::Cancelled => return interrupted(&text),
         AlicloudError::Setting { .. } | AlicloudError::File { .. } => CliError::input(text),
         _ => CliError::environment(text),
     };
-    match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
-    }
+    told.with_any_hint(error.hint())
 }

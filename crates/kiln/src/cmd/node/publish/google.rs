@@ -6,8 +6,8 @@ use kiln_clouds::Environment;
 use kiln_gce::{Credentials, Endpoints, GceError, Publish, Source};
 use serde_json::json;
 
-use super::{Args, Published, To, Work, foreign, limit, needed, pairs, tell};
-use crate::cmd::node::account::GOOGLE;
+use super::{Args, Published, To, Work, foreign, interrupted, limit, needed, tell};
+use crate::cmd::node::account::{GOOGLE, pairs};
 use crate::error::CliError;
 
 /// What only Google Cloud has.
@@ -107,15 +107,9 @@ pub fn work(args: &Args, disk: PathBuf) -> Result<Work, CliError> {
 fn told(error: &GceError) -> CliError {
     let text = error.to_string();
     let told = match error {
-        GceError::Cancelled => {
-            eprintln!("error: {text}");
-            return CliError::Told { code: 130 };
-        }
+        GceError::Cancelled => return interrupted(&text),
         GceError::Input { .. } | GceError::Disk { .. } => CliError::input(text),
         _ => CliError::environment(text),
     };
-    match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
-    }
+    told.with_any_hint(error.hint())
 }

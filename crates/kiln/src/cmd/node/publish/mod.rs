@@ -11,17 +11,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use kiln_clouds::date;
 use kiln_disk::image::Format;
 use kiln_ledger::{About, Book, Ledger};
-use kiln_oci::Mtime;
-use kiln_oci::time::rfc3339;
 use kiln_sandbox::Cancel;
 use serde_json::Value;
 
-use super::{account, build, gc, ledger};
+use super::{build, gc, ledger};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::surroundings::stop_on_signals;
@@ -121,13 +120,12 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     };
     let books = Ledger::open(&ledger::dir(global)?).map_err(|error| gc::failed(&error))?;
     let build = build::uuid()?;
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
     let about = About {
         build: build.clone(),
         cloud: work.cloud.to_owned(),
         name: format!("publish {}", args.name),
         account: work.account.clone(),
-        began: rfc3339(Mtime { secs: began, nanos: 0 }),
+        began: date::rfc3339(SystemTime::now()),
     };
     let book = books.begin(about).map_err(|error| gc::failed(&error))?;
     stop_on_signals(Cancel::new(), stopped.clone());
@@ -188,13 +186,14 @@ fn tell(line: &str) {
     eprintln!("==> {}", gc::harmless(line));
 }
 
-fn limit(args: &Args) -> Duration {
-    Duration::from_secs(args.timeout)
+/// It ended because the user wanted it to.
+fn interrupted(text: &str) -> CliError {
+    eprintln!("error: {text}");
+    CliError::Told { code: 130 }
 }
 
-/// `KEY=VALUE`, each once.
-fn pairs(option: &str, texts: &[String]) -> Result<BTreeMap<String, String>, CliError> {
-    account::pairs(option, texts)
+fn limit(args: &Args) -> Duration {
+    Duration::from_secs(args.timeout)
 }
 
 fn format(name: &str) -> Result<Format, String> {

@@ -18,10 +18,7 @@ pub fn disk(path: &Path, build: Option<&str>) -> Result<PathBuf, CliError> {
             None => Ok(path.to_owned()),
         };
     }
-    let told = |e: kiln_node::export::ExportError| match e.hint() {
-        Some(hint) => CliError::input(e.to_string()).with_hint(hint),
-        None => CliError::input(e.to_string()),
-    };
+    let told = |e: kiln_node::export::ExportError| CliError::input(e.to_string()).with_any_hint(e.hint());
     let record = record::read(path, build).map_err(told)?;
     let disk = record.disk("publish").map_err(told)?;
     let name = disk.to_string_lossy();
