@@ -112,15 +112,7 @@ pub(crate) fn manifest_of(
     annotations: Annotations,
 ) -> Result<Descriptor> {
     mover.store.put(config)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, config),
-        layers,
-        subject: None,
-        annotations,
-    };
+    let manifest = Manifest { annotations, ..Manifest::new(Descriptor::of(media::OCI_CONFIG, config), layers) };
     put(mover, media::OCI_MANIFEST, &serde_json::to_vec(&manifest).unwrap_or_default())
 }
 
