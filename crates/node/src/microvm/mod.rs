@@ -61,18 +61,9 @@ const LEAST_MEMORY: u64 = 256;
 /// When an option makes no sense.
 pub fn machine(artefact: &Artefact, options: &Options, accelerator: Accelerator, token: &str) -> Result<Machine> {
     let manifest = &artefact.manifest;
-    let mut machine = Machine::new("kiln-microvm", accelerator);
-    machine.machine_type = "q35".to_owned();
-    machine.cpu_model = Some(if accelerator == Accelerator::Kvm { "host" } else { "max" }.to_owned());
-    machine.memory = match options.memory {
-        Some(memory) => memory,
-        None => needed(&manifest.initramfs),
-    };
-    machine.processors.cpus = Some(options.cpus);
-    machine.network = if options.network { Network::User(options.forwards.clone()) } else { Network::None };
-    machine.net_device = "virtio-net-pci".to_owned();
-    machine.vga = Some("none".to_owned());
-    machine.run_once = true;
+    let memory = options.memory.unwrap_or_else(|| needed(&manifest.initramfs));
+    let forwards = options.network.then_some(options.forwards.as_slice());
+    let mut machine = bare("kiln-microvm", accelerator, memory, options.cpus, forwards);
     let line = format!("{} kiln.token={token} {}", manifest.cmdline, options.append);
     machine.kernel = Some(Kernel {
         image: artefact.path(&manifest.kernel.part),
@@ -85,19 +76,42 @@ pub fn machine(artefact: &Artefact, options: &Options, accelerator: Accelerator,
     Ok(machine)
 }
 
+/// A machine without a screen, which ends with what runs in it: in qemu's own network, with ports that lead into it, or
+/// in none.
+pub(crate) fn bare(
+    name: &str,
+    accelerator: Accelerator,
+    memory: u32,
+    cpus: u32,
+    forwards: Option<&[Forward]>,
+) -> Machine {
+    let mut machine = Machine::new(name, accelerator);
+    machine.machine_type = "q35".to_owned();
+    machine.cpu_model = Some(if accelerator == Accelerator::Kvm { "host" } else { "max" }.to_owned());
+    machine.memory = memory;
+    machine.processors.cpus = Some(cpus);
+    machine.network = forwards.map_or(Network::None, |forwards| Network::User(forwards.to_vec()));
+    machine.net_device = "virtio-net-pci".to_owned();
+    machine.vga = Some("none".to_owned());
+    machine.run_once = true;
+    machine
+}
+
 /// MiB for an initramfs: it is there packed and unpacked, and what is unpacked may be half of all.
 fn needed(initramfs: &kiln_engine::output::microvm::manifest::Part) -> u32 {
     let files = initramfs.unpacked.saturating_mul(2).saturating_add(initramfs.size) >> 20;
     u32::try_from((files + KERNEL_MEMORY).max(LEAST_MEMORY)).unwrap_or(u32::MAX)
 }
 
-/// The command line that would run it, with what [`Vm`] adds for its sockets left out.
+/// The command line by which `program`, a qemu, would run it, with `more` arguments; what [`Vm`] adds for its sockets is
+/// left out.
 ///
 /// # Errors
 /// When an option makes no sense, or there is no accelerator.
-pub fn command(qemu: &Qemu, machine: &Machine) -> Result<Vec<String>> {
-    let mut words = vec![qemu.program.display().to_string()];
+pub fn command(program: &str, machine: &Machine, more: &[String]) -> Result<Vec<String>> {
+    let mut words = vec![program.to_owned()];
     words.extend(machine.arguments::<NodeError>(&Overrides(Vec::new()), |text| Ok(text.to_owned()))?);
+    words.extend_from_slice(more);
     words.extend(["-serial".to_owned(), "stdio".to_owned()]);
     Ok(words)
 }
