@@ -130,13 +130,10 @@ pub fn manifest(image: &Descriptor, bundle: &[u8], predicate_type: &str) -> (Man
         (PREDICATE_TYPE.to_owned(), predicate_type.to_owned()),
     ]);
     let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
         artifact_type: Some(MEDIA_TYPE.to_owned()),
-        config: Descriptor::empty(),
-        layers: vec![Descriptor::of(MEDIA_TYPE, bundle)],
         subject: Some(Descriptor::new(&image.media_type, image.digest.clone(), image.size)),
         annotations,
+        ..Manifest::new(Descriptor::empty(), vec![Descriptor::of(MEDIA_TYPE, bundle)])
     };
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
     let entry = manifest.as_referrer(&Descriptor::of(media::OCI_MANIFEST, &bytes));

@@ -130,16 +130,7 @@ pub fn manifest(layers: Vec<Descriptor>) -> (Manifest, Vec<u8>) {
         "config": {},
     });
     let config = serde_json::to_vec(&config).unwrap_or_default();
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, &config),
-        layers,
-        subject: None,
-        annotations: Annotations::new(),
-    };
-    (manifest, config)
+    (Manifest::new(Descriptor::of(media::OCI_CONFIG, &config), layers), config)
 }
 
 #[cfg(test)]

@@ -161,13 +161,9 @@ pub fn manifest(image: &Descriptor, statements: &[(Statement, Descriptor)]) -> (
         ..blob.clone()
     });
     let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
         artifact_type: Some(ARTIFACT_TYPE.to_owned()),
-        config: Descriptor::empty(),
-        layers: layers.collect(),
         subject: Some(Descriptor::new(&image.media_type, image.digest.clone(), image.size)),
-        annotations: Annotations::new(),
+        ..Manifest::new(Descriptor::empty(), layers.collect())
     };
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
     let descriptor = Descriptor {

@@ -149,15 +149,8 @@ fn layers(parts: &[Inventory], platform: &Platform, spec: &Spec, store: &Store) 
     config.rootfs.diff_ids = layers.iter().map(|(_, id)| id.clone()).collect();
     let bytes = serde_json::to_vec(&config).unwrap_or_default();
     store.put(&bytes)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, &bytes),
-        layers: layers.into_iter().map(|(layer, _)| layer).collect(),
-        subject: None,
-        annotations: BTreeMap::new(),
-    };
+    let layers = layers.into_iter().map(|(layer, _)| layer).collect();
+    let manifest = Manifest::new(Descriptor::of(media::OCI_CONFIG, &bytes), layers);
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
     store.put(&bytes)?;
     let mut descriptor = Descriptor::of(media::OCI_MANIFEST, &bytes);

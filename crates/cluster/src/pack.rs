@@ -84,15 +84,7 @@ fn contents(report: &Report, indexes: BTreeMap<Digest, Vec<u8>>, store: &Store) 
         layers.push(Descriptor::of(KEPT_INDEX, &bytes));
     }
     store.put(b"{}")?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: Some(CONTENTS.to_owned()),
-        config: Descriptor::empty(),
-        layers,
-        subject: None,
-        annotations: Annotations::new(),
-    };
+    let manifest = Manifest { artifact_type: Some(CONTENTS.to_owned()), ..Manifest::new(Descriptor::empty(), layers) };
     let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
     store.put(&bytes)?;
     let mut descriptor = Descriptor::of(media::OCI_MANIFEST, &bytes);

@@ -98,14 +98,10 @@ fn assemble(
         descriptor.annotations.extend(notes.get(&position).cloned().unwrap_or_default());
         descriptor
     };
+    let config_descriptor = Descriptor::of(media::OCI_CONFIG, &config_bytes);
     let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, &config_bytes),
-        layers: layers.iter().enumerate().map(layer_descriptor).collect(),
-        subject: None,
         annotations: annotations.clone(),
+        ..Manifest::new(config_descriptor, layers.iter().enumerate().map(layer_descriptor).collect())
     };
     let manifest_bytes = serde_json::to_vec(&manifest).unwrap_or_default();
     session.store.put(&manifest_bytes)?;

@@ -9,13 +9,15 @@ use std::path::Path;
 
 use kiln_oci::compress::Compression;
 use kiln_oci::entry::{Entry, EntryKind, Meta};
+use kiln_oci::index::LayerIndex;
 use kiln_oci::layer::LayerWriter;
 use kiln_oci::manifest::Annotations;
 use kiln_oci::{Descriptor, Digest, ImageConfig, Index, LayerSink, Manifest, media};
-use kiln_store::LayerRecord;
+use kiln_store::BlobWriter;
 
 use crate::error::{EngineError, Result};
 use crate::rootfs::chain_text;
+use crate::step::record;
 use crate::transfer::{Mover, image_error};
 
 /// Where a file's bytes are.
@@ -43,8 +45,7 @@ pub struct Packed<'a> {
 /// # Errors
 /// When a file cannot be read or changes meanwhile, or the store fails.
 pub fn layer(mover: &Mover<'_>, files: &[Packed<'_>], compression: Compression) -> Result<(Descriptor, Digest)> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut writer = LayerWriter::indexed(LayerSink::new(mover.store.raw_blob_writer()?, compression, threads));
+    let mut writer = writer(mover, compression)?;
     let mut made: BTreeSet<&str> = BTreeSet::new();
     let bad = |e: kiln_oci::LayerError| {
         EngineError::of_disk(&e, mover.store.dir()).unwrap_or_else(|| image_error("the layer", chain_text(&e)))
@@ -68,17 +69,26 @@ pub fn layer(mover: &Mover<'_>, files: &[Packed<'_>], compression: Compression) 
         writer.append(&entry(file.path, EntryKind::File { size }, file.mode), &mut from).map_err(bad)?;
     }
     let (sink, index) = writer.finish_indexed().map_err(bad)?;
+    commit(mover, sink, &index)
+}
+
+/// A layer on its way into the store.
+pub(crate) fn writer(mover: &Mover<'_>, compression: Compression) -> Result<LayerWriter<LayerSink<BlobWriter>>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(LayerWriter::indexed(LayerSink::new(mover.store.raw_blob_writer()?, compression, threads)))
+}
+
+/// Ends such a layer: its blob and its index are in the store.
+pub(crate) fn commit(
+    mover: &Mover<'_>,
+    sink: LayerSink<BlobWriter>,
+    index: &LayerIndex,
+) -> Result<(Descriptor, Digest)> {
     let (blob, digests) = sink.finish().map_err(EngineError::file("write the layer to", mover.store.dir()))?;
     blob.commit_hashed(digests.digest.clone())?;
-    let descriptor = digests.descriptor(false);
     mover.store.index_put(&digests.diff_id, &index.encode())?;
-    mover.store.record_layer(&LayerRecord {
-        diff_id: digests.diff_id.clone(),
-        digest: digests.digest.clone(),
-        size: digests.size,
-        media_type: descriptor.media_type.clone(),
-    })?;
-    Ok((descriptor, digests.diff_id))
+    mover.store.record_layer(&record(&digests))?;
+    Ok((digests.descriptor(false), digests.diff_id))
 }
 
 /// Writes configuration and manifest of an image whose layers are in the store; it has no name yet.
@@ -91,17 +101,18 @@ pub fn manifest(
     layers: Vec<Descriptor>,
     annotations: Annotations,
 ) -> Result<Descriptor> {
-    let config = serde_json::to_vec(config).unwrap_or_default();
-    mover.store.put(&config)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, &config),
-        layers,
-        subject: None,
-        annotations,
-    };
+    manifest_of(mover, &serde_json::to_vec(config).unwrap_or_default(), layers, annotations)
+}
+
+/// The same for a configuration that was written by others, whose bytes stay as they are.
+pub(crate) fn manifest_of(
+    mover: &Mover<'_>,
+    config: &[u8],
+    layers: Vec<Descriptor>,
+    annotations: Annotations,
+) -> Result<Descriptor> {
+    mover.store.put(config)?;
+    let manifest = Manifest { annotations, ..Manifest::new(Descriptor::of(media::OCI_CONFIG, config), layers) };
     put(mover, media::OCI_MANIFEST, &serde_json::to_vec(&manifest).unwrap_or_default())
 }
 

@@ -85,6 +85,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// An OCI manifest of this configuration and these layers.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
+        Manifest {
+            schema_version: 2,
+            media_type: Some(media::OCI_MANIFEST.to_owned()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: Annotations::new(),
+        }
+    }
+
     /// The entry of this manifest, which `descriptor` names, in a list of referrers: with its own annotations.
     pub fn as_referrer(&self, descriptor: &Descriptor) -> Descriptor {
         let (artifact_type, annotations) = (self.artifact_type.clone(), self.annotations.clone());

@@ -100,9 +100,9 @@ pub fn read(manifest: &Manifest, config: &ImageConfig) -> Result<Parcel> {
         let layer = manifest.layers.iter().position(|layer| raw(&layer.media_type, kinds)).map(Place::Layer);
         layer.or(annotated.map(Place::Path))
     };
-    let path = |place: Place| match &place {
+    let path = |key: &str, place: Place| match &place {
         Place::Path(path) if !kiln_oci::name::is_normal(path.trim_start_matches('/').as_bytes()) => {
-            Err(UnikernelError::said(KERNEL_PATH, format!("`{}` is no path in an image", path.escape_debug())))
+            Err(UnikernelError::said(key, format!("`{}` is no path in an image", path.escape_debug())))
         }
         _ => Ok(place),
     };
@@ -115,8 +115,8 @@ pub fn read(manifest: &Manifest, config: &ImageConfig) -> Result<Parcel> {
         monitor,
         line,
         architecture: config.platform().normalise().architecture,
-        kernel: path(kernel)?,
-        initrd: Some(path(initrd)?),
+        kernel: path(KERNEL_PATH, kernel)?,
+        initrd: Some(path(INITRD_PATH, initrd)?),
         block: None,
         mounted: false,
     })

@@ -9,12 +9,13 @@ use kiln_oci::archive::{self, LegacyLayer, SavedImage, legacy_chain, parse_repos
 use kiln_oci::compress::{self, Format};
 use kiln_oci::config::{ContainerConfig, History};
 use kiln_oci::manifest::Annotations;
-use kiln_oci::{Descriptor, Digest, Hasher, ImageConfig, Manifest, Platform, Reference, media};
+use kiln_oci::{Descriptor, Digest, Hasher, ImageConfig, Platform, Reference, media};
 use kiln_store::LayerRecord;
 
 use super::spool::{File, Spool};
 use super::{MAX_IMAGES, archive_error};
 use crate::error::{EngineError, Result};
+use crate::packed;
 use crate::transfer::{Mover, Origin, Platforms, Selection};
 
 /// Layers larger than this, uncompressed, are refused.
@@ -131,19 +132,7 @@ fn uncompressed(mover: &Mover<'_>, spool: &Spool, path: &str, file: &File, forma
 
 /// The manifest of an image whose parts are in the store.
 pub(super) fn assemble(mover: &Mover<'_>, name: &str, config: &[u8], layers: Vec<Descriptor>) -> Result<Selection> {
-    mover.store.put(config)?;
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor::of(media::OCI_CONFIG, config),
-        layers,
-        subject: None,
-        annotations: Annotations::new(),
-    };
-    let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
-    mover.store.put(&bytes)?;
-    let root = Descriptor::of(media::OCI_MANIFEST, &bytes);
+    let root = packed::manifest_of(mover, config, layers, Annotations::new())?;
     mover.select(&Origin::Store, name, root, &Platforms::All)
 }
 

@@ -2,18 +2,18 @@
 //!
 //! The tar is read and written once: entries come out of whatever wrote them and go into a layer of Kiln's own form.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use kiln_oci::compress::Compression;
 use kiln_oci::config::{ContainerConfig, History};
-use kiln_oci::layer::{LayerReader, LayerWriter, ReadOptions};
-use kiln_oci::{Descriptor, ImageConfig, LayerSink, Mtime, Platform, Reference, time};
+use kiln_oci::layer::{LayerReader, ReadOptions};
+use kiln_oci::{Descriptor, Digest, ImageConfig, Mtime, Platform, Reference, time};
 use kiln_plan::{Facts, Options, Outcome};
 use kiln_spec::source::Source;
-use kiln_store::LayerRecord;
 
 use super::{Input, archive_error, docker};
 use crate::error::{EngineError, Result};
+use crate::packed;
 use crate::rootfs::chain_text;
 use crate::transfer::Mover;
 
@@ -88,32 +88,20 @@ fn layer(
     input: Box<dyn Read + Send>,
     title: &str,
     compression: Compression,
-) -> Result<(Descriptor, kiln_oci::Digest)> {
+) -> Result<(Descriptor, Digest)> {
     let tar = super::tar_of(title, input)?;
     let bad = |e: kiln_oci::LayerError| {
         EngineError::of_disk(&e, mover.store.dir()).unwrap_or_else(|| archive_error(title, chain_text(&e)))
     };
     let mut reader = LayerReader::with_options(tar, ReadOptions::archive());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut writer = LayerWriter::indexed(LayerSink::new(mover.store.raw_blob_writer()?, compression, threads));
+    let mut writer = packed::writer(mover, compression)?;
     while let Some(mut entry) = reader.next_entry().map_err(bad)? {
         mover.check()?;
         let described = entry.entry.clone();
         writer.append(&described, &mut entry).map_err(bad)?;
     }
     let (sink, index) = writer.finish_indexed().map_err(bad)?;
-    let write = |e: io::Error| EngineError::file("write the layer to", mover.store.dir())(e);
-    let (blob, digests) = sink.finish().map_err(write)?;
-    blob.commit_hashed(digests.digest.clone())?;
-    let descriptor = digests.descriptor(false);
-    mover.store.index_put(&digests.diff_id, &index.encode())?;
-    mover.store.record_layer(&LayerRecord {
-        diff_id: digests.diff_id.clone(),
-        digest: digests.digest.clone(),
-        size: digests.size,
-        media_type: descriptor.media_type.clone(),
-    })?;
-    Ok((descriptor, digests.diff_id))
+    packed::commit(mover, sink, &index)
 }
 
 /// The defaults for containers that the changes give, planned as the Dockerfile they are.

@@ -79,15 +79,7 @@ impl Offer {
         let mut annotations = notes(&self.key, &self.layer, &self.created);
         annotations.insert(PUSHED.to_owned(), time::rfc3339(Mtime::secs(now().secs)));
         annotations.insert(TITLE.to_owned(), self.title.clone());
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: Some(media::OCI_MANIFEST.to_owned()),
-            artifact_type: None,
-            config: config.clone(),
-            layers: vec![self.blob()],
-            subject: None,
-            annotations,
-        };
+        let manifest = Manifest { annotations, ..Manifest::new(config.clone(), vec![self.blob()]) };
         serde_json::to_vec(&manifest).unwrap_or_default()
     }
 

@@ -7,12 +7,12 @@
 //! The end is told by a line on the console that has a token of this run in it: nobody who does not mean to can write it.
 
 pub mod artefact;
+pub(crate) mod follow;
 pub mod output;
 pub mod publish;
 
 use std::io::Write;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kiln_sandbox::Cancel;
 use kiln_vm::accel::{self, Accelerator};
@@ -21,6 +21,7 @@ use kiln_vm::{Qemu, Vm};
 use serde_json::json;
 
 use self::artefact::Artefact;
+use self::follow::{Left, follow};
 use self::output::Output;
 use crate::error::{NodeError, Result};
 
@@ -48,8 +49,6 @@ pub enum Ended {
     Stopped,
 }
 
-/// How often it is looked at whether somebody wants it to end.
-const SLICE: Duration = Duration::from_millis(100);
 /// How long a machine may take to turn itself off once its application has ended, or was asked to.
 const LAST_WORDS: Duration = Duration::from_secs(20);
 /// What a kernel and its page tables need beside the files, in MiB.
@@ -62,18 +61,9 @@ const LEAST_MEMORY: u64 = 256;
 /// When an option makes no sense.
 pub fn machine(artefact: &Artefact, options: &Options, accelerator: Accelerator, token: &str) -> Result<Machine> {
     let manifest = &artefact.manifest;
-    let mut machine = Machine::new("kiln-microvm", accelerator);
-    machine.machine_type = "q35".to_owned();
-    machine.cpu_model = Some(if accelerator == Accelerator::Kvm { "host" } else { "max" }.to_owned());
-    machine.memory = match options.memory {
-        Some(memory) => memory,
-        None => needed(&manifest.initramfs),
-    };
-    machine.processors.cpus = Some(options.cpus);
-    machine.network = if options.network { Network::User(options.forwards.clone()) } else { Network::None };
-    machine.net_device = "virtio-net-pci".to_owned();
-    machine.vga = Some("none".to_owned());
-    machine.run_once = true;
+    let memory = options.memory.unwrap_or_else(|| needed(&manifest.initramfs));
+    let forwards = options.network.then_some(options.forwards.as_slice());
+    let mut machine = bare("kiln-microvm", accelerator, memory, options.cpus, forwards);
     let line = format!("{} kiln.token={token} {}", manifest.cmdline, options.append);
     machine.kernel = Some(Kernel {
         image: artefact.path(&manifest.kernel.part),
@@ -86,19 +76,42 @@ pub fn machine(artefact: &Artefact, options: &Options, accelerator: Accelerator,
     Ok(machine)
 }
 
+/// A machine without a screen, which ends with what runs in it: in qemu's own network, with ports that lead into it, or
+/// in none.
+pub(crate) fn bare(
+    name: &str,
+    accelerator: Accelerator,
+    memory: u32,
+    cpus: u32,
+    forwards: Option<&[Forward]>,
+) -> Machine {
+    let mut machine = Machine::new(name, accelerator);
+    machine.machine_type = "q35".to_owned();
+    machine.cpu_model = Some(if accelerator == Accelerator::Kvm { "host" } else { "max" }.to_owned());
+    machine.memory = memory;
+    machine.processors.cpus = Some(cpus);
+    machine.network = forwards.map_or(Network::None, |forwards| Network::User(forwards.to_vec()));
+    machine.net_device = "virtio-net-pci".to_owned();
+    machine.vga = Some("none".to_owned());
+    machine.run_once = true;
+    machine
+}
+
 /// MiB for an initramfs: it is there packed and unpacked, and what is unpacked may be half of all.
 fn needed(initramfs: &kiln_engine::output::microvm::manifest::Part) -> u32 {
     let files = initramfs.unpacked.saturating_mul(2).saturating_add(initramfs.size) >> 20;
     u32::try_from((files + KERNEL_MEMORY).max(LEAST_MEMORY)).unwrap_or(u32::MAX)
 }
 
-/// The command line that would run it, with what [`Vm`] adds for its sockets left out.
+/// The command line by which `program`, a qemu, would run it, with `more` arguments; what [`Vm`] adds for its sockets is
+/// left out.
 ///
 /// # Errors
 /// When an option makes no sense, or there is no accelerator.
-pub fn command(qemu: &Qemu, machine: &Machine) -> Result<Vec<String>> {
-    let mut words = vec![qemu.program.display().to_string()];
+pub fn command(program: &str, machine: &Machine, more: &[String]) -> Result<Vec<String>> {
+    let mut words = vec![program.to_owned()];
     words.extend(machine.arguments::<NodeError>(&Overrides(Vec::new()), |text| Ok(text.to_owned()))?);
+    words.extend_from_slice(more);
     words.extend(["-serial".to_owned(), "stdio".to_owned()]);
     Ok(words)
 }
@@ -125,45 +138,24 @@ pub fn run(
 ) -> Result<Ended> {
     let arguments = machine.arguments::<NodeError>(&Overrides(Vec::new()), |text| Ok(text.to_owned()))?;
     let vm = Vm::start(qemu, &arguments)?;
-    let (send, pieces) = channel();
-    if let Some(console) = vm.console() {
-        console.listen(move |piece| drop(send.send(piece.to_vec())));
-    }
     let mut output = Output::new(token);
-    let until = limit.map(|limit| Instant::now() + limit);
-    let mut stop: Option<Instant> = None;
     // Who reads may be gone; the application runs on.
     let mut show = |output: &mut Output, piece: &[u8]| {
         output.heard(piece);
         let _ = out.write_all(&output.take_application()).and_then(|()| out.flush());
         let _ = err.write_all(&output.take_other()).and_then(|()| err.flush());
     };
-    loop {
-        let ended = vm.ended().is_some();
-        match pieces.recv_timeout(if ended { Duration::from_millis(300) } else { SLICE }) {
-            Ok(piece) => show(&mut output, &piece),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if ended => break,
-            Err(_) => {}
-        }
-        if output.exit().is_some() {
-            break;
-        }
-        if cancel.is_cancelled() && stop.is_none() {
-            stop = Some(Instant::now() + LAST_WORDS);
-            // Three keys ask its first process to end the application.
-            let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
-            let _ = vm.qmp().execute("send-key", json!({ "keys": keys }));
-        }
-        if stop.is_some_and(|stop| Instant::now() >= stop) {
-            vm.kill();
-            return Ok(Ended::Stopped);
-        }
-        if until.is_some_and(|until| Instant::now() >= until) {
-            let (limit, console) = (limit.unwrap_or_default(), vm.diagnosis());
-            vm.kill();
-            let what = "the end of the application".to_owned();
-            return Err(NodeError::from(kiln_vm::VmError::Late { what, limit, console }));
-        }
+    let ask = || {
+        // Three keys ask its first process to end the application.
+        let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
+        let _ = vm.qmp().execute("send-key", json!({ "keys": keys }));
+    };
+    let mut heard = |piece: &[u8]| {
+        show(&mut output, piece);
+        output.exit().is_some()
+    };
+    if follow(&vm, "the end of the application", limit, cancel, &ask, LAST_WORDS, &mut heard)? == Left::Killed {
+        return Ok(Ended::Stopped);
     }
     output.finish();
     show(&mut output, b"");

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use kiln_engine::images::Images;
 use kiln_engine::rootfs::Root;
 use kiln_oci::compress::{self, Format};
-use kiln_oci::manifest::Annotations;
 use kiln_oci::tree::Follow;
 use kiln_oci::{ImageConfig, Manifest};
 use kiln_store::Store;
@@ -26,8 +25,7 @@ const MAX_FILE: u64 = 16 << 30;
 /// When they do, and it makes no sense.
 pub fn said(title: &str, manifest: &Manifest, config: &ImageConfig) -> Result<Option<Parcel>> {
     let architecture = config.platform().normalise().architecture;
-    let labels: Annotations = config.config.labels.clone();
-    let found = [&manifest.annotations, &labels].into_iter().find(|said| urunc::is_one(said));
+    let found = [&manifest.annotations, &config.config.labels].into_iter().find(|said| urunc::is_one(said));
     let parcel = match found {
         Some(said) => Some(urunc::read(said, &architecture)),
         None if kraftkit::is_one(manifest, config) => Some(kraftkit::read(manifest, config)),

@@ -4,20 +4,18 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use kiln_sandbox::Cancel;
 use kiln_unikernel::Monitor;
 use kiln_vm::machine::{Machine, Overrides};
-use kiln_vm::{Qemu, Vm, VmError};
+use kiln_vm::{Qemu, Vm};
 use serde_json::Value;
 
 use crate::error::{NodeError, Result};
 use crate::microvm::Ended;
+use crate::microvm::follow::{Left, SLICE, follow};
 
-/// How often it is looked at whether somebody wants it to end.
-const SLICE: Duration = Duration::from_millis(100);
 /// How long a guest may take to heed the power button; most unikernels never do.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -37,39 +35,18 @@ pub fn qemu(
     let mut arguments = machine.arguments::<NodeError>(&Overrides(Vec::new()), |text| Ok(text.to_owned()))?;
     arguments.extend(more.iter().cloned());
     let vm = Vm::start(qemu, &arguments)?;
-    let (send, pieces) = channel();
-    if let Some(console) = vm.console() {
-        console.listen(move |piece| drop(send.send(piece.to_vec())));
+    let ask = || {
+        let _ = vm.qmp().powerdown();
+    };
+    let mut heard = |piece: &[u8]| {
+        // Who reads may be gone; the guest runs on.
+        drop(out.write_all(piece).and_then(|()| out.flush()));
+        false
+    };
+    match follow(&vm, "the end of the guest", limit, cancel, &ask, LAST_WORDS, &mut heard)? {
+        Left::Ended => judged(title, &vm),
+        Left::Heeded | Left::Killed => Ok(Ended::Stopped),
     }
-    let until = limit.map(|limit| Instant::now() + limit);
-    let mut stop: Option<Instant> = None;
-    loop {
-        let ended = vm.ended().is_some();
-        match pieces.recv_timeout(if ended { Duration::from_millis(300) } else { SLICE }) {
-            // Who reads may be gone; the guest runs on.
-            Ok(piece) => drop(out.write_all(&piece).and_then(|()| out.flush())),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) if ended => break,
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(SLICE),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if cancel.is_cancelled() && stop.is_none() {
-            stop = Some(Instant::now() + LAST_WORDS);
-            let _ = vm.qmp().powerdown();
-        }
-        if stop.is_some_and(|stop| Instant::now() >= stop) {
-            vm.kill();
-            return Ok(Ended::Stopped);
-        }
-        if until.is_some_and(|until| Instant::now() >= until) {
-            let (limit, console) = (limit.unwrap_or_default(), vm.diagnosis());
-            vm.kill();
-            return Err(NodeError::from(VmError::Late { what: "the end of the guest".to_owned(), limit, console }));
-        }
-    }
-    if stop.is_some() {
-        return Ok(Ended::Stopped);
-    }
-    judged(title, &vm)
 }
 
 /// How a guest ended, from what qemu told of it.

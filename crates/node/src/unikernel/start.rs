@@ -1,6 +1,5 @@
 //! What is started for a kernel: a machine of qemu's, or another monitor with its arguments.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use kiln_unikernel::line::{self, Guest, QEMU};
@@ -8,11 +7,12 @@ use kiln_unikernel::solo5::DeviceKind;
 use kiln_unikernel::tender::{self, Attached};
 use kiln_unikernel::{Kernel, Kind, Monitor, Parcel, UnikernelError};
 use kiln_vm::accel::Accelerator;
-use kiln_vm::machine::{self, Forward, Machine, Network, Overrides};
+use kiln_vm::machine::{self, Forward, Machine};
 use serde_json::Value;
 
 use super::Files;
 use crate::error::{NodeError, Result};
+use crate::microvm;
 
 /// How a kernel is run.
 #[derive(Debug, Clone)]
@@ -157,17 +157,12 @@ fn qemu(
     accelerator: Accelerator,
     (memory, words): (u32, String),
 ) -> Result<Start> {
-    let mut machine = Machine::new("kiln-unikernel", accelerator);
+    let forwards = options.network.then_some(options.forwards.as_slice());
+    let mut machine = microvm::bare("kiln-unikernel", accelerator, memory, options.cpus, forwards);
     // Old drivers look for virtio devices on the bus of the old machine.
-    let old = matches!(kind, Kind::Solo5 | Kind::Rumprun | Kind::Osv | Kind::Unikraft);
-    machine.machine_type = if old { "pc" } else { "q35" }.to_owned();
-    machine.cpu_model = Some(if accelerator == Accelerator::Kvm { "host" } else { "max" }.to_owned());
-    machine.memory = memory;
-    machine.processors.cpus = Some(options.cpus);
-    machine.network = if options.network { Network::User(options.forwards.clone()) } else { Network::None };
-    machine.net_device = "virtio-net-pci".to_owned();
-    machine.vga = Some("none".to_owned());
-    machine.run_once = true;
+    if matches!(kind, Kind::Solo5 | Kind::Rumprun | Kind::Osv | Kind::Unikraft) {
+        machine.machine_type = "pc".to_owned();
+    }
     if !options.network && !options.forwards.is_empty() {
         return Err(NodeError::Unsupported {
             what: "ports cannot lead into a guest without a network".to_owned(),
@@ -206,15 +201,9 @@ impl Start {
     ///
     /// # Errors
     /// When an option of the machine makes no sense.
-    pub fn words(&self, qemu: &OsStr) -> Result<Vec<String>> {
+    pub fn words(&self, qemu: &str) -> Result<Vec<String>> {
         match self {
-            Start::Qemu(machine, more) => {
-                let mut words = vec![qemu.to_string_lossy().into_owned()];
-                words.extend(machine.arguments::<NodeError>(&Overrides(Vec::new()), |text| Ok(text.to_owned()))?);
-                words.extend(more.iter().cloned());
-                words.extend(["-serial".to_owned(), "stdio".to_owned()]);
-                Ok(words)
-            }
+            Start::Qemu(machine, more) => microvm::command(qemu, machine, more),
             Start::Program { monitor, arguments, .. } => {
                 let mut words = vec![monitor.program().0.to_owned()];
                 words.extend(arguments.iter().cloned());

@@ -150,6 +150,13 @@ fn images_of_kraftkit_are_read_with_layers_of_both_kinds() {
     let (manifest, config) = image(config, raw.map(|kind| Descriptor::of(kind, b"x")).to_vec(), Annotations::new());
     let parcel = kraftkit::read(&manifest, &config).unwrap();
     assert_eq!((parcel.kernel, parcel.initrd), (Place::Layer(1), Some(Place::Layer(0))));
+    for key in ["org.unikraft.kernel.image", "org.unikraft.kernel.initrd"] {
+        let mut layer = Descriptor::of(media::OCI_LAYER, b"tar");
+        layer.annotations.insert(key.to_owned(), "../files".to_owned());
+        let (manifest, config) = image(config.clone(), vec![layer], Annotations::new());
+        let told = kraftkit::read(&manifest, &config).unwrap_err().to_string();
+        assert!(told.starts_with(&format!("{key}: `../files` is no path in an image")), "{told}");
+    }
     let (plain, config) = image(ImageConfig::scratch(&Platform::linux("amd64")), Vec::new(), Annotations::new());
     assert!(!kraftkit::is_one(&plain, &config));
     assert!(kraftkit::read(&plain, &config).unwrap_err().to_string().contains("its system is `linux`"));

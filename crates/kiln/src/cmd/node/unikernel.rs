@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use kiln_engine::images::MAX_DOCUMENT;
-use kiln_engine::stored;
+use kiln_engine::stored::{self, Found};
 use kiln_engine::transfer::{Origin, Platforms};
 use kiln_node::unikernel::{Files, carried, open};
-use kiln_oci::{Index, Platform, media};
+use kiln_oci::{Index, Platform, Reference, media};
 use kiln_unikernel::parcel::Place;
 use kiln_unikernel::solo5::DeviceKind;
 use kiln_unikernel::{Kernel, Monitor, Parcel};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::failed;
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::named::{self, Chosen};
+use crate::named::{self, Chosen, PlatformOption};
 use crate::options::RegistryOptions;
 use crate::surroundings::Surroundings;
 
@@ -41,13 +41,16 @@ pub fn take(
     global: &Global,
 ) -> Result<Taken, CliError> {
     let (around, progress) = named::online(global, registry, false, "Reading")?;
-    let reference = named::reference(text);
-    if stored::find(&around.store, text).is_err() {
-        // Whatever is wrong with the name, a registry need not be asked for it.
-        let reference = reference?;
-        named::mover(&around).pull(&reference, &Platforms::One(Platform::host()))?;
-    }
-    let image = image_for(&around, text, monitor)?;
+    let found = match stored::find(&around.store, text) {
+        Ok(found) => found,
+        Err(_) => {
+            // Whatever is wrong with the name, a registry need not be asked for it.
+            let reference = named::reference(text)?;
+            named::mover(&around).pull(&reference, &Platforms::One(Platform::host()))?;
+            stored::find(&around.store, text)?
+        }
+    };
+    let image = image_for(&around, text, &found, monitor)?;
     let root = named::root(&around, &image)?;
     let parcel = carried::found(&image.title, &image.manifest, &image.config, &root).map_err(|e| failed(&e))?;
     let Some(parcel) = parcel else {
@@ -65,19 +68,16 @@ pub fn take(
 }
 
 /// The image for a monitor; without one said, for qemu, else for whatever there is.
-fn image_for(around: &Surroundings, text: &str, monitor: Option<Monitor>) -> Result<Chosen, CliError> {
-    let found = stored::find(&around.store, text)?;
-    let platform = |platform: Option<Platform>| named::PlatformOption {
-        platform: platform.map(|p| format!("{}/{}", p.os, p.normalise().architecture)),
-    };
+fn image_for(around: &Surroundings, text: &str, found: &Found, monitor: Option<Monitor>) -> Result<Chosen, CliError> {
+    let usual = || named::choose_of(around, found, &PlatformOption::default());
     if !media::is_index(&found.descriptor.media_type) {
-        return named::choose_of(around, &found, &platform(None));
+        return usual();
     }
     let bytes = around.store.read_blob(&found.descriptor.digest, MAX_DOCUMENT)?;
     let index: Index = serde_json::from_slice(&bytes)
         .map_err(|e| CliError::input(format!("image `{text}`: its index cannot be read: {e}")))?;
     if !index.is_for_monitors() {
-        return named::choose_of(around, &found, &platform(None));
+        return usual();
     }
     let have: Vec<&Platform> = index.manifests.iter().filter_map(|d| d.platform.as_ref()).collect();
     let here = Platform::host().architecture;
@@ -89,7 +89,10 @@ fn image_for(around: &Surroundings, text: &str, monitor: Option<Monitor>) -> Res
         None => have.iter().find(|p| fits(p, Monitor::Qemu)).or(have.first()),
     };
     match chosen {
-        Some(chosen) => named::choose_of(around, &found, &platform(Some((*chosen).clone()))),
+        Some(chosen) => {
+            let platform = Some(format!("{}/{}", chosen.os, chosen.normalise().architecture));
+            named::choose_of(around, found, &PlatformOption { platform })
+        }
         None => {
             let have: Vec<String> = have.iter().map(ToString::to_string).collect();
             let monitor = monitor.map_or("", Monitor::name);
@@ -109,17 +112,15 @@ pub fn described(target: &Path, global: &Global) -> Result<Option<String>, CliEr
     }
     // A template that is not there is told of as one.
     let template = target.extension().is_some_and(|e| e == "json" || e == "hcl");
-    let Some(name) = target.to_str().filter(|_| !template && !target.exists()) else { return Ok(None) };
+    let is_name = |name: &&str| !template && !target.exists() && name.parse::<Reference>().is_ok();
+    let Some(name) = target.to_str().filter(is_name) else { return Ok(None) };
     let (around, progress) = named::offline(global, true, "Reading")?;
     progress.finish();
-    if name.parse::<kiln_oci::Reference>().is_err() || stored::find(&around.store, name).is_err() {
-        return Ok(None);
-    }
-    let found = stored::find(&around.store, name)?;
+    let Ok(found) = stored::find(&around.store, name) else { return Ok(None) };
     let all = named::mover(&around).select(&Origin::Store, &found.title(), found.descriptor, &Platforms::All)?;
     let mut shown = Vec::new();
     for (descriptor, _) in all.manifests.iter().filter(|(_, manifest)| manifest.subject.is_none()) {
-        let image = named::choose(&around, &descriptor.digest.to_string(), &named::PlatformOption::default())?;
+        let image = named::choose(&around, &descriptor.digest.to_string(), &PlatformOption::default())?;
         let said = carried::said(&image.title, &image.manifest, &image.config).map_err(|e| failed(&e))?;
         shown.extend(said.map(|parcel| text(&said_rows(&parcel))));
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kiln_node::microvm::artefact::Artefact;
 use kiln_node::microvm::{self, Options};
-use kiln_vm::Qemu;
 
 use super::{Args, failed};
 use crate::cmd::node::template::random;
@@ -27,8 +26,7 @@ pub fn run(args: &Args, directory: &Path) -> Result<(), CliError> {
     let token: String = random()?.iter().map(|b| format!("{b:02x}")).collect();
     let machine = microvm::machine(&artefact, &options, accelerator, &token).map_err(told)?;
     let Some(qemu) = qemu.filter(|_| !args.dry_run) else {
-        let named = Qemu { program: args.qemu.clone().into(), version: (0, 0), temporary: std::env::temp_dir() };
-        return super::show(&microvm::command(&named, &machine).map_err(told)?);
+        return super::show(&microvm::command(&args.qemu, &machine, &[]).map_err(told)?);
     };
     let cancel = super::cancel();
     let streams = (&mut std::io::stdout() as &mut dyn Write, &mut std::io::stderr() as &mut dyn Write);

@@ -120,7 +120,7 @@ fn shown(args: &Args, subject: &Subject<'_>, start: &Start) -> Result<(), CliErr
         let (program, hint) = Monitor::program(*monitor);
         eprintln!("note: `{program}` is not installed: {hint}");
     }
-    super::show(&start.words(args.qemu.as_ref()).map_err(|e| failed(&e))?)?;
+    super::show(&start.words(&args.qemu).map_err(|e| failed(&e))?)?;
     if let Start::Program { config: Some(config), .. } = start {
         eprintln!("note: its standard input is this");
         return crate::named::print_json(config);
