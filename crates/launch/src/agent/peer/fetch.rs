@@ -13,7 +13,7 @@ use rustls_pki_types::ServerName;
 
 use super::Shared;
 use super::ask::{self, Answer, Ask};
-use super::serve::{HANDSHAKE, LOOK};
+use super::serve::{HANDSHAKE, LOOK, is_pause};
 use super::words::{Fault, Fetch, Kind};
 use crate::machine::printable;
 
@@ -63,11 +63,6 @@ fn connect(shared: &Shared<'_>, fetch: &Fetch) -> Result<Peer, Fault> {
         }
     }
     Ok(StreamOwned::new(client, socket))
-}
-
-/// Nothing came while it was waited for.
-fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// Brings one blob into the store.
