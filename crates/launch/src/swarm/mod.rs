@@ -141,13 +141,15 @@ pub fn gather<'a>(launch: &'a Launch, working: &[&Member]) -> Result<Option<Gath
         return Ok(None);
     }
     let swarm = Arc::new(Swarm::new(launch, peers, working, &helpers)?);
+    // Before anything is started: what fails then ends what was.
+    let gathered = Gathered { launch, swarm: swarm.clone() };
     for helper in &helpers {
         swarm.clone().start(helper)?;
     }
     let ticking = swarm.clone();
     swarm.keep(std::thread::spawn(move || ticking.tick()));
-    launch.learned().swarm = Some(swarm.clone());
-    Ok(Some(Gathered { launch, swarm }))
+    launch.learned().swarm = Some(swarm);
+    Ok(Some(gathered))
 }
 
 impl Drop for Gathered<'_> {
