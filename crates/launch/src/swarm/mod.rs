@@ -369,7 +369,7 @@ impl Swarm {
                 return;
             }
             Said::Ended { order, fault } => note = self.ended(&mut state, place, order, fault, now),
-            Said::Moved { fetched, .. } => {
+            Said::Moved { fetched } => {
                 if let Some(desk) = state.desks.get_mut(place) {
                     desk.fetched = fetched;
                 }

@@ -164,7 +164,7 @@ fn blobs_come_and_half_of_one_is_gone_on_with() {
     }
     let mut moved = None;
     while moved.is_none_or(|moved| moved < 2_000_011) {
-        if let Said::Moved { fetched, .. } = two.hear() {
+        if let Said::Moved { fetched } = two.hear() {
             moved = Some(fetched);
         }
     }

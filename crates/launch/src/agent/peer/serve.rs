@@ -195,7 +195,6 @@ fn copy(shared: &Shared<'_>, pace: &Pace, part: Part, to: &mut impl Write) -> io
         pace.wait(shared, count as u64)?;
         to.write_all(buffer.get(..count).unwrap_or_default())?;
         at += count as u64;
-        shared.served.fetch_add(count as u64, Ordering::Relaxed);
     }
     to.flush()
 }
