@@ -248,12 +248,10 @@ impl Board {
 
     /// A transfer has ended; of which kind its fault was, if it had one.
     pub fn ended(&mut self, host: usize, order: u64, fault: Option<Kind>, now: Duration) -> Verdict {
-        if self.flights.get(&order).is_none_or(|flight| flight.to != host) {
-            return Verdict::Again;
-        }
-        if let (Some(Source::Launcher), None) = (self.flights.get(&order).map(|flight| flight.from), fault) {
-            let blobs = self.flights.get(&order).map(|flight| flight.blobs.clone()).unwrap_or_default();
-            for blob in blobs {
+        let flight = self.flights.get(&order).filter(|flight| flight.to == host);
+        let Some(flight) = flight else { return Verdict::Again };
+        if flight.from == Source::Launcher && fault.is_none() {
+            for blob in flight.blobs.clone() {
                 self.got(host, order, blob);
             }
         }

@@ -99,6 +99,15 @@ struct State {
     streams: usize,
 }
 
+impl State {
+    /// Tells the thread of a host. Whoever does not wait any more does not need to know.
+    fn tell(&self, place: usize, mail: Mail) {
+        if let Some(send) = self.desks.get(place).and_then(|desk| desk.mail.as_ref()) {
+            let _ = send.send(mail);
+        }
+    }
+}
+
 /// Hosts that bring each other an image.
 pub struct Swarm {
     blobs: Vec<(Digest, u64)>,
@@ -141,13 +150,15 @@ pub fn gather<'a>(launch: &'a Launch, working: &[&Member]) -> Result<Option<Gath
         return Ok(None);
     }
     let swarm = Arc::new(Swarm::new(launch, peers, working, &helpers)?);
+    // Before anything is started: what fails then ends what was.
+    let gathered = Gathered { launch, swarm: swarm.clone() };
     for helper in &helpers {
         swarm.clone().start(helper)?;
     }
     let ticking = swarm.clone();
     swarm.keep(std::thread::spawn(move || ticking.tick()));
-    launch.learned().swarm = Some(swarm.clone());
-    Ok(Some(Gathered { launch, swarm }))
+    launch.learned().swarm = Some(swarm);
+    Ok(Some(gathered))
 }
 
 impl Drop for Gathered<'_> {
@@ -325,11 +336,8 @@ impl Swarm {
     }
 
     fn whole(&self, state: &State, place: usize) {
-        if state.board.is_whole(place)
-            && let Some(mail) = state.desks.get(place).and_then(|desk| desk.mail.as_ref())
-        {
-            // Whoever does not wait any more does not need to know.
-            let _ = mail.send(Mail::Whole);
+        if state.board.is_whole(place) {
+            state.tell(place, Mail::Whole);
         }
     }
 
@@ -361,7 +369,7 @@ impl Swarm {
                 return;
             }
             Said::Ended { order, fault } => note = self.ended(&mut state, place, order, fault, now),
-            Said::Moved { fetched, .. } => {
+            Said::Moved { fetched } => {
                 if let Some(desk) = state.desks.get_mut(place) {
                     desk.fetched = fetched;
                 }
@@ -398,9 +406,7 @@ impl Swarm {
                 Some((desk.name.clone(), format!("serves other hosts no more: they get nothing from it ({why})")))
             }
             Verdict::Alone(host) => {
-                if let Some(mail) = state.desks.get(host).and_then(|desk| desk.mail.as_ref()) {
-                    let _ = mail.send(Mail::Alone(why));
-                }
+                state.tell(host, Mail::Alone(why));
                 None
             }
         }
@@ -412,10 +418,8 @@ impl Swarm {
         state.board.leave(place);
         if let Some(desk) = state.desks.get_mut(place) {
             desk.feed = None;
-            if let Some(mail) = &desk.mail {
-                let _ = mail.send(Mail::Alone(why.to_owned()));
-            }
         }
+        state.tell(place, Mail::Alone(why.to_owned()));
         self.pump(state);
     }
 
@@ -426,9 +430,7 @@ impl Swarm {
             let (order, to, floor) = (*order, *to, state.board.floor(&flight));
             let source = match from {
                 Source::Launcher => {
-                    if let Some(mail) = state.desks.get(to).and_then(|desk| desk.mail.as_ref()) {
-                        let _ = mail.send(Mail::Send(flight));
-                    }
+                    state.tell(to, Mail::Send(flight));
                     continue;
                 }
                 Source::Host(source) => state.board.serves(*source).zip(state.desks.get(*source)),
@@ -443,9 +445,7 @@ impl Swarm {
         }
         for place in state.board.forlorn() {
             state.board.stop_wanting(place);
-            if let Some(mail) = state.desks.get(place).and_then(|desk| desk.mail.as_ref()) {
-                let _ = mail.send(Mail::Alone("no host serves".to_owned()));
-            }
+            state.tell(place, Mail::Alone("no host serves".to_owned()));
         }
         drop(state);
         self.free.notify_all();

@@ -1,7 +1,7 @@
 //! Hosts that are directories of this machine: their shells are real, and so are their agents, each at a loopback address
 //! of its own. Only the network between them can be made bad.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -82,12 +82,14 @@ impl Double {
             return Err("exec format error".to_owned());
         }
         self.agents.fetch_add(1, Ordering::AcqRel);
-        let odd = match self.odd {
-            Odd::Slow(rate) => Some(rate),
-            _ => None,
-        };
-        let input =
-            Box::new(BufReader::new(Hello { from: reader(input), rate: odd, open: Vec::new(), at: 0, first: true }));
+        let (mut input, mut hello) = (BufReader::new(reader(input)), Vec::new());
+        if let Odd::Slow(rate) = self.odd {
+            input.read_until(b'\n', &mut hello).unwrap();
+            let mut order: Value = serde_json::from_slice(&hello).unwrap();
+            order["hello"]["rate"] = rate.into();
+            hello = format!("{order}\n").into_bytes();
+        }
+        let input = Box::new(io::Cursor::new(hello).chain(input));
         let mut output = Ready { double: self, to: output, first: true };
         let done = peer::take_part(&self.store(), &self.dir.join("bin/kiln"), input, &mut output);
         self.agents.fetch_sub(1, Ordering::AcqRel);
@@ -183,38 +185,6 @@ impl Read for Counted<'_> {
         let count = self.from.read(into)?;
         self.bytes.fetch_add(count as u64, Ordering::AcqRel);
         Ok(count)
-    }
-}
-
-/// The launcher's lines, of which the first gets a limit of speed.
-struct Hello {
-    from: Box<dyn Read + Send>,
-    rate: Option<u64>,
-    open: Vec<u8>,
-    at: usize,
-    first: bool,
-}
-
-impl Read for Hello {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.first && self.rate.is_some() {
-            self.first = false;
-            let mut byte = [0];
-            while self.open.last() != Some(&b'\n') && self.from.read(&mut byte)? > 0 {
-                self.open.push(byte[0]);
-            }
-            let mut order: Value = serde_json::from_slice(&self.open)?;
-            order["hello"]["rate"] = self.rate.into();
-            self.open = order.to_string().into_bytes();
-            self.open.push(b'\n');
-        }
-        if self.at < self.open.len() {
-            let count = into.len().min(self.open.len() - self.at);
-            into[..count].copy_from_slice(&self.open[self.at..self.at + count]);
-            self.at += count;
-            return Ok(count);
-        }
-        self.from.read(into)
     }
 }
 

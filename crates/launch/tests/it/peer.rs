@@ -122,6 +122,11 @@ fn list(blobs: &[Vec<u8>]) -> Vec<(Digest, u64)> {
     blobs.iter().map(|bytes| (Digest::of(bytes), bytes.len() as u64)).collect()
 }
 
+/// One that has nothing yet.
+fn empty(authority: &Authority, name: &str) -> Agent {
+    Agent::start(hello(authority, name, &list(&blobs()), 60_000), |_| {})
+}
+
 fn full(authority: &Authority, name: &str) -> Agent {
     let blobs = blobs();
     Agent::start(hello(authority, name, &list(&blobs), 60_000), |store| {
@@ -164,7 +169,7 @@ fn blobs_come_and_half_of_one_is_gone_on_with() {
     }
     let mut moved = None;
     while moved.is_none_or(|moved| moved < 2_000_011) {
-        if let Said::Moved { fetched, .. } = two.hear() {
+        if let Said::Moved { fetched } = two.hear() {
             moved = Some(fetched);
         }
     }
@@ -176,8 +181,8 @@ fn what_is_still_coming_is_passed_on() {
     let authority = Authority::new().unwrap();
     let blobs = blobs();
     let (digest, size) = list(&blobs)[1].clone();
-    let one = Agent::start(hello(&authority, "h0.kiln", &list(&blobs), 60_000), |_| {});
-    let two = Agent::start(hello(&authority, "h1.kiln", &list(&blobs), 60_000), |_| {});
+    let one = empty(&authority, "h0.kiln");
+    let two = empty(&authority, "h1.kiln");
     let store = one.store();
     let mut coming = store.download(&digest, size, &|| false).unwrap().unwrap();
     std::thread::scope(|scope| {
@@ -197,8 +202,8 @@ fn what_was_coming_and_was_wrong_is_not_kept() {
     let authority = Authority::new().unwrap();
     let blobs = blobs();
     let (digest, size) = list(&blobs)[1].clone();
-    let one = Agent::start(hello(&authority, "h0.kiln", &list(&blobs), 60_000), |_| {});
-    let two = Agent::start(hello(&authority, "h1.kiln", &list(&blobs), 60_000), |_| {});
+    let one = empty(&authority, "h0.kiln");
+    let two = empty(&authority, "h1.kiln");
     let store = one.store();
     let mut coming = store.download(&digest, size, &|| false).unwrap().unwrap();
     std::thread::scope(|scope| {
@@ -233,7 +238,7 @@ fn who_has_other_bytes_is_told_of_and_nothing_is_kept() {
     let (one, blobs) = (full(&authority, "h0.kiln"), blobs());
     let (digest, _) = list(&blobs)[1].clone();
     std::fs::write(one.store().blob_path(&digest), vec![1; blobs[1].len()]).unwrap();
-    let two = Agent::start(hello(&authority, "h1.kiln", &list(&blobs), 60_000), |_| {});
+    let two = empty(&authority, "h1.kiln");
     let fault = two.fetch(one.address, "h0.kiln", &[1]).unwrap();
     assert_eq!(fault.kind, Kind::Lied, "{fault:?}");
     assert!(!two.store().has_blob(&digest) && two.store().downloaded(&digest) == 0);
@@ -266,7 +271,7 @@ fn only_hosts_of_this_launch_are_served() {
     assert!(ask(&foreign, one.address, "h0.kiln", &says).is_err());
     // And who asks looks at who answers: another host of the same launch is not the one that is meant.
     assert!(ask(&well, one.address, "h1.kiln", &says).unwrap_err().to_string().contains("certificate"));
-    let two = Agent::start(hello(&other, "h1.kiln", &list(&blobs()), 60_000), |_| {});
+    let two = empty(&other, "h1.kiln");
     assert_eq!(two.fetch(one.address, "h0.kiln", &[0]).unwrap().kind, Kind::Refused);
 }
 
@@ -341,7 +346,7 @@ fn what_is_no_launcher_is_refused() {
 #[test]
 fn nobody_there_is_told_as_such() {
     let authority = Authority::new().unwrap();
-    let one = Agent::start(hello(&authority, "h0.kiln", &list(&blobs()), 60_000), |_| {});
+    let one = empty(&authority, "h0.kiln");
     let closed = std::net::TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap();
     assert_eq!(one.fetch(closed, "h1.kiln", &[0]).unwrap().kind, Kind::Unreachable);
     let two = full(&authority, "h1.kiln");

@@ -13,7 +13,7 @@ use rustls_pki_types::ServerName;
 
 use super::Shared;
 use super::ask::{self, Answer, Ask};
-use super::serve::{HANDSHAKE, LOOK};
+use super::serve::{HANDSHAKE, LOOK, is_pause};
 use super::words::{Fault, Fetch, Kind};
 use crate::machine::printable;
 
@@ -21,7 +21,34 @@ use crate::machine::printable;
 const CONNECT: Duration = Duration::from_secs(5);
 const PIECE: usize = 128 << 10;
 
-type Peer = StreamOwned<ClientConnection, TcpStream>;
+type Peer = StreamOwned<ClientConnection, Socket>;
+
+/// A connection whose reads pause now and then, whatever comes, so that who reads looks at its watch: TLS does not return
+/// while a record comes byte by byte.
+struct Socket {
+    stream: TcpStream,
+    paused: Instant,
+}
+
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.paused.elapsed() > LOOK {
+            self.paused = Instant::now();
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.read(into)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
 
 /// Does an order; tells of each blob that is here.
 pub(super) fn fetch(shared: &Shared<'_>, fetch: &Fetch, got: &dyn Fn(usize)) -> Result<(), Fault> {
@@ -43,31 +70,31 @@ pub(super) fn fetch(shared: &Shared<'_>, fetch: &Fetch, got: &dyn Fn(usize)) -> 
 
 fn connect(shared: &Shared<'_>, fetch: &Fetch) -> Result<Peer, Fault> {
     let away = |error: io::Error| Fault::new(Kind::Unreachable, format!("{}: {error}", fetch.from));
-    let mut socket = TcpStream::connect_timeout(&fetch.from, CONNECT).map_err(away)?;
-    let set = socket
+    let stream = TcpStream::connect_timeout(&fetch.from, CONNECT).map_err(away)?;
+    let set = stream
         .set_nodelay(true)
-        .and_then(|()| socket.set_read_timeout(Some(LOOK)))
-        .and_then(|()| socket.set_write_timeout(Some(HANDSHAKE)));
+        .and_then(|()| stream.set_read_timeout(Some(LOOK)))
+        .and_then(|()| stream.set_write_timeout(Some(HANDSHAKE)));
     set.map_err(away)?;
     let refused = |why: String| Fault::new(Kind::Refused, format!("{}: {}", fetch.from, printable(&why)));
     let name = ServerName::try_from(fetch.name.clone()).map_err(|error| refused(error.to_string()))?;
     let client = ClientConnection::new(shared.identity.client.clone(), name);
     let mut client = client.map_err(|error| refused(error.to_string()))?;
+    let mut socket = Socket { stream, paused: Instant::now() };
     let until = Instant::now() + HANDSHAKE;
+    let broken = |error: io::Error| Fault::new(Kind::Broken, format!("{}: {error}", fetch.from));
     while client.is_handshaking() {
+        if Instant::now() >= until || shared.is_halted() {
+            return Err(broken(io::ErrorKind::TimedOut.into()));
+        }
         match client.complete_io(&mut socket) {
             Ok(_) => {}
-            Err(error) if is_pause(&error) && Instant::now() < until && !shared.is_halted() => {}
+            Err(error) if is_pause(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(refused(error.to_string())),
-            Err(error) => return Err(Fault::new(Kind::Broken, format!("{}: {error}", fetch.from))),
+            Err(error) => return Err(broken(error)),
         }
     }
     Ok(StreamOwned::new(client, socket))
-}
-
-/// Nothing came while it was waited for.
-fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// Brings one blob into the store.

@@ -57,7 +57,6 @@ pub(crate) struct Shared<'a> {
     /// Nothing more is to be brought.
     pub(crate) halt: AtomicBool,
     pub(crate) fetched: AtomicU64,
-    pub(crate) served: AtomicU64,
     /// Orders that are being done.
     orders: AtomicUsize,
 }
@@ -103,7 +102,6 @@ pub fn take_part(
         stop: AtomicBool::new(false),
         halt: AtomicBool::new(false),
         fetched: AtomicU64::new(0),
-        served: AtomicU64::new(0),
         orders: AtomicUsize::new(0),
     };
     let output = Mutex::new(output);
@@ -140,7 +138,7 @@ fn obey<'scope, 'env>(
     scope: &'scope std::thread::Scope<'scope, 'env>,
 ) {
     let mut heard = Instant::now();
-    let mut told = Said::Moved { fetched: 0, served: 0 };
+    let mut told = Said::Moved { fetched: 0 };
     loop {
         let now = moved(shared);
         if now != told {
@@ -182,7 +180,7 @@ fn obey<'scope, 'env>(
 }
 
 fn moved(shared: &Shared<'_>) -> Said {
-    Said::Moved { fetched: shared.fetched.load(Ordering::Relaxed), served: shared.served.load(Ordering::Relaxed) }
+    Said::Moved { fetched: shared.fetched.load(Ordering::Relaxed) }
 }
 
 /// Reads lines on a thread of its own, which ends with the input.

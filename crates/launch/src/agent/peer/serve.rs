@@ -195,12 +195,16 @@ fn copy(shared: &Shared<'_>, pace: &Pace, part: Part, to: &mut impl Write) -> io
         pace.wait(shared, count as u64)?;
         to.write_all(buffer.get(..count).unwrap_or_default())?;
         at += count as u64;
-        shared.served.fetch_add(count as u64, Ordering::Relaxed);
     }
     to.flush()
 }
 
-/// A connection whose reads end when time is up, or all is over.
+/// Nothing came while it was waited for.
+pub(super) fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// A connection whose reads end when time is up, and its writes, too, when all is over.
 pub(super) struct Patient<'a> {
     pub(super) stream: TcpStream,
     /// Until when to wait for something to read.
@@ -217,18 +221,15 @@ impl Patient<'_> {
         }
     }
 
+    /// Reads when there is something. Time is looked at before each read: a byte now and then is no reason to wait longer.
     fn again(&self, mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-        loop {
+        while !self.shared.is_over() && Instant::now() < self.until {
             match read() {
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    if self.shared.is_over() || Instant::now() >= self.until {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_pause(&error) => {}
                 other => return other,
             }
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -241,7 +242,14 @@ impl Read for Patient<'_> {
 
 impl Write for Patient<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&self.stream).write(bytes)
+        if self.shared.is_over() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // TLS would take a pause for a reason to read, and wait for a question of who takes nothing.
+        (&self.stream).write(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => error,
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

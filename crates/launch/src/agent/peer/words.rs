@@ -99,12 +99,10 @@ pub enum Said {
         /// What kept it from its end, if anything.
         fault: Option<Fault>,
     },
-    /// Bytes that came from other hosts, and that others got from here, since the beginning.
+    /// Bytes that came from other hosts since the beginning.
     Moved {
-        /// Came.
+        /// How many.
         fetched: u64,
-        /// Went.
-        served: u64,
     },
 }
 
