@@ -346,6 +346,15 @@ fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
     }
 }
 
+/// `10.0.0.0/8`, or one address.
+pub fn range(text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let address: IpAddr = address.parse().ok()?;
+    let full = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = if prefix.is_empty() { full } else { prefix.parse().ok().filter(|prefix| *prefix <= full)? };
+    Some(Cidr { address, prefix })
+}
+
 impl HostFacts {
     /// Whether a path of [`PATHS`] is there.
     pub fn has(&self, path: &str) -> bool {
@@ -378,12 +387,8 @@ impl HostFacts {
             prefix: *prefix,
         };
         let route = |(to, interface): &(String, String)| {
-            let to = if to == "default" { "0.0.0.0/0" } else { to };
-            let (address, prefix) = to.split_once('/').map_or((to, None), |(address, prefix)| (address, Some(prefix)));
-            let address: IpAddr = address.parse().ok()?;
-            let full = if address.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.map_or(Some(full), |prefix| prefix.parse().ok()).filter(|prefix| *prefix <= full)?;
-            Some(Route { destination: Cidr { address, prefix }, interface: interface.clone() })
+            let destination = range(if to == "default" { "0.0.0.0/0" } else { to })?;
+            Some(Route { destination, interface: interface.clone() })
         };
         Addresses {
             addresses: self.addresses.iter().map(address).collect(),
