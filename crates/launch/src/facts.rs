@@ -160,7 +160,7 @@ fn questions(service_manager: &str) -> String {
          [ -e /etc/containerd/config.toml ] && cat /etc/containerd/config.toml | lines containerd-config; \
          df -Pk /var/lib 2>/dev/null | lines disk; stat -fc %T /sys/fs/cgroup 2>/dev/null | lines cgroup; \
          getent hosts \"$(uname -n)\" >/dev/null 2>&1 && echo yes | lines resolves; \
-         env | grep -i '^[a-z]*_proxy=' | sed 's#//[^@/]*@#//#' | lines proxies; \
+         env | grep -i '^[a-z]*_proxy=' | sed -e 's#://.*@#://#' -e 's#=.*@#=#' | lines proxies; \
          [ -e {marker} ] && cat {marker} | lines marker; \
          [ -e {agent} ] && sha256sum {agent} 2>/dev/null | lines agent; echo @@end",
         programs = words(&PROGRAMS),
@@ -450,5 +450,17 @@ pub(crate) mod tests {
         assert!(!text.contains('\n') && text.contains("if command -v /usr/local/bin/my ctl"), "{text}");
         let output = std::process::Command::new("sh").arg("-n").arg("-c").arg(&text).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn logins_at_proxies_stay_on_the_host() {
+        let text = questions("systemctl");
+        let asked = text.split("; ").find(|part| part.contains("_proxy=")).unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.arg("-c").arg(asked.trim_end_matches(" | lines proxies")).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("http_proxy", "http://u:p@ss@h:1").env("HTTPS_PROXY", "u:p/q@h:1").env("no_proxy", "a,10.0.0.0/8");
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let lines: BTreeSet<&str> = said.lines().collect();
+        assert_eq!(lines, BTreeSet::from(["HTTPS_PROXY=h:1", "http_proxy=http://h:1", "no_proxy=a,10.0.0.0/8"]));
     }
 }
