@@ -160,7 +160,7 @@ fn questions(service_manager: &str) -> String {
          [ -e /etc/containerd/config.toml ] && cat /etc/containerd/config.toml | lines containerd-config; \
          df -Pk /var/lib 2>/dev/null | lines disk; stat -fc %T /sys/fs/cgroup 2>/dev/null | lines cgroup; \
          getent hosts \"$(uname -n)\" >/dev/null 2>&1 && echo yes | lines resolves; \
-         env | grep -i '^[a-z]*_proxy=' | sed 's#//[^@/]*@#//#' | lines proxies; \
+         env | grep -i '^[a-z]*_proxy=' | sed -e 's#://.*@#://#' -e 's#=.*@#=#' | lines proxies; \
          [ -e {marker} ] && cat {marker} | lines marker; \
          [ -e {agent} ] && sha256sum {agent} 2>/dev/null | lines agent; echo @@end",
         programs = words(&PROGRAMS),
@@ -346,6 +346,15 @@ fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
     }
 }
 
+/// `10.0.0.0/8`, or one address.
+pub fn range(text: &str) -> Option<Cidr> {
+    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+    let address: IpAddr = address.parse().ok()?;
+    let full = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = if prefix.is_empty() { full } else { prefix.parse().ok().filter(|prefix| *prefix <= full)? };
+    Some(Cidr { address, prefix })
+}
+
 impl HostFacts {
     /// Whether a path of [`PATHS`] is there.
     pub fn has(&self, path: &str) -> bool {
@@ -378,12 +387,8 @@ impl HostFacts {
             prefix: *prefix,
         };
         let route = |(to, interface): &(String, String)| {
-            let to = if to == "default" { "0.0.0.0/0" } else { to };
-            let (address, prefix) = to.split_once('/').map_or((to, None), |(address, prefix)| (address, Some(prefix)));
-            let address: IpAddr = address.parse().ok()?;
-            let full = if address.is_ipv4() { 32 } else { 128 };
-            let prefix = prefix.map_or(Some(full), |prefix| prefix.parse().ok()).filter(|prefix| *prefix <= full)?;
-            Some(Route { destination: Cidr { address, prefix }, interface: interface.clone() })
+            let destination = range(if to == "default" { "0.0.0.0/0" } else { to })?;
+            Some(Route { destination, interface: interface.clone() })
         };
         Addresses {
             addresses: self.addresses.iter().map(address).collect(),
@@ -445,5 +450,17 @@ pub(crate) mod tests {
         assert!(!text.contains('\n') && text.contains("if command -v /usr/local/bin/my ctl"), "{text}");
         let output = std::process::Command::new("sh").arg("-n").arg("-c").arg(&text).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn logins_at_proxies_stay_on_the_host() {
+        let text = questions("systemctl");
+        let asked = text.split("; ").find(|part| part.contains("_proxy=")).unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.arg("-c").arg(asked.trim_end_matches(" | lines proxies")).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env("http_proxy", "http://u:p@ss@h:1").env("HTTPS_PROXY", "u:p/q@h:1").env("no_proxy", "a,10.0.0.0/8");
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let lines: BTreeSet<&str> = said.lines().collect();
+        assert_eq!(lines, BTreeSet::from(["HTTPS_PROXY=h:1", "http_proxy=http://h:1", "no_proxy=a,10.0.0.0/8"]));
     }
 }

@@ -84,6 +84,14 @@ struct Entry {
     made: Vec<String>,
 }
 
+impl Ledger {
+    /// A number that no kept file has: one that could not be put back stays when those around it are gone.
+    fn next_backup(&self) -> usize {
+        let numbers = self.entries.iter().filter_map(|entry| entry.backup.as_ref()?.0.parse::<usize>().ok());
+        numbers.max().map_or(0, |last| last + 1)
+    }
+}
+
 /// The files of a host.
 pub struct Files {
     root: PathBuf,
@@ -173,7 +181,7 @@ impl Files {
                 let backup = match written.is_empty() && path.exists() {
                     // Lines are taken out again; the rest of the file is not Kiln's to put back.
                     true => None,
-                    false => self.keep(&path, ledger.entries.len())?,
+                    false => self.keep(&path, ledger.next_backup())?,
                 };
                 ledger.entries.push(Entry { path: item.to.clone(), written: String::new(), backup, made });
                 let last = ledger.entries.len() - 1;
@@ -470,6 +478,24 @@ mod tests {
             "{restored:?}"
         );
         assert_eq!(place.text("root/etc/a").as_deref(), Some("old"));
+    }
+
+    #[test]
+    fn what_is_kept_is_not_written_over_by_what_is_kept_later() {
+        let place = Place::new();
+        let new = |to: &str| item(to, Content::Text("new".into()));
+        for name in ["a", "b", "c"] {
+            fs::write(place.path(&format!("root/etc/{name}")), name).unwrap();
+        }
+        place.files().install(&[new("/etc/a"), new("/etc/b")], None).unwrap();
+        let (kept, away) = (place.path("home/backup/0001"), place.path("away"));
+        fs::rename(&kept, &away).unwrap();
+        assert_eq!(place.files().restore().unwrap().failed.len(), 1);
+        fs::rename(&away, &kept).unwrap();
+        place.files().install(&[new("/etc/c")], None).unwrap();
+        assert_eq!(place.files().restore().unwrap().failed, [""; 0]);
+        let now = ["a", "b", "c"].map(|name| place.text(&format!("root/etc/{name}")).unwrap());
+        assert_eq!(now, ["a", "b", "c"]);
     }
 
     #[test]

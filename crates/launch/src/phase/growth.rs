@@ -69,9 +69,11 @@ fn planned(launch: &Launch, member: &Member) -> Option<Work> {
 fn plan_before(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let tasks = plugins::tasks(launch, member, &[When::PreScaleUp]);
     Ok(planned(launch, member).map(|work| {
-        let lines: Vec<String> = tasks.iter().map(plugins::Task::line).collect();
-        let none = || vec!["remember that it joins: plugins come behind it".to_owned()];
-        Work { lines: if lines.is_empty() { none() } else { lines }, ..work }
+        let mut lines: Vec<String> = tasks.iter().map(plugins::Task::line).collect();
+        if lines.is_empty() {
+            lines.push("remember that it joins: plugins come behind it".to_owned());
+        }
+        Work { lines, ..work }
     }))
 }
 

@@ -167,16 +167,17 @@ fn items(launch: &Launch, made: BTreeMap<String, Made>) -> Result<Vec<Item>> {
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let made = made(launch, member, None)?;
-    let lines = made.iter().map(|(path, file)| format!("write {path}: {}", file.by.join(", "))).collect();
+    let mut lines: Vec<String> =
+        made.iter().map(|(path, file)| format!("write {path}: {}", file.by.join(", "))).collect();
     let items = items(launch, made)?;
     // What was changed before and is not any more, is put back.
     if items.is_empty() && !launch.has_done(member, PHASE.name) {
         return Ok(None);
     }
     let (text, digest) = (serde_json::to_string(&items).unwrap_or_default(), launch.bundle.root.digest.to_string());
-    let none = || vec!["put back what was changed".to_owned()];
-    let lines: Vec<String> = lines;
-    let lines = if lines.is_empty() { none() } else { lines };
+    if lines.is_empty() {
+        lines.push("put back what was changed".to_owned());
+    }
     Ok(Some(Work { key: key([text.as_str(), digest.as_str()]), lines, holds: true }))
 }
 

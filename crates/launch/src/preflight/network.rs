@@ -4,18 +4,19 @@ use std::net::IpAddr;
 
 use super::{Found, joined};
 use crate::config::Configuration;
+use crate::facts::range;
 use crate::launch::Member;
 use crate::machine::printable;
 
 /// Networks that hosts already route somewhere.
 pub fn overlap(what: &str, network: &str, member: &Member, found: &mut Found<'_>) {
-    let Some(wanted) = parse_network(network) else { return };
+    let Some(wanted) = range(network) else { return };
     let own = ["cni", "flannel", "cali", "tunl", "kube-", "weave", "kiln", "vxlan.calico"];
     for (to, device) in &member.facts.routes {
-        let Some(other) = parse_network(to).filter(|(_, prefix)| *prefix > 0) else { continue };
+        let Some(other) = range(to).filter(|other| other.prefix > 0) else { continue };
         // A network's own routes, of when it ran already.
         let is_own = own.iter().any(|start| device.starts_with(start)) || joined(found.launch, member);
-        if overlaps(wanted, other) && !is_own {
+        if wanted.overlaps(other) && !is_own {
             let text = format!("the network of {what} {network} overlaps with its route to {to} ({device})");
             found.error(
                 "NetworkOverlap",
@@ -40,8 +41,8 @@ pub fn proxies(member: &Member, configuration: &Configuration, found: &mut Found
         found.warn("HTTPProxy", text, hint);
     }
     for (_, network) in &configuration.networks {
-        let Some((address, _)) = parse_network(network) else { continue };
-        if !is_spared(address, spared) {
+        let Some(wanted) = range(network) else { continue };
+        if !is_spared(wanted.address, spared) {
             let text = format!("connection to \"{network}\" uses proxy \"{proxy}\"");
             found.warn("HTTPProxyCIDR", text, hint);
         }
@@ -50,34 +51,5 @@ pub fn proxies(member: &Member, configuration: &Configuration, found: &mut Found
 
 /// Whether `no_proxy` has an address.
 fn is_spared(address: IpAddr, list: &str) -> bool {
-    list.split(',').map(str::trim).any(|word| {
-        word == "*" || parse_network(word).is_some_and(|network| overlaps(network, (address, full(address))))
-    })
-}
-
-fn full(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-type Net = (IpAddr, u8);
-
-/// `10.0.0.0/8`, or one address.
-fn parse_network(text: &str) -> Option<Net> {
-    if text == "default" {
-        return None;
-    }
-    let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
-    let address: IpAddr = address.parse().ok()?;
-    let full = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = if prefix.is_empty() { full } else { prefix.parse().ok().filter(|prefix| *prefix <= full)? };
-    Some((address, prefix))
-}
-
-fn overlaps((a, a_prefix): Net, (b, b_prefix): Net) -> bool {
-    let bits = u32::from(a_prefix.min(b_prefix));
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => bits == 0 || u32::from(a) >> (32 - bits) == u32::from(b) >> (32 - bits),
-        (IpAddr::V6(a), IpAddr::V6(b)) => bits == 0 || u128::from(a) >> (128 - bits) == u128::from(b) >> (128 - bits),
-        _ => false,
-    }
+    list.split(',').map(str::trim).any(|word| word == "*" || range(word).is_some_and(|spared| spared.contains(address)))
 }

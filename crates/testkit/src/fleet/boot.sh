@@ -3,6 +3,15 @@
 # /opt/kubernetes, or nothing.
 set -eu
 directory=$1 name=$2 number=$3 cgroups=$4 programs=$5
+# A kernel begins with no rules, routes or devices but its own; the card of a machine keeps its number.
+ip netns add "$name"
+ip link add "v$number" type veth peer name eth0 address "$(printf '02:00:0a:4d:00:%02x' "$number")" netns "$name"
+ip link set "v$number" master br0 up
+ip -n "$name" link set lo up
+ip -n "$name" address add "10.77.0.$((10 + number))/24" dev eth0
+ip -n "$name" link set eth0 up
+ip -n "$name" route add default via 10.77.0.1
+
 for hierarchy in $(awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts); do
   echo 0 > "$hierarchy/$cgroups/cgroup.procs"
 done

@@ -58,8 +58,7 @@ impl Host {
         };
         host.files();
         let mut command = host.inside_of_the_fleet();
-        command.args(["sh", "-c", include_str!("host.sh"), "host"]).arg(&host.directory).arg(&host.name);
-        command.arg(number.to_string()).arg(root).arg(&host.cgroups);
+        command.args(["sh", "-c", include_str!("host.sh"), "host"]).arg(&host.directory).arg(root).arg(&host.cgroups);
         let made = command.output().expect("start nsenter");
         assert!(made.status.success(), "cannot make {}: {}", host.name, String::from_utf8_lossy(&made.stderr));
         host
@@ -128,7 +127,7 @@ impl Host {
         assert_eq!(state.text(), "running", "{} has booted with failures:\n{state}{}", self.name, self.console());
     }
 
-    /// Takes the power away: nothing on it ends in order.
+    /// Takes the power away: nothing on it ends in order, and what its kernel knew is lost, as are rules of iptables.
     ///
     /// # Panics
     /// If it was not up.
@@ -137,6 +136,10 @@ impl Host {
         let killed = self.inside_of_the_fleet().args(["kill", "-KILL", &machine.leader]).status();
         assert!(killed.expect("start nsenter").success(), "{} cannot be killed", self.name);
         let _ = machine.container.wait();
+        // The device first: with its namespace it would go a while later.
+        let script = format!("ip link delete v{} && ip netns delete {}", self.number, self.name);
+        let gone = self.inside_of_the_fleet().args(["sh", "-c", &script]).status();
+        assert!(gone.expect("start nsenter").success(), "the network of {} cannot be taken away", self.name);
     }
 
     /// Runs a script of the shell as root, not over the network.

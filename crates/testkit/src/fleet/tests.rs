@@ -33,8 +33,9 @@ fn two_hosts_are_two_machines_and_nothing_remains_of_them() {
     let before = fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap();
     let _ = one.run("echo 1 > /proc/sys/vm/overcommit_memory").ok();
     assert_eq!(fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap(), before);
-    // A host that lost its power has its files still, and another boot.
+    // A host that lost its power has its files still, another boot, and nothing of what was only in its kernel.
     one.write("/srv/kept", 0o600, "kept");
+    let _ = one.run("iptables -A FORWARD -s 10.244.0.0/16 -j ACCEPT; ip link add cni0 type bridge").ok();
     let boot = |host: &Host| host.run("systemctl show -p UserspaceTimestampMonotonic --value").ok().text().to_owned();
     let first = boot(one);
     one.power_off();
@@ -42,6 +43,9 @@ fn two_hosts_are_two_machines_and_nothing_remains_of_them() {
     one.boot();
     assert_eq!(one.read("/srv/kept"), b"kept");
     assert_ne!(boot(one), first);
+    assert_eq!(one.run("iptables -S FORWARD").ok().text(), "-P FORWARD ACCEPT");
+    assert_ne!(one.run("ip link show cni0").code, 0);
+    let _ = one.ssh(&format!("ping -c 1 -W 5 {}", two.address())).ok();
     drop(fleet);
     assert_eq!(traces(&directory), Vec::<String>::new());
 }

@@ -13,7 +13,7 @@ use kiln_host::command::Sudo;
 use kiln_host::{Cancel, Network, Secret, Ssh};
 use kiln_launch::clock::Clock;
 use kiln_launch::event::{Event, Events};
-use kiln_launch::journal::{HostRecord, Record, State};
+use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::{Learned, random_hex};
 use kiln_launch::{Bundle, Launch, Machine, Member, Options, Peers, run};
 
@@ -171,10 +171,17 @@ impl Args {
             None => {
                 let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
                 let record = state.record()?;
-                if let Some(known) = &record {
-                    add(&mut flags, known, wish.giving_back);
+                // Workers whose master was given back before are no cluster, and are given back all the same.
+                let is_left = |known: &&Record| wish.giving_back && !known.hosts.iter().any(|host| host.master);
+                let left = record.as_ref().filter(is_left);
+                if let (Some(known), None) = (&record, left) {
+                    add(&mut flags, known);
                 }
-                (clusterfile::cluster(None, &flags)?, record, state)
+                let mut cluster = clusterfile::cluster(None, &flags)?;
+                if let Some(known) = left {
+                    self.add_remembered(&mut cluster, known);
+                }
+                (cluster, record, state)
             }
         };
         for host in &mut cluster.hosts {
@@ -209,7 +216,7 @@ impl Args {
         }
     }
 
-    /// Adds hosts that are remembered and that the Clusterfile does not have any more.
+    /// Adds hosts that are remembered and that the cluster does not have: those that a Clusterfile has no longer.
     pub fn add_remembered(&self, cluster: &mut Cluster, record: &Record) {
         for known in &record.hosts {
             let Ok(address) = known.address.parse::<IpAddr>() else { continue };
@@ -375,10 +382,8 @@ pub fn cancel() -> Cancel {
     Cancel::from(flag)
 }
 
-/// What is remembered of a cluster, as if it had been said on the command line. A cluster has a master: where only workers
-/// are left to be given back, they are called so, which is all the same to a reset.
-fn add(flags: &mut Flags, record: &Record, giving_back: bool) {
-    let only_workers = giving_back && flags.masters.is_none() && !record.hosts.iter().any(|host| host.master);
+/// What is remembered of a cluster, as if it had been said on the command line.
+fn add(flags: &mut Flags, record: &Record) {
     let list = |master: bool, said: Option<&String>| {
         let said_hosts: Vec<String> = said
             .and_then(|text| kiln_kubeadm::hosts::parse(text).ok())
@@ -386,8 +391,7 @@ fn add(flags: &mut Flags, record: &Record, giving_back: bool) {
             .flatten()
             .map(|host| host.address.to_string())
             .collect();
-        let is = |host: &HostRecord| (host.master || only_workers) == master;
-        let known = record.hosts.iter().filter(|host| is(host) && !said_hosts.contains(&host.address));
+        let known = record.hosts.iter().filter(|host| host.master == master && !said_hosts.contains(&host.address));
         let known = known.map(|host| match (host.port, host.address.contains(':')) {
             (Some(port), true) => format!("[{}]:{port}", host.address),
             (Some(port), false) => format!("{}:{port}", host.address),
