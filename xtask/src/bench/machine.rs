@@ -33,7 +33,10 @@ impl Machine {
                 "{} GB of memory, {}",
                 memory(&read("/proc/meminfo")),
                 // Where several are mounted on one another, the last is what the directory is on.
-                said(Command::new("findmnt").args(["-n", "-o", "FSTYPE", "-T"]).arg(dir)).lines().last().unwrap_or_default()
+                said(Command::new("findmnt").args(["-n", "-o", "FSTYPE", "-T"]).arg(dir))
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
             ),
             kernel: format!("Linux {kernel}, Debian {}", read("/etc/debian_version").trim()),
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
