@@ -1,5 +1,6 @@
 //! Who named what: kept in the image, so that `kiln cluster images --why` can say it anywhere.
 
+use kiln_oci::Platform;
 use serde::{Deserialize, Serialize};
 
 /// How sure it is that a name is an image that will be needed.
@@ -29,6 +30,9 @@ pub struct Named {
     pub rule: String,
     /// How sure it is.
     pub certainty: Certainty,
+    /// The platforms it is wanted for, if the place says: a node selector, or the line of a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
 }
 
 impl Named {
@@ -36,7 +40,9 @@ impl Named {
     pub fn text(&self) -> String {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
         let object = self.object.as_ref().map(|object| format!(", {object}")).unwrap_or_default();
-        format!("{}{line}{object} ({})", self.file, self.rule)
+        let platforms: Vec<String> = self.platforms.iter().map(ToString::to_string).collect();
+        let platforms = if platforms.is_empty() { String::new() } else { format!(" for {}", platforms.join(", ")) };
+        format!("{}{line}{object}{platforms} ({})", self.file, self.rule)
     }
 }
 

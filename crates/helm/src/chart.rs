@@ -94,7 +94,9 @@ impl Chart {
         let top = |name: &str| !name.contains('/');
         let lock = |name: &str| {
             let lower = name.to_ascii_lowercase();
-            lower.ends_with(".lock") || (lower.starts_with("images.") && !lower.ends_with(".tpl"))
+            let about_images = lower.trim_start_matches('.').strip_prefix("images");
+            lower.ends_with(".lock")
+                || about_images.is_some_and(|rest| rest.starts_with(['.', '-']) && !rest.ends_with(".tpl"))
         };
         self.raw.iter().filter(|(name, _)| top(name) && lock(name)).collect()
     }

@@ -127,7 +127,8 @@ fn enabled(dependency: &Dependency, values: &Map, path: &str, warnings: &mut Vec
     on
 }
 
-fn at<'v>(values: &'v Map, path: &str) -> Option<&'v Yaml> {
+/// The value at a path of names with dots.
+pub(crate) fn at<'v>(values: &'v Map, path: &str) -> Option<&'v Yaml> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let value = values.get(first)?;
     rest.map_or(Some(value), |rest| value.at(rest))

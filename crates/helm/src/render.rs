@@ -86,7 +86,7 @@ pub fn render(
 }
 
 /// What chart and values become before templates see them: which charts are there, and the values of all.
-fn prepare(chart: &Chart, values: &Values, warnings: &mut Vec<String>) -> Result<(Chart, Map), RenderError> {
+pub(crate) fn prepare(chart: &Chart, values: &Values, warnings: &mut Vec<String>) -> Result<(Chart, Map), RenderError> {
     if chart.metadata.kind == Kind::Library {
         return Err(RenderError::Library);
     }

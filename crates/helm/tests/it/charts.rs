@@ -262,6 +262,32 @@ fn images_are_found_without_rendering() {
 }
 
 #[test]
+fn what_annotations_and_lock_files_list_depends_on_values() {
+    let bitnami = "annotations:\n  images: |\n    - name: db\n      image: r.example/db:1\n";
+    let chart = super::chart(&[
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: c\nversion: 0.1.0\ndependencies: [{name: db, version: 0.1.0, condition: db.on}]\nannotations:\n  helm.sh/images: |\n    - {name: a, image: r.example/a:1, condition: a.on}\n    - {name: b, image: r.example/b:1}\n  artifacthub.io/images: |\n    - name: h\n      image: r.example/h:1\n      platforms: [linux/amd64, linux/arm64]\n",
+        ),
+        ("values.yaml", "a: {on: false}\ndb: {on: true}\n"),
+        (
+            "images-lock.yaml",
+            "kind: ImagesLock\nchart: {name: c}\nimages:\n- image: r.example/l:1\n  digests: [{digest: 'sha256:00', arch: linux/amd64}]\n- r.example/plain:1\n",
+        ),
+        ("poetry.lock", "content-hash: x\nfiles: [a, b]\n"),
+        ("charts/db/Chart.yaml", &format!("apiVersion: v2\nname: db\nversion: 0.1.0\n{bitnami}")),
+    ]);
+    let names = |expressions: &[&str]| {
+        let found = images::listed(&chart, &set(expressions)).expect("values");
+        assert!(found.iter().all(|named| named.is_listed));
+        found.into_iter().map(|named| named.image.replace("r.example/", "")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["b:1", "db:1", "h:1", "l:1", "plain:1"]);
+    assert_eq!(names(&["a.on=true,db.on=false"]), ["a:1", "b:1", "h:1", "l:1", "plain:1"]);
+    assert!(images::listed(&chart, &set(&["db=5"])).is_err());
+}
+
+#[test]
 fn durations_of_helm_4() {
     let template = r#"{{ durationSeconds "1m30s" }} {{ durationMinutes "90s" }} {{ durationHours "90m" }} {{ durationDays "36h" }} {{ durationMilliseconds "1.5s" }} {{ durationNanoseconds "1us" }} {{ durationRoundTo "1h31m" "1h" }} {{ durationTruncateTo "1h59m" "1h" }} {{ mustToDuration "1h5m" }} {{ mustToDuration 90 }}"#;
     let want = "90 1.5 1.5 1.5 1500 1000 2h0m0s 1h0m0s 1h5m0s 1m30s";
