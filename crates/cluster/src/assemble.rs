@@ -290,8 +290,10 @@ fn add_base(base: &Inventory, options: &scan::Options, scan: &mut Scan) {
         if options.rules.ignore.entry(&text).is_some() || scan.images.iter().any(|w| w.name.to_string() == text) {
             continue;
         }
-        let known = base.report.images.iter().find(|known| known.name == text).map(|known| known.named.clone());
-        let named = known.filter(|named| !named.is_empty()).unwrap_or_else(|| {
+        let known = base.report.images.iter().find(|known| known.name == text);
+        // The places are the base's: its child may have other files there.
+        let named = known.map(|known| known.named.iter().map(|named| named.within(&base.title)).collect::<Vec<_>>());
+        let named = named.filter(|named| !named.is_empty()).unwrap_or_else(|| {
             let (file, rule) = (base.title.clone(), rule::BASE.id.to_owned());
             vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain, platforms: Vec::new() }]
         });

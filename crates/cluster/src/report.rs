@@ -36,6 +36,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// The same place, as that of another image.
+    pub fn within(&self, image: &str) -> Named {
+        Named { file: format!("{image}: {}", self.file), ..self.clone() }
+    }
+
     /// In one line.
     pub fn text(&self) -> String {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();

@@ -46,6 +46,33 @@ fn skopeo_pushes_and_pulls() {
 }
 
 #[test]
+fn skopeo_without_a_login_pulls_what_everyone_may_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    std::fs::write(&users, line("me", "secret").unwrap()).unwrap();
+    let open = Server::start();
+    open.image("team/app", "1", b"layer");
+    for tokens in [false, true] {
+        let server = Server::with(|mut s| {
+            let users = Htpasswd::open(&users, "r", true).unwrap();
+            s.auth = if tokens { Auth::Own(Issuer::new(users, "kiln").unwrap()) } else { Auth::Basic(users) };
+            s.store = open.store();
+            s
+        });
+        let name = format!("docker://{}", server.reference("team/app:1"));
+        let _ =
+            call("skopeo", &[&["inspect", "--raw", "--tls-verify=false", "--no-creds"][..], &[&name]].concat()).ok();
+        let _ = call("skopeo", &["inspect", "--raw", "--tls-verify=false", "--creds", "me:secret", &name]).ok();
+        let wrong = call("skopeo", &["inspect", "--raw", "--tls-verify=false", "--creds", "me:wrong", &name]);
+        assert_ne!(wrong.code, 0, "{wrong}");
+        let to = format!("docker://{}", server.reference("team/new:1"));
+        let options = ["--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false"];
+        let push = call("skopeo", &[&options[..], &["--src-no-creds", "--dest-no-creds", &name, &to]].concat());
+        assert_ne!(push.code, 0, "{push}");
+    }
+}
+
+#[test]
 fn podman_pushes_and_pulls_with_a_password_over_tls() {
     let dir = tempfile::tempdir().unwrap();
     let users = dir.path().join("users");
