@@ -156,11 +156,13 @@ impl Found {
         // What only tests run is not needed on a site that has no network.
         let hooks =
             hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
-        for Manifest { path, text, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
-            collector.rendered(&self.template(path), text)?;
+        for Manifest { path, text, line, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
+            let file = rendered.files.iter().find(|file| file.path == *path);
+            let origin = |below: usize| file?.origin(line + below - 1);
+            collector.rendered(&self.template(path), text, &origin)?;
         }
         for file in &rendered.crds {
-            collector.rendered(&self.template(&file.path), &file.text)?;
+            collector.rendered(&self.template(&file.path), &file.text, &Some)?;
         }
         for named in images::in_values(chart) {
             self.take(&named, Certainty::Possible, collector)?;

@@ -20,7 +20,7 @@ pub enum Certainty {
 pub struct Named {
     /// The file in the root file system, or on the command line.
     pub file: String,
-    /// The line, from 1; of what a chart renders to, the template's first line.
+    /// The line, from 1; of what a chart renders to, the template's, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The object: `Deployment kube-system/coredns`.

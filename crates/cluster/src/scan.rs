@@ -80,6 +80,9 @@ impl Files for Rootfs<'_> {
     }
 }
 
+/// The line of a file that a line of what was searched stands for, if there is one.
+pub(crate) type Lines<'l> = &'l dyn Fn(usize) -> Option<usize>;
+
 /// Collects who names what.
 pub(crate) struct Collector<'a> {
     options: &'a Options,
@@ -99,13 +102,13 @@ impl Collector<'_> {
 
     /// Takes what a manifest names.
     fn manifest(&mut self, source: &Source) -> Result<()> {
-        self.found_in(source, kiln_manifests::scan(source, &self.options.rules), true, None)
+        self.found_in(source, kiln_manifests::scan(source, &self.options.rules), &Some, None)
     }
 
-    /// Takes what a template of a chart became; `path` is the template's.
-    pub(crate) fn rendered(&mut self, path: &str, text: &str) -> Result<()> {
+    /// Takes what a template of a chart became; `path` is the template's, and `line` tells its lines from the text's.
+    pub(crate) fn rendered(&mut self, path: &str, text: &str, line: Lines<'_>) -> Result<()> {
         let source = Source { name: format!("{path} (rendered)"), text: text.to_owned() };
-        self.found_in(&source, kiln_manifests::scan(&source, &self.options.rules), false, None)
+        self.found_in(&source, kiln_manifests::scan(&source, &self.options.rules), line, None)
     }
 
     /// Takes what the lines of a template that was not rendered name.
@@ -113,14 +116,14 @@ impl Collector<'_> {
         let mut scan = kiln_manifests::scan(source, &self.options.rules);
         // That it is a template is known, and names with actions in them are no mistakes of anybody.
         scan.diagnostics.clear();
-        self.found_in(source, scan, true, Some(Certainty::Likely))
+        self.found_in(source, scan, &Some, Some(Certainty::Likely))
     }
 
     fn found_in(
         &mut self,
         source: &Source,
         scan: kiln_manifests::Scan,
-        with_lines: bool,
+        line: Lines<'_>,
         at_most: Option<Certainty>,
     ) -> Result<()> {
         let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
@@ -141,7 +144,7 @@ impl Collector<'_> {
             };
             let named = Named {
                 file: source.name.trim_end_matches(" (rendered)").to_owned(),
-                line: with_lines.then_some(image.place.line),
+                line: line(image.place.line),
                 object: image.object.map(|object| object.to_string()),
                 rule: image.rule.id.to_owned(),
                 certainty,

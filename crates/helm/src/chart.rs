@@ -149,6 +149,7 @@ fn load(files: Files, depth: usize, left: &mut usize) -> Result<Chart, ChartErro
     }
     if let Some(requirements) = map(&files, "requirements.yaml")? {
         metadata.dependencies = metadata::dependencies(&requirements)?;
+        metadata.lists_dependencies = metadata::lists_dependencies(&requirements);
     }
     metadata.check()?;
     let values = match files.get("values.yaml") {

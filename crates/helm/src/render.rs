@@ -46,6 +46,8 @@ pub struct RenderedFile {
     pub path: String,
     /// What it gave.
     pub text: String,
+    /// What it says itself.
+    pub template: String,
 }
 
 /// What became of a chart.
@@ -145,7 +147,8 @@ fn rendered(
     }
     (done.manifests, done.hooks) = manifest::sort(&outputs)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(crate::files::text(bytes)).into_owned();
-    done.crds = chart.crds().into_iter().map(|(path, bytes)| RenderedFile { path, text: text(bytes) }).collect();
+    let as_it_is = |(path, bytes)| RenderedFile { path, text: text(bytes), template: text(bytes) };
+    done.crds = chart.crds().into_iter().map(as_it_is).collect();
     Ok(done)
 }
 
@@ -259,7 +262,8 @@ fn execute(tree: &mut Tree, release: &Release, limits: &Limits) -> Result<Vec<Re
         if written.fetch_add(text.len(), Ordering::Relaxed) + text.len() > limits.output {
             return Err(RenderError::Limit { what: "bytes of all texts", limit: limits.output });
         }
-        files.push(RenderedFile { path: template.name.clone(), text });
+        let written = String::from_utf8_lossy(&template.bytes).into_owned();
+        files.push(RenderedFile { path: template.name.clone(), text, template: written });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)

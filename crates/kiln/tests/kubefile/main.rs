@@ -7,6 +7,7 @@ mod directories;
 mod files;
 mod hostile;
 mod moves;
+mod served;
 mod site;
 mod sources;
 mod wanted;
