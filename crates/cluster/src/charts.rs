@@ -157,23 +157,17 @@ impl Found {
         let hooks =
             hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
         for Manifest { path, text, line, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
-            let file = rendered.files.iter().find(|file| file.path == *path);
-            let origin = |below: usize| file?.origin(line + below - 1);
-            collector.rendered(&self.template(path), text, &origin)?;
+            let Some(file) = rendered.files.iter().find(|file| file.path == *path) else { continue };
+            let origin = |below: usize| file.origin(line + below - 1);
+            collector.rendered(&format!("{}/{}", self.path, file.file), text, &origin)?;
         }
         for file in &rendered.crds {
-            collector.rendered(&self.template(&file.path), &file.text, &Some)?;
+            collector.rendered(&format!("{}/{}", self.path, file.file), &file.text, &Some)?;
         }
         for named in images::in_values(chart) {
             self.take(&named, Certainty::Possible, collector)?;
         }
         Ok(())
-    }
-
-    /// A template's path in the root file system: charts call it by their own name first.
-    fn template(&self, path: &str) -> String {
-        let below = path.split_once('/').map_or(path, |(_, below)| below);
-        format!("{}/{below}", self.path)
     }
 
     fn take(&self, named: &images::Named, certainty: Certainty, collector: &mut Collector<'_>) -> Result<()> {

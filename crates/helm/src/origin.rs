@@ -35,7 +35,12 @@ mod tests {
     use super::*;
 
     fn origins(template: &str, text: &str) -> Vec<Option<usize>> {
-        let file = RenderedFile { path: "t".to_owned(), text: text.to_owned(), template: template.to_owned() };
+        let file = RenderedFile {
+            path: "t".to_owned(),
+            file: "t".to_owned(),
+            text: text.to_owned(),
+            template: template.to_owned(),
+        };
         (0..=text.lines().count() + 1).map(|line| file.origin(line)).collect()
     }
 

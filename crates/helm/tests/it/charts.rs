@@ -62,6 +62,9 @@ fn conditions_tags_aliases_and_imports() {
             format!("{parent} [cache db lib]")
         ]
     );
+    let done = super::rendered(&family(), &set(&["cache.enabled=true"])).expect("it renders");
+    let places: Vec<&str> = done.files.iter().map(|file| file.file.as_str()).collect();
+    assert_eq!(places, ["charts/db/templates/d.yaml", "charts/db/templates/d.yaml", "templates/a.yaml"]);
     assert_eq!(texts(&set(&["db.enabled=false"])), [format!("{parent} [lib]")]);
     // A condition has the last word over tags; without one, tags count.
     assert_eq!(texts(&set(&["tags.back=false"])).len(), 2);
