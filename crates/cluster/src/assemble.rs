@@ -10,9 +10,10 @@ use kiln_engine::event::Event;
 use kiln_engine::images::{MAX_DOCUMENT, Pull};
 use kiln_engine::rootfs::{Layer, Root};
 use kiln_engine::transfer::{Mover, Origin, Platforms};
+use kiln_manifests::rule;
 use kiln_oci::cluster::{KUBERNETES_IMAGES, SPEC, Spec, Type};
 use kiln_oci::manifest::Annotations;
-use kiln_oci::{Descriptor, ImageConfig, Reference, media};
+use kiln_oci::{Descriptor, ImageConfig, Platform, Reference, media};
 use kiln_spec::kubefile::Kubefile;
 
 use crate::contain::{Contained, Finder, Place, Wanted, images_in};
@@ -21,6 +22,7 @@ use crate::inherit;
 use crate::inventory::{Inventory, attached_about};
 use crate::kubernetes;
 use crate::pack::{Pack, pack};
+use crate::platforms;
 use crate::registry_dir::{self, Directory, InImage, Tree};
 use crate::report::{Certainty, Named};
 use crate::scan::{self, Rootfs, Scan};
@@ -128,13 +130,14 @@ pub fn assemble(session: &Session, mut built: Vec<Built>, mut request: Request<'
             }
         }
     }
+    let own: Vec<Platform> = built.iter().map(|built| built.image.platform.clone()).collect();
+    platforms::decide(&mut scan, &own);
     scan.warnings.drain(..).for_each(|text| session.events.event(&Event::Warning(&text)));
     if request.without_images {
         scan.images.clear();
     }
-    let platforms = built.iter().map(|built| built.image.platform.clone()).collect();
     let places = places(&request, inside, base.as_ref().filter(|_| !pull), &mover)?;
-    let finder = Finder { mover, platforms, places, pull };
+    let finder = Finder { mover, platforms: own, places, pull };
     let contained = finder.contain(&scan.images)?;
     for image in &contained {
         attached.extend(listed(image, &request.attest, session)?);
@@ -170,9 +173,22 @@ fn places<'a>(
         places.push(Place::Images(images_in(mover, path)?));
     }
     if let Some(base) = base {
-        places.push(Place::Base(base.images.iter().map(|image| image.contained.clone()).collect()));
+        places.push(Place::Base(in_base(base)));
     }
     Ok(places)
+}
+
+/// What a base contains, and for which platforms.
+fn in_base(base: &Inventory) -> Vec<(Contained, Vec<Platform>)> {
+    let of = |rootfs: &Descriptor| rootfs.platform.clone().unwrap_or_else(Platform::host);
+    let own: Vec<Platform> = base.rootfs.iter().map(|(rootfs, _)| of(rootfs)).collect();
+    let images = base.images.iter().map(|image| {
+        let name = image.contained.name.to_string();
+        let known = base.report.images.iter().find(|known| known.name == name);
+        let platforms = known.map_or_else(|| own.clone(), |known| platforms::wanted(&known.named, &own));
+        (image.contained.clone(), platforms)
+    });
+    images.collect()
 }
 
 /// Lists what is in a contained image, for each of its platforms.
@@ -223,7 +239,7 @@ fn look(roots: &[Root], options: &scan::Options) -> Result<Scan> {
         let own = scan::scan(root, options)?;
         for image in own.images {
             let entry = images.entry(image.name.to_string());
-            let entry = entry.or_insert_with(|| Wanted { name: image.name.clone(), named: Vec::new(), instead: None });
+            let entry = entry.or_insert_with(|| Wanted::new(image.name.clone()));
             let new: Vec<Named> = image.named.into_iter().filter(|named| !entry.named.contains(named)).collect();
             entry.named.extend(new);
         }
@@ -274,12 +290,14 @@ fn add_base(base: &Inventory, options: &scan::Options, scan: &mut Scan) {
         if options.rules.ignore.entry(&text).is_some() || scan.images.iter().any(|w| w.name.to_string() == text) {
             continue;
         }
-        let known = base.report.images.iter().find(|known| known.name == text).map(|known| known.named.clone());
-        let named = known.filter(|named| !named.is_empty()).unwrap_or_else(|| {
-            let (file, rule) = (base.title.clone(), "base".to_owned());
-            vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain }]
+        let known = base.report.images.iter().find(|known| known.name == text);
+        // The places are the base's: its child may have other files there.
+        let named = known.map(|known| known.named.iter().map(|named| named.within(&base.title)).collect::<Vec<_>>());
+        let named = named.filter(|named| !named.is_empty()).unwrap_or_else(|| {
+            let (file, rule) = (base.title.clone(), rule::BASE.id.to_owned());
+            vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain, platforms: Vec::new() }]
         });
-        scan.images.push(Wanted { name: name.clone(), named, instead: None });
+        scan.images.push(Wanted { named, ..Wanted::new(name.clone()) });
     }
     scan.possible.retain(|possible| !scan.images.iter().any(|wanted| wanted.name.to_string() == possible.name));
 }
@@ -307,9 +325,9 @@ fn add_registry(tree: &InImage<'_>, scan: &mut Scan) -> Result<()> {
             continue;
         };
         let file = format!("{REGISTRY}/docker/registry/v2/repositories/{}", found.repository);
-        let named =
-            Named { file, line: None, object: None, rule: "registry".to_owned(), certainty: Certainty::Certain };
-        scan.images.push(Wanted { name, named: vec![named], instead: None });
+        let (rule, certainty) = (rule::REGISTRY.id.to_owned(), Certainty::Certain);
+        let named = Named { file, line: None, object: None, rule, certainty, platforms: Vec::new() };
+        scan.images.push(Wanted { named: vec![named], ..Wanted::new(name) });
     }
     Ok(())
 }

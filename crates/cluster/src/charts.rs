@@ -1,19 +1,22 @@
 //! Charts of a root file system: found, rendered, and searched for the images of what they become.
 //!
 //! ```text
-//! a chart that renders                  its manifests, hooks and definitions are searched as any manifest
+//! a chart that renders                  its manifests, hooks and definitions are searched as any manifest; what its
+//!                                       annotations and lock files of images list is contained, too
 //!                                       images that only other values would bring are possible ones
 //! a chart that does not, in this order  annotations `helm.sh/images`, `artifacthub.io/images`; lock files of images;
 //!                                       else values that look like images, and lines of its templates
 //! ```
 
 use kiln_engine::rootfs::Root;
-use kiln_helm::{Capabilities, Chart, Files, Kind, Limits, Manifest, Release, RenderError, Rendered, Values};
+use kiln_helm::{Capabilities, Chart, Files, Kind, Limits, Manifest, Release, RenderError, Rendered, Values, images};
+use kiln_manifests::rule;
 use kiln_spec::source::Source;
 
 use crate::error::{ClusterError, Result};
+use crate::files::{self, Entry};
 use crate::report::{self, Certainty, Named};
-use crate::scan::{Collector, Entry, files, text_of};
+use crate::scan::{Collector, text_of};
 
 /// As many charts a root file system may have.
 const MAX_CHARTS: usize = 1000;
@@ -28,13 +31,10 @@ pub(crate) struct Found {
 }
 
 /// The directories below `dir` that have a `Chart.yaml`, without those inside of other charts.
-pub(crate) fn directories(root: &Root, dir: &str) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for (path, _) in root.tree.walk(dir.as_bytes()) {
-        let Ok(path) = std::str::from_utf8(&path) else { continue };
-        let Some(chart) = path.strip_suffix("/Chart.yaml") else { continue };
-        all.push(chart.to_owned());
-    }
+pub(crate) fn directories(root: &Root, dir: &str) -> Result<Vec<String>> {
+    let paths = files::paths(root, dir)?;
+    let mut all: Vec<String> =
+        paths.iter().filter_map(|path| path.strip_suffix("/Chart.yaml")).map(str::to_owned).collect();
     all.sort();
     let mut tops: Vec<String> = Vec::new();
     for path in all {
@@ -42,7 +42,7 @@ pub(crate) fn directories(root: &Root, dir: &str) -> Vec<String> {
             tops.push(path);
         }
     }
-    tops
+    Ok(tops)
 }
 
 /// Whether a path is inside of one of some directories.
@@ -52,15 +52,15 @@ pub(crate) fn inside(path: &str, dirs: &[String]) -> bool {
 
 /// All charts below a directory.
 pub(crate) fn find(root: &Root, dir: &str) -> Result<Vec<Found>> {
-    let tops = directories(root, dir);
+    let tops = directories(root, dir)?;
     let mut all = Vec::new();
     for path in &tops {
         let prefix = format!("{path}/");
-        let chart = load(&files(root, path, &|_| true)?, &prefix);
+        let chart = load(&files::read(root, path, &|_| true)?, &prefix);
         all.push(Found { path: path.clone(), chart });
     }
     let archive = |path: &str| (path.ends_with(".tgz") || path.ends_with(".tar.gz")) && !inside(path, &tops);
-    for Entry { path, bytes } in files(root, dir, &archive)? {
+    for Entry { path, bytes } in files::read(root, dir, &archive)? {
         let chart = Chart::archive(&*bytes).map_err(|e| e.to_string());
         all.push(Found { path, chart });
     }
@@ -108,7 +108,10 @@ impl Found {
             return Ok(Some(described));
         }
         match self.render(chart, root, kubernetes) {
-            Ok(rendered) => self.manifests(chart, &rendered, collector)?,
+            Ok((rendered, listed)) => {
+                self.manifests(chart, &rendered, collector)?;
+                listed.iter().try_for_each(|named| self.take(named, Certainty::Likely, collector))?;
+            }
             Err(why) => {
                 self.failed(&why, collector)?;
                 self.guess(chart, collector)?;
@@ -117,7 +120,13 @@ impl Found {
         Ok(Some(described))
     }
 
-    fn render(&self, chart: &Chart, root: &Root, kubernetes: Option<&str>) -> std::result::Result<Rendered, String> {
+    /// What it becomes, and the images that it lists.
+    fn render(
+        &self,
+        chart: &Chart,
+        root: &Root,
+        kubernetes: Option<&str>,
+    ) -> std::result::Result<(Rendered, Vec<images::Named>), String> {
         let mut values = Values::new();
         for path in self.values(chart) {
             let bytes = root.read_file(path.as_bytes(), MAX_VALUES).map_err(|e| format!("{path}: {e}"))?;
@@ -128,8 +137,10 @@ impl Found {
         }
         let release = Release { name: chart.name().to_owned(), seed: Some(0), ..Release::default() };
         let capabilities = kubernetes.map_or_else(Capabilities::default, Capabilities::of);
-        kiln_helm::render(chart, &values, &release, &capabilities, &Limits::default())
-            .map_err(|e: RenderError| e.to_string())
+        let failed = |e: RenderError| e.to_string();
+        let rendered =
+            kiln_helm::render(chart, &values, &release, &capabilities, &Limits::default()).map_err(failed)?;
+        Ok((rendered, images::listed(chart, &values).map_err(failed)?))
     }
 
     /// The files of values that may be beside it: by the name of its directory, or its own.
@@ -145,33 +156,24 @@ impl Found {
         // What only tests run is not needed on a site that has no network.
         let hooks =
             hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
-        for Manifest { path, text, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
-            collector.rendered(&self.template(path), text)?;
+        for Manifest { path, text, line, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
+            let Some(file) = rendered.files.iter().find(|file| file.path == *path) else { continue };
+            let origin = |below: usize| file.origin(line + below - 1);
+            collector.rendered(&format!("{}/{}", self.path, file.file), text, &origin)?;
         }
         for file in &rendered.crds {
-            collector.rendered(&self.template(&file.path), &file.text)?;
+            collector.rendered(&format!("{}/{}", self.path, file.file), &file.text, &Some)?;
         }
-        for named in kiln_helm::images::in_values(chart) {
+        for named in images::in_values(chart) {
             self.take(&named, Certainty::Possible, collector)?;
         }
         Ok(())
     }
 
-    /// A template's path in the root file system: charts call it by their own name first.
-    fn template(&self, path: &str) -> String {
-        let below = path.split_once('/').map_or(path, |(_, below)| below);
-        format!("{}/{below}", self.path)
-    }
-
-    fn take(
-        &self,
-        named: &kiln_helm::images::Named,
-        certainty: Certainty,
-        collector: &mut Collector<'_>,
-    ) -> Result<()> {
+    fn take(&self, named: &images::Named, certainty: Certainty, collector: &mut Collector<'_>) -> Result<()> {
         let file = format!("{}: {}", self.path, named.place);
-        let rule = if certainty == Certainty::Possible { "values" } else { "unrendered" };
-        let place = Named { file, line: None, object: None, rule: rule.to_owned(), certainty };
+        let rule = if named.is_listed { rule::CHART.id } else { rule::VALUES.id };
+        let place = Named { file, line: None, object: None, rule: rule.to_owned(), certainty, platforms: Vec::new() };
         collector.name(&named.image, place)
     }
 
@@ -185,12 +187,12 @@ impl Found {
 
     /// What it names without being rendered.
     fn guess(&self, chart: &Chart, collector: &mut Collector<'_>) -> Result<()> {
-        for list in [kiln_helm::images::annotated(chart), kiln_helm::images::locked(chart)] {
+        for list in [images::annotated(chart), images::locked(chart)] {
             if !list.is_empty() {
                 return list.iter().try_for_each(|named| self.take(named, Certainty::Likely, collector));
             }
         }
-        for named in kiln_helm::images::in_values(chart) {
+        for named in images::in_values(chart) {
             self.take(&named, Certainty::Likely, collector)?;
         }
         for template in chart.templates() {

@@ -34,14 +34,23 @@ pub struct Wanted {
     pub named: Vec<Named>,
     /// The same image elsewhere, for names of registries that only a cluster has.
     pub instead: Option<Reference>,
+    /// The platforms it is wanted for, where these are not those of the cluster image.
+    pub platforms: Vec<Platform>,
+}
+
+impl Wanted {
+    /// An image that nobody has named yet.
+    pub fn new(name: Reference) -> Wanted {
+        Wanted { name, named: Vec::new(), instead: None, platforms: Vec::new() }
+    }
 }
 
 /// A place that may have images.
 pub enum Place<'a> {
     /// The directory of a registry.
     Registry(Box<dyn Tree + 'a>),
-    /// What a base contains, which is in the store.
-    Base(Vec<Contained>),
+    /// What a base contains, which is in the store, each with the platforms it is there for.
+    Base(Vec<(Contained, Vec<Platform>)>),
     /// Images of an archive or layout, with their names.
     Images(Vec<(Selection, Vec<Reference>)>),
 }
@@ -100,8 +109,8 @@ impl Finder<'_> {
         // The blobs of all together: the slowest registry does not hold the others up.
         self.mover.keep(&all, &[])?;
         let contained: Vec<Contained> = found.into_iter().map(|(contained, _)| contained).collect();
-        for image in &contained {
-            self.check_platform(image)?;
+        for (image, wanted) in contained.iter().zip(wanted) {
+            self.check_platform(image, self.platforms(wanted))?;
         }
         Ok(contained)
     }
@@ -135,6 +144,11 @@ impl Finder<'_> {
         Ok(done.into_iter().map(|(_, made)| made).collect())
     }
 
+    /// The platforms that an image is wanted for.
+    fn platforms<'w>(&'w self, wanted: &'w Wanted) -> &'w [Platform] {
+        if wanted.platforms.is_empty() { &self.platforms } else { &wanted.platforms }
+    }
+
     fn find(&self, wanted: &Wanted) -> Result<(Contained, Vec<Selection>)> {
         if let Some(found) = self.find_here(wanted, &wanted.name)? {
             return Ok(found);
@@ -166,15 +180,19 @@ impl Finder<'_> {
 
     /// An image that is in one of the places, or in the store.
     fn find_here(&self, wanted: &Wanted, name: &Reference) -> Result<Option<(Contained, Vec<Selection>)>> {
+        let platforms = self.platforms(wanted);
         for place in &self.places {
             if let Place::Base(images) = place {
-                match images.iter().find(|image| image.name.to_string() == name.to_string()) {
-                    Some(image) => return Ok(Some((image.clone(), Vec::new()))),
+                let is = |(image, there): &&(Contained, Vec<Platform>)| {
+                    image.name.to_string() == name.to_string() && platforms.iter().all(|p| there.contains(p))
+                };
+                match images.iter().find(is) {
+                    Some((image, _)) => return Ok(Some((image.clone(), Vec::new()))),
                     None => continue,
                 }
             }
             if let Some(located) = self.in_place(place, name)? {
-                return self.select(name, &located).map(Some).map_err(cannot_be_had(wanted));
+                return self.select(name, &located, platforms).map(Some).map_err(cannot_be_had(wanted));
             }
         }
         if !self.pull
@@ -182,7 +200,7 @@ impl Finder<'_> {
         {
             let provider = Some(Provider::Registry(name.clone()));
             // It may be there for another platform only.
-            return Ok(self.select(name, &Located { origin: Origin::Store, root, provider }).ok());
+            return Ok(self.select(name, &Located { origin: Origin::Store, root, provider }, platforms).ok());
         }
         Ok(None)
     }
@@ -192,7 +210,7 @@ impl Finder<'_> {
         let named = cannot_be_had(wanted);
         let root = self.mover.images.client().resolve(name).map_err(|e| named(e.into()))?;
         let (origin, provider) = (Origin::Registry(name.clone()), Some(Provider::Registry(name.clone())));
-        self.select(name, &Located { origin, root, provider }).map_err(named)
+        self.select(name, &Located { origin, root, provider }, self.platforms(wanted)).map_err(named)
     }
 
     fn in_place(&self, place: &Place<'_>, name: &Reference) -> Result<Option<Located>> {
@@ -221,11 +239,16 @@ impl Finder<'_> {
     }
 
     /// What is wanted of an image: one manifest, or an index of one for each platform.
-    fn select(&self, name: &Reference, located: &Located) -> kiln_engine::Result<(Contained, Vec<Selection>)> {
+    fn select(
+        &self,
+        name: &Reference,
+        located: &Located,
+        platforms: &[Platform],
+    ) -> kiln_engine::Result<(Contained, Vec<Selection>)> {
         let (title, Located { origin, root, provider }) = (name.familiar(), located);
         let mut selections = Vec::new();
         if media::is_index(&root.media_type) {
-            for platform in &self.platforms {
+            for platform in platforms {
                 selections.push(self.mover.select(origin, &title, root.clone(), &Platforms::One(platform.clone()))?);
             }
         } else {
@@ -290,7 +313,7 @@ impl Finder<'_> {
     }
 
     /// Images without an index do not say for whom they are until their configuration is read.
-    fn check_platform(&self, image: &Contained) -> Result<()> {
+    fn check_platform(&self, image: &Contained, platforms: &[Platform]) -> Result<()> {
         if !media::is_manifest(&image.root.media_type) || image.from_index.is_some() {
             return Ok(());
         }
@@ -307,8 +330,8 @@ impl Finder<'_> {
             return Ok(());
         };
         let is = config.platform();
-        for wanted in self.platforms.iter().filter(|wanted| !is.serves(wanted)) {
-            let text = format!("{}: it is for {is}, and the cluster image for {wanted}", image.name.familiar());
+        for wanted in platforms.iter().filter(|wanted| !is.serves(wanted)) {
+            let text = format!("{}: it is for {is}, and wanted for {wanted}", image.name.familiar());
             self.mover.events.event(&Event::Warning(&text));
         }
         Ok(())

@@ -24,7 +24,7 @@ pub enum ClusterError {
         found: Vec<Diagnostic>,
     },
     /// A contained image cannot be had.
-    #[error("the image `{name}` cannot be had: {source}")]
+    #[error("the image `{name}`{} cannot be had: {source}", who(named))]
     Image {
         /// Its name.
         name: String,
@@ -92,6 +92,15 @@ pub enum ClusterError {
     },
 }
 
+/// Who names an image, inside of a sentence.
+fn who(named: &[String]) -> String {
+    match named {
+        [] => String::new(),
+        [only] => format!(", which {only} names,"),
+        all => format!(", which {} name,", all.join(" and ")),
+    }
+}
+
 impl From<EngineError> for ClusterError {
     fn from(error: EngineError) -> ClusterError {
         ClusterError::Engine(Box::new(error))
@@ -108,10 +117,9 @@ impl ClusterError {
     /// What to do, where that can be said.
     pub fn hint(&self) -> Option<String> {
         match self {
-            ClusterError::Image { named, .. } if !named.is_empty() => Some(format!(
-                "named by {}; if it is not an image or not needed, list it in a file for --ignored-image-list",
-                named.join(", ")
-            )),
+            ClusterError::Image { named, .. } if !named.is_empty() => {
+                Some("if it is not an image or not needed, list it in a file for --ignored-image-list".to_owned())
+            }
             ClusterError::NotACluster { .. } => Some("kiln cluster build makes one; kiln images lists all".to_owned()),
             ClusterError::Base { hint, .. } => hint.clone(),
             ClusterError::Unrendered { .. } => {

@@ -67,7 +67,7 @@ pub(crate) fn add(root: &Root, options: &Options, scan: &mut Scan) -> Result<()>
         };
         let (file, line) = needed.place.clone();
         let rule = KUBEADM.id.to_owned();
-        let named = Named { file, line, object: None, rule, certainty: Certainty::Certain };
+        let named = Named { file, line, object: None, rule, certainty: Certainty::Certain, platforms: Vec::new() };
         let instead = instead(&name).filter(|other| *other != name);
         match scan.images.iter_mut().find(|wanted| wanted.name.to_string() == name.to_string()) {
             Some(known) => {
@@ -76,7 +76,7 @@ pub(crate) fn add(root: &Root, options: &Options, scan: &mut Scan) -> Result<()>
                 }
                 known.instead = instead;
             }
-            None => scan.images.push(Wanted { name, named: vec![named], instead }),
+            None => scan.images.push(Wanted { named: vec![named], instead, ..Wanted::new(name) }),
         }
     }
     scan.images.sort_by_cached_key(|wanted| wanted.name.to_string());

@@ -8,7 +8,7 @@
 //! [`spec`] what a launcher must know     [`list`] files that list images     [`scan`] who names which image, `charts` among them
 //! [`contain`] images into the store      [`registry_dir`] images in the directory of a registry
 //! [`registry_out`] images into such a directory, and all of it into the store
-//! [`inherit`] what the base contains     `kubernetes` what kubeadm runs
+//! [`inherit`] what the base contains     `kubernetes` what kubeadm runs     `platforms` for which platforms
 //! [`pack`] the index                     [`report`] who named what, kept in the image
 //! [`inventory`] an image that is there   [`merge`] several as one            [`parts`] files cut into pieces
 //! [`assemble`] all of it in a row       [`base`] root file systems of Kubernetes' own binaries
@@ -21,6 +21,7 @@ pub mod base;
 mod charts;
 pub mod contain;
 pub mod error;
+mod files;
 pub mod inherit;
 pub mod inventory;
 mod kubernetes;
@@ -28,6 +29,7 @@ pub mod list;
 pub mod merge;
 pub mod pack;
 pub mod parts;
+mod platforms;
 pub mod registry_dir;
 pub mod registry_out;
 pub mod report;

@@ -1,11 +1,12 @@
 //! Files that list images: `manifests/imageList`, `--image-list`, and sealer's list with logins.
 //!
-//! An image a line; blanks and quotes around it, empty lines and comments from ` #` on are nothing. A name may have a
-//! tag and a digest.
+//! An image a line, as [`kiln_manifests::image_list`] reads it: blanks and quotes around it, empty lines and comments
+//! from ` #` on are nothing. A name may have a tag and a digest, and `--platform=OS/ARCH,…` before it.
 
 use std::collections::BTreeMap;
 
-use kiln_oci::Reference;
+use kiln_manifests::{Rules, image_list};
+use kiln_oci::{Platform, Reference};
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::source::{Source, Span};
 use serde::Deserialize;
@@ -27,51 +28,30 @@ pub struct Line {
     pub name: Reference,
     /// The line's number, from 1.
     pub line: usize,
+    /// The platforms it is wanted for, if the line says: else those of the cluster image.
+    pub platforms: Vec<Platform>,
 }
 
-/// Reads a list.
+/// Reads a list, without what is ignored.
 ///
 /// # Errors
 /// [`ClusterError::Mistakes`] with every line that names no image.
-pub fn parse(source: &Source) -> Result<Vec<Line>> {
-    let (mut lines, mut found, mut at) = (Vec::new(), Vec::new(), 0);
-    for (number, raw) in source.text.split_inclusive('\n').enumerate() {
-        let start = at;
-        at += raw.len();
-        let text = name_in(raw);
-        if text.is_empty() {
-            continue;
-        }
-        match text.parse::<Reference>() {
-            Ok(name) => lines.push(Line { text: text.to_owned(), name, line: number + 1 }),
-            Err(e) => {
-                let from = start + (text.as_ptr() as usize - raw.as_ptr() as usize);
-                let span = Span::new(from, from + text.len());
-                found.push(
-                    Diagnostic::error("InvalidImage", span, e.to_string())
-                        .hint("an image a line, such as `nginx:1.27` or `registry.example/app@sha256:…`"),
-                );
-            }
-        }
-        if lines.len() > MAX_IMAGES {
-            let message = format!("the list has more than {MAX_IMAGES} images");
-            found.push(Diagnostic::error("TooLong", Span::new(start, start), message));
-            break;
-        }
+pub fn parse(source: &Source, rules: &Rules) -> Result<Vec<Line>> {
+    let mut scan = image_list(source, rules);
+    if let Some(first) = scan.images.get(MAX_IMAGES) {
+        let message = format!("the list has more than {MAX_IMAGES} images");
+        scan.diagnostics.push(Diagnostic::error("TooLong", first.place.span, message));
     }
-    match found.is_empty() {
-        true => Ok(lines),
-        false => Err(ClusterError::Mistakes { source_file: Box::new(source.clone()), found }),
+    if scan.diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(ClusterError::Mistakes { source_file: Box::new(source.clone()), found: scan.diagnostics });
     }
-}
-
-fn name_in(line: &str) -> &str {
-    let line = line.trim_start_matches('\u{feff}');
-    let comment =
-        line.char_indices().find(|&(at, c)| c == '#' && line[..at].chars().last().is_none_or(char::is_whitespace));
-    let text = comment.map_or(line, |(at, _)| &line[..at]).trim();
-    let text = text.strip_prefix("- ").unwrap_or(text).trim();
-    text.trim_matches(['"', '\''])
+    let line = |found: kiln_manifests::Found| Line {
+        text: found.text,
+        name: found.reference,
+        line: found.place.line,
+        platforms: found.platforms,
+    };
+    Ok(scan.images.into_iter().map(line).collect())
 }
 
 /// A login that belongs to a registry.
@@ -123,7 +103,7 @@ pub fn parse_with_logins(source: &Source) -> Result<(Vec<Line>, Vec<Login>)> {
             };
             let name = whole.parse::<Reference>().map_err(|e| bad(e.to_string()))?;
             let line = source.text.lines().position(|line| line.contains(&text)).map_or(1, |at| at + 1);
-            lines.push(Line { text: whole, name, line });
+            lines.push(Line { text: whole, name, line, platforms: Vec::new() });
         }
         if !entry.username.is_empty() {
             let Entry { username, password, .. } = entry;
@@ -147,7 +127,7 @@ mod tests {
     #[test]
     fn lists_are_read_as_people_write_them() {
         let text = "\u{feff}# all\nnginx:latest\n  'mysql:5.6'  # the old one\n\n- \"a.example/b@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n";
-        let lines = parse(&source(text)).unwrap();
+        let lines = parse(&source(text), &Rules::default()).unwrap();
         let names: Vec<String> = lines.iter().map(|line| format!("{}:{}", line.line, line.name.familiar())).collect();
         assert_eq!(names[..2], ["2:nginx:latest", "3:mysql:5.6"]);
         assert!(names[2].starts_with("5:a.example/b@sha256:e3b0"), "{names:?}");
@@ -155,10 +135,28 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_told_with_its_place() {
-        let source = source("nginx\nNginx:1\nx y\n");
-        let Err(ClusterError::Mistakes { found, .. }) = parse(&source) else { panic!("it is accepted") };
+        let source = source("nginx\nNginx:1\nx y\n--platform=plan9 z\n");
+        let Err(ClusterError::Mistakes { found, .. }) = parse(&source, &Rules::default()) else {
+            panic!("it is accepted")
+        };
         let lines: Vec<usize> = found.iter().map(|d| source.position(d.span.start).0).collect();
-        assert_eq!(lines, [2, 3]);
+        assert_eq!(lines, [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_parsed_is_no_mistake_where_it_is_ignored() {
+        let source = source("nginx\nNginx:1\n");
+        let (ignore, _) = kiln_manifests::Ignore::parse(&Source { name: "i".to_owned(), text: "Nginx*\n".to_owned() });
+        let lines = parse(&source, &Rules { ignore }).unwrap();
+        assert_eq!(lines.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["nginx"]);
+    }
+
+    #[test]
+    fn a_line_says_for_which_platforms() {
+        let lines = parse(&source("--platform=linux/arm64,linux/amd64 nginx\nmysql\n"), &Rules::default()).unwrap();
+        let shown: Vec<Vec<String>> =
+            lines.iter().map(|line| line.platforms.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(shown, [vec!["linux/arm64".to_owned(), "linux/amd64".to_owned()], vec![]]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who named what: kept in the image, so that `kiln cluster images --why` can say it anywhere.
 
+use kiln_oci::Platform;
 use serde::{Deserialize, Serialize};
 
 /// How sure it is that a name is an image that will be needed.
@@ -19,7 +20,7 @@ pub enum Certainty {
 pub struct Named {
     /// The file in the root file system, or on the command line.
     pub file: String,
-    /// The line, from 1; of what a chart renders to, the template's first line.
+    /// The line, from 1; of what a chart renders to, the template's, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
     /// The object: `Deployment kube-system/coredns`.
@@ -29,14 +30,24 @@ pub struct Named {
     pub rule: String,
     /// How sure it is.
     pub certainty: Certainty,
+    /// The platforms it is wanted for, if the place says: a node selector, or the line of a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
 }
 
 impl Named {
+    /// The same place, as that of another image.
+    pub fn within(&self, image: &str) -> Named {
+        Named { file: format!("{image}: {}", self.file), ..self.clone() }
+    }
+
     /// In one line.
     pub fn text(&self) -> String {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
         let object = self.object.as_ref().map(|object| format!(", {object}")).unwrap_or_default();
-        format!("{}{line}{object} ({})", self.file, self.rule)
+        let platforms: Vec<String> = self.platforms.iter().map(ToString::to_string).collect();
+        let platforms = if platforms.is_empty() { String::new() } else { format!(" for {}", platforms.join(", ")) };
+        format!("{}{line}{object}{platforms} ({})", self.file, self.rule)
     }
 }
 

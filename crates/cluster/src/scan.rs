@@ -1,12 +1,11 @@
 //! Which images a root file system names: in lists, manifests and charts, and in what the command line adds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use kiln_engine::rootfs::Root;
-use kiln_manifests::{Ignore, Rules};
+use kiln_manifests::{Ignore, Rules, rule};
 use kiln_oci::Reference;
-use kiln_oci::tree::{Follow, Node};
+use kiln_oci::tree::Follow;
 use kiln_spec::diag::Diagnostic;
 use kiln_spec::kubefile::APPS;
 use kiln_spec::source::Source;
@@ -14,6 +13,7 @@ use kiln_spec::source::Source;
 use crate::charts;
 use crate::contain::Wanted;
 use crate::error::{ClusterError, Result};
+use crate::files;
 use crate::list::{self, MAX_IMAGES};
 use crate::report::{self, Certainty, Named, Report};
 use crate::spec::Files;
@@ -22,17 +22,12 @@ use crate::spec::Files;
 pub const IMAGE_LIST: &str = "manifests/imageList";
 /// Where sealos keeps lists of further images.
 pub const SHIM: &str = "images/shim";
+/// Where sealos keeps the list of archives of images.
+const SKOPEO: &str = "images/skopeo/tar.txt";
 /// Where manifests are.
 pub const MANIFESTS: &str = "manifests";
 /// Where charts are.
 pub const CHARTS: &str = "charts";
-
-/// As many files are looked into.
-const MAX_FILES: usize = 100_000;
-/// Larger files are not looked into.
-const MAX_FILE: u64 = 64 << 20;
-/// As many bytes of all files are looked into.
-const MAX_TOTAL: u64 = 256 << 20;
 
 /// What is to be found out, and how.
 #[derive(Default)]
@@ -85,6 +80,9 @@ impl Files for Rootfs<'_> {
     }
 }
 
+/// The line of a file that a line of what was searched stands for, if there is one.
+pub(crate) type Lines<'l> = &'l dyn Fn(usize) -> Option<usize>;
+
 /// Collects who names what.
 pub(crate) struct Collector<'a> {
     options: &'a Options,
@@ -104,13 +102,13 @@ impl Collector<'_> {
 
     /// Takes what a manifest names.
     fn manifest(&mut self, source: &Source) -> Result<()> {
-        self.found_in(source, kiln_manifests::scan(source, &self.options.rules), true, None)
+        self.found_in(source, kiln_manifests::scan(source, &self.options.rules), &Some, None)
     }
 
-    /// Takes what a template of a chart became; `path` is the template's.
-    pub(crate) fn rendered(&mut self, path: &str, text: &str) -> Result<()> {
+    /// Takes what a template of a chart became; `path` is the template's, and `line` tells its lines from the text's.
+    pub(crate) fn rendered(&mut self, path: &str, text: &str, line: Lines<'_>) -> Result<()> {
         let source = Source { name: format!("{path} (rendered)"), text: text.to_owned() };
-        self.found_in(&source, kiln_manifests::scan(&source, &self.options.rules), false, None)
+        self.found_in(&source, kiln_manifests::scan(&source, &self.options.rules), line, None)
     }
 
     /// Takes what the lines of a template that was not rendered name.
@@ -118,14 +116,14 @@ impl Collector<'_> {
         let mut scan = kiln_manifests::scan(source, &self.options.rules);
         // That it is a template is known, and names with actions in them are no mistakes of anybody.
         scan.diagnostics.clear();
-        self.found_in(source, scan, true, Some(Certainty::Likely))
+        self.found_in(source, scan, &Some, Some(Certainty::Likely))
     }
 
     fn found_in(
         &mut self,
         source: &Source,
         scan: kiln_manifests::Scan,
-        with_lines: bool,
+        line: Lines<'_>,
         at_most: Option<Certainty>,
     ) -> Result<()> {
         let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
@@ -146,10 +144,11 @@ impl Collector<'_> {
             };
             let named = Named {
                 file: source.name.trim_end_matches(" (rendered)").to_owned(),
-                line: with_lines.then_some(image.place.line),
+                line: line(image.place.line),
                 object: image.object.map(|object| object.to_string()),
                 rule: image.rule.id.to_owned(),
                 certainty,
+                platforms: image.platforms,
             };
             self.name(&image.text, named)?;
         }
@@ -186,8 +185,7 @@ impl Collector<'_> {
             let message = format!("more than {MAX_IMAGES} images are named");
             return Err(ClusterError::Unrendered { place: named.file, message });
         }
-        let entry =
-            self.found.entry(name.to_string()).or_insert_with(|| Wanted { name, named: Vec::new(), instead: None });
+        let entry = self.found.entry(name.to_string()).or_insert_with(|| Wanted::new(name));
         push(&mut entry.named, named);
         Ok(())
     }
@@ -212,12 +210,15 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
     let mut collector = Collector { options, found: BTreeMap::new(), possible: BTreeMap::new(), warnings: Vec::new() };
     if let Some(bytes) = read(root, IMAGE_LIST, list::MAX_LENGTH)? {
         let source = source(IMAGE_LIST, bytes);
-        lines(&mut collector, IMAGE_LIST, &list::parse(&source)?)?;
+        lines(&mut collector, IMAGE_LIST, &list::parse(&source, &options.rules)?)?;
     }
     // sealos takes any file of this directory for a list.
-    for entry in files(root, SHIM, &|_| true)? {
+    for entry in files::read(root, SHIM, &|_| true)? {
         let source = source(&entry.path, entry.bytes);
-        lines(&mut collector, &entry.path, &list::parse(&source)?)?;
+        lines(&mut collector, &entry.path, &list::parse(&source, &options.rules)?)?;
+    }
+    if Rootfs(root).exists(SKOPEO) {
+        collector.warn(format!("{SKOPEO}: archives that it lists are not looked into: give each with --images"));
     }
     for (name, list) in &options.lists {
         lines(&mut collector, name, list)?;
@@ -228,13 +229,13 @@ pub fn scan(root: &Root, options: &Options) -> Result<Scan> {
             charts.extend(chart.search(root, options.kubernetes.as_deref(), &mut collector)?);
         }
     }
-    let apps = charts::directories(root, APPS);
+    let apps = charts::directories(root, APPS)?;
     let is_manifest = |path: &str| {
         let ends = [".yaml", ".yml", ".json", ".tmpl"].iter().any(|end| path.ends_with(end));
         ends && !charts::inside(path, &apps)
     };
     for dir in [MANIFESTS, APPS] {
-        for entry in files(root, dir, &is_manifest)? {
+        for entry in files::read(root, dir, &is_manifest)? {
             collector.manifest(&source(&entry.path, entry.bytes))?;
         }
     }
@@ -253,8 +254,9 @@ fn lines(collector: &mut Collector<'_>, file: &str, lines: &[list::Line]) -> Res
             file: file.to_owned(),
             line: Some(line.line),
             object: None,
-            rule: "list".to_owned(),
+            rule: rule::FILE.id.to_owned(),
             certainty: Certainty::Certain,
+            platforms: line.platforms.clone(),
         };
         collector.reference(line.name.clone(), named)?;
     }
@@ -294,34 +296,4 @@ fn read(root: &Root, path: &str, max: u64) -> Result<Option<Vec<u8>>> {
         Some(bytes) if bytes.len() as u64 > max => Err(failed(format!("it is larger than {} MiB", max >> 20))),
         bytes => Ok(bytes),
     }
-}
-
-/// A file below a directory of the image.
-pub(crate) struct Entry {
-    /// Its path in the image.
-    pub(crate) path: String,
-    /// Its bytes.
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// All regular files below a directory that are wanted, by path. Links are not followed.
-pub(crate) fn files(root: &Root, dir: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>> {
-    let failed = |path: &str, message: String| ClusterError::File { path: path.to_owned(), message };
-    let (mut all, mut total) = (Vec::new(), 0);
-    for (path, node) in root.tree.walk(dir.as_bytes()) {
-        let Ok(path) = std::str::from_utf8(&path).map(str::to_owned) else { continue };
-        let Some(file) = Node::file(node).filter(|_| wanted(&path)) else { continue };
-        if all.len() >= MAX_FILES {
-            return Err(failed(dir, format!("there are more than {MAX_FILES} files below it")));
-        }
-        let mut bytes = Vec::new();
-        let opened = root.open_file(file).map_err(|e| failed(&path, e.to_string()))?;
-        opened.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| failed(&path, e.to_string()))?;
-        total += bytes.len() as u64;
-        if bytes.len() as u64 > MAX_FILE || total > MAX_TOTAL {
-            return Err(failed(&path, format!("it, or all below {dir}, is larger than can be looked into")));
-        }
-        all.push(Entry { path, bytes });
-    }
-    Ok(all)
 }

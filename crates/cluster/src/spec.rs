@@ -91,11 +91,12 @@ impl Compose<'_> {
             spec.launch.push(Launch::App(name.clone()));
         }
         spec.launch.extend(content.commands.iter().map(|word| Launch::Run(word.text.clone())));
-        if self.kubefile.dialect == Dialect::Sealos && !self.command.is_empty() {
-            let command = Launch::Run(self.command.join(" "));
+        if self.kubefile.dialect == Dialect::Sealos {
+            let commands = docker_commands(&self.command);
             // The base's own command is there already.
-            if !spec.launch.contains(&command) {
-                spec.launch.push(command);
+            let is_there = !commands.is_empty() && spec.launch.windows(commands.len()).any(|run| run == commands);
+            if !is_there {
+                spec.launch.extend(commands);
             }
         }
         spec.kubernetes = self.kubernetes(files).or(spec.kubernetes);
@@ -154,6 +155,34 @@ impl Compose<'_> {
             .or_else(|| base.map(|base| base.kind))
             .unwrap_or_else(looks_like)
     }
+}
+
+/// What a command in Docker's sense is to a shell.
+///
+/// ```text
+/// ["/bin/sh", "-c", "helm install a"]       the text: it was written without a list
+/// ["helm install a", "kubectl get no"]      a command each, as sealos has it: no program has blanks in its name
+/// ["kubectl", "apply", "-f", "a b"]         one command
+/// ```
+fn docker_commands(words: &[String]) -> Vec<Launch> {
+    let run = |text: &str| Launch::Run(text.trim().to_owned());
+    match words {
+        [] => Vec::new(),
+        [shell, option, text, ..] if shell == "/bin/sh" && option == "-c" => vec![run(text)],
+        [first, ..] if first.trim().contains(char::is_whitespace) => {
+            words.iter().filter(|word| !word.trim().is_empty()).map(|word| run(word)).collect()
+        }
+        _ => vec![run(&words.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" "))],
+    }
+}
+
+/// An argument that stays one, in which variables are still replaced.
+fn argument(word: &str) -> String {
+    if !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "\"'`\\;&|<>()#".contains(c)) {
+        return word.to_owned();
+    }
+    let escaped = word.chars().flat_map(|c| if "\"`\\".contains(c) { vec!['\\', c] } else { vec![c] });
+    format!("\"{}\"", escaped.collect::<String>())
 }
 
 /// The version in `Metadata`, sealer's file about a root file system.
@@ -238,6 +267,26 @@ mod tests {
         assert_eq!(next.apps[1].env["N"], "3");
         let wrong = spec("FROM x\nLAUNCH [\"appollo\"]\n", &labels, &tree).unwrap_err().to_string();
         assert!(wrong.contains("calico, apollo"), "{wrong}");
+    }
+
+    #[test]
+    fn commands_of_docker_are_commands_of_a_shell() {
+        let of = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let text = |launch| match launch {
+                Launch::Run(text) => text,
+                Launch::App(name) => panic!("an application: {name}"),
+            };
+            docker_commands(&words).into_iter().map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), Vec::<String>::new());
+        assert_eq!(of(&["/bin/sh", "-c", "helm install a && kubectl get no"]), ["helm install a && kubectl get no"]);
+        assert_eq!(
+            of(&["kubectl apply -f a.yaml", "", "helm install b"]),
+            ["kubectl apply -f a.yaml", "helm install b"]
+        );
+        assert_eq!(of(&["bash", "-c", "echo \"$A\" b", ""]), ["bash -c \"echo \\\"$A\\\" b\" \"\""]);
+        assert_eq!(of(&["kubectl", "apply", "-f", "$DIR/a.yaml"]), ["kubectl apply -f $DIR/a.yaml"]);
     }
 
     #[test]

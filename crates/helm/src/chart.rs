@@ -31,6 +31,8 @@ pub struct Chart {
     pub(crate) files: Files,
     pub(crate) schema: Option<Vec<u8>>,
     pub(crate) charts: Vec<Chart>,
+    /// The directory or archive below `charts` that it is in, whatever its name or alias is.
+    pub(crate) place: String,
     /// All files, as they came.
     pub(crate) raw: Files,
 }
@@ -94,24 +96,32 @@ impl Chart {
         let top = |name: &str| !name.contains('/');
         let lock = |name: &str| {
             let lower = name.to_ascii_lowercase();
-            lower.ends_with(".lock") || (lower.starts_with("images.") && !lower.ends_with(".tpl"))
+            let about_images = lower.trim_start_matches('.').strip_prefix("images");
+            lower.ends_with(".lock")
+                || about_images.is_some_and(|rest| rest.starts_with(['.', '-']) && !rest.ends_with(".tpl"))
         };
         self.raw.iter().filter(|(name, _)| top(name) && lock(name)).collect()
     }
 
     /// The files below `crds`, of this chart and of those it brings, with their paths: `app/crds/x.yaml`.
     pub fn crds(&self) -> Vec<(String, &[u8])> {
+        self.placed_crds().into_iter().map(|(path, _, bytes)| (path, bytes)).collect()
+    }
+
+    /// The same, with where each is in the chart: `charts/db/crds/x.yaml`.
+    pub(crate) fn placed_crds(&self) -> Vec<(String, String, &[u8])> {
         let mut found = Vec::new();
-        self.gather_crds(&self.metadata.name, &mut found);
+        self.gather_crds(&self.metadata.name, "", &mut found);
         found
     }
 
-    fn gather_crds<'c>(&'c self, path: &str, found: &mut Vec<(String, &'c [u8])>) {
+    fn gather_crds<'c>(&'c self, path: &str, place: &str, found: &mut Vec<(String, String, &'c [u8])>) {
         let manifest = |name: &str| [".yaml", ".yml", ".json"].iter().any(|end| name.ends_with(end));
         let own = self.files.iter().filter(|(name, _)| name.starts_with("crds/") && manifest(name));
-        found.extend(own.map(|(name, bytes)| (format!("{path}/{name}"), bytes)));
+        found.extend(own.map(|(name, bytes)| (format!("{path}/{name}"), format!("{place}{name}"), bytes)));
         for chart in &self.charts {
-            chart.gather_crds(&format!("{path}/charts/{}", chart.metadata.name), found);
+            let place = format!("{place}charts/{}/", chart.place);
+            chart.gather_crds(&format!("{path}/charts/{}", chart.metadata.name), &place, found);
         }
     }
 
@@ -147,6 +157,7 @@ fn load(files: Files, depth: usize, left: &mut usize) -> Result<Chart, ChartErro
     }
     if let Some(requirements) = map(&files, "requirements.yaml")? {
         metadata.dependencies = metadata::dependencies(&requirements)?;
+        metadata.lists_dependencies = metadata::lists_dependencies(&requirements);
     }
     metadata.check()?;
     let values = match files.get("values.yaml") {
@@ -190,15 +201,15 @@ fn bring(files: &Files, depth: usize, left: &mut usize) -> Result<Vec<Chart>, Ch
     for name in names {
         let place = format!("charts/{name}");
         let within = |error: ChartError| ChartError::Within { place: place.clone(), error: Box::new(error) };
-        match files.get(&place) {
+        let brought = match files.get(&place) {
             Some(bytes) if name.ends_with(".tgz") => {
-                let brought = Files::archive(bytes).and_then(|files| load(files, depth + 1, left));
-                charts.push(brought.map_err(within)?);
+                Files::archive(bytes).and_then(|files| load(files, depth + 1, left)).map_err(within)?
             }
             // Other files there are nothing to Helm.
-            Some(_) => {}
-            None => charts.push(load(files.below(&place), depth + 1, left).map_err(within)?),
-        }
+            Some(_) => continue,
+            None => load(files.below(&place), depth + 1, left).map_err(within)?,
+        };
+        charts.push(Chart { place: name.to_owned(), ..brought });
     }
     charts.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     Ok(charts)

@@ -51,7 +51,7 @@ fn fits(range: &str, version: &str) -> bool {
 }
 
 fn enable(chart: &mut Chart, given: &Map, path: &str, warnings: &mut Vec<String>) -> Result<(), RenderError> {
-    if chart.metadata.dependencies.is_empty() {
+    if !chart.metadata.lists_dependencies {
         return Ok(());
     }
     let wanted = |dependency: &Dependency, chart: &Chart| {
@@ -127,7 +127,8 @@ fn enabled(dependency: &Dependency, values: &Map, path: &str, warnings: &mut Vec
     on
 }
 
-fn at<'v>(values: &'v Map, path: &str) -> Option<&'v Yaml> {
+/// The value at a path of names with dots.
+pub(crate) fn at<'v>(values: &'v Map, path: &str) -> Option<&'v Yaml> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let value = values.get(first)?;
     rest.map_or(Some(value), |rest| value.at(rest))
@@ -138,10 +139,12 @@ fn import(chart: &mut Chart, warnings: &mut Vec<String>) -> Result<(), RenderErr
     for below in &mut chart.charts {
         import(below, warnings)?;
     }
-    if chart.metadata.dependencies.iter().all(|dependency| dependency.import_values.is_empty()) {
+    if chart.metadata.dependencies.is_empty() {
         return Ok(());
     }
-    let values = all_values(chart, Map::new(), Nulls::Stay)?;
+    // Also where nothing is imported, what the charts below say becomes the parent's: of two charts that are below each
+    // other, a null of the upper one then removes what the lower one says.
+    let mut values = all_values(chart, Map::new(), Nulls::Stay)?;
     let mut imported = Map::new();
     for dependency in &chart.metadata.dependencies {
         for entry in &dependency.import_values {
@@ -162,8 +165,9 @@ fn import(chart: &mut Chart, warnings: &mut Vec<String>) -> Result<(), RenderErr
             }
         }
     }
-    coalesce(&mut imported, &values, Nulls::Stay, 0);
-    chart.values = imported;
+    // What the parent says itself wins, also where it says null.
+    coalesce(&mut values, &imported, Nulls::Stay, 0);
+    chart.values = values;
     Ok(())
 }
 

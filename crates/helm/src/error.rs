@@ -30,6 +30,12 @@ pub enum ChartError {
         /// What it must be.
         wanted: &'static str,
     },
+    /// Two dependencies that values could not tell apart.
+    #[error("Chart.yaml: more than one dependency with the name or alias `{name}`")]
+    TwoDependencies {
+        /// The name.
+        name: String,
+    },
     /// A name of a file that leads out of the chart.
     #[error("the name `{name}` leads out of the chart, or is no name at all")]
     Escapes {

@@ -8,6 +8,7 @@
 //! [`render`] [`Rendered`] [`Manifest`] [`Hook`] what becomes of it     [`images`] images without rendering
 //! [`text`] templates that are no charts     [`Version`] [`Range`] versions     [`yaml`] YAML as Go's libraries read and write it
 //! `functions` what templates may call: Sprig's and Helm's     `dependencies` which charts of a chart are there
+//! `origin` which line of a template gave a line
 //!
 //! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/cases.rs`, which Helm
 //! itself confirms.
@@ -24,6 +25,7 @@ mod json;
 mod manifest;
 mod metadata;
 mod objects;
+mod origin;
 mod release;
 mod render;
 mod schema;

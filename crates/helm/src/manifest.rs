@@ -14,6 +14,8 @@ pub struct Manifest {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// The line of what the template gave that it begins in, from 1.
+    pub line: usize,
 }
 
 /// A manifest that is applied at a certain time only.
@@ -81,7 +83,9 @@ pub(crate) fn sort(outputs: &[(String, String)]) -> Result<(Vec<Manifest>, Vec<H
             let document = yaml::parse(text).map_err(broken)?;
             let of = |value: Option<&Yaml>| value.and_then(Yaml::as_str).unwrap_or_default().to_owned();
             let (kind, name) = (of(document.get("kind")), of(document.at("metadata.name")));
-            let manifest = Manifest { path: path.clone(), kind, name, text: text.to_owned() };
+            let before = text.as_ptr() as usize - output.as_ptr() as usize;
+            let line = output[..before].matches('\n').count() + 1;
+            let manifest = Manifest { path: path.clone(), kind, name, text: text.to_owned(), line };
             let annotation =
                 |key: &str| document.at("metadata.annotations").and_then(|all| all.get(key)).and_then(Yaml::as_str);
             let words = |text: &str| text.split(',').map(|word| word.trim().to_lowercase()).collect::<Vec<_>>();

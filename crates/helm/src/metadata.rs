@@ -1,6 +1,6 @@
 //! `Chart.yaml`: what a chart says of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ChartError;
 use crate::version::Version;
@@ -28,6 +28,8 @@ pub struct Metadata {
     pub tags: String,
     pub deprecated: bool,
     pub dependencies: Vec<Dependency>,
+    /// Whether it has a list of dependencies, be it an empty one: without, Helm looks into no chart below for theirs.
+    pub(crate) lists_dependencies: bool,
 }
 
 /// `type` of a chart.
@@ -111,6 +113,7 @@ impl Metadata {
             tags: of("tags")?,
             deprecated,
             dependencies: dependencies(map)?,
+            lists_dependencies: lists_dependencies(map),
         })
     }
 
@@ -132,7 +135,12 @@ impl Metadata {
         if Version::parse(&self.version).is_none() {
             return Err(wrong("version", "a version such as 1.2.3"));
         }
+        let mut known = BTreeSet::new();
         for dependency in &self.dependencies {
+            let name = if dependency.alias.is_empty() { &dependency.name } else { &dependency.alias };
+            if !known.insert(name) {
+                return Err(ChartError::TwoDependencies { name: name.clone() });
+            }
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             if !dependency.alias.chars().all(plain) {
                 return Err(wrong("dependencies[].alias", "letters, digits, `-` and `_`"));
@@ -182,6 +190,11 @@ fn maintainers(map: &Map) -> Result<Vec<Maintainer>, ChartError> {
         _ => Err(wrong("maintainers", "a list of maps")),
     };
     list(map, "maintainers")?.iter().map(item).collect()
+}
+
+/// Whether there is a list of dependencies.
+pub(crate) fn lists_dependencies(map: &Map) -> bool {
+    matches!(map.get("dependencies"), Some(Yaml::List(_)))
 }
 
 /// The `dependencies` of `Chart.yaml`, or of `requirements.yaml`.

@@ -42,10 +42,14 @@ const STACK: usize = 1 << 30;
 /// A text of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedFile {
-    /// Its name: `app/templates/service.yaml`.
+    /// Its name: `app/charts/cache/templates/service.yaml`.
     pub path: String,
+    /// Where it is in the chart: `charts/redis/templates/service.yaml`, if `cache` is an alias.
+    pub file: String,
     /// What it gave.
     pub text: String,
+    /// What it says itself.
+    pub template: String,
 }
 
 /// What became of a chart.
@@ -86,7 +90,7 @@ pub fn render(
 }
 
 /// What chart and values become before templates see them: which charts are there, and the values of all.
-fn prepare(chart: &Chart, values: &Values, warnings: &mut Vec<String>) -> Result<(Chart, Map), RenderError> {
+pub(crate) fn prepare(chart: &Chart, values: &Values, warnings: &mut Vec<String>) -> Result<(Chart, Map), RenderError> {
     if chart.metadata.kind == Kind::Library {
         return Err(RenderError::Library);
     }
@@ -130,7 +134,7 @@ fn rendered(
     fits_cluster(&chart, capabilities)?;
     schema::check(&chart, &all)?;
     let mut tree = Tree { templates: Vec::new(), release: self::release(release), capabilities: capabilities.value() };
-    tree.gather(&chart, &chart.metadata.name, Yaml::Map(all).value(), true);
+    tree.gather(&chart, (&chart.metadata.name, ""), Yaml::Map(all).value(), true);
     done.files = execute(&mut tree, release, limits)?;
     let mut outputs = Vec::new();
     for file in &done.files {
@@ -145,7 +149,8 @@ fn rendered(
     }
     (done.manifests, done.hooks) = manifest::sort(&outputs)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(crate::files::text(bytes)).into_owned();
-    done.crds = chart.crds().into_iter().map(|(path, bytes)| RenderedFile { path, text: text(bytes) }).collect();
+    let as_it_is = |(path, file, bytes)| RenderedFile { path, file, text: text(bytes), template: text(bytes) };
+    done.crds = chart.placed_crds().into_iter().map(as_it_is).collect();
     Ok(done)
 }
 
@@ -175,6 +180,7 @@ fn release(release: &Release) -> Value {
 /// A template, with what it gets as its dot.
 struct Template {
     name: String,
+    file: String,
     bytes: Vec<u8>,
     base: String,
     data: Dict,
@@ -189,8 +195,9 @@ struct Tree {
 }
 
 impl Tree {
-    /// The templates of a chart and of those it brings; what the chart's templates see.
-    fn gather(&mut self, chart: &Chart, path: &str, values: Value, root: bool) -> Value {
+    /// The templates of a chart and of those it brings; what the chart's templates see. It is called by a path of names,
+    /// and is in a place.
+    fn gather(&mut self, chart: &Chart, (path, place): (&str, &str), values: Value, root: bool) -> Value {
         let below = Dict::new();
         let data: Dict = [
             ("Chart".to_owned(), objects::chart(&chart.metadata, root)),
@@ -209,7 +216,8 @@ impl Tree {
                 _ => None,
             };
             let own = own.unwrap_or_else(|| Value::Map(Dict::new()));
-            let seen = self.gather(child, &format!("{path}/charts/{name}"), own, false);
+            let (path, place) = (format!("{path}/charts/{name}"), format!("{place}charts/{}/", child.place));
+            let seen = self.gather(child, (&path, &place), own, false);
             below.insert(name.clone(), seen);
         }
         for file in &chart.templates {
@@ -220,6 +228,7 @@ impl Tree {
             }
             self.templates.push(Template {
                 name: format!("{path}/{}", file.name),
+                file: format!("{place}{}", file.name),
                 bytes: file.bytes.clone(),
                 base: format!("{path}/templates"),
                 data: data.clone(),
@@ -259,7 +268,9 @@ fn execute(tree: &mut Tree, release: &Release, limits: &Limits) -> Result<Vec<Re
         if written.fetch_add(text.len(), Ordering::Relaxed) + text.len() > limits.output {
             return Err(RenderError::Limit { what: "bytes of all texts", limit: limits.output });
         }
-        files.push(RenderedFile { path: template.name.clone(), text });
+        let written = String::from_utf8_lossy(&template.bytes).into_owned();
+        let (path, file) = (template.name.clone(), template.file.clone());
+        files.push(RenderedFile { path, file, text, template: written });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)

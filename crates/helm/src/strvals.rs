@@ -67,14 +67,14 @@ impl Parser<'_> {
         self.text.get(self.at..)?.chars().next()
     }
 
-    /// The text up to one of `stops`, and which; none at the end. `\` takes what follows as it is.
+    /// The text up to one of `stops`, and which; none at the end. `\` takes what follows as it is, unless all is literal.
     fn until(&mut self, stops: &[char]) -> (String, Option<char>) {
         let mut text = String::new();
         while let Some(c) = self.next() {
             if stops.contains(&c) {
                 return (text, Some(c));
             }
-            if c == '\\' {
+            if c == '\\' && !self.literal() {
                 text.extend(self.next());
             } else {
                 text.push(c);
@@ -200,10 +200,9 @@ impl Parser<'_> {
             let (text, stop) = self.until(&[',', '}']);
             match stop {
                 None => return Err("list must terminate with '}'".to_owned()),
+                // `{}` has one text in it, which is empty: as Helm reads it.
                 Some('}') => {
-                    if !(items.is_empty() && text.is_empty()) {
-                        items.push(self.typed(text)?);
-                    }
+                    items.push(self.typed(text)?);
                     if self.peek() == Some(',') {
                         self.next();
                     }

@@ -177,7 +177,7 @@ impl From<kiln_cluster::ClusterError> for CliError {
             Cluster::Mistakes { source_file, found } => {
                 CliError::InFile { source: source_file, error: Box::new(EngineError::Dockerfile(found)) }
             }
-            // The registry's own hint is worth more where nothing says who names the image.
+            // The registry's own hint is worth more: the message says who names the image.
             Cluster::Image { source, .. } if engine_code(&source) == ENVIRONMENT => {
                 CliError::Environment { message, hint: crate::error::hint(&source).or(hint) }
             }

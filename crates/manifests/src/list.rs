@@ -13,8 +13,8 @@ use crate::scan::Rules;
 /// Entries of a list of ignored images.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Reads a list of images, such as `manifests/imageList`: one a line, `#` for comments, quotes as one likes, and
-/// `--platform=linux/amd64,linux/arm64` before a name for the platforms it is wanted for.
+/// Reads a list of images, such as `manifests/imageList`: one a line, `#` for comments, quotes as one likes, a `-` before
+/// it as in lists of YAML, and `--platform=linux/amd64,linux/arm64` before a name for the platforms it is wanted for.
 pub fn image_list(source: &Source, rules: &Rules) -> Scan {
     let mut finder = Finder::new(source, rules);
     for (line, start) in lines(&source.text) {
@@ -23,6 +23,8 @@ pub fn image_list(source: &Source, rules: &Rules) -> Scan {
         for (word, span) in words(line, start) {
             if let Some(platforms) = word.strip_prefix("--platform=") {
                 platform_option(&mut finder, &mut scene, platforms, span);
+            } else if word == "-" && name.is_none() {
+                // An item of a list in YAML.
             } else if word.starts_with('-') {
                 let message = format!("`{word}` is not an option of a line of this list");
                 finder.report(Diagnostic::error("BadImageList", span, message).hint("only --platform=OS/ARCH is"));

@@ -80,9 +80,11 @@ ANNOTATION "images.annotation" "annotation that looks like an image"
 "An annotation whose key has `image` in it, or whose value has a registry, a path, and a tag or a digest. Possible.
 What kubectl notes of the last configuration is left out.
 ";
-CHART "images.chart" "image that a chart's annotation lists"
+CHART "images.chart" "image that a chart's annotation or lock file lists"
 "`helm.sh/images`, `artifacthub.io/images` and `images` in the annotations of a Chart.yaml: YAML, a list of maps with
-`image`. The author of the chart says that it runs them.
+`image`, and perhaps with `condition`, a path in the chart's values that must be true. The author of the chart says that
+it runs them: an operator's images are often named nowhere else. Lock files are `images.lock`, `images-lock.yaml` and
+the like beside the Chart.yaml.
 ";
 VALUES "images.values" "image in the values of a chart"
 "The keys and parts of other rules in a values.yaml; without a tag, the chart's appVersion is the tag. Possible: only
@@ -99,6 +101,13 @@ in the types is looked at.
 LINE "images.line" "key `image` on a line of a file that is no YAML"
 "Templates and files with mistakes are searched line by line for `image: NAME`, with a warning that names the line
 which could not be read. Names with `{{` in them are warnings.
+";
+REGISTRY "images.registry" "image that came along in the directory of a registry"
+"Images of `registry/docker/registry/v2` in the root file system that nothing else names. sealer and sealos leave the
+registry's host out of names there, and so these have that of the cluster's own registry, `sea.hub:5000`.
+";
+BASE "images.base" "image that the base contains"
+"What a base contains, its children contain, unless the list of ignored images has it.
 ";
 FILE "images.list-file" "line of a list of images"
 "One image a line; `#` starts a comment, quotes do not matter, and `--platform=linux/amd64,linux/arm64` before the name

@@ -298,13 +298,18 @@ pub fn parse(source: &Source) -> Result<Config, ServeError> {
             span(source, usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1))
         });
         let text = e.without_snippet().to_string();
-        ServeError::Config(diag::render(&diagnostic(&text, span), source, false))
+        mistake(&diagnostic(&text, span), source)
     })?;
     let mut reader = Reader { config: Config::default() };
-    reader.file(file).map_err(|message| {
-        ServeError::Config(diag::render(&Diagnostic::error("Registry", Span::default(), message), source, false))
-    })?;
+    let wrong = |message: String| mistake(&Diagnostic::error("Registry", Span::default(), message), source);
+    reader.file(file).map_err(wrong)?;
     Ok(reader.config)
+}
+
+/// A mistake with its place. Whoever shows errors says that it is one.
+fn mistake(found: &Diagnostic, source: &Source) -> ServeError {
+    let shown = diag::render(found, source, false);
+    ServeError::Config(shown.strip_prefix("error: ").unwrap_or(&shown).trim_end().to_owned())
 }
 
 /// A message of the parser, without the place that is shown below it, and with what was probably meant.
@@ -547,6 +552,7 @@ mod tests {
     fn mistakes_have_a_place() {
         let shown = read("version: 0.1\nhttp:\n  adr: :5000\n").unwrap_err();
         assert!(shown.contains("registry_config.yml:3:3") && shown.contains("did you mean `addr`?"), "{shown}");
+        assert!(shown.starts_with("`adr` means nothing here\n"), "{shown}");
         for (text, want) in [
             ("", "version"),
             ("version: 0.2\n", "0.2"),

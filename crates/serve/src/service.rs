@@ -178,8 +178,12 @@ fn finish(app: &App, response: &mut Response<Payload>, head: bool) {
     if !headers.contains_key(header::CONTENT_LENGTH) {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
+    // Those of the configuration stand for Kiln's own; one name may have several values.
+    for (name, _) in &app.policy.headers {
+        headers.remove(name);
+    }
     for (name, value) in &app.policy.headers {
-        headers.insert(name.clone(), value.clone());
+        headers.append(name.clone(), value.clone());
     }
     let status = response.status();
     if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {

@@ -5,7 +5,7 @@
 //!
 //! [`context`] a directory to build from     [`command`] running `kiln` and other tools
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
-//! [`server`] a server that says what a test writes
+//! [`server`] a server that says what a test writes     [`containerd`] Debian's containerd
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
 //! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
@@ -20,6 +20,7 @@
 pub mod cluster;
 pub mod command;
 pub mod compute;
+pub mod containerd;
 pub mod context;
 pub mod ecs;
 pub mod emulator;
@@ -37,6 +38,7 @@ pub mod tools;
 
 pub use command::Output;
 pub use compute::Compute;
+pub use containerd::Containerd;
 pub use context::TestContext;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;

@@ -62,10 +62,30 @@ fn conditions_tags_aliases_and_imports() {
             format!("{parent} [cache db lib]")
         ]
     );
+    let done = super::rendered(&family(), &set(&["cache.enabled=true"])).expect("it renders");
+    let places: Vec<&str> = done.files.iter().map(|file| file.file.as_str()).collect();
+    assert_eq!(places, ["charts/db/templates/d.yaml", "charts/db/templates/d.yaml", "templates/a.yaml"]);
     assert_eq!(texts(&set(&["db.enabled=false"])), [format!("{parent} [lib]")]);
     // A condition has the last word over tags; without one, tags count.
     assert_eq!(texts(&set(&["tags.back=false"])).len(), 2);
     assert_eq!(texts(&set(&["tags.back=false", "db.enabled=null"])), [format!("{parent} [lib]")]);
+}
+
+/// As Helm has it: what charts below say of theirs counts where the upper chart has a list, be it an empty one.
+#[test]
+fn an_empty_list_of_dependencies_is_not_none() {
+    for (list, want) in [("", "t: [low]"), ("dependencies: []\n", "t: [other]")] {
+        let chart = super::chart(&[
+            ("Chart.yaml", &format!("{}{list}", super::SMALLEST)),
+            (
+                "charts/s/Chart.yaml",
+                "apiVersion: v2\nname: s\nversion: 0.1.0\ndependencies: [{name: low, version: '*', alias: other}]\n",
+            ),
+            ("charts/s/templates/t.yaml", "t: {{ keys .Subcharts }}"),
+            ("charts/s/charts/low/Chart.yaml", "apiVersion: v2\nname: low\nversion: 0.1.0\n"),
+        ]);
+        assert_eq!(super::rendered(&chart, &Values::new()).expect("it renders").files[0].text, want);
+    }
 }
 
 #[test]
@@ -73,6 +93,75 @@ fn nulls_remove_defaults() {
     let chart = super::one("{{ toJson .Values }}", "a: {b: 1, c: 2}\nd: 3\n");
     let done = super::rendered(&chart, &set(&["a.b=null", "d=null"])).expect("it renders");
     assert_eq!(done.files[0].text, r#"{"a":{"c":2}}"#);
+}
+
+/// What Helm 4.2.3 makes of the same.
+#[test]
+fn what_a_parent_says_wins_over_what_it_imports() {
+    let of = |imports: &str, parent: &str, child: &str, given: &str| {
+        let chart = super::chart(&[
+            (
+                "Chart.yaml",
+                &format!("{}dependencies: [{{name: s, version: '*', import-values: [{imports}]}}]\n", super::SMALLEST),
+            ),
+            ("values.yaml", parent),
+            ("templates/t.yaml", "{{ toJson (omit .Values \"s\") }}"),
+            ("charts/s/Chart.yaml", "apiVersion: v2\nname: s\nversion: 0.1.0\n"),
+            ("charts/s/values.yaml", child),
+        ]);
+        super::rendered(&chart, &set(&[given])).expect("it renders").files.remove(0).text
+    };
+    let table = "{child: x, parent: b}";
+    for (imports, parent, child, given, want) in [
+        (table, "b: {k: parent, o: 1}", "x: {k: child, j: 2}", "", r#"{"b":{"j":2,"k":"parent","o":1}}"#),
+        ("data", "k: parent", "exports: {data: {k: child, j: 1}}", "", r#"{"j":1,"k":"parent"}"#),
+        (table, "b: {k: parent}", "x: {k: child, j: 2}", "b.k=given", r#"{"b":{"j":2,"k":"given"}}"#),
+        (table, "b: {k: parent}\ns: {x: {j: own}}", "x: {k: child, j: 2}", "", r#"{"b":{"j":"own","k":"parent"}}"#),
+        (table, "b: {k: null}", "x: {k: child, j: 2}", "", r#"{"b":{"j":2}}"#),
+        (table, "b: {k: 1}", "x: {k: null, j: null}", "", r#"{"b":{"k":1}}"#),
+        (table, "b: {k: 1}", "x: {k: {m: 1}}", "", r#"{"b":{"k":1}}"#),
+        (table, "b: {k: {m: 1}}", "x: {k: 1}", "", r#"{"b":{"k":{"m":1}}}"#),
+        (
+            "{child: x, parent: global.b}",
+            "global: {b: {k: p}}",
+            "x: {k: c, j: 2}",
+            "",
+            r#"{"global":{"b":{"j":2,"k":"p"}}}"#,
+        ),
+    ] {
+        assert_eq!(of(imports, parent, child, given), want, "{parent} {child}");
+    }
+}
+
+/// What Helm 4.2.3 makes of the same.
+#[test]
+fn nulls_in_charts_that_are_below_each_other() {
+    let of = |declared: bool, upper: &str, lower: &str, given: &str| {
+        let needs = |name: &str| match declared {
+            true => format!("dependencies: [{{name: {name}, version: '*'}}]\n"),
+            false => String::new(),
+        };
+        let described = |name: &str, more: String| format!("apiVersion: v2\nname: {name}\nversion: 0.1.0\n{more}");
+        let chart = super::chart(&[
+            ("Chart.yaml", &described("c", needs("s"))),
+            ("templates/t.yaml", "{{ toJson .Values.s }}"),
+            ("charts/s/Chart.yaml", &described("s", needs("t"))),
+            ("charts/s/values.yaml", upper),
+            ("charts/s/charts/t/Chart.yaml", &described("t", String::new())),
+            ("charts/s/charts/t/values.yaml", lower),
+        ]);
+        super::rendered(&chart, &set(&[given])).expect("it renders").files.remove(0).text
+    };
+    let (null, nested) = ("t: {a: {b: null}}", "a: {b: null, c: {d: null, e: 1}}");
+    for (declared, upper, lower, given, want) in [
+        (false, null, "a: {b: 1}", "", r#"{"global":{},"t":{"a":{"b":1},"global":{}}}"#),
+        (true, null, "a: {b: 1}", "", r#"{"global":{},"t":{"a":{},"global":{}}}"#),
+        (false, "{}", nested, "", r#"{"global":{},"t":{"a":{"c":{"e":1}},"global":{}}}"#),
+        (true, "{}", nested, "", r#"{"global":{},"t":{"a":{"b":null,"c":{"d":null,"e":1}},"global":{}}}"#),
+        (true, nested, "{}", "s.z=1", r#"{"a":{"b":null,"c":{"d":null,"e":1}},"global":{},"t":{"global":{}},"z":1}"#),
+    ] {
+        assert_eq!(of(declared, upper, lower, given), want, "{declared} {upper} {lower}");
+    }
 }
 
 /// What Helm 4.2.3 makes of the same.
@@ -132,6 +221,10 @@ fn charts_are_refused_with_reasons() {
         ("apiVersion: v2\nname: a/b\nversion: 1.0.0\n", "Chart.yaml: `name` must be a name without slashes"),
         ("apiVersion: v2\nname: c\nversion: 1.0.0\ntype: x\n", "Chart.yaml: `type` must be `application` or `library`"),
         ("- a\n", "Chart.yaml: a map is expected"),
+        (
+            "apiVersion: v2\nname: c\nversion: 1.0.0\ndependencies: [{name: a}, {name: b, alias: a}]\n",
+            "Chart.yaml: more than one dependency with the name or alias `a`",
+        ),
     ] {
         assert_eq!(described(text).expect_err("no chart").to_string(), said);
     }
@@ -259,6 +352,32 @@ fn images_are_found_without_rendering() {
     assert_eq!(names(images::annotated(&chart)), ["r.example/a:1"]);
     assert_eq!(names(images::locked(&chart)), ["r.example/b@sha256:00"]);
     assert_eq!(names(images::in_values(&chart)), ["busybox:1", "l:t@sha256:11", "q.example/x/y:v7", "z:1.5"]);
+}
+
+#[test]
+fn what_annotations_and_lock_files_list_depends_on_values() {
+    let bitnami = "annotations:\n  images: |\n    - name: db\n      image: r.example/db:1\n";
+    let chart = super::chart(&[
+        (
+            "Chart.yaml",
+            "apiVersion: v2\nname: c\nversion: 0.1.0\ndependencies: [{name: db, version: 0.1.0, condition: db.on}]\nannotations:\n  helm.sh/images: |\n    - {name: a, image: r.example/a:1, condition: a.on}\n    - {name: b, image: r.example/b:1}\n  artifacthub.io/images: |\n    - name: h\n      image: r.example/h:1\n      platforms: [linux/amd64, linux/arm64]\n",
+        ),
+        ("values.yaml", "a: {on: false}\ndb: {on: true}\n"),
+        (
+            "images-lock.yaml",
+            "kind: ImagesLock\nchart: {name: c}\nimages:\n- image: r.example/l:1\n  digests: [{digest: 'sha256:00', arch: linux/amd64}]\n- r.example/plain:1\n",
+        ),
+        ("poetry.lock", "content-hash: x\nfiles: [a, b]\n"),
+        ("charts/db/Chart.yaml", &format!("apiVersion: v2\nname: db\nversion: 0.1.0\n{bitnami}")),
+    ]);
+    let names = |expressions: &[&str]| {
+        let found = images::listed(&chart, &set(expressions)).expect("values");
+        assert!(found.iter().all(|named| named.is_listed));
+        found.into_iter().map(|named| named.image.replace("r.example/", "")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["b:1", "db:1", "h:1", "l:1", "plain:1"]);
+    assert_eq!(names(&["a.on=true,db.on=false"]), ["a:1", "b:1", "h:1", "l:1", "plain:1"]);
+    assert!(images::listed(&chart, &set(&["db=5"])).is_err());
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn expressions_of_set() {
         ("a=0,b=007,c=1.5,d=true,e=TRUE", "a: 0; b: \"007\"; c: \"1.5\"; d: true; e: true"),
         ("a=b\\,c,d\\.e=f", "a: b,c; d.e: f"),
         ("a=", "a: \"\""),
-        ("a={}", "a: []"),
+        ("a={},b={x}", "a:; - \"\"; b:; - x"),
         ("a=b=c", "a: b=c"),
         ("", "{}"),
     ] {
@@ -35,6 +35,7 @@ fn expressions_of_set() {
     assert_eq!(set(&["a={x,y}", "a[1]=z"], SetKind::Typed).as_deref(), Ok("a:; - x; - z"));
     assert_eq!(set(&["a=1,b=true,c=null"], SetKind::Text).as_deref(), Ok("a: \"1\"; b: \"true\"; c: \"null\""));
     assert_eq!(set(&["a.b=x,y=z,{q}"], SetKind::Literal).as_deref(), Ok("a:;   b: x,y=z,{q}"));
+    assert_eq!(set(&["a\\.b=x\\,y"], SetKind::Literal).as_deref(), Ok("a\\:;   b: x\\,y"));
     assert_eq!(set(&[r#"a={"x":[1,2]},b="s""#], SetKind::Json).as_deref(), Ok("a:;   x:;   - 1;   - 2; b: s"));
     assert_eq!(set(&[r#"{"a":{"b":1}}"#, r#"{"a":{"c":2}}"#], SetKind::Json).as_deref(), Ok("a:;   b: 1;   c: 2"));
     let read = |path: &str| if path == "f" { Ok("content\n".to_owned()) } else { Err(format!("no {path}")) };

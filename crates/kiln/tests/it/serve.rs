@@ -144,6 +144,7 @@ fn a_configuration_is_read_and_its_mistakes_are_shown() {
     write("version: 0.1\nhttp:\n  adr: :5000\n");
     let wrong = t.kiln(&["registry", "serve", "--config", &path]).exits(1);
     assert!(wrong.stderr.contains("did you mean `addr`?") && wrong.stderr.contains("  adr: :5000"), "{wrong}");
+    assert!(wrong.stderr.starts_with("error: `adr` means nothing here\n"), "{wrong}");
     for (args, code, says) in [
         (vec!["--addr", "nowhere"], 2, "expected HOST:PORT"),
         (vec!["--tls-cert", "x"], 2, "--tls-key"),
@@ -158,11 +159,15 @@ fn a_configuration_is_read_and_its_mistakes_are_shown() {
         assert!(refused.stderr.contains(says), "{refused}");
     }
     // sealer's other name for the file, and headers of it.
-    write("version: 0.1\nhttp:\n  headers: {X-Team: [ours]}\nstorage: {filesystem: {rootdirectory: /x}}\n");
+    write(
+        "version: 0.1\nhttp:\n  headers: {X-Team: [ours, theirs], X-Content-Type-Options: [nosniff]}\nstorage: {filesystem: {rootdirectory: /x}}\n",
+    );
     std::fs::rename(&file, t.out("registry_config.yaml")).unwrap();
     let serving = Serving::start(&t, &["--config", &path]);
     let got = curl(&t, &[&format!("http://{}/v2/", serving.address)]).ok();
     assert_eq!(header(&got, "x-team"), "ours");
+    let counted = |text: &str| got.stdout.to_ascii_lowercase().matches(text).count();
+    assert_eq!((counted("x-team: theirs"), counted("x-content-type-options")), (1, 1), "{got}");
     let unit = t.kiln(&["registry", "serve", "--addr", ":5000", "--print-unit"]).ok();
     assert!(unit.text().contains("registry serve --addr :5000\n") && unit.text().contains("Type=notify"), "{unit}");
 }

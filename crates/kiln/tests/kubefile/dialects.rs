@@ -60,22 +60,7 @@ fn a_command_runs_in_the_root_file_system() {
 #[test]
 fn two_platforms_are_two_root_file_systems_and_indexes() {
     let site = Site::new();
-    let dir = tempfile::tempdir().unwrap();
-    let mut layout = kiln_testkit::Layout::new(dir.path().join("l"));
-    let mut entries = Vec::new();
-    for (arch, variant) in [("amd64", None), ("arm64", None), ("s390x", None::<String>)] {
-        let platform = kiln_oci::Platform { variant, ..kiln_oci::Platform::linux(arch) };
-        let config = kiln_oci::ImageConfig::scratch(&platform);
-        let own = kiln_testkit::Rootfs::new().file("arch", 0o644, arch).tar();
-        let digest = layout.image(arch, config, &[own]);
-        let size = std::fs::metadata(layout.dir().join("blobs/sha256").join(digest.hex())).unwrap().len();
-        let descriptor = kiln_oci::Descriptor::new(kiln_oci::media::OCI_MANIFEST, digest, size);
-        entries.push(kiln_oci::Descriptor { platform: Some(platform), ..descriptor });
-    }
-    let index = serde_json::to_vec(&kiln_oci::Index::new(entries)).unwrap();
-    let descriptor = layout.blob(kiln_oci::media::OCI_INDEX, &index);
-    layout.add("all:1", descriptor);
-    site.registry.push(&layout, "all:1", "example/all:1");
+    site.many("example/all:1", &["amd64", "arm64", "s390x"]);
     site.write("list", "example/all:1\n");
     let text = "FROM scratch\nCOPY recommended.yaml etc\n";
     let more = ["--platform", "linux/amd64,linux/arm64", "--image-list", "list", "--type", "application"];

@@ -19,7 +19,7 @@ fn manifests_charts_and_sub_charts_name_images() {
     let why = site.kiln(&["cluster", "images", "a:1", "--why", "dash"]).ok().stdout;
     assert!(why.contains("manifests/recommended.yaml:20") && why.contains("Deployment dash/dash"), "{why}");
     let why = site.kiln(&["cluster", "images", "a:1", "--why", "portal"]).ok().stdout;
-    assert!(why.contains("charts/apollo") && why.contains("templates/pod.yaml"), "{why}");
+    assert!(why.contains("charts/apollo/charts/portal/templates/pod.yaml:8, Pod portal (images.container)"), "{why}");
     let inspected = site.kiln(&["cluster", "inspect", "a:1"]).ok().stdout;
     assert!(inspected.contains("apollo 0.3.0, installs 1.9 (charts/apollo)"), "{inspected}");
 }

@@ -51,7 +51,9 @@ fn lists_are_refused_with_the_line() {
     assert!(said.stderr.contains("manifests/imageList:2:1") && said.stderr.contains("hint:"), "{said}");
     site.write("imageList", "nginx:latest\nmissing.example/none:1\n");
     let said = site.build(text, "a:1", &[]).exits(3);
-    for part in ["missing.example/none:1", "cannot be had"] {
+    for part in
+        ["missing.example/none:1`, which manifests/imageList:2 (images.list-file) names, cannot be had", "hint:"]
+    {
         assert!(said.stderr.contains(part), "{part}: {said}");
     }
 }

@@ -7,8 +7,10 @@ mod directories;
 mod files;
 mod hostile;
 mod moves;
+mod served;
 mod site;
 mod sources;
+mod wanted;
 
 use site::Site;
 
@@ -93,7 +95,7 @@ fn who_names_an_image_is_told() {
     let site = Site::new().with_kubernetes();
     let _ = site.build(KUBEFILE, "a:1", &[]).ok();
     let why = site.kiln(&["cluster", "images", "a:1", "--why", "mysql"]).ok().stdout;
-    assert!(why.contains("mysql:5.6\n  manifests/imageList:2 (list)"), "{why}");
+    assert!(why.contains("mysql:5.6\n  manifests/imageList:2 (images.list-file)"), "{why}");
     let none = site.kiln(&["cluster", "images", "a:1", "--why", "postgres"]).exits(1);
     assert!(none.stderr.contains("contains no image called `postgres`"), "{none}");
 }

@@ -1,5 +1,6 @@
 //! A directory with charts and manifests, a registry that stands for Docker Hub, and one to push to.
 
+use kiln_oci::{Descriptor, ImageConfig, Index, Platform, media};
 use kiln_testkit::layout::busybox_config;
 use kiln_testkit::rootfs::busybox_layer;
 use kiln_testkit::{Auth, Layout, Output, Registry, Rootfs, TestContext};
@@ -122,6 +123,40 @@ impl Site {
     /// Puts an image with a shell into the registry.
     pub fn busybox(&self, name: &str) {
         self.push(name, &[busybox_layer()]);
+    }
+
+    /// Puts an image of these architectures into the registry, as an index.
+    pub fn many(&self, name: &str, architectures: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = Layout::new(dir.path().join("layout"));
+        let mut entries = Vec::new();
+        for arch in architectures {
+            let platform = Platform::linux(arch);
+            let own = Rootfs::new().file("arch", 0o644, format!("{name} {arch}")).tar();
+            let digest = layout.image(arch, ImageConfig::scratch(&platform), &[own]);
+            let size = std::fs::metadata(layout.dir().join("blobs/sha256").join(digest.hex())).unwrap().len();
+            let descriptor = Descriptor::new(media::OCI_MANIFEST, digest, size);
+            entries.push(Descriptor { platform: Some(platform), ..descriptor });
+        }
+        let index = serde_json::to_vec(&Index::new(entries)).unwrap();
+        let descriptor = layout.blob(media::OCI_INDEX, &index);
+        layout.add("all:1", descriptor);
+        self.registry.push(&layout, "all:1", name);
+    }
+
+    /// The platforms that a contained image is there for.
+    pub fn platforms(&self, image: &str, name: &str) -> Vec<String> {
+        let blob = |digest: &str| -> serde_json::Value {
+            let hex = digest.trim_start_matches("sha256:");
+            serde_json::from_slice(&std::fs::read(self.t.store().join("blobs/sha256").join(hex)).unwrap()).unwrap()
+        };
+        let of =
+            |v: &serde_json::Value| format!("{}/{}", v["os"].as_str().unwrap(), v["architecture"].as_str().unwrap());
+        let root = blob(&self.field(image, name, "digest"));
+        match root["manifests"].as_array() {
+            Some(all) => all.iter().map(|entry| of(&entry["platform"])).collect(),
+            None => vec![of(&blob(root["config"]["digest"].as_str().unwrap()))],
+        }
     }
 
     fn push(&self, name: &str, layers: &[Vec<u8>]) {

@@ -7,7 +7,6 @@ mod kubeadm;
 mod lists;
 mod peers;
 mod pods;
-mod sets;
 
 use kiln_manifests::{Certainty, Ignore, Rules, Scan, image_list, scan};
 use kiln_spec::source::Source;

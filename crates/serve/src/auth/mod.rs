@@ -144,12 +144,13 @@ fn scheme<'a>(value: &'a str, wanted: &str) -> Option<&'a str> {
     scheme.eq_ignore_ascii_case(wanted).then_some(rest.trim())
 }
 
-/// Name and password of a `Basic` header.
+/// Name and password of a `Basic` header. With neither it says nothing of who asks: skopeo and podman send that where they
+/// have no login and the registry wants passwords.
 pub fn basic(value: &HeaderValue) -> Option<(String, String)> {
     let encoded = scheme(value.to_str().ok()?, "basic")?;
     let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
+    (text != ":").then(|| (user.to_owned(), password.to_owned()))
 }
 
 #[cfg(test)]
@@ -161,7 +162,7 @@ mod tests {
         let header = |text: &str| HeaderValue::from_str(text).unwrap();
         let encoded = format!("basic  {}", STANDARD.encode("kiln:p:a ss/+w%rd"));
         assert_eq!(basic(&header(&encoded)), Some(("kiln".to_owned(), "p:a ss/+w%rd".to_owned())));
-        for bad in ["Basic", "Basic ", "Basic !!", "Bearer abc", "Basic YQ=="] {
+        for bad in ["Basic", "Basic ", "Basic !!", "Bearer abc", "Basic YQ==", "Basic Og=="] {
             assert_eq!(basic(&header(bad)), None, "{bad}");
         }
     }

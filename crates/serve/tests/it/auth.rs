@@ -65,6 +65,10 @@ fn everyone_may_pull_where_that_is_allowed() {
     assert_eq!(server.ask("POST", "/v2/a/blobs/uploads/").status, 401);
     assert_eq!(server.ask("DELETE", "/v2/a/manifests/1").status, 401);
     assert_eq!(server.ask("GET", "/v2/_catalog").status, 401);
+    // Neither a name nor a password is nobody.
+    assert_eq!(get(&server, "/v2/a/manifests/1", &basic("", "")).status, 200);
+    assert_eq!(get(&server, "/v2/_catalog", &basic("", "")).status, 401);
+    assert_eq!(get(&server, "/v2/a/manifests/1", &basic("", "x")).status, 401);
     // With a wrong password, nobody is let in as nobody.
     assert_eq!(get(&server, "/v2/a/manifests/1", &basic("me", "wrong")).status, 401);
 }

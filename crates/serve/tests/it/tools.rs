@@ -1,7 +1,6 @@
 //! The clients that people use: skopeo, podman, containerd, curl.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use kiln_oci::Digest;
@@ -11,7 +10,7 @@ use kiln_serve::auth::token::Issuer;
 use kiln_serve::tls::Certificate;
 use kiln_testkit::command::run;
 use kiln_testkit::tools::tool;
-use kiln_testkit::{Filters, Layout, Output};
+use kiln_testkit::{Containerd, Filters, Layout, Output};
 
 use crate::support::Server;
 
@@ -43,6 +42,33 @@ fn skopeo_pushes_and_pulls() {
     let _ = call("skopeo", &["delete", "--tls-verify=false", &again]).ok();
     assert!(server.store().get_ref("localhost/team/other:1").unwrap().is_none());
     assert!(server.store().fsck(false).unwrap().problems.is_empty());
+}
+
+#[test]
+fn skopeo_without_a_login_pulls_what_everyone_may_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    std::fs::write(&users, line("me", "secret").unwrap()).unwrap();
+    let open = Server::start();
+    open.image("team/app", "1", b"layer");
+    for tokens in [false, true] {
+        let server = Server::with(|mut s| {
+            let users = Htpasswd::open(&users, "r", true).unwrap();
+            s.auth = if tokens { Auth::Own(Issuer::new(users, "kiln").unwrap()) } else { Auth::Basic(users) };
+            s.store = open.store();
+            s
+        });
+        let name = format!("docker://{}", server.reference("team/app:1"));
+        let _ =
+            call("skopeo", &[&["inspect", "--raw", "--tls-verify=false", "--no-creds"][..], &[&name]].concat()).ok();
+        let _ = call("skopeo", &["inspect", "--raw", "--tls-verify=false", "--creds", "me:secret", &name]).ok();
+        let wrong = call("skopeo", &["inspect", "--raw", "--tls-verify=false", "--creds", "me:wrong", &name]);
+        assert_ne!(wrong.code, 0, "{wrong}");
+        let to = format!("docker://{}", server.reference("team/new:1"));
+        let options = ["--insecure-policy", "copy", "--src-tls-verify=false", "--dest-tls-verify=false"];
+        let push = call("skopeo", &[&options[..], &["--src-no-creds", "--dest-no-creds", &name, &to]].concat());
+        assert_ne!(push.code, 0, "{push}");
+    }
 }
 
 #[test]
@@ -89,68 +115,17 @@ fn podman_pushes_and_pulls_with_a_password_over_tls() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// containerd with all its state in a directory.
-struct Containerd(Child);
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Containerd {
-    fn start(dir: &Path) -> Containerd {
-        let path = |name: &str| dir.join(name).display().to_string();
-        let config = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\naddress = \"{}\"\n",
-            path("root"),
-            path("state"),
-            path("socket")
-        );
-        std::fs::write(dir.join("config.toml"), config).unwrap();
-        let mut command = Command::new(tool("setpriv"));
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(tool("containerd"))
-            .arg("--config")
-            .arg(dir.join("config.toml"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let containerd = Containerd(child);
-        for _ in 0..600 {
-            if call("ctr", &["-a", &path("socket"), "version"]).code == 0 {
-                return containerd;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("containerd does not come up");
-    }
-}
-
 #[test]
 fn containerd_finds_images_of_two_registries_at_one_mirror() {
     let server = Server::start();
     let docker = server.image("docker.io/library/nginx", "1", b"docker's");
     let quay = server.image("quay.io/library/nginx", "1", b"quay's");
     let dir = tempfile::tempdir().unwrap();
-    let hosts = dir.path().join("hosts");
-    for registry in ["docker.io", "quay.io"] {
-        std::fs::create_dir_all(hosts.join(registry)).unwrap();
-        let text = format!(
-            "server = \"https://{registry}\"\n[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
-            server.address()
-        );
-        std::fs::write(hosts.join(registry).join("hosts.toml"), text).unwrap();
-    }
-    let _containerd = Containerd::start(dir.path());
-    let socket = dir.path().join("socket").display().to_string();
-    let hosts = hosts.display().to_string();
+    let containerd = Containerd::start(dir.path());
+    let hosts = containerd.mirror(&format!("http://{}", server.address()), &["docker.io", "quay.io"]);
     for (name, image) in [("docker.io/library/nginx:1", docker), ("quay.io/library/nginx:1", quay)] {
-        let _ = call("ctr", &["-a", &socket, "content", "fetch", "--hosts-dir", &hosts, name]).ok();
-        let listed = call("ctr", &["-a", &socket, "images", "ls"]).ok();
-        let row = listed.text().lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("{listed}")).to_owned();
-        assert!(row.contains(&image.digest.to_string()), "{row}");
+        let _ = containerd.ctr(&["content", "fetch", &hosts, name]).ok();
+        assert!(containerd.has(name, &image.digest.to_string()), "{name}");
     }
 }
 

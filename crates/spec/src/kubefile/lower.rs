@@ -75,15 +75,16 @@ impl Lowering<'_> {
             }
             (Dialect::Sealos, _) => vec![instruction],
             (_, Op::Cmd(command)) => {
-                if command_text(command).trim().is_empty() {
+                let texts = command_texts(command);
+                if texts.iter().all(|text| text.trim().is_empty()) {
                     let span = instruction.span;
                     let message = "`CMD` without a command does nothing here: there is no list to clear";
                     self.found.push(Diagnostic::error("EmptyCommand", span, message).hint("remove the line"));
                     return Vec::new();
                 }
                 self.launched("CMD", instruction.keyword.span);
-                let (text, span) = (command_text(command), command_span(&instruction));
-                self.content.commands.push(Word { text, span });
+                let span = command_span(&instruction);
+                self.content.commands.extend(texts.into_iter().map(|text| Word { text, span }));
                 Vec::new()
             }
             (Dialect::SealerV1, Op::Arg(args)) => {
@@ -301,11 +302,17 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// A command as the shell takes it.
-pub(super) fn command_text(command: &Command) -> String {
+/// Commands as the shell takes them. No program has blanks in its name: where the first text of a list has, each is a
+/// whole command, as in `CMD ["kubectl apply -f app.yaml"]`.
+pub(super) fn command_texts(command: &Command) -> Vec<String> {
     match command {
-        Command::Shell(word) => word.text.clone(),
-        Command::Exec(words) => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        Command::Shell(word) => vec![word.text.clone()],
+        Command::Exec(words) => match words.first() {
+            Some(first) if first.trim().contains(char::is_whitespace) => {
+                words.iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+            }
+            _ => vec![words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")],
+        },
     }
 }
 

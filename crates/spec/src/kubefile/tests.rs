@@ -88,6 +88,19 @@ fn an_argument_list_is_split_at_names() {
 }
 
 #[test]
+fn a_list_of_whole_commands_is_no_list_of_words() {
+    let commands = |text: &str| {
+        let (file, found) = parse(&source(&format!("FROM scratch\n{text}\n")), None);
+        assert!(found.is_empty(), "{found:?}");
+        file.content.commands.into_iter().map(|word| word.text).collect::<Vec<_>>()
+    };
+    assert_eq!(commands("CMD [\"kubectl apply -f a.yaml\"]"), ["kubectl apply -f a.yaml"]);
+    assert_eq!(commands("CMD [\"helm install a\", \" kubectl get no \", \"\"]"), ["helm install a", "kubectl get no"]);
+    assert_eq!(commands("CMD [\"sh\", \"-c\", \"echo a b\"]"), ["sh -c 'echo a b'"]);
+    assert_eq!(commands("CMD [\"reboot\"]"), ["reboot"]);
+}
+
+#[test]
 fn sealers_second_dialect() {
     let text = "FROM scratch\nKUBEVERSION v1.22.15\nCNI calico local://calico.sh\nAPP apollo local://apollo\n\
                 APP dash https://x.example/dash.yaml\nAPPENV apollo A=1 B=\"2 3\"\n\

@@ -81,9 +81,11 @@ impl Options {
         let mut options =
             scan::Options { strict: self.strict, kubernetes: self.kube_version.clone(), ..scan::Options::default() };
         let mut logins = Vec::new();
+        let ignored = self.ignored_image_list.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
+        options.rules = scan::rules(&ignored)?;
         for path in &self.image_list {
             let source = source(path)?;
-            options.lists.push((source.name.clone(), list::parse(&source)?));
+            options.lists.push((source.name.clone(), list::parse(&source, &options.rules)?));
         }
         for path in &self.image_list_with_auth {
             let source = source(path)?;
@@ -91,8 +93,6 @@ impl Options {
             options.lists.push((source.name, lines));
             logins.extend(own);
         }
-        let ignored = self.ignored_image_list.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
-        options.rules = scan::rules(&ignored)?;
         Ok(Lists { options, logins })
     }
 }
