@@ -26,6 +26,7 @@ use crate::error::{DiskError, Result};
 use crate::ext4::{self, InodeFlags};
 use crate::io::ReadAt;
 use crate::root::Content;
+use crate::xfs;
 
 /// Something in a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,8 @@ pub trait Inodes {
 pub enum Fs<R> {
     /// ext2, ext3 or ext4.
     Ext4(Box<ext4::Image<R>>),
+    /// XFS.
+    Xfs(Box<xfs::Image<R>>),
 }
 
 /// The same for every variant of [`Fs`].
@@ -124,8 +127,21 @@ macro_rules! each {
     ($fs:expr, $image:ident => $do:expr) => {
         match $fs {
             Fs::Ext4($image) => $do,
+            Fs::Xfs($image) => $do,
         }
     };
+}
+
+impl<R> From<ext4::Image<R>> for Fs<R> {
+    fn from(image: ext4::Image<R>) -> Fs<R> {
+        Fs::Ext4(Box::new(image))
+    }
+}
+
+impl<R> From<xfs::Image<R>> for Fs<R> {
+    fn from(image: xfs::Image<R>) -> Fs<R> {
+        Fs::Xfs(Box::new(image))
+    }
 }
 
 impl<R: ReadAt> Fs<R> {
@@ -136,7 +152,8 @@ impl<R: ReadAt> Fs<R> {
     /// what it has that cannot be read.
     pub fn open(content: Content, source: R) -> Result<Option<Fs<R>>> {
         match content {
-            Content::Ext => ext4::Image::open(source).map(|image| Some(Fs::Ext4(Box::new(image)))),
+            Content::Ext => ext4::Image::open(source).map(|image| Some(image.into())),
+            Content::Xfs => xfs::Image::open(source).map(|image| Some(image.into())),
             _ => Ok(None),
         }
     }
@@ -163,6 +180,8 @@ impl<R: ReadAt> Fs<R> {
     pub fn recovered(&self) -> bool {
         match self {
             Fs::Ext4(image) => image.superblock().needs_recovery,
+            // One whose log is needed is not read.
+            Fs::Xfs(_) => false,
         }
     }
 
@@ -175,6 +194,7 @@ impl<R: ReadAt> Fs<R> {
     pub fn boot_area(&self) -> u64 {
         match self {
             Fs::Ext4(_) => ext4::raw::SUPER_OFFSET,
+            Fs::Xfs(_) => 0,
         }
     }
 

@@ -41,7 +41,7 @@ impl<W: WriteAt> Writer<W> {
             // What is kept for trees, and what trees of free space have, counts as free.
             free_blocks: sum(&|heads| heads.free + tree_blocks(heads) + 4),
         };
-        let superblock = head::superblock(&self.options, &geometry, &totals);
+        let superblock = head::superblock(&self.options, self.features, &geometry, &totals);
         for heads in heads.iter().rev() {
             let block = heads.block(&superblock, self.options.uuid);
             if heads.number == 0 {
@@ -92,7 +92,7 @@ impl<W: WriteAt> Writer<W> {
                 let first = (u64::from(chunk.block) | (number as u64) << geometry.bits) * PER_BLOCK;
                 for ino in first..first + CHUNK {
                     bytes.extend(match self.inodes.get(&ino) {
-                        Some(inode) => inode.bytes(ino, self.options.uuid, self.options.made()),
+                        Some(inode) => inode.bytes(ino, self.options.uuid, self.options.made(), self.features.bigtime),
                         None => inode::unused(ino, self.options.uuid),
                     });
                 }
@@ -109,7 +109,13 @@ impl<W: WriteAt> Writer<W> {
         let open: Vec<Item> = chunks.iter().filter(|chunk| chunk.used < CHUNK).map(chunk_item).collect();
         let inodes = self.tree(number, (INODES, magic::INODES, [4, 16]), items)?;
         let free_inodes = self.tree(number, (FREE_INODES, magic::FREE_INODES, [4, 16]), open)?;
-        let shared = self.tree(number, (SHARED, magic::REFCOUNT, [4, 12]), Vec::new())?;
+        let shared = match self.features.reflink {
+            true => self.tree(number, (SHARED, magic::REFCOUNT, [4, 12]), Vec::new())?,
+            false => {
+                self.space.groups[number as usize].gaps.push(SHARED..SHARED + 1);
+                Rooted::default()
+            }
+        };
         let [by_start, by_len] = self.free_trees(number)?;
         let group = &self.space.groups[number as usize];
         let lens: Vec<u32> = group.free().iter().map(|range| range.end - range.start).collect();
@@ -121,6 +127,7 @@ impl<W: WriteAt> Writer<W> {
             inodes,
             free_inodes,
             shared,
+            counts: self.features.inode_counts,
             free: lens.iter().sum(),
             longest: lens.iter().copied().max().unwrap_or(0),
             inode_count: chunks.len() as u32 * CHUNK as u32,

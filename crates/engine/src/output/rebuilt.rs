@@ -19,6 +19,7 @@ use std::path::Path;
 
 use kiln_disk::boot::{self, Change};
 use kiln_disk::ext4::{self, InodeFlags};
+use kiln_disk::files as volume;
 use kiln_disk::fs::Fs;
 use kiln_disk::io::Window;
 use kiln_disk::layout::Spec;
@@ -29,7 +30,7 @@ use kiln_disk::{DiskError, image};
 use kiln_oci::{Digest, Entry, EntryKind, Meta};
 
 use super::Artifact;
-use super::disk::{Body, rows, seed, write_ext4};
+use super::disk::{Body, rows, seed, write_ext4, write_xfs};
 use crate::error::{EngineError, Result};
 use crate::rootfs::Root;
 use crate::session::Session;
@@ -189,6 +190,18 @@ impl Fill<'_> {
                     ..ext4::Options::new(part.len, superblock.uuid)
                 };
                 write_ext4(target, options, &rows, self.root, self.session)
+            }
+            Fs::Xfs(image) => {
+                let superblock = image.superblock();
+                let options = volume::Options {
+                    label,
+                    time,
+                    flags,
+                    blank: true,
+                    ..volume::Options::new(part.len, superblock.uuid)
+                };
+                // What the base has its boot loader and kernel read.
+                write_xfs(target, options, superblock.features(), &rows, self.root, self.session)
             }
         }
     }

@@ -214,7 +214,7 @@ const MACHINE: &str = "a virtual machine can: -builder qemu";
 
 fn refused(path: &Path, e: &DiskError) -> NodeError {
     let hint = match e {
-        DiskError::Damaged { .. } => "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn",
+        DiskError::Damaged { .. } => "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn, xfs_repair -n",
         DiskError::NoRoot { .. } | DiskError::Unsupported { .. } => MACHINE,
         _ => "",
     };
