@@ -5,7 +5,7 @@ use super::dir::{self, Dirent};
 use super::geometry::{Chunk, OWN};
 use super::head::{self, Heads, Rooted, Totals, tree_blocks};
 use super::inode::{self, Format, Inode};
-use super::raw::{CHUNK, FORMAT, INODE, NULL32, PER_BLOCK, magic, put16, put32, put64};
+use super::raw::{CHUNK, FORMAT, INODE, NULL32, PER_BLOCK, magic, put32, put64};
 use super::{Summary, Writer};
 use crate::error::{DiskError, Result};
 use crate::ext4::raw::mode;
@@ -105,8 +105,10 @@ impl<W: WriteAt> Writer<W> {
     /// Writes the trees of a group.
     fn trees(&mut self, number: u32) -> Result<Heads> {
         let chunks = std::mem::take(&mut self.space.groups[number as usize].chunks);
-        let items: Vec<Item> = chunks.iter().map(chunk_item).collect();
-        let open: Vec<Item> = chunks.iter().filter(|chunk| chunk.used < CHUNK).map(chunk_item).collect();
+        let sparse = self.features.sparse_inodes;
+        let items: Vec<Item> = chunks.iter().map(|chunk| chunk_item(chunk, sparse)).collect();
+        let open = chunks.iter().filter(|chunk| chunk.used < CHUNK);
+        let open: Vec<Item> = open.map(|chunk| chunk_item(chunk, sparse)).collect();
         let inodes = self.tree(number, (INODES, magic::INODES, [4, 16]), items)?;
         let free_inodes = self.tree(number, (FREE_INODES, magic::FREE_INODES, [4, 16]), open)?;
         let shared = match self.features.reflink {
@@ -210,14 +212,16 @@ fn no_room(group: u32) -> DiskError {
     DiskError::Options { format: FORMAT, why }
 }
 
-fn chunk_item(chunk: &Chunk) -> Item {
+/// A chunk in the trees of inodes; `sparse` ones could have holes.
+fn chunk_item(chunk: &Chunk, sparse: bool) -> Item {
     let mut item = Item::default();
     put32(&mut item.key, 0, chunk.block * PER_BLOCK as u32);
     put32(&mut item.data, 0, chunk.block * PER_BLOCK as u32);
-    // No hole in it.
-    put16(&mut item.data, 4, 0);
-    item.data[6] = CHUNK as u8;
-    item.data[7] = (CHUNK - chunk.used) as u8;
+    // No hole in it, and how many inodes there are; or room for more free ones than there can be.
+    put32(&mut item.data, 4, (CHUNK - chunk.used) as u32);
+    if sparse {
+        item.data[6] = CHUNK as u8;
+    }
     put64(&mut item.data, 8, u64::MAX.checked_shl(chunk.used as u32).unwrap_or(0));
     item
 }

@@ -33,8 +33,8 @@ impl<R: ReadAt> Image<R> {
         let mut bytes = vec![0; size as usize];
         while at < end {
             let run = self.run(dir, &dir.data, at)?;
-            // Blocks without names are taken out of the middle.
-            if run.at.is_none() && run.len >= step {
+            // Blocks without names are taken out of the middle; the first one has `.` and `..`.
+            if run.at.is_none() && run.len >= step && at > 0 {
                 at += run.len / step * step;
                 continue;
             }

@@ -209,7 +209,6 @@ fn intentions_are_seen_through() {
             ("/file", "write -d core.mode 0".to_owned(), "it is not used"),
             ("/file", "write -d core.mode 0170644".to_owned(), "which cannot be read"),
             ("/file", "write -d core.nlinkv2 0".to_owned(), "is deleted"),
-            ("/file", "write -d core.size -1".to_owned(), "its size makes no sense"),
             ("/file", "write -d core.nextents 500".to_owned(), "more extents than fit"),
             ("/file", "write -d core.format 3".to_owned(), "inode"),
             ("/file", "write -d core.format 1".to_owned(), "it has no blocks"),
@@ -221,9 +220,10 @@ fn intentions_are_seen_through() {
             ("/link", "write -d core.size 0".to_owned(), "the length of its target"),
             ("/link", "write -d core.size 5000".to_owned(), "the length of its target"),
             ("/far", "write -d core.size 1025".to_owned(), "the length of its target"),
+            ("/link", "write -d core.format 2".to_owned(), "its target is not there"),
             ("/many", "write -d core.size 4097".to_owned(), "it has 4097 bytes"),
             ("/many", "write -d core.size 0x7fffffffff000".to_owned(), "bigger than the disk"),
-            ("/many", format!("write -d {data}.bmx[0].startoff 5"), "directory"),
+            ("/many", format!("write -d {data}.bmx[0].startoff 5"), "it has a hole"),
         ] {
             let said = changed(how, path, &command);
             assert!(said.contains(why), "{how} {path}: {command}: {said}");
@@ -237,7 +237,7 @@ fn blocks_of_another_are_noticed() {
     let mounted = Mounted::of("xfs", image.path(), "loop");
     for dir in ["one", "two"] {
         fs::create_dir(mounted.path().join(dir)).unwrap();
-        for n in 0..100 {
+        for n in 0..60 {
             fs::write(mounted.path().join(format!("{dir}/a-name-of-some-length-{n}")), "").unwrap();
         }
     }
@@ -253,8 +253,6 @@ fn blocks_of_another_are_noticed() {
     assert!(error.contains("one of its blocks is another's"), "{error}");
     // The log's end is somewhere else.
     let image = mkfs("", 64 * MIB);
-    let said = run("xfs_db", &["-r", "-c", "sb 0", "-c", "p logstart", "-c", "convert fsb 1 agno", text(image.path())]);
-    assert!(said.contains("logstart"), "{said}");
     let mut bytes = fs::read(image.path()).unwrap();
     let log = bytes.windows(8).position(|w| w == [0xfe, 0xed, 0xba, 0xbe, 0, 0, 0, 1]).unwrap();
     bytes[log + 4..log + 8].copy_from_slice(&9u32.to_be_bytes());

@@ -34,6 +34,11 @@ pub fn mkfs(how: &str, size: u64) -> NamedTempFile {
     image
 }
 
+/// How long a target `mkfs.xfs` can write: with checksums, it writes blocks that have none.
+fn far(how: &str) -> usize {
+    if how.contains("crc=0") { 900 } else { 200 }
+}
+
 /// What `mkfs.xfs` puts into a new file system when it is given a list of this, with names beside.
 pub const NAMES: usize = 300;
 
@@ -45,8 +50,8 @@ pub fn filled(how: &str, size: u64, names: usize) -> NamedTempFile {
     fs::write(&body, noise(200_000, 4)).unwrap();
     let mut lines = "/boot\n0 0\nd--755 0 0\na d--755 0 0\nb d--755 0 0\n$\n$\nmany d--750 1 2\n".to_owned();
     (0..names).for_each(|n| lines += &format!("a-name-of-some-length-{n} ---600 {n} 0 /dev/null\n"));
-    lines += &format!("$\nfile u--644 7 8 {}\nlink l--777 0 0 ../target\n", body.display());
-    lines += &format!("far l--777 0 0 {}\nnull c--666 0 0 1 3\n", "x".repeat(900));
+    lines += &format!("$\nfile -u-644 7 8 {}\nlink l--777 0 0 ../target\n", body.display());
+    lines += &format!("far l--777 0 0 {}\nnull c--666 0 0 1 3\n", "x".repeat(far(how)));
     lines += "disk b--660 0 6 259 70000\npipe p--600 0 0\n$\n";
     fs::write(&list, lines).unwrap();
     let image = mkfs(&format!("{how} -p {}", list.display()), size);
@@ -126,11 +131,13 @@ fn what_mkfs_made_and_the_kernel_filled_is_read() {
     for how in [
         "",
         "-b size=1024 -n size=8192",
-        "-b size=2048 -i size=2048",
+        "-b size=2048 -i size=1024",
         "-n size=65536 -i nrext64=1",
         "-m bigtime=0,inobtcount=0,reflink=0,finobt=0 -i sparse=0",
         "-m rmapbt=1 -d agcount=9 -l su=64k",
         "-s size=4096 -i size=1024,projid32bit=1 -L twelve-chars",
+        "-b size=16384",
+        "-b size=65536 -i size=2048",
     ] {
         println!("mkfs.xfs {how}");
         let image = mkfs(how, 700 * MIB);
@@ -149,7 +156,7 @@ fn what_mkfs_made_and_the_kernel_filled_is_read() {
 fn what_the_kernel_here_does_not_mount_is_read() {
     for (how, names) in [
         ("-m crc=0", NAMES),
-        ("-m crc=0 -n ftype=0 -i size=256,attr=1 -l version=1", NAMES),
+        ("-m crc=0 -n ftype=0 -i size=256 -l version=1", NAMES),
         // Directories with trees of names, of extents, and of attributes.
         ("-m crc=0 -b size=512 -i size=256", 20_000),
         ("-b size=65536", NAMES),
@@ -166,7 +173,7 @@ fn what_the_kernel_here_does_not_mount_is_read() {
         assert!(*bytes == noise(200_000, 4), "{how}");
         let kind = |path: &str| found[path.as_bytes()].0.kind.clone();
         assert_eq!(kind("link"), EntryKind::Symlink { target: b"../target".to_vec() }, "{how}");
-        assert_eq!(kind("far"), EntryKind::Symlink { target: vec![b'x'; 900] }, "{how}");
+        assert_eq!(kind("far"), EntryKind::Symlink { target: vec![b'x'; far(how)] }, "{how}");
         assert_eq!(kind("null"), EntryKind::Char { major: 1, minor: 3 }, "{how}");
         assert_eq!(kind("disk"), EntryKind::Block { major: 259, minor: 70_000 }, "{how}");
         assert_eq!((kind("pipe"), kind("a/b")), (EntryKind::Fifo, EntryKind::Dir), "{how}");
@@ -308,7 +315,7 @@ fn logs_of_many_rounds_have_their_end_somewhere() {
             assert!(refused(crashed.path()).contains("a log with changes"), "round {round}");
             // Its log is made anew, in a later round.
             run("xfs_repair", &["-L", "-f", text(crashed.path())]);
-            assert!(open(crashed.path()).walk().count() > 1, "round {round}");
+            assert!(open(crashed.path()).walk().all(|found| found.is_ok()), "round {round}");
         }
     }
 }
