@@ -16,7 +16,7 @@ pub mod targets;
 use targets::{answers, requests};
 use targets::{
     chart, clusterfile, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer,
-    manifests, names, node, packages, packer, passwd, template, tree, unikernel,
+    manifests, names, node, packages, packer, passwd, template, tree, unikernel, xfs,
 };
 
 /// A kind of hostile input.
@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "template", run: template::run },
     Target { name: "tree", run: tree::run },
     Target { name: "unikernel", run: unikernel::run },
+    Target { name: "xfs", run: xfs::run },
 ];
 
 /// The target of a name.

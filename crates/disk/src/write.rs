@@ -160,6 +160,8 @@ pub struct Rewrite {
     /// What the size of the new disk is a multiple of, for a format that says so; 0 for any. What is added for it at the
     /// end belongs to no partition where the root is not the last one.
     pub granule: u64,
+    /// The bytes at the start of the root's file system that are not its own, and are kept: a boot loader may be there.
+    pub boot_area: u64,
 }
 
 /// Copies the disk `base` to the empty file `raw`, all but the content of its root file system, which `root` writes.
@@ -182,7 +184,7 @@ pub fn rewrite(
         return Err(DiskError::Options { format: "disk", why });
     }
     if how.partition == Some(0) {
-        return rewrite_whole(base, new_len, raw, root);
+        return rewrite_whole(base, how.boot_area, new_len, raw, root);
     }
     let mut table = part::read(base)?.ok_or_else(|| damaged("it has no partition table"))?;
     let number = match how.partition {
@@ -203,13 +205,14 @@ pub fn rewrite(
     }
     let new = table.partitions.iter().find(|p| p.number == number).cloned().unwrap_or(old);
     root(&mut new.window(&mut *raw), &new)?;
-    keep_boot_sectors(base, new.start, raw)?;
+    keep_boot_area(base, new.start, how.boot_area.min(new.len), raw)?;
     Ok(new)
 }
 
 /// A disk that is one file system.
 fn rewrite_whole(
     base: &dyn Source,
+    boot_area: u64,
     len: u64,
     raw: &mut File,
     root: &mut dyn FnMut(&mut Window<&mut File>, &Partition) -> Result<()>,
@@ -218,15 +221,15 @@ fn rewrite_whole(
     let (kind, name) = (Kind::Mbr(0x83), String::new());
     let whole = Partition { number: 0, kind, id: None, name, attributes: 0, start: 0, len };
     root(&mut whole.window(&mut *raw), &whole)?;
-    keep_boot_sectors(base, whole.start, raw)?;
+    keep_boot_area(base, 0, boot_area.min(len), raw)?;
     Ok(whole)
 }
 
 /// Copies what is in front of a file system's superblock, which is not the file system's.
-fn keep_boot_sectors(base: &dyn Source, start: u64, raw: &mut File) -> Result<()> {
-    let mut boot = [0; 1024];
-    base.read_exact_at(&mut boot, start).map_err(|source| DiskError::Read { what: "disk", offset: start, source })?;
-    raw.write_at(&boot, start).map_err(|source| DiskError::Write { what: "boot sectors", offset: start, source })
+fn keep_boot_area(base: &dyn Source, start: u64, len: u64, raw: &mut File) -> Result<()> {
+    let mut area = vec![0; usize::try_from(len.min(1 << 20)).unwrap_or(0)];
+    base.read_exact_at(&mut area, start).map_err(|source| DiskError::Read { what: "disk", offset: start, source })?;
+    raw.write_at(&area, start).map_err(|source| DiskError::Write { what: "boot sectors", offset: start, source })
 }
 
 /// Copies everything but one partition.

@@ -27,6 +27,7 @@ mod sparse;
 pub mod template;
 pub mod tree;
 pub mod unikernel;
+pub mod xfs;
 
 /// The input as text, as Kiln reads a Dockerfile: what is not UTF-8 is replaced.
 fn text(bytes: &[u8]) -> String {

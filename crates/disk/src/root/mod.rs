@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use self::content::Content;
 use self::fstab::{Mount, Names};
 use crate::error::{DiskError, Result};
-use crate::ext4;
+use crate::fs::Fs;
 use crate::image::{self, Backing, Format, Source};
 use crate::io::{ReadAt, Window};
 use crate::part::{self, Guid, Kind, Partition, Table, kind};
@@ -35,7 +35,7 @@ pub struct Root {
     /// The partition of the root; the whole disk, as number 0, when there is no table.
     pub partition: Partition,
     /// The file system of the root, with what its journal has.
-    pub fs: ext4::Image<Window<Disk>>,
+    pub fs: Fs<Window<Disk>>,
     /// What `/etc/fstab` of the root mounts.
     pub mounts: Vec<Mount>,
     /// What the root was told by, for people.
@@ -83,11 +83,9 @@ pub fn find(format: Format, disk: Disk, number: Option<u32>) -> Result<Root> {
         let window = partition.window(disk.clone());
         let content = Content::of(&window);
         let mut why = content.obstacle().map(str::to_owned);
-        if content == Content::Ext {
-            match Candidate::look(window, &partition, table.is_none()) {
-                Ok(candidate) => candidates.push(candidate),
-                Err(e) => why = Some(e.to_string()),
-            }
+        match Candidate::look(content, window, &partition, table.is_none()) {
+            Ok(candidate) => candidates.extend(candidate),
+            Err(e) => why = Some(e.to_string()),
         }
         seen.push(Seen { partition, content, why });
     }
@@ -123,14 +121,15 @@ const ENOUGH: u32 = 4;
 /// A file system that may be the root.
 struct Candidate {
     partition: Partition,
-    fs: ext4::Image<Window<Disk>>,
+    fs: Fs<Window<Disk>>,
     mounts: Vec<Mount>,
     signs: Vec<Sign>,
 }
 
 impl Candidate {
-    fn look(window: Window<Disk>, partition: &Partition, alone: bool) -> Result<Candidate> {
-        let fs = ext4::Image::open(window)?;
+    /// What is in a partition; `None` for what is not read.
+    fn look(content: Content, part: Window<Disk>, partition: &Partition, alone: bool) -> Result<Option<Candidate>> {
+        let Some(fs) = Fs::open(content, part)? else { return Ok(None) };
         let mut signs = Vec::new();
         let mut sign = |weight, says| signs.push(Sign { weight, says });
         if alone {
@@ -147,7 +146,7 @@ impl Candidate {
         }
         let mounts = nothing_there(fs.read(b"etc/fstab", fstab::MAX))?.flatten();
         let mounts = mounts.map(|text| fstab::parse(&text)).unwrap_or_default();
-        let names = names(partition, fs.superblock());
+        let names = names(partition, &fs);
         if let Some(mount) = mounts.iter().find(|mount| mount.target == "/") {
             match mount.names(&names) {
                 Some(true) => sign(8, "its fstab says that it is /"),
@@ -155,7 +154,7 @@ impl Candidate {
                 Some(false) => {}
             }
         }
-        Ok(Candidate { partition: partition.clone(), fs, mounts, signs })
+        Ok(Some(Candidate { partition: partition.clone(), fs, mounts, signs }))
     }
 
     fn weight(&self) -> u32 {
@@ -164,7 +163,7 @@ impl Candidate {
 }
 
 /// Whether one of these is there, be it a link to nowhere.
-fn has(fs: &ext4::Image<Window<Disk>>, paths: &[&[u8]]) -> Result<bool> {
+fn has(fs: &Fs<Window<Disk>>, paths: &[&[u8]]) -> Result<bool> {
     for path in paths {
         if nothing_there(fs.lookup_link(path))?.flatten().is_some() {
             return Ok(true);
@@ -182,11 +181,11 @@ fn nothing_there<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// What a partition with an ext file system can be named by.
-fn names(partition: &Partition, superblock: &ext4::Superblock) -> Names {
+/// What a partition with a file system can be named by.
+fn names(partition: &Partition, fs: &Fs<Window<Disk>>) -> Names {
     Names {
-        uuid: Some(Guid(superblock.uuid)),
-        label: superblock.label.clone(),
+        uuid: Some(Guid(fs.uuid())),
+        label: fs.label().to_vec(),
         partuuid: partition.id,
         partlabel: partition.name.clone(),
         number: partition.number,

@@ -3,26 +3,28 @@
 use kiln_oci::entry::Xattrs;
 
 use super::inode::Attrs;
-use super::raw::{hash, magic, put16, put32};
+use super::raw::{be16, be32, hash, magic, put16, put32};
 use crate::ext4::raw::{get16, get32};
 use crate::files::BLOCK;
 
 const MAX_NAME: usize = 255;
 const MAX_VALUE: usize = 64 << 10;
 /// Namespaces: of the system, and of its security.
-const ROOT: u8 = 2;
-const SECURE: u8 = 4;
+pub(crate) const ROOT: u8 = 2;
+pub(crate) const SECURE: u8 = 4;
 /// The value is where the name is.
-const LOCAL: u8 = 1;
+pub(crate) const LOCAL: u8 = 1;
 /// Where the entries of a block start.
 const ENTRIES: usize = 80;
 /// Attributes that take more are not beside others.
 const LONGEST: usize = BLOCK / 4 * 3;
+/// Bytes in front of the part of a value, or of a link's target, that a block has.
+pub(crate) const VALUE_HEAD: usize = 56;
 /// Bytes of a value that a block behind has.
-pub(crate) const VALUE: usize = BLOCK - 56;
+pub(crate) const VALUE: usize = BLOCK - VALUE_HEAD;
 
 /// Access control lists have names of their own.
-const LISTS: [(&[u8], &[u8]); 2] =
+pub(crate) const LISTS: [(&[u8], &[u8]); 2] =
     [(b"system.posix_acl_access", b"SGI_ACL_FILE"), (b"system.posix_acl_default", b"SGI_ACL_DEFAULT")];
 const SPACES: [(&[u8], u8); 3] = [(b"user.", 0), (b"trusted.", ROOT), (b"security.", SECURE)];
 
@@ -88,6 +90,23 @@ fn list(value: &[u8]) -> Option<Vec<u8>> {
         // Only entries of a user or a group name one.
         put32(place, 4, if matches!(tag, 2 | 8) { get32(entry, 4) } else { 0 });
         put16(place, 8, get16(entry, 2));
+    }
+    Some(out)
+}
+
+/// A stored access control list as system calls have it; `None` when it is none.
+pub(crate) fn from_disk(stored: &[u8]) -> Option<Vec<u8>> {
+    let (entries, []) = stored.get(4..)?.as_chunks::<12>() else { return None };
+    if be32(stored, 0) as usize != entries.len() {
+        return None;
+    }
+    let mut out = 2u32.to_le_bytes().to_vec();
+    for entry in entries {
+        let tag = u16::try_from(be32(entry, 0)).ok()?;
+        let id = if matches!(tag, 2 | 8) { be32(entry, 4) } else { u32::MAX };
+        out.extend_from_slice(&tag.to_le_bytes());
+        out.extend_from_slice(&be16(entry, 8).to_le_bytes());
+        out.extend_from_slice(&id.to_le_bytes());
     }
     Some(out)
 }
@@ -193,6 +212,20 @@ mod tests {
         assert_eq!(far(&[("user.a", 300)]), Some((0, 0)));
         assert_eq!(far(&[("user.a", 3000), ("user.b", 2000)]), Some((0, 3000)));
         assert_eq!(far(&[("user.a", 65_536), ("user.b", 20)]), Some((0, 65_536)));
+    }
+
+    #[test]
+    fn lists_come_back_as_they_were() {
+        let mut call = vec![2, 0, 0, 0];
+        for (tag, perm, id) in [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX)] {
+            call.extend([tag.to_le_bytes(), perm.to_le_bytes()].concat());
+            call.extend(id.to_le_bytes());
+        }
+        let stored = list(&call).unwrap();
+        assert_eq!(from_disk(&stored).unwrap(), call);
+        for bad in [&stored[..3], &stored[..20], &[0, 0, 0, 2], &[0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(from_disk(bad), None);
+        }
     }
 
     #[test]

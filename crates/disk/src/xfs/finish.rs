@@ -5,7 +5,7 @@ use super::dir::{self, Dirent};
 use super::geometry::{Chunk, OWN};
 use super::head::{self, Heads, Rooted, Totals, tree_blocks};
 use super::inode::{self, Format, Inode};
-use super::raw::{CHUNK, FORMAT, INODE, NULL32, PER_BLOCK, magic, put16, put32, put64};
+use super::raw::{CHUNK, FORMAT, INODE, NULL32, PER_BLOCK, magic, put32, put64};
 use super::{Summary, Writer};
 use crate::error::{DiskError, Result};
 use crate::ext4::raw::mode;
@@ -41,7 +41,7 @@ impl<W: WriteAt> Writer<W> {
             // What is kept for trees, and what trees of free space have, counts as free.
             free_blocks: sum(&|heads| heads.free + tree_blocks(heads) + 4),
         };
-        let superblock = head::superblock(&self.options, &geometry, &totals);
+        let superblock = head::superblock(&self.options, self.features, &geometry, &totals);
         for heads in heads.iter().rev() {
             let block = heads.block(&superblock, self.options.uuid);
             if heads.number == 0 {
@@ -92,7 +92,7 @@ impl<W: WriteAt> Writer<W> {
                 let first = (u64::from(chunk.block) | (number as u64) << geometry.bits) * PER_BLOCK;
                 for ino in first..first + CHUNK {
                     bytes.extend(match self.inodes.get(&ino) {
-                        Some(inode) => inode.bytes(ino, self.options.uuid, self.options.made()),
+                        Some(inode) => inode.bytes(ino, self.options.uuid, self.options.made(), self.features.bigtime),
                         None => inode::unused(ino, self.options.uuid),
                     });
                 }
@@ -105,11 +105,19 @@ impl<W: WriteAt> Writer<W> {
     /// Writes the trees of a group.
     fn trees(&mut self, number: u32) -> Result<Heads> {
         let chunks = std::mem::take(&mut self.space.groups[number as usize].chunks);
-        let items: Vec<Item> = chunks.iter().map(chunk_item).collect();
-        let open: Vec<Item> = chunks.iter().filter(|chunk| chunk.used < CHUNK).map(chunk_item).collect();
+        let sparse = self.features.sparse_inodes;
+        let items: Vec<Item> = chunks.iter().map(|chunk| chunk_item(chunk, sparse)).collect();
+        let open = chunks.iter().filter(|chunk| chunk.used < CHUNK);
+        let open: Vec<Item> = open.map(|chunk| chunk_item(chunk, sparse)).collect();
         let inodes = self.tree(number, (INODES, magic::INODES, [4, 16]), items)?;
         let free_inodes = self.tree(number, (FREE_INODES, magic::FREE_INODES, [4, 16]), open)?;
-        let shared = self.tree(number, (SHARED, magic::REFCOUNT, [4, 12]), Vec::new())?;
+        let shared = match self.features.reflink {
+            true => self.tree(number, (SHARED, magic::REFCOUNT, [4, 12]), Vec::new())?,
+            false => {
+                self.space.groups[number as usize].gaps.push(SHARED..SHARED + 1);
+                Rooted::default()
+            }
+        };
         let [by_start, by_len] = self.free_trees(number)?;
         let group = &self.space.groups[number as usize];
         let lens: Vec<u32> = group.free().iter().map(|range| range.end - range.start).collect();
@@ -121,6 +129,7 @@ impl<W: WriteAt> Writer<W> {
             inodes,
             free_inodes,
             shared,
+            counts: self.features.inode_counts,
             free: lens.iter().sum(),
             longest: lens.iter().copied().max().unwrap_or(0),
             inode_count: chunks.len() as u32 * CHUNK as u32,
@@ -203,14 +212,16 @@ fn no_room(group: u32) -> DiskError {
     DiskError::Options { format: FORMAT, why }
 }
 
-fn chunk_item(chunk: &Chunk) -> Item {
+/// A chunk in the trees of inodes; `sparse` ones could have holes.
+fn chunk_item(chunk: &Chunk, sparse: bool) -> Item {
     let mut item = Item::default();
     put32(&mut item.key, 0, chunk.block * PER_BLOCK as u32);
     put32(&mut item.data, 0, chunk.block * PER_BLOCK as u32);
-    // No hole in it.
-    put16(&mut item.data, 4, 0);
-    item.data[6] = CHUNK as u8;
-    item.data[7] = (CHUNK - chunk.used) as u8;
+    // No hole in it, and how many inodes there are; or room for more free ones than there can be.
+    put32(&mut item.data, 4, (CHUNK - chunk.used) as u32);
+    if sparse {
+        item.data[6] = CHUNK as u8;
+    }
     put64(&mut item.data, 8, u64::MAX.checked_shl(chunk.used as u32).unwrap_or(0));
     item
 }

@@ -4,7 +4,7 @@
 //! block 0        the superblock, the heads of free space, of inodes, of the list of blocks kept for trees
 //! blocks 1 - 5   the roots of the five trees of a group
 //! blocks 6 - 9   blocks kept for trees
-//! the log, in the third group; the first inodes, from block 16 of the first
+//! the log, in the third group; the first inodes, from block 16 (or 12) of the first
 //! ```
 //! A hundredth of each group is left free: trees that grow need it, and the kernel wants as much for itself.
 
@@ -41,6 +41,8 @@ pub(crate) struct Geometry {
     pub log: u32,
     /// Bits of a block's number in its group.
     pub bits: u32,
+    /// The inode of the root directory.
+    pub root: u64,
 }
 
 impl Geometry {
@@ -65,7 +67,8 @@ impl Geometry {
         // As `mkfs.xfs` chooses; for small ones, of which it makes none, a little more than the kernel demands.
         let log = if blocks < SMALL { 2560 } else { (blocks / 2048).clamp(16_384, 521_728) };
         let bits = 64 - (group - 1).leading_zeros();
-        Ok(Geometry { blocks, group: group as u32, groups: blocks.div_ceil(group) as u32, log: log as u32, bits })
+        let groups = blocks.div_ceil(group) as u32;
+        Ok(Geometry { blocks, group: group as u32, groups, log: log as u32, bits, root: ROOT_INO })
     }
 
     /// Blocks of a group.
@@ -92,7 +95,7 @@ impl Geometry {
     /// The first block of a group that can be given out.
     fn first(&self, group: u32) -> u32 {
         match group {
-            0 => (ROOT_INO / PER_BLOCK) as u32 + CHUNK_BLOCKS,
+            0 => (self.root / PER_BLOCK) as u32 + CHUNK_BLOCKS,
             group if group == self.log_group() => OWN + self.log,
             _ => OWN,
         }
@@ -177,7 +180,7 @@ impl Space {
         let mut groups: Vec<Group> = groups.collect();
         // The root's chunk is where tools look for it, and what is before it is free.
         if let Some(first) = groups.first_mut() {
-            let block = (ROOT_INO / PER_BLOCK) as u32;
+            let block = (geometry.root / PER_BLOCK) as u32;
             first.gaps.push(OWN..block);
             first.chunks.push(Chunk { block, used: 3 });
         }

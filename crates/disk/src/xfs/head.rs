@@ -1,7 +1,9 @@
 //! The superblock, the heads of a group, and the log.
 
+use super::Features;
 use super::geometry::{Geometry, KEPT, OWN};
-use super::raw::{CHUNK_BLOCKS, NULL32, REALTIME, ROOT_INO, SECTOR, magic, put16, put32, put64, seal};
+use super::raw::{CHUNK_BLOCKS, NULL32, SECTOR, magic, put16, put32, put64, seal};
+use super::read::{incompat, ro_compat};
 use crate::files::{BLOCK, Options};
 
 /// Counts of the whole file system.
@@ -13,20 +15,25 @@ pub(crate) struct Totals {
 }
 
 /// The superblock, as every group has it.
-pub(crate) fn superblock(options: &Options, geometry: &Geometry, totals: &Totals) -> [u8; SECTOR] {
+pub(crate) fn superblock(options: &Options, features: Features, geometry: &Geometry, totals: &Totals) -> [u8; SECTOR] {
     let mut b = [0; SECTOR];
     let log = geometry.number(geometry.block(geometry.log_group(), OWN));
     let wide = [
         (8, geometry.blocks),
         (48, log),
-        (56, ROOT_INO),
-        (64, REALTIME[0]),
-        (72, REALTIME[1]),
+        (56, geometry.root),
+        (64, geometry.root + 1),
+        (72, geometry.root + 2),
         (128, totals.inodes),
         (136, totals.free_inodes),
         (144, totals.free_blocks),
     ];
     wide.into_iter().for_each(|(at, value)| put64(&mut b, at, value));
+    let bit = |has: bool, bit: u32| if has { bit } else { 0 };
+    let reflink = bit(features.reflink, ro_compat::REFLINK);
+    let counts = bit(features.inode_counts, ro_compat::INODE_COUNTS);
+    let sparse = bit(features.sparse_inodes, incompat::SPARSE_INODES);
+    let bigtime = bit(features.bigtime, incompat::BIGTIME);
     let narrow = [
         (0, magic::SUPER),
         (4, BLOCK as u32),
@@ -34,16 +41,15 @@ pub(crate) fn superblock(options: &Options, geometry: &Geometry, totals: &Totals
         (84, geometry.group),
         (88, geometry.groups),
         (96, geometry.log),
-        (180, CHUNK_BLOCKS),
+        // As chunks are, or only as the blocks of inodes that are read together.
+        (180, if features.sparse_inodes { CHUNK_BLOCKS } else { CHUNK_BLOCKS / 2 }),
         (196, 1),
         // Free blocks counted lazily, attributes of the second form, long project numbers, checksums; as a copy, too.
         (200, 0x18A),
         (204, 0x18A),
-        // Trees of free inodes and of shared blocks, and the count of the blocks of trees of inodes.
-        (212, 1 | 4 | 8),
-        // Types in names, sparse inodes, times of 64 bits.
-        (216, 1 | 2 | 8),
-        (228, CHUNK_BLOCKS / 2),
+        (212, ro_compat::FREE_INODES | reflink | counts),
+        (216, incompat::FTYPE | sparse | bigtime),
+        (228, if features.sparse_inodes { CHUNK_BLOCKS / 2 } else { 0 }),
     ];
     narrow.into_iter().for_each(|(at, value)| put32(&mut b, at, value));
     for (at, value) in [(100, 0xB4A5), (102, SECTOR as u16), (104, 512), (106, 8)] {
@@ -60,7 +66,7 @@ pub(crate) fn superblock(options: &Options, geometry: &Geometry, totals: &Totals
 }
 
 /// A tree of a group: where its root is, its levels, its blocks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rooted {
     pub block: u32,
     pub levels: u32,
@@ -76,7 +82,10 @@ pub(crate) struct Heads {
     pub by_len: Rooted,
     pub inodes: Rooted,
     pub free_inodes: Rooted,
+    /// Nothing of it where blocks cannot be shared.
     pub shared: Rooted,
+    /// Whether the blocks of trees of inodes are counted.
+    pub counts: bool,
     pub free: u32,
     pub longest: u32,
     pub inode_count: u32,
@@ -141,8 +150,8 @@ impl Heads {
             (36, NULL32),
             (328, self.free_inodes.block),
             (332, self.free_inodes.levels),
-            (336, self.inodes.blocks),
-            (340, self.free_inodes.blocks),
+            (336, if self.counts { self.inodes.blocks } else { 0 }),
+            (340, if self.counts { self.free_inodes.blocks } else { 0 }),
         ];
         fields.into_iter().for_each(|(at, value)| put32(b, at, value));
         b[40..296].fill(0xFF);

@@ -85,8 +85,9 @@ impl Inode {
         }
     }
 
-    /// As it is on disk. `made` is when everything was made or changed last.
-    pub fn bytes(&self, ino: u64, uuid: [u8; 16], made: Mtime) -> [u8; INODE] {
+    /// As it is on disk. `made` is when everything was made or changed last; `big` times are those beyond 2038.
+    pub fn bytes(&self, ino: u64, uuid: [u8; 16], made: Mtime, big: bool) -> [u8; INODE] {
+        let time = if big { time } else { short_time };
         let mut b = free(ino, uuid);
         put16(&mut b, 2, self.mode);
         b[5] = self.format as u8;
@@ -104,7 +105,7 @@ impl Inode {
         put16(&mut b, 90, self.flags);
         // A change counter that starts at one, and times of 64 bits.
         put64(&mut b, 104, 1);
-        put64(&mut b, 120, 8);
+        put64(&mut b, 120, if big { 8 } else { 0 });
         b[FORKS..FORKS + self.data.len()].copy_from_slice(&self.data);
         if !self.attrs.bytes.is_empty() {
             let fork = self.room();
@@ -144,6 +145,13 @@ fn time(time: Mtime) -> u64 {
     secs as u64 * 1_000_000_000 + nanos
 }
 
+/// Seconds of 32 bits since 1970, and nanoseconds. Times that cannot be stored become the nearest that can.
+fn short_time(time: Mtime) -> u64 {
+    let secs = i32::try_from(time.secs).unwrap_or(if time.secs < 0 { i32::MIN } else { i32::MAX });
+    let nanos = if i64::from(secs) == time.secs { time.nanos } else { 0 };
+    u64::from(secs as u32) << 32 | u64::from(nanos)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +161,14 @@ mod tests {
         assert_eq!(time(Mtime { secs: 0, nanos: 7 }), (1 << 31) * 1_000_000_000 + 7);
         assert_eq!(time(Mtime { secs: i64::MIN, nanos: 7 }), 0);
         assert_eq!(time(Mtime { secs: i64::MAX, nanos: 7 }), time(Mtime { secs: 16_299_260_424, nanos: 0 }));
+    }
+
+    #[test]
+    fn times_of_32_bits_are_the_nearest_that_there_are() {
+        assert_eq!(short_time(Mtime { secs: 5, nanos: 7 }), 5 << 32 | 7);
+        assert_eq!(short_time(Mtime { secs: -1, nanos: 7 }), 0xFFFF_FFFF << 32 | 7);
+        assert_eq!(short_time(Mtime { secs: 1 << 40, nanos: 7 }), 0x7FFF_FFFF << 32);
+        assert_eq!(short_time(Mtime { secs: i64::MIN, nanos: 7 }), 0x8000_0000 << 32);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The xfs file system: a writer, without a mount, a loop device or another tool.
+//! The xfs file system: a writer and a reader, without a mount, a loop device or another tool.
 //!
-//! It is what Debian 12's `mkfs.xfs` makes: version 5 with checksums, names with types, trees of free inodes and of
+//! What is written is what Debian 12's `mkfs.xfs` makes: version 5 with checksums, names with types, trees of free inodes and of
 //! shared blocks, counts of their blocks, sparse inodes, times beyond 2038; no large extent counters, which GRUB 2.06
 //! cannot read. Data goes to the first free blocks as it comes; directories follow when all names are known; inodes,
 //! trees and the heads of the groups are last, the superblock at the very end.
 //!
 //! [`geometry`] where what lies     [`plan`] how much a tree needs     [`finish`] what is written last
-//! [`dir`] [`inode`] [`extents`] [`attr`] [`btree`] [`head`] how they are stored
+//! [`dir`] [`inode`] [`extents`] [`attr`] [`btree`] [`head`] how they are stored     [`read`] all that others make, too
 
 mod attr;
 mod btree;
@@ -18,6 +18,7 @@ mod head;
 mod inode;
 mod plan;
 mod raw;
+pub mod read;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -30,7 +31,8 @@ use self::extents::Extent;
 use self::geometry::{Geometry, Space};
 use self::inode::{Attrs, Format, Inode, MAX_LINKS};
 pub use self::plan::Plan;
-use self::raw::{FORMAT, Owner, REALTIME, ROOT_INO, magic, put32, put64, seal};
+use self::raw::{DENSE_ROOT_INO, FORMAT, Owner, ROOT_INO, magic, put32, put64, seal};
+pub use self::read::{Body, Found, Image, Superblock, Walk};
 use crate::error::{DiskError, Result};
 use crate::ext4::InodeFlags;
 use crate::ext4::raw::mode;
@@ -55,10 +57,30 @@ const MARKS: [(InodeFlags, u32); 5] = [
     (InodeFlags::NODUMP, 1 << 7),
 ];
 
+/// What of the format is used that not every system knows which knows version 5. By default all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Times beyond 2038: kernels from 5.10 on.
+    pub bigtime: bool,
+    /// Counts of the blocks of trees of inodes: kernels from 5.10 on.
+    pub inode_counts: bool,
+    /// Blocks that files share: kernels from 4.9 on.
+    pub reflink: bool,
+    /// Inodes where there is no room for 64 of them: kernels from 4.2 on.
+    pub sparse_inodes: bool,
+}
+
+impl Default for Features {
+    fn default() -> Features {
+        Features { bigtime: true, inode_counts: true, reflink: true, sparse_inodes: true }
+    }
+}
+
 /// Writes a file system: [`append`](Writer::append) what it is to hold, then [`finish`](Writer::finish).
 pub struct Writer<W> {
     sink: Sink<W>,
     options: Options,
+    features: Features,
     space: Space,
     intake: Intake,
     inodes: BTreeMap<u64, Inode>,
@@ -72,11 +94,20 @@ impl<W: WriteAt> Writer<W> {
     /// # Errors
     /// When no such file system can be, or the target cannot be cleared.
     pub fn new(target: W, options: Options, plan: Option<&Plan>) -> Result<Writer<W>> {
+        Writer::with(target, options, Features::default(), plan)
+    }
+
+    /// The same, with these features instead of all: those that the systems know that are to read it.
+    ///
+    /// # Errors
+    /// As [`Writer::new`].
+    pub fn with(target: W, options: Options, features: Features, plan: Option<&Plan>) -> Result<Writer<W>> {
         if options.label.len() > 12 || options.label.contains('\0') {
             let why = format!("its label `{}` is longer than 12 bytes", options.label.escape_debug());
             return Err(DiskError::Options { format: FORMAT, why });
         }
-        let geometry = Geometry::new(options.size)?;
+        let root = if features.sparse_inodes { ROOT_INO } else { DENSE_ROOT_INO };
+        let geometry = Geometry { root, ..Geometry::new(options.size)? };
         let mut sink = Sink::new(target);
         let size = geometry.blocks * BLOCK64;
         if !options.blank || sink.len()? < size {
@@ -86,14 +117,15 @@ impl<W: WriteAt> Writer<W> {
         let mut writer = Writer {
             sink,
             space: Space::new(geometry, plan.map_or(0, Plan::inodes), enough),
-            intake: Intake::new(FORMAT, ROOT_INO),
+            intake: Intake::new(FORMAT, root),
             inodes: BTreeMap::new(),
             scratch: vec![0; PIECE],
+            features,
             options,
         };
-        let root = Inode::new(mode::DIR, &writer.options.implied(0o755));
-        writer.inodes.insert(ROOT_INO, root);
-        for (ino, flags) in REALTIME.into_iter().zip([1 << 2, 0]) {
+        let inode = Inode::new(mode::DIR, &writer.options.implied(0o755));
+        writer.inodes.insert(root, inode);
+        for (ino, flags) in [(root + 1, 1 << 2), (root + 2, 0)] {
             let inode = Inode::new(mode::FILE, &writer.options.implied(0));
             writer.inodes.insert(ino, Inode { flags, ..inode });
         }

@@ -18,9 +18,10 @@ pub(crate) const CHUNK_BLOCKS: u32 = 8;
 /// No block.
 pub(crate) const NULL32: u32 = u32::MAX;
 
-/// The inode of the root directory; those of the bitmap and the summary of a realtime device follow it.
+/// The inode of the root directory, which tools calculate from what a group's own blocks are and how inodes are aligned:
+/// with and without sparse inodes. Those of the bitmap and the summary of a realtime device follow it.
 pub(crate) const ROOT_INO: u64 = 128;
-pub(crate) const REALTIME: [u64; 2] = [129, 130];
+pub(crate) const DENSE_ROOT_INO: u64 = 96;
 
 /// Magic words.
 pub(crate) mod magic {
@@ -43,6 +44,15 @@ pub(crate) mod magic {
     pub const ATTR_LEAF: u16 = 0x3BEE;
     pub const ATTR_VALUE: u32 = 0x5841_524D;
     pub const SYMLINK: u32 = 0x5853_4C4D;
+    pub const INODE: u16 = 0x494E;
+
+    /// What is only read: the same in version 4, which has no checksums.
+    pub const OLD_EXTENTS: u32 = 0x424D_4150;
+    pub const OLD_DIR_BLOCK: u32 = 0x5844_3242;
+    pub const OLD_DIR_DATA: u32 = 0x5844_3244;
+    pub const OLD_NODE: u16 = 0xFEBE;
+    pub const OLD_ATTR_LEAF: u16 = 0xFBEE;
+    pub const LOG_RECORD: u32 = 0xFEED_BABE;
 }
 
 pub(crate) fn put16(bytes: &mut [u8], at: usize, value: u16) {
@@ -55,6 +65,28 @@ pub(crate) fn put32(bytes: &mut [u8], at: usize, value: u32) {
 
 pub(crate) fn put64(bytes: &mut [u8], at: usize, value: u64) {
     bytes[at..at + 8].copy_from_slice(&value.to_be_bytes());
+}
+
+/// A field of a structure; zero where the structure ends before it.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
+}
+
+/// A field of a structure; zero where the structure ends before it.
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from(be16(bytes, at)) << 16 | u32::from(be16(bytes, at + 2))
+}
+
+/// A field of a structure; zero where the structure ends before it.
+pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from(be32(bytes, at)) << 32 | u64::from(be32(bytes, at + 4))
+}
+
+/// Whether the checksum of a structure, which is at a place in it, is right.
+pub(crate) fn is_sealed(bytes: &[u8], at: usize) -> bool {
+    let (Some(before), Some(behind)) = (bytes.get(..at), bytes.get(at + 4..)) else { return false };
+    let sum = !crc32c(crc32c(crc32c(!0, before), &[0; 4]), behind);
+    bytes[at..at + 4] == sum.to_le_bytes()
 }
 
 /// Writes the checksum of a structure, which is zeros there so far, to its place.

@@ -271,7 +271,7 @@ fn a_base_keeps_all_but_its_root_and_grows() {
     let made = made(dir.path(), true, &spec);
     let base = image::open(File::open(dir.path().join("image")).unwrap(), None, &Backing::Refuse).unwrap();
     let mut raw = empty(dir.path(), "grown");
-    let how = Rewrite { size: Some(1 << 30), ..Rewrite::default() };
+    let how = Rewrite { size: Some(1 << 30), boot_area: 1024, ..Rewrite::default() };
     let root = dir.path().join("tree");
     put(&root, "etc/new", b"new");
     let part = rewrite(&*base.disk, how, &mut raw, &mut |out, part| {

@@ -4,6 +4,7 @@ mod boots;
 mod ext4;
 mod filesystems;
 mod formats;
+mod reading;
 mod root;
 mod tables;
 mod tools;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sgdisk", "gdisk"),
@@ -19,6 +19,8 @@ const PACKAGES: [(&str, &str); 16] = [
     ("xfs_growfs", "xfsprogs"),
     ("xfs_repair", "xfsprogs"),
     ("xfs_db", "xfsprogs"),
+    ("xfs_admin", "xfsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
     ("grub-fstest", "grub-common"),
 ];
 

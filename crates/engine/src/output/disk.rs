@@ -130,16 +130,12 @@ fn fill(
     }
     keep_marks(&mut flags, &rows);
     let options = volume::Options { label, time, flags, blank: true, ..volume::Options::new(wish.len, wish.id.0) };
-    let writer: Box<dyn Fill + '_> = if spec.filesystem == Filesystem::Xfs {
-        let mut plan = xfs::Plan::new();
-        rows.iter().for_each(|(entry, _)| plan.add(entry));
-        Box::new(xfs::Writer::new(target, options, Some(&plan))?)
-    } else {
-        let mut plan = btrfs::Plan::new();
-        rows.iter().for_each(|(entry, _)| plan.add(entry));
-        Box::new(btrfs::Writer::new(target, options, Some(&plan))?)
-    };
-    write_rows(writer, &rows, root, session)
+    if spec.filesystem == Filesystem::Xfs {
+        return write_xfs(target, options, xfs::Features::default(), &rows, root, session);
+    }
+    let mut plan = btrfs::Plan::new();
+    rows.iter().for_each(|(entry, _)| plan.add(entry));
+    write_rows(Box::new(btrfs::Writer::new(target, options, Some(&plan))?), &rows, root, session)
 }
 
 /// Forgets the marks of files that the disk does not have, or has no more.
@@ -160,6 +156,21 @@ pub(super) fn write_ext4(
     rows.iter().for_each(|(entry, _)| plan.add(entry));
     keep_marks(&mut options.flags, rows);
     write_rows(Box::new(ext4::Writer::new(target, options, Some(&plan))?), rows, root, session)
+}
+
+/// Writes entries as an xfs file system.
+pub(super) fn write_xfs(
+    target: &mut Window<&mut File>,
+    mut options: volume::Options,
+    features: xfs::Features,
+    rows: &[(Entry, Body<'_>)],
+    root: &Root,
+    session: &Session,
+) -> Result<(), DiskError> {
+    let mut plan = xfs::Plan::new();
+    rows.iter().for_each(|(entry, _)| plan.add(entry));
+    keep_marks(&mut options.flags, rows);
+    write_rows(Box::new(xfs::Writer::with(target, options, features, Some(&plan))?), rows, root, session)
 }
 
 /// Fills a file system with entries.

@@ -19,6 +19,8 @@ use std::path::Path;
 
 use kiln_disk::boot::{self, Change};
 use kiln_disk::ext4::{self, InodeFlags};
+use kiln_disk::files as volume;
+use kiln_disk::fs::Fs;
 use kiln_disk::io::Window;
 use kiln_disk::layout::Spec;
 use kiln_disk::part::Partition;
@@ -28,7 +30,7 @@ use kiln_disk::{DiskError, image};
 use kiln_oci::{Digest, Entry, EntryKind, Meta};
 
 use super::Artifact;
-use super::disk::{Body, rows, seed, write_ext4};
+use super::disk::{Body, rows, seed, write_ext4, write_xfs};
 use crate::error::{EngineError, Result};
 use crate::rootfs::Root;
 use crate::session::Session;
@@ -84,6 +86,7 @@ pub fn publish(dest: &Path, rebuild: &Rebuild<'_>, artifact: &Artifact, session:
         partition: Some(rebuild.base.partition.number),
         size: rebuild.spec.size,
         granule: rebuild.spec.format.granule(),
+        boot_area: rebuild.base.fs.boot_area(),
     };
     let epoch = session.settings.source_date_epoch.unwrap_or(session.settings.now);
     let epoch = u64::try_from(epoch).unwrap_or_default();
@@ -168,21 +171,39 @@ impl Fill<'_> {
                 flags.insert(entry.path.clone(), marks);
             }
         }
-        let superblock = self.rebuild.base.fs.superblock();
-        let label = String::from_utf8(superblock.label.clone()).map_err(|_| {
+        let base = &self.rebuild.base.fs;
+        let label = String::from_utf8(base.label().to_vec()).map_err(|_| {
             let what = "a name of its root file system that is not UTF-8".to_owned();
             DiskError::Unsupported { format: "disk", what }
         })?;
-        let options = ext4::Options {
-            label,
-            time: u32::try_from(self.epoch).unwrap_or(u32::MAX),
-            reserved_percent: superblock.reserved_percent(),
-            checksums: superblock.sums(),
-            blank: true,
-            flags,
-            ..ext4::Options::new(part.len, superblock.uuid)
-        };
-        write_ext4(target, options, &rows, self.root, self.session)
+        let time = u32::try_from(self.epoch).unwrap_or(u32::MAX);
+        match base {
+            Fs::Ext4(image) => {
+                let superblock = image.superblock();
+                let options = ext4::Options {
+                    label,
+                    time,
+                    reserved_percent: superblock.reserved_percent(),
+                    checksums: superblock.sums(),
+                    blank: true,
+                    flags,
+                    ..ext4::Options::new(part.len, superblock.uuid)
+                };
+                write_ext4(target, options, &rows, self.root, self.session)
+            }
+            Fs::Xfs(image) => {
+                let superblock = image.superblock();
+                let options = volume::Options {
+                    label,
+                    time,
+                    flags,
+                    blank: true,
+                    ..volume::Options::new(part.len, superblock.uuid)
+                };
+                // What the base has its boot loader and kernel read.
+                write_xfs(target, options, superblock.features(), &rows, self.root, self.session)
+            }
+        }
     }
 }
 
@@ -227,9 +248,8 @@ pub fn pack(base: &Base, limit: u64, out: &mut dyn io::Write) -> Result<(), Pack
                 bytes = bytes.saturating_add(size);
                 if bytes > limit {
                     let why = format!("its files have more than {limit} bytes");
-                    return Err(
-                        DiskError::Damaged { format: "ext4 file system", what: "its size".to_owned(), why }.into()
-                    );
+                    let (format, what) = (base.fs.format(), "its size".to_owned());
+                    return Err(DiskError::Damaged { format, what, why }.into());
                 }
                 let mut body = base.fs.open_file(&found)?;
                 layer.append(&found.entry, &mut body)?;

@@ -23,7 +23,7 @@ pub fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// A file system of a disk, mounted by the kernel until this is dropped.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -34,13 +34,17 @@ impl Drop for Mounted {
 
 impl Mounted {
     fn new(at: PathBuf, disk: &Path, options: &str) -> Mounted {
+        Mounted::of("ext4", at, disk, &format!(",offset={}{options}", START * 512))
+    }
+
+    pub fn of(kind: &str, at: PathBuf, disk: &Path, options: &str) -> Mounted {
         std::fs::create_dir(&at).unwrap();
-        let how = format!("loop,offset={}{options}", START * 512);
-        run("mount", &["-o", &how, "-t", "ext4", disk.to_str().unwrap(), at.to_str().unwrap()]);
+        let how = format!("loop{options}");
+        run("mount", &["-o", &how, "-t", kind, disk.to_str().unwrap(), at.to_str().unwrap()]);
         Mounted(at)
     }
 
-    fn at(&self, path: &str) -> String {
+    pub fn at(&self, path: &str) -> String {
         self.0.join(path).to_str().unwrap().to_owned()
     }
 }

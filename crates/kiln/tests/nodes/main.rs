@@ -29,6 +29,7 @@ mod unikernel;
 mod unikernel_dns;
 mod verbs;
 mod verify;
+mod xfs;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,11 +1,11 @@
 //! A disk as a system that is checked: its files as the machine would see them, and what makes it boot.
 //!
-//! Nothing is mounted. The root file system is read by [`kiln_disk::ext4`], and what its `fstab` mounts of the same disk
-//! is put where it would be. All of it is hostile: readers have limits, links stay inside.
+//! Nothing is mounted. The root file system is read by [`kiln_disk::fs`], and what its `fstab` mounts of the same disk is put
+//! where it would be. All of it is hostile: readers have limits, links stay inside.
 //!
 //! [`open`] formats of disks, and Google's tar.gz     [`probe`] file systems and boot loaders on it
 //!
-//! Adding a file system: how it is recognised in [`probe`], and a variant of [`Files`] that reads it.
+//! Adding a file system: how it is recognised in [`probe`], and what reads it: a variant of [`Fs`], or else of [`Files`].
 
 mod open;
 mod probe;
@@ -20,9 +20,12 @@ use kiln_checks::read::fstab;
 use kiln_checks::system::media::{Media, Volume};
 use kiln_checks::system::{ImageTree, Kind, LookError, Stat, Walk};
 use kiln_checks::{System, system};
+use kiln_disk::ext4::InodeFlags;
+use kiln_disk::fs::{Found, Fs};
 use kiln_disk::image::{Format, Source};
 use kiln_disk::io::Window;
-use kiln_disk::{DiskError, ext4, fat, root};
+use kiln_disk::root::Content;
+use kiln_disk::{DiskError, fat, root};
 use kiln_oci::name::{components, escape, join};
 use kiln_oci::tree::{Children, FileRef, Follow, Node, NodeKind};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Tree};
@@ -37,8 +40,8 @@ type Part = Window<Arc<dyn Source>>;
 
 /// What reads the files of a partition.
 enum Files {
-    /// ext2 to ext4.
-    Ext4(ext4::Image<Part>),
+    /// What Linux has its files in.
+    Linux(Fs<Part>),
     /// FAT of any width, and what is on it.
     Fat(fat::Reader<Part>, Vec<fat::Entry>),
 }
@@ -98,7 +101,7 @@ impl Disk {
         let number = table.map(|_| root.partition.number);
         let media = probe::media(&disk, table, number, &parts);
         let mut found = Disk { title, tree: Tree::new(), volumes: Vec::new(), locked: HashSet::new(), media };
-        found.add(b"", Files::Ext4(root.fs))?;
+        found.add(b"", Files::Linux(root.fs))?;
         found.mount(&parts)?;
         Ok(found)
     }
@@ -129,10 +132,11 @@ impl Disk {
                     let entries = reader.entries()?;
                     self.add(&target, Files::Fat(reader, entries))?;
                 }
-                kind if kind.starts_with("ext") => {
-                    self.add(&target, Files::Ext4(ext4::Image::open(window.clone())?))?;
+                _ => {
+                    if let Some(fs) = Fs::open(Content::of(window), window.clone())? {
+                        self.add(&target, Files::Linux(fs))?;
+                    }
                 }
-                _ => {}
             }
         }
         Ok(())
@@ -144,17 +148,17 @@ impl Disk {
         let layer = Arc::new(Digest::of(&volume.to_le_bytes()));
         self.put(target, Meta::mode(0o755), NodeKind::Dir(Children::new()))?;
         match &files {
-            Files::Ext4(image) => {
-                for (count, found) in image.walk().enumerate() {
+            Files::Linux(fs) => {
+                for (count, found) in fs.walk().enumerate() {
                     let found = found?;
                     if count > MAX_FILES {
                         return Err(damaged("its files", &format!("there are more than {MAX_FILES}")));
                     }
-                    if found.flags.bits() & ext4::InodeFlags::IMMUTABLE.bits() != 0 {
-                        self.locked.insert((volume, u64::from(found.ino)));
+                    if found.flags.has(InodeFlags::IMMUTABLE) {
+                        self.locked.insert((volume, found.ino));
                     }
                     let path = join(target, &found.entry.path);
-                    self.put_entry(&path, target, &found.entry, (volume, u64::from(found.ino), &layer))?;
+                    self.put_entry(&path, target, &found.entry, (volume, found.ino, &layer))?;
                 }
             }
             Files::Fat(_, entries) => {
@@ -229,12 +233,11 @@ impl System for Disk {
         let failed = |e: DiskError| LookError::read(path)(std::io::Error::other(e));
         let mut bytes = Vec::new();
         match usize::try_from(file.offset).ok().and_then(|at| self.volumes.get(at)) {
-            Some(Files::Ext4(image)) => {
+            Some(Files::Linux(fs)) => {
                 let entry =
                     Entry { path: file.path.to_vec(), kind: EntryKind::File { size: file.size }, meta: Meta::mode(0) };
-                let ino = u32::try_from(file.inode).unwrap_or(u32::MAX);
-                let found = ext4::Found { entry, ino, flags: ext4::InodeFlags::default() };
-                let body = image.open_file(&found).map_err(failed)?;
+                let found = Found { entry, ino: file.inode, flags: InodeFlags::default() };
+                let body = fs.open_file(&found).map_err(failed)?;
                 body.take(max).read_to_end(&mut bytes).map_err(LookError::read(path))?;
             }
             Some(Files::Fat(reader, entries)) => {
@@ -265,7 +268,7 @@ impl System for Disk {
         }
         Ok(self.file(path)?.and_then(|file| {
             match usize::try_from(file.offset).ok().and_then(|at| self.volumes.get(at)) {
-                Some(Files::Ext4(_)) => Some(self.locked.contains(&(file.offset, file.inode))),
+                Some(Files::Linux(_)) => Some(self.locked.contains(&(file.offset, file.inode))),
                 _ => None,
             }
         }))

@@ -228,10 +228,10 @@ fn is_disk(path: &Path) -> Result<bool> {
     file.take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
     let boots = start.get(510..512) == Some(&[0x55, 0xaa]);
     let gpt = start.get(512..520) == Some(b"EFI PART");
-    let ext = start.get(1080..1082) == Some(&[0x53, 0xef]);
+    let files = start.get(1080..1082) == Some(&[0x53, 0xef]) || start.starts_with(b"XFSB");
     // The header of a tar has its magic at 257, where a boot sector has code.
     let tar = start.get(257..262) == Some(b"ustar");
-    Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || ext) && !tar) || gpt)
+    Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || files) && !tar) || gpt)
 }
 
 #[cfg(test)]
@@ -250,11 +250,12 @@ mod tests {
         let mut sector = vec![0; 512];
         sector[510..].copy_from_slice(&[0x55, 0xaa]);
         std::fs::write(at("a.raw"), sector).unwrap();
+        std::fs::write(at("a.xfs"), b"XFSB\0\0\x10\0").unwrap();
         assert_eq!(Base::find(&at("root")).unwrap(), Base::Directory(at("root").into()));
         assert_eq!(Base::find(&at("layout")).unwrap(), Base::Layout(at("layout")));
         assert_eq!(Base::find(&at("a.tar")).unwrap(), Base::Tar(at("a.tar").into()));
         assert_eq!(Base::find("debian:12").unwrap(), Base::Image("debian:12".to_owned()));
-        for disk in ["a.qcow2", "a.raw"] {
+        for disk in ["a.qcow2", "a.raw", "a.xfs"] {
             assert_eq!(Base::find(&at(disk)).unwrap(), Base::Disk(at(disk).into()));
         }
         let error = Base::find(&at("gone")).unwrap_err();

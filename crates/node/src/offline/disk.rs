@@ -82,7 +82,7 @@ impl BaseDisk {
             0 => "the whole disk".to_owned(),
             number => format!("partition {number}"),
         };
-        let journal = if self.root.fs.superblock().needs_recovery { ", with what its journal has" } else { "" };
+        let journal = if self.root.fs.recovered() { ", with what its journal has" } else { "" };
         format!("root file system: {part} ({}){journal}", self.root.evidence)
     }
 
@@ -92,7 +92,7 @@ impl BaseDisk {
         if let Some(why) = self.root.table.as_ref().and_then(|table| table.repaired.as_ref()) {
             found.push(format!("the first partition table is damaged, its backup is used: {why}"));
         }
-        let lost = self.root.fs.superblock().features_lost();
+        let lost = self.root.fs.features_lost();
         if !lost.is_empty() {
             found.push(format!("the new root file system is without {}", lost.join(", ")));
         }
@@ -146,12 +146,14 @@ impl BaseDisk {
     /// A boot loader that keeps block numbers of files of the root: in front of its superblock, or in the MBR.
     fn loader_by_blocks(&self) -> Result<Option<&'static str>, DiskError> {
         const LOADERS: [(&[u8], &str); 3] = [(b"EXTLINUX", "EXTLINUX"), (b"SYSLINUX", "SYSLINUX"), (b"GRUB", "GRUB")];
-        let read = |offset| {
-            let mut bytes = [0; 1024];
+        let read = |offset, len: u64| {
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
             let read = self.root.disk.read_exact_at(&mut bytes, offset);
             read.map(|()| bytes).map_err(|source| DiskError::Read { what: "disk", offset, source })
         };
-        let (front, mbr) = (read(self.root.partition.start)?, read(0)?);
+        // Behind it is the file system, which may say anything.
+        let front = read(self.root.partition.start, self.root.fs.boot_area().min(1024))?;
+        let mbr = read(0, 512)?;
         let found = LOADERS.iter().find(|(mark, _)| front.windows(mark.len()).any(|part| part == *mark));
         Ok(found.map(|(_, name)| *name).or_else(|| (&mbr[6..10] == b"LILO").then_some("LILO")))
     }
@@ -212,7 +214,7 @@ const MACHINE: &str = "a virtual machine can: -builder qemu";
 
 fn refused(path: &Path, e: &DiskError) -> NodeError {
     let hint = match e {
-        DiskError::Damaged { .. } => "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn",
+        DiskError::Damaged { .. } => "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn, xfs_repair -n",
         DiskError::NoRoot { .. } | DiskError::Unsupported { .. } => MACHINE,
         _ => "",
     };

@@ -1,21 +1,17 @@
 //! What a directory holds. Directories that are trees are read through like others: their inner blocks look empty.
 
-use std::collections::BTreeMap;
-
 use super::inode::Inode;
 use super::{Image, damaged};
 use crate::crc::crc32c;
 use crate::error::Result;
 use crate::ext4::raw::{get16, get32, iflags};
+use crate::fs::Names;
 use crate::io::ReadAt;
 
 /// The most bytes a directory may have.
 const MAX_BYTES: u64 = 512 << 20;
 /// The most bytes of names and of what is kept by name in memory for one directory.
 const MAX_NAMES: usize = 8 << 20;
-
-/// Inodes by name, sorted.
-pub(crate) type Names = BTreeMap<Vec<u8>, u32>;
 
 impl<R: ReadAt> Image<R> {
     /// What a directory holds, but for `.` and `..`.
@@ -75,7 +71,7 @@ impl<R: ReadAt> Image<R> {
             if name.is_empty() || name.contains(&0) || name.contains(&b'/') {
                 return Err("an entry has no name that can be");
             }
-            if names.insert(name.to_vec(), ino).is_some() {
+            if names.insert(name.to_vec(), u64::from(ino)).is_some() {
                 return Err("it has a name twice");
             }
             if names.len() > MAX_NAMES {

@@ -9,7 +9,7 @@ use super::superblock::Superblock;
 
 /// An inode as it was read.
 #[derive(Debug, Clone)]
-pub(crate) struct Inode {
+pub struct Inode {
     pub ino: u32,
     pub mode: u16,
     pub uid: u32,

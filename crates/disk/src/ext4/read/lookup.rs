@@ -1,26 +1,72 @@
-//! Single paths, with the symbolic links on the way.
+//! What an ext4 tells of its inodes, and those that are found.
 
-use std::collections::VecDeque;
+use kiln_oci::entry::Xattrs;
 
-use kiln_oci::name::{MAX_PATH, components, escape};
-
-use super::{Found, Image};
-use crate::error::{DiskError, Result};
+use super::inode::Inode;
+use super::{Found, Image, Walk, damaged};
+use crate::error::Result;
 use crate::ext4::raw::{FORMAT, ROOT_INO, mode};
+use crate::ext4::write::InodeFlags;
+use crate::fs::{self, About, Inodes, Names};
 use crate::io::ReadAt;
 
-/// As many links as the kernel follows.
-const MAX_LINKS: usize = 40;
+impl<R: ReadAt> Inodes for Image<R> {
+    const FORMAT: &'static str = FORMAT;
+    type Inode = Inode;
+
+    fn root(&self) -> u64 {
+        u64::from(ROOT_INO)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.superblock.blocks * self.superblock.block_size
+    }
+
+    fn inode(&self, ino: u64) -> Result<Inode> {
+        let none = |_| damaged(&format!("inode {ino}"), "there is none with this number".to_owned());
+        Image::inode(self, u32::try_from(ino).map_err(none)?)
+    }
+
+    fn about(&self, inode: &Inode) -> Result<About> {
+        Ok(About {
+            mode: inode.mode,
+            links: u64::from(inode.links),
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: inode.mtime,
+            size: if inode.kind() == mode::FILE { self.checked_size(inode)? } else { inode.size },
+            device: inode.device(),
+            flags: InodeFlags::from_inode(inode.flags),
+        })
+    }
+
+    fn names(&self, dir: &Inode) -> Result<Names> {
+        Image::names(self, dir)
+    }
+
+    fn target(&self, link: &Inode) -> Result<Vec<u8>> {
+        Image::target(self, link)
+    }
+
+    fn xattrs(&self, inode: &Inode) -> Result<Xattrs> {
+        Image::xattrs(self, inode)
+    }
+}
 
 impl<R: ReadAt> Image<R> {
+    /// All that it holds.
+    pub fn walk(&self) -> Walk<'_, R> {
+        Walk::new(self)
+    }
+
     /// What is at a path, links followed, also a last one. They lead nowhere out of the file system: an absolute target
     /// starts at its root, and `..` stops there. The entry's path is the one without links. `None` if nothing is there.
     ///
     /// # Errors
-    /// [`DiskError::Path`] for links in circles and for what is below something that is no directory, and what reading
-    /// may say.
+    /// [`DiskError::Path`](crate::DiskError::Path) for links in circles and for what is below something that is no
+    /// directory, and what reading may say.
     pub fn lookup(&self, path: &[u8]) -> Result<Option<Found>> {
-        self.resolve(path, true)
+        fs::resolve(self, path, true)
     }
 
     /// As [`Image::lookup`], but a link at the end of the path is what is found.
@@ -28,7 +74,7 @@ impl<R: ReadAt> Image<R> {
     /// # Errors
     /// As [`Image::lookup`].
     pub fn lookup_link(&self, path: &[u8]) -> Result<Option<Found>> {
-        self.resolve(path, false)
+        fs::resolve(self, path, false)
     }
 
     /// The names in a directory that was found, sorted; none in anything else.
@@ -36,54 +82,6 @@ impl<R: ReadAt> Image<R> {
     /// # Errors
     /// What reading may say.
     pub fn list(&self, dir: &Found) -> Result<Vec<Vec<u8>>> {
-        let inode = self.inode_at(&dir.entry.path, dir.ino)?;
-        Ok(if inode.kind() == mode::DIR { self.names(&inode)?.into_keys().collect() } else { Vec::new() })
-    }
-
-    fn resolve(&self, path: &[u8], follow: bool) -> Result<Option<Found>> {
-        let refuse = |why: &str| {
-            let path = escape(&path[..path.len().min(MAX_PATH)]);
-            Err(DiskError::Path { format: FORMAT, path, why: why.to_owned() })
-        };
-        if path.len() > MAX_PATH {
-            return refuse("it is too long");
-        }
-        let mut left: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
-        let mut at: Vec<(u32, Vec<u8>)> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = left.pop_front() {
-            let (here, here_path) = at.last().map_or((ROOT_INO, &b""[..]), |(ino, path)| (*ino, path));
-            let dir = self.inode_at(here_path, here)?;
-            if dir.kind() != mode::DIR {
-                return refuse(&format!("`/{}` is not a directory", escape(here_path)));
-            }
-            if part == b".." {
-                at.pop();
-                continue;
-            }
-            let Some(ino) = self.names(&dir)?.get(&part).copied() else { return Ok(None) };
-            let full = kiln_oci::name::join(here_path, &part);
-            let inode = self.inode_at(&full, ino)?;
-            if inode.kind() != mode::SYMLINK || (left.is_empty() && !follow) {
-                at.push((ino, full));
-                continue;
-            }
-            links += 1;
-            let target = self.target(&inode)?;
-            let ahead: usize = left.iter().map(|part| part.len() + 1).sum();
-            if links > MAX_LINKS || target.len() + ahead > 4 * MAX_PATH {
-                return refuse("too many links are on its way");
-            }
-            if target.starts_with(b"/") {
-                at.clear();
-            }
-            components(&target).rev().for_each(|part| left.push_front(part.to_vec()));
-        }
-        let (ino, path) = at.pop().unwrap_or((ROOT_INO, Vec::new()));
-        let inode = self.inode_at(&path, ino)?;
-        match inode.kind() {
-            mode::SOCKET => Ok(None),
-            _ => self.found(path, &inode).map(Some),
-        }
+        fs::list(self, dir)
     }
 }

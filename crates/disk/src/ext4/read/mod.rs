@@ -5,7 +5,7 @@
 //! the place of what is older; nothing is written.
 //!
 //! [`superblock`] what it is      [`blocks`] its bytes      [`journal`] newer ones      [`inode`] [`map`] [`body`] files
-//! [`dir`] [`xattr`] what they have                         [`walk`] all of them        [`lookup`] one of them
+//! [`dir`] [`xattr`] what they have                         [`lookup`] finding them
 //!
 //! Reading a feature more: its row in [`superblock`]'s list, and what it changes in one of the others.
 
@@ -17,24 +17,21 @@ mod journal;
 mod lookup;
 mod map;
 mod superblock;
-mod walk;
 mod xattr;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use kiln_oci::Entry;
 use kiln_oci::name::{MAX_PATH, escape};
 
 use self::blocks::Blocks;
 pub use self::body::Body;
 use self::inode::Inode;
 pub use self::superblock::Superblock;
-pub use self::walk::Walk;
 use super::raw::{FORMAT, SUPER_OFFSET, SUPER_SIZE, get16, get32, iflags, mode};
-use super::write::InodeFlags;
 use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
+use crate::fs;
+pub use crate::fs::Found;
 use crate::io::ReadAt;
 
 /// A file system that is read.
@@ -43,16 +40,8 @@ pub struct Image<R> {
     superblock: Superblock,
 }
 
-/// Something in a file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its path and what is there. The other names of a file are [`Hardlink`](kiln_oci::EntryKind::Hardlink)s in a [`Walk`] only.
-    pub entry: Entry,
-    /// Its inode: equal for all names of a file.
-    pub ino: u32,
-    /// Its marks, such as [`InodeFlags::IMMUTABLE`].
-    pub flags: InodeFlags,
-}
+/// Goes through a file system.
+pub type Walk<'a, R> = fs::Walk<'a, Image<R>>;
 
 impl<R: ReadAt> Image<R> {
     /// Opens the file system that starts at the first byte of `source`.
@@ -97,17 +86,12 @@ impl<R: ReadAt> Image<R> {
         &self.superblock
     }
 
-    /// All that it holds.
-    pub fn walk(&self) -> Walk<'_, R> {
-        Walk::new(self)
-    }
-
     /// The bytes of a regular file that was found.
     ///
     /// # Errors
     /// [`DiskError::Path`] for what is none, and what reading may say.
     pub fn open_file(&self, file: &Found) -> Result<Body<'_, R>> {
-        let inode = self.inode_at(&file.entry.path, file.ino)?;
+        let (inode, _) = fs::inode_at(self, &file.entry.path, file.ino)?;
         if inode.kind() != mode::FILE {
             let path = escape(&file.entry.path);
             return Err(DiskError::Path { format: FORMAT, path, why: "it is not a regular file".to_owned() });
@@ -126,8 +110,7 @@ impl<R: ReadAt> Image<R> {
             let why = format!("it has {} bytes, {limit} are the most that is read of it", body.size());
             return Err(DiskError::Path { format: FORMAT, path: escape(path), why });
         }
-        let inode = self.inode(found.ino)?;
-        self.bytes(inode, limit).map(Some)
+        fs::all(body, limit, "ext4 inode", found.ino).map(Some)
     }
 
     fn body(&self, inode: Inode) -> Result<Body<'_, R>> {
@@ -141,17 +124,8 @@ impl<R: ReadAt> Image<R> {
 
     /// All bytes of an inode, at most `limit`.
     fn bytes(&self, inode: Inode, limit: u64) -> Result<Vec<u8>> {
-        let ino = inode.ino;
-        let mut bytes = Vec::new();
-        let read = self.body(inode)?.take(limit).read_to_end(&mut bytes);
-        match read {
-            Ok(_) => Ok(bytes),
-            // What went wrong below came through an interface that has only this kind of error.
-            Err(e) => Err(match e.downcast::<DiskError>() {
-                Ok(error) => error,
-                Err(source) => DiskError::Read { what: "ext4 inode", offset: u64::from(ino), source },
-            }),
-        }
+        let ino = u64::from(inode.ino);
+        fs::all(self.body(inode)?, limit, "ext4 inode", ino)
     }
 
     /// A file's size, if blocks with 32-bit numbers can be that much.

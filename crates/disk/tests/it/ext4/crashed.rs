@@ -5,10 +5,11 @@ use std::path::Path;
 
 use kiln_disk::DiskError;
 use kiln_disk::ext4::Image;
+use kiln_disk::fs::Fs;
 use tempfile::NamedTempFile;
 
-use super::read::contents;
 use super::tree::{Mounted, Tree, blank, e2fs, noise, said, tool};
+use crate::reading::contents;
 
 const MIB: u64 = 1 << 20;
 
@@ -40,13 +41,13 @@ fn crash(image: &Path) -> NamedTempFile {
 fn replayed(crashed: &NamedTempFile) {
     let image = Image::open(crashed.reopen().unwrap()).unwrap();
     let before = fs::read(crashed.path()).unwrap();
-    let ours = contents(&image);
+    let ours = contents(&Fs::from(image));
     assert!(fs::read(crashed.path()).unwrap() == before, "reading wrote");
     let output = tool("e2fsck", "e2fsprogs", &["-fy", crashed.path().to_str().unwrap()]);
     assert!(output.status.code().is_some_and(|code| code <= 1), "{output:?}");
     let repaired = Image::open(crashed.reopen().unwrap()).unwrap();
     assert!(!repaired.superblock().needs_recovery);
-    let theirs = contents(&repaired);
+    let theirs = contents(&Fs::from(repaired));
     assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
     assert!(ours == theirs);
     assert!(ours.contains_key(&b"later/49"[..]) && !ours.contains_key(&b"new"[..]));
