@@ -9,7 +9,7 @@
 //! [`text`] templates that are no charts     [`Version`] [`Range`] versions     [`yaml`] YAML as Go's libraries read and write it
 //! `functions` what templates may call: Sprig's and Helm's     `dependencies` which charts of a chart are there
 //!
-//! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/cases.rs`, which Helm
+//! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/templates.txt`, which Helm
 //! itself confirms.
 #![forbid(unsafe_code)]
 
