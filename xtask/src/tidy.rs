@@ -16,8 +16,14 @@ pub(crate) fn run() -> Result<(), Error> {
 /// What is wrong, a line each.
 fn check() -> Result<Vec<String>, Error> {
     let files = tree::text_files()?;
-    Ok([arrows::check(&crate::cargo::packages()?), links::check(&files), words::check(&files), tree::heads(&files)]
-        .concat())
+    Ok([
+        arrows::check(&crate::cargo::packages()?),
+        links::check(&files),
+        links::named_in_heads(&files),
+        words::check(&files),
+        tree::heads(&files),
+    ]
+    .concat())
 }
 
 #[cfg(test)]

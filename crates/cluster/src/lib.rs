@@ -7,7 +7,7 @@
 //!
 //! [`spec`] what a launcher must know     [`list`] files that list images     [`scan`] who names which image, `charts` among them
 //! [`contain`] images into the store      [`registry_dir`] images in the directory of a registry
-//! [`registry_out`] images into such a directory, and all of it into the store
+//! [`registry_out`] images into such a directory, and all of it into the store     `drafts` files in the making there
 //! [`inherit`] what the base contains     `kubernetes` what kubeadm runs     `platforms` for which platforms
 //! [`pack`] the index                     [`report`] who named what, kept in the image
 //! [`inventory`] an image that is there   [`merge`] several as one            [`parts`] files cut into pieces
@@ -20,6 +20,7 @@ pub mod assemble;
 pub mod base;
 mod charts;
 pub mod contain;
+mod drafts;
 pub mod error;
 mod files;
 pub mod inherit;

@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,9 +19,10 @@ use kiln_engine::event::{Direction, Event};
 use kiln_engine::transfer::stream::Verified;
 use kiln_engine::transfer::{Mover, Origin};
 use kiln_oci::{Descriptor, Digest, Index, Manifest, Reference, media};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::drafts::Drafts;
 use crate::error::{ClusterError, Result};
 use crate::list::MAX_IMAGES;
 use crate::registry_dir::{self, Found, REPOSITORIES, Tree, data};
@@ -203,11 +204,12 @@ pub fn export(items: &[Item], dir: &Path, mover: &Mover<'_>) -> Result<Exported>
 struct Target {
     path: PathBuf,
     root: OwnedFd,
-    /// Names of files that are not whole yet.
-    drafts: AtomicU64,
+    drafts: Drafts,
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// How directories of a registry are opened: links are none.
+pub(crate) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Target {
     fn make(path: &Path) -> Result<Target> {
@@ -215,7 +217,8 @@ impl Target {
         std::fs::create_dir_all(path).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(e.into()))?;
-        let target = Target { path: path.to_path_buf(), root, drafts: AtomicU64::new(0) };
+        let drafts = Drafts::below(&root).map_err(failed)?;
+        let target = Target { path: path.to_path_buf(), root, drafts };
         // A registry without an image has these, too.
         target.directory(REPOSITORIES).map_err(|e| target.failed(REPOSITORIES, e))?;
         Ok(target)
@@ -248,24 +251,7 @@ impl Target {
         {
             return Ok(0);
         }
-        self.replace(dir.as_fd(), name, content)
-    }
-
-    fn replace(&self, dir: std::os::fd::BorrowedFd<'_>, name: &str, content: &mut dyn Read) -> io::Result<u64> {
-        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
-        let draft = format!(".{name}.{}.{number}", std::process::id());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir, &*draft, flags, Mode::from_raw_mode(0o644))?;
-        let mut file = File::from(file);
-        let copied = io::copy(content, &mut file).and_then(|count| {
-            file.flush()?;
-            rustix::fs::renameat_with(dir, &*draft, dir, name, RenameFlags::empty())?;
-            Ok(count)
-        });
-        if copied.is_err() {
-            let _ = rustix::fs::unlinkat(dir, &*draft, AtFlags::empty());
-        }
-        copied
+        self.drafts.write(content, &dir, name)
     }
 
     fn blob(&self, blob: &Descriptor, mover: &Mover<'_>) -> Result<u64> {
@@ -298,7 +284,7 @@ impl Target {
                     return Ok(());
                 }
             }
-            self.replace(dir.as_fd(), name, &mut text.as_bytes()).map(drop)
+            self.drafts.write(&mut text.as_bytes(), &dir, name).map(drop)
         };
         written().map_err(|e| self.failed(place, e))
     }

@@ -23,6 +23,7 @@ pub mod look;
 pub mod names;
 pub mod netlink;
 pub mod path;
+mod patience;
 pub mod probe;
 pub mod report;
 

@@ -10,7 +10,7 @@
 //! `functions` what templates may call: Sprig's and Helm's     `dependencies` which charts of a chart are there
 //! `origin` which line of a template gave a line
 //!
-//! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/cases.rs`, which Helm
+//! Adding a function: its row in the table of its family in `functions/`, its case in `tests/it/templates.txt`, which Helm
 //! itself confirms.
 #![forbid(unsafe_code)]
 

@@ -264,6 +264,15 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// A foreign text as part of a line: what would end the line, or change what a reader sees of the rest, is escaped.
+pub fn in_a_line(text: &str) -> String {
+    let one = |c: char| match c {
+        '\\' | '\'' | '"' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(one).collect()
+}
+
 fn in_file(source: &Source, error: &EngineError, color: bool) -> String {
     let at = |span: Span, message: String, hint: Option<String>, label: &str| {
         let mut d = Diagnostic::error("step", span, message).label(label);

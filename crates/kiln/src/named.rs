@@ -185,7 +185,17 @@ pub fn print(text: &str) -> Result<(), CliError> {
 
 /// Prints a value as JSON.
 pub fn print_json(value: &serde_json::Value) -> Result<(), CliError> {
-    print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"))
+    print(&(shown_json(value) + "\n"))
+}
+
+/// A value as JSON, with all in it escaped that a terminal would obey: JSON itself wants that of some only.
+fn shown_json(value: &serde_json::Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    if !text.contains(|c: char| c.is_control() && c != '\n') {
+        return text;
+    }
+    let one = |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().map(one).collect()
 }
 
 /// That an image is named which the store has, with a name it can go by elsewhere.
@@ -198,4 +208,17 @@ pub fn must_have_name(found: &Found, text: &str) -> Result<Reference, CliError> 
 /// The store alone, for verbs that need no more.
 pub fn store(global: &Global) -> Result<Store, CliError> {
     surroundings::open_store(global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_the_same_value_with_nothing_for_a_terminal() {
+        let value = serde_json::json!({ "a\u{9b}2J": "b\u{7f}\n\u{85}ü" });
+        let shown = shown_json(&value);
+        assert_eq!(shown, "{\n  \"a\\u009b2J\": \"b\\u007f\\n\\u0085ü\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 }

@@ -12,7 +12,7 @@ use kiln_sandbox::{Cancel, Rung, Standing};
 use kiln_store::{DirEnv, Form, Lease, Store};
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, in_a_line};
 use crate::options::RegistryOptions;
 
 /// The store, and what holds its content while a verb works.
@@ -39,6 +39,18 @@ pub fn store_dir(global: &Global) -> Result<PathBuf, CliError> {
     let root = rustix::process::geteuid().is_root();
     let env = DirEnv { kiln_store: kiln.as_deref(), root, xdg_data_home: xdg.as_deref(), home: home.as_deref() };
     Ok(Store::default_dir(&env)?)
+}
+
+/// The time that SOURCE_DATE_EPOCH says, in seconds since 1970, if it is set.
+pub fn said_time() -> Result<Option<i64>, CliError> {
+    let said = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty());
+    said.map(|text| time_of(&text.to_string_lossy())).transpose()
+}
+
+/// The time that a text says as SOURCE_DATE_EPOCH does.
+pub fn time_of(text: &str) -> Result<i64, CliError> {
+    let wrong = || format!("SOURCE_DATE_EPOCH is `{}`: expected seconds since 1970", in_a_line(text));
+    text.parse().map_err(|_| CliError::usage(wrong()))
 }
 
 /// Who logs in at other hosts, as OpenSSH would: name, home with keys and known hosts, agent.
@@ -151,4 +163,20 @@ pub fn stop_on_signals_saying(cancel: Cancel, flag: Arc<AtomicBool>, left: impl 
     };
     // Without this thread the signals keep their usual meaning.
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_none_is_wrong_use() {
+        assert_eq!(time_of("0").unwrap(), 0);
+        assert_eq!(time_of("-1").unwrap(), -1);
+        for text in ["yesterday", " 1", "1.5", "99999999999999999999", "1\nhint: x", "\u{fffd}"] {
+            let wrong = time_of(text).unwrap_err();
+            assert_eq!(wrong.code(), crate::error::USAGE, "{text}");
+            assert!(wrong.message().starts_with("SOURCE_DATE_EPOCH is `") && !wrong.message().contains('\n'), "{text}");
+        }
+    }
 }

@@ -4,12 +4,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_oci::time::parse_rfc3339;
 
+use crate::error::in_a_line;
 use crate::progress::human;
 pub use crate::progress::human::{age as ago, size};
 
-/// Rows under a head, in columns of equal width with two or more blanks between.
+/// Rows under a head, in columns of equal width with two or more blanks between. What would end a line is escaped: cells
+/// are often a stranger's.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let count = head.len();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| in_a_line(cell)).collect()).collect();
     let width = |at: usize| {
         rows.iter().filter_map(|r| r.get(at)).map(|c| c.chars().count()).chain([head[at].chars().count()]).max()
     };
@@ -25,7 +28,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text.trim_end().to_owned() + "\n"
     };
     let mut out = line(&mut head.iter().copied());
-    for row in rows {
+    for row in &rows {
         out += &line(&mut row.iter().map(|c| &**c));
     }
     out
@@ -49,6 +52,12 @@ pub fn cut(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_forges_no_row() {
+        let rows = [vec!["a\nNAME   1\u{1b}[2J".to_owned(), "ü".to_owned()]];
+        assert_eq!(table(&["NAME", "SIZE"], &rows), "NAME                   SIZE\na\\nNAME   1\\u{1b}[2J   ü\n");
+    }
 
     #[test]
     fn what_is_unknown_or_long_is_short() {

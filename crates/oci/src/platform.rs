@@ -29,8 +29,8 @@ const KNOWN_ARCHITECTURES: [&str; 21] = [
     "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "wasm32",
 ];
 
-/// Systems of platforms that are monitors, as images of unikernels name them.
-const MONITORS: [&str; 4] = ["qemu", "fc", "xen", "kraftcloud"];
+/// Systems of platforms that are monitors, as images of unikernels name them. What each means is said where they are run.
+pub const MONITORS: [&str; 6] = ["qemu", "kvm", "kraftcloud", "fc", "firecracker", "xen"];
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,7 +130,7 @@ impl FromStr for Platform {
         let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let ok = |p: &str| p.starts_with(|c: char| c.is_ascii_alphanumeric()) && p.bytes().all(part);
         if !parts.iter().all(|p| ok(p)) {
-            return Err(PlatformError(text.to_owned()));
+            return Err(PlatformError(text.escape_debug().to_string()));
         }
         let known_os = |p: &str| {
             matches!(p, "linux" | "windows" | "darwin" | "freebsd" | "wasip1" | "wasi") || MONITORS.contains(&p)

@@ -6,7 +6,7 @@
 //! finds every key nobody knows.
 //!
 //! [`model`] what a template says     [`config`] values with places     [`fields`] the strict decoder of them
-//! [`render`] actions in texts: functions, variables, facts of a build  [`clock`] time as templates format it
+//! [`render`] actions in texts: functions, variables, facts of a build
 //! [`fault`] what is wrong, and in which file     [`world`] questions   [`select`] `-only`, `-except`, globs
 //! [`json`] the legacy dialect     [`hcl2`] the HCL2 dialect
 //! [`inspect`] what `inspect` prints     [`machine`] records for programs
@@ -14,7 +14,6 @@
 //! Adding a function of the legacy dialect: its closure in [`render`], its row in the test beside it.
 #![forbid(unsafe_code)]
 
-pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod fields;

@@ -8,7 +8,7 @@
 //! `service` one request: may it, and who answers     `handlers` reading, manifests     `sending` blobs that come
 //! [`library`] [`catalog`] [`tree`] the store as repositories     `change` manifests come and go     [`upload`] uploads
 //! [`auth`] who may do what     [`proxy`] other registries' images     [`server`] [`wire`] [`body`] [`tls`] connections
-//! [`log`] [`metrics`] what happened
+//! [`log`] [`metrics`] what happened     `fresh` files that are read again when they change
 //!
 //! Adding a resource: a variant of [`route::Route`], what it needs in `service::needs`, its answer in `handlers`.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod change;
 pub mod config;
 mod crowd;
 pub mod error;
+mod fresh;
 mod handlers;
 pub mod library;
 pub mod log;

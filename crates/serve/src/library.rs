@@ -1,8 +1,7 @@
 //! The store as a registry sees it: which repository has what. Everything here blocks.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use kiln_store::{Lease, Store, StoreError};
 use serde_json::json;
 
 use crate::catalog::{Catalog, Origin, Repository};
+use crate::fresh::{Fresh, Now};
 use crate::log::Log;
 use crate::names::{Full, Name};
 use crate::refusal::{Code, Refusal};
@@ -45,9 +45,6 @@ pub struct Found {
     pub bytes: Bytes,
 }
 
-/// Tells one state of `index.json` from another.
-type Stamp = (u64, i64, i64, u64);
-
 /// Manifests in memory.
 #[derive(Default)]
 struct Documents {
@@ -67,7 +64,8 @@ pub struct Library {
     store: Store,
     only: Vec<String>,
     writers: Mutex<VecDeque<Writer>>,
-    catalog: Mutex<(Option<Stamp>, Arc<Catalog>)>,
+    /// Of `index.json`.
+    catalog: Fresh<Catalog>,
     trees: Mutex<HashMap<Digest, (Instant, Arc<Tree>)>>,
     documents: Mutex<Documents>,
     /// What came lately, by repository.
@@ -80,11 +78,12 @@ pub struct Library {
 impl Library {
     /// The store, and `only` these images of it and what they contain, unless there are none.
     pub fn new(store: Store, only: Vec<String>, log: Arc<Log>) -> Library {
+        let catalog = Fresh::unread(&[&store.dir().join("index.json")], Catalog::default());
         Library {
             store,
             only,
             writers: Mutex::default(),
-            catalog: Mutex::default(),
+            catalog,
             trees: Mutex::default(),
             documents: Mutex::default(),
             recent: Mutex::default(),
@@ -128,18 +127,17 @@ impl Library {
 
     /// All names as they are now.
     pub fn catalog(&self) -> Result<Arc<Catalog>, Refusal> {
-        let stamp = fs::metadata(self.store.dir().join("index.json"))
-            .map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len()))
-            .ok();
-        let mut known = locked(&self.catalog);
-        if stamp.is_none() || known.0 != stamp {
-            let fresh = Catalog::read(&self.store, &self.only, &known.1).map_err(|e| self.failed(e))?;
-            for conflict in fresh.conflicts.iter().filter(|c| !known.1.conflicts.contains(c)) {
+        let read = |last: &Catalog| -> Result<Catalog, StoreError> {
+            let fresh = Catalog::read(&self.store, &self.only, last)?;
+            for conflict in fresh.conflicts.iter().filter(|c| !last.conflicts.contains(c)) {
                 self.log.say(conflict);
             }
-            *known = (stamp, Arc::new(fresh));
+            Ok(fresh)
+        };
+        match self.catalog.now(read) {
+            Now::Same(catalog) | Now::Changed(catalog) => Ok(catalog),
+            Now::Failed { error, .. } => Err(self.failed(error)),
         }
-        Ok(known.1.clone())
     }
 
     /// What lies under a manifest.
@@ -149,7 +147,7 @@ impl Library {
         {
             return tree.clone();
         }
-        let made = locked(&self.catalog).1.made(root);
+        let made = self.catalog.last().made(root);
         let tree = Arc::new(Tree::of(&self.store, root, made.as_deref()));
         let mut trees = locked(&self.trees);
         if trees.len() >= MAX_TREES {

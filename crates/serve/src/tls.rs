@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
@@ -15,9 +15,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::auth::htpasswd::{Stamp, stamp};
 use crate::error::ServeError;
-use crate::library::locked;
+use crate::fresh::{Fresh, Now};
 use crate::log::Log;
 
 /// The longest file of a certificate or key, in bytes.
@@ -72,17 +71,13 @@ impl Certificate {
     }
 }
 
-/// When two files were last changed.
-type Stamps = (Option<Stamp>, Option<Stamp>);
-
 /// A certificate and its key in two files, as they are now.
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
     provider: Arc<CryptoProvider>,
     log: Arc<Log>,
-    /// What was read, and the files that were looked at last: those, or others that are no certificate with its key.
-    read: Mutex<(Stamps, Arc<CertifiedKey>)>,
+    both: Fresh<CertifiedKey>,
 }
 
 impl std::fmt::Debug for Files {
@@ -98,27 +93,22 @@ impl Files {
         provider: Arc<CryptoProvider>,
         log: Arc<Log>,
     ) -> Result<Files, ServeError> {
-        let stamps = (stamp(&certificate), stamp(&key));
-        let both = load(&certificate, &key, &provider)?;
-        Ok(Files { certificate, key, provider, log, read: Mutex::new((stamps, both)) })
+        let both = Fresh::open(&[&certificate, &key], || load(&certificate, &key, &provider))?;
+        Ok(Files { certificate, key, provider, log, both })
     }
 
     /// The certificate of the files as they are now; the last good one, if they are none.
     fn current(&self) -> Arc<CertifiedKey> {
-        let now = (stamp(&self.certificate), stamp(&self.key));
-        let mut read = locked(&self.read);
-        if now != read.0 {
-            read.0 = now;
-            match load(&self.certificate, &self.key, &self.provider) {
-                Ok(fresh) => {
-                    read.1 = fresh;
-                    self.log.say("the certificate has changed, and is used from now on");
-                }
-                // In the midst of a change, one file belongs to the next certificate: its partner comes, and is looked at.
-                Err(error) => self.log.say(&format!("the certificate that was used before is still used: {error}")),
+        let now = self.both.now(|_| load(&self.certificate, &self.key, &self.provider));
+        match &now {
+            Now::Changed(_) => self.log.say("the certificate has changed, and is used from now on"),
+            // In the midst of a change, one file belongs to the next certificate: its partner comes, and is looked at.
+            Now::Failed { error, first: true, .. } => {
+                self.log.say(&format!("the certificate that was used before is still used: {error}"));
             }
+            Now::Same(_) | Now::Failed { .. } => {}
         }
-        read.1.clone()
+        now.value()
     }
 }
 
@@ -129,7 +119,7 @@ impl ResolvesServerCert for Files {
 }
 
 /// Reads a certificate and its key.
-fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, ServeError> {
+fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, ServeError> {
     let bad = |path: &Path, e: &dyn std::fmt::Display| ServeError::Certificate(format!("{}: {e}", path.display()));
     let read = |path: &Path| -> Result<Vec<u8>, ServeError> {
         let failed = |source| ServeError::ReadFile { path: path.to_path_buf(), source };
@@ -148,7 +138,7 @@ fn load(certificate: &Path, key: &Path, provider: &CryptoProvider) -> Result<Arc
     }
     let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| bad(key, &e))?;
     // What is not the certificate's key is refused here.
-    CertifiedKey::from_der(chain, private, provider).map(Arc::new).map_err(|e| bad(certificate, &e))
+    CertifiedKey::from_der(chain, private, provider).map_err(|e| bad(certificate, &e))
 }
 
 /// The certificate in a directory, made if there is none, or it is for other names.

@@ -8,7 +8,7 @@
 //! [`ast`] the parsed form, as typed, unexpanded      [`dockerfile`] text → ast
 //! [`expand`] `$x`, `${x:-y}`                         [`dockerignore`] which files a build sees
 //! [`kubefile`] text → Dockerfile and what is beyond it
-//! [`glob`] wildcards     [`login`] passwords in URLs     [`chmod`] [`owner`] [`duration`] [`size`] [`port`] values
+//! [`glob`] wildcards     [`login`] passwords in URLs     [`chmod`] [`owner`] [`duration`] [`moment`] [`size`] [`port`] values
 //!
 //! Adding an instruction: a variant in [`ast::Op`], its parser in `dockerfile/`, its planner in `kiln-plan`.
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ pub mod expand;
 pub mod glob;
 pub mod kubefile;
 pub mod login;
+pub mod moment;
 pub mod owner;
 pub mod port;
 pub mod size;

@@ -1,7 +1,7 @@
 //! Kernels of all kinds, as files: ELF by hand, with the notes, sections and headers that each kind really has.
 //!
 //! Formats: the System V ABI for ELF; `include/solo5/{elf,mft}_abi.h` of Solo5; `lib/uklibid/libinfo.S` of Unikraft;
-//! `arch/x64/{loader.ld,boot16.S}` of OSv; `app-tools/recipe.s.in` of Rumprun; `src/note.rs` of hermit-entry; the
+//! `arch/x64/{loader.ld,boot16.S}` of OSv; `app-tools/recipe.s.in` of Rumprun; the module `note` of hermit-entry; the
 //! multiboot specification; `Documentation/arch/x86/boot.rst` of Linux; Xen's `elfnote.h`.
 
 /// Where a kernel's code lies in memory.

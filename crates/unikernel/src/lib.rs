@@ -8,8 +8,9 @@
 //! [`monitor`] what can run it     [`parcel`] what an image says of a kernel     [`urunc`] [`kraftkit`] two ways to say it
 //! [`line`] the words a guest is given     [`tender`] command lines of monitors other than qemu
 //!
-//! Adding a kind: a variant of [`Kind`] with its names, its rule in [`mod@recognise`], its words in [`line`], and a file made by
-//! hand in `tests/it/made.rs`.
+//! Adding a kind: a variant of [`Kind`] with its names, its rule in [`mod@recognise`], its words in [`line`], a file made by
+//! hand in `testkit/src/kernels.rs`, and its row in `tests/it/kinds.rs`. Adding a platform of kraftkit's: its row in
+//! [`monitor::PLATFORMS`], its name in [`kiln_oci::platform::MONITORS`].
 #![forbid(unsafe_code)]
 
 pub mod boot;

@@ -8,6 +8,18 @@ use crate::error::{Result, UnikernelError};
 use crate::recognise::Kernel;
 use crate::solo5::Target;
 
+/// What runs what is for a platform, by the platform's system: all of [`MONITORS`], and no others.
+///
+/// [`MONITORS`]: kiln_oci::platform::MONITORS
+pub const PLATFORMS: [(&str, Monitor); kiln_oci::platform::MONITORS.len()] = [
+    ("qemu", Monitor::Qemu),
+    ("kvm", Monitor::Qemu),
+    ("kraftcloud", Monitor::Qemu),
+    ("fc", Monitor::Firecracker),
+    ("firecracker", Monitor::Firecracker),
+    ("xen", Monitor::Xen),
+];
+
 /// A program that runs kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Monitor {
@@ -50,12 +62,7 @@ impl Monitor {
 
     /// The monitor that is a platform's system.
     pub fn of_platform(os: &str) -> Option<Monitor> {
-        match os {
-            "qemu" | "kvm" | "kraftcloud" => Some(Monitor::Qemu),
-            "fc" | "firecracker" => Some(Monitor::Firecracker),
-            "xen" => Some(Monitor::Xen),
-            _ => None,
-        }
+        PLATFORMS.iter().find(|(name, _)| *name == os).map(|(_, monitor)| *monitor)
     }
 
     /// The program to start, and where it comes from.

@@ -151,7 +151,7 @@ pub fn read_file(bytes: &[u8]) -> Result<Annotations> {
 fn decoded<'a>(said: impl Iterator<Item = (&'a String, &'a String)>) -> Result<Annotations> {
     said.filter(|(key, _)| key.starts_with(PREFIX))
         .map(|(key, value)| {
-            let value = decode(value).map_err(|why| UnikernelError::said(key, why))?;
+            let value = decode(value).map_err(|why| UnikernelError::said(key.escape_debug().to_string(), why))?;
             Ok((key.clone(), value))
         })
         .collect()

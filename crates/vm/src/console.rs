@@ -149,6 +149,8 @@ impl Console {
     }
 
     fn heard(&self, bytes: &[u8]) {
+        // Held over both, so that who begins to listen in between hears a piece once: as kept, or as it comes.
+        let mut listeners = lock(&self.shared.listeners);
         {
             let mut output = lock(&self.shared.output);
             output.kept.extend(bytes);
@@ -157,14 +159,20 @@ impl Console {
             output.dropped += over as u64;
         }
         self.shared.changed.notify_all();
-        for listener in lock(&self.shared.listeners).iter_mut() {
+        for listener in listeners.iter_mut() {
             listener(bytes);
         }
     }
 
-    /// Everything said from now on goes to `listener` too, in the pieces it comes in, from the console's thread.
-    pub fn listen(&self, listener: impl FnMut(&[u8]) + Send + 'static) {
-        lock(&self.shared.listeners).push(Box::new(listener));
+    /// Everything that is said goes to `listener` too: first, in this thread, what was said before and is kept, then the
+    /// rest in the pieces it comes in, from the console's thread. A guest speaks as soon as it is started.
+    pub fn listen(&self, mut listener: impl FnMut(&[u8]) + Send + 'static) {
+        let mut listeners = lock(&self.shared.listeners);
+        let before = lock(&self.shared.output).kept.make_contiguous().to_vec();
+        if !before.is_empty() {
+            listener(&before);
+        }
+        listeners.push(Box::new(listener));
     }
 
     /// Types into the console.
@@ -377,10 +385,29 @@ mod tests {
     fn listeners_hear_everything() {
         let console = Console::default();
         let (send, heard) = std::sync::mpsc::channel();
+        console.heard(b"before ");
+        console.heard(b"that");
         console.listen(move |piece| send.send(piece.to_vec()).unwrap());
         console.heard(b"a");
         console.heard(b"b");
-        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [b"a", b"b"]);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [&b"before that"[..], b"a", b"b"]);
         assert!(console.send(b"x").is_err());
+    }
+
+    #[test]
+    fn who_begins_to_listen_while_the_guest_speaks_misses_nothing_and_hears_nothing_twice() {
+        let said: Vec<u8> = (0..20_000_u32).map(|n| b'a' + (n % 23) as u8).collect();
+        for _ in 0..20 {
+            let console = Console::default();
+            let (speaker, words) = (console.clone(), said.clone());
+            let speaking = std::thread::spawn(move || words.chunks(7).for_each(|piece| speaker.heard(piece)));
+            let (send, heard) = std::sync::mpsc::channel();
+            while console.position() == 0 {
+                std::thread::yield_now();
+            }
+            console.listen(move |piece| send.send(piece.to_vec()).unwrap());
+            speaking.join().unwrap();
+            assert!(heard.try_iter().flatten().eq(said.iter().copied()));
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Ended {
         self == Ended::Exited(0)
     }
 
-    fn of(status: ExitStatus) -> Ended {
+    pub(crate) fn of(status: ExitStatus) -> Ended {
         match (status.code(), status.signal()) {
             // How a shell reports that a signal ended its child.
             (Some(code), _) if code > 128 => Ended::Signalled(code - 128),

@@ -5,7 +5,7 @@
 //! [`boot`] keys typed into it     [`vnc`] its screen's keyboard
 //! [`serve`] files for the guest by HTTP     [`source`] disk images fetched and checked     [`seed`] discs made of files
 //! [`ports`] ports that no other build takes     [`image`] qemu-img     [`tpm`] swtpm
-//! [`neighbours`] addresses of guests on a bridge
+//! [`neighbours`] addresses of guests on a bridge     [`attended`] monitors other than qemu
 //!
 //! Nothing here knows templates or SSH: callers give plain values and get plain errors. Everything is threads that
 //! block; no child outlives Kiln (see `guard`).
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accel;
+pub mod attended;
 pub mod boot;
 pub mod console;
 mod error;
@@ -33,6 +34,7 @@ pub mod tpm;
 pub mod vnc;
 
 pub use accel::{Accelerator, Choice, Verdict};
+pub use attended::Attended;
 pub use console::{Console, Heard, Sight};
 pub use error::VmError;
 pub use guard::Ended;

@@ -8,6 +8,10 @@
 //! are still read. Aliases are expanded, and count: limits on nodes, depth and bytes hold for what comes out, so that no
 //! small text becomes a large tree.
 //!
+//! Charts are read by a reader of their own, `helm/src/yaml/mod.rs`: it has no places and stops at the first mistake, and
+//! gives, and writes, exactly what Go's library gives to templates. Here a word stays as it is written (`0644`, `1.10`),
+//! which those who show and change files of people need; there it is the number that Helm counts with.
+//!
 //! [`node`] values with places     [`scalar`] what a plain word is     [`read`] text → documents     [`inner`] texts in texts
 //!
 //! Adding a word that means something: its row in [`scalar`].

@@ -1,4 +1,4 @@
-//! Links of Markdown files lead to files of the repository.
+//! Links of Markdown files, and the files that heads of Rust files name, are in the repository.
 
 use std::path::{Component, Path};
 
@@ -63,9 +63,42 @@ fn normalise(path: &Path) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// Rust files named in heads that are nowhere: from the repository's directory, from one between it and the file, or from
+/// `src` or `crates` in such a one.
+pub(super) fn named_in_heads(files: &[TextFile]) -> Vec<String> {
+    let exists = |path: &Path| cargo::root().join(path).exists();
+    files.iter().filter(|f| f.path.ends_with(".rs")).flat_map(|f| unknown(f, &exists)).collect()
+}
+
+fn unknown(file: &TextFile, exists: &dyn Fn(&Path) -> bool) -> Vec<String> {
+    let head = (1..).zip(file.text.lines()).take_while(|(_, line)| line.starts_with("//!"));
+    let named = head.flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(move |name| (number, name)));
+    let is_path = |name: &str| name.ends_with(".rs") && !name.contains(char::is_whitespace);
+    let above = |name: &str| {
+        let dirs = Path::new(&file.path).ancestors().skip(1);
+        dirs.flat_map(|dir| [dir.join(name), dir.join("src").join(name), dir.join("crates").join(name)])
+            .any(|path| exists(&path))
+    };
+    named
+        .filter(|(_, name)| is_path(name) && !above(name))
+        .map(|(number, name)| format!("{}:{number}: the head names `{name}`, which is nowhere", file.path))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_that_are_nowhere_are_found_in_heads() {
+        let text = "//! `a.rs` `tests/it/b.rs` `host/src/c.rs` `no.rs` `let x = y.rs`\n//! `lib`\nuse x; // `no.rs`\n//! `no.rs`";
+        let file = TextFile { path: "crates/x/src/lib.rs".into(), text: text.into() };
+        let there = ["crates/x/src/a.rs", "crates/x/tests/it/b.rs", "crates/host/src/c.rs"];
+        assert_eq!(
+            unknown(&file, &|path| there.iter().any(|known| Path::new(known) == path)),
+            ["crates/x/src/lib.rs:1: the head names `no.rs`, which is nowhere"]
+        );
+    }
 
     #[test]
     fn only_links_that_lead_nowhere_are_found() {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use kiln_oci::Reference;
 use serde::{Deserialize, Serialize};
 
 use super::Unread;
@@ -103,14 +104,22 @@ impl Cri {
         self.containers.iter().filter(of).max_by_key(|container| container.attempt)
     }
 
-    /// Whether the runtime has an image, by how a pod names it.
+    /// Whether the runtime has an image, by how a pod names it. Both are read as runtimes read them: Docker's runtime
+    /// shortens names when it lists them, others write them out.
     pub fn has(&self, image: &str) -> bool {
-        let whole = |name: &str| if name.contains(['@', ':']) { name.to_owned() } else { format!("{name}:latest") };
-        // What has no registry is Docker Hub's.
-        let hub = [format!("docker.io/{image}"), format!("docker.io/library/{image}")];
-        let mut names = hub.iter().map(String::as_str).chain([image]).map(whole);
-        names.any(|name| self.images.contains(&name))
+        match meant(image) {
+            Some(wanted) => self.images.iter().any(|name| meant(name).as_ref() == Some(&wanted)),
+            None => self.images.iter().any(|name| name == image),
+        }
     }
+}
+
+/// The image that a name means: with Docker Hub and `latest` where nothing is written, and by its digest alone where that
+/// is.
+fn meant(name: &str) -> Option<Reference> {
+    let whole: Reference = name.parse().ok()?;
+    let tag = whole.tag_or_latest().filter(|_| whole.digest.is_none()).map(str::to_owned);
+    Some(Reference { tag, ..whole })
 }
 
 /// Why a runtime was not asked to the end.
@@ -416,6 +425,33 @@ mod tests {
         let cri = Cri { images, ..Cri::default() };
         assert!(cri.has("busybox") && cri.has("busybox:latest") && cri.has("registry.k8s.io/pause:3.9"));
         assert!(!cri.has("registry.k8s.io/pause:3.10") && !cri.has("x"));
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let images = [
+            format!("docker.io/calico/node@{digest}"),
+            "registry.local:5000/etcd:latest".to_owned(),
+            "localhost/own:1".to_owned(),
+            // As Docker's own runtime lists them.
+            "nginx:1.27".to_owned(),
+            "<none>:<none>".to_owned(),
+        ];
+        let cri = Cri { images: images.to_vec(), ..Cri::default() };
+        for name in [
+            &*format!("calico/node:v3@{digest}"),
+            &format!("docker.io/calico/node@{digest}"),
+            "registry.local:5000/etcd",
+            "localhost/own:1",
+            "docker.io/library/nginx:1.27",
+            "index.docker.io/nginx:1.27",
+            "<none>:<none>",
+        ] {
+            assert!(cri.has(name), "{name}");
+        }
+        let other = digest.replace('0', "1");
+        for name in
+            [&*format!("calico/node@{other}"), "calico/node:v3", "etcd", "own:1", "nginx", "localhost:5000/etcd", ""]
+        {
+            assert!(!cri.has(name), "{name}");
+        }
     }
 
     #[test]

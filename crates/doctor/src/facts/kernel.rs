@@ -125,16 +125,19 @@ impl Kernel {
             told("rules of nf_tables", error.to_string());
             (Ruleset::default(), Vec::new())
         });
-        let virtual_services = virtual_services().unwrap_or_else(|error| {
+        let (virtual_services, known) = virtual_services().unwrap_or_else(|error| {
             told("services of IPVS", error.to_string());
-            Vec::new()
+            (Vec::new(), 0)
         });
+        if let Some(why) = unasked(virtual_services.len(), known) {
+            told("where services of IPVS lead", why);
+        }
         let older = legacy().unwrap_or_else(|why| {
             told("chains of the older iptables", why);
             String::new()
         });
         services.extend(services::of_rules(&services::saved(&older)));
-        services.extend(virtual_services.iter().map(of_ipvs));
+        services.extend(virtual_services.iter().take(known).map(of_ipvs));
         let overlays = tables.links.iter().filter(|link| link.vxlan.is_some());
         let features = overlays.filter_map(|link| Some((link.name.clone(), features(&link.name).ok()??))).collect();
         let processes = processes();
@@ -169,6 +172,12 @@ impl Kernel {
     pub fn process(&self, name: &str) -> Option<&Process> {
         self.processes.iter().find(|process| process.name == name)
     }
+}
+
+/// What is not known of the services of IPVS, if not all of it is.
+fn unasked(all: usize, known: usize) -> Option<String> {
+    let left = all.saturating_sub(known);
+    (left > 0).then(|| format!("there was no time to ask for {left} of {all}"))
 }
 
 /// A service of IPVS; its name is nowhere in the kernel.
@@ -338,6 +347,12 @@ fn saved(text: &str) -> Vec<LegacyChain> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_that_were_not_asked_for_are_told() {
+        assert_eq!(unasked(5000, 5000), None);
+        assert_eq!(unasked(5000, 2000).as_deref(), Some("there was no time to ask for 3000 of 5000"));
+    }
 
     #[test]
     fn saved_chains_are_counted() {

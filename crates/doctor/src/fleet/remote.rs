@@ -4,8 +4,8 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_host::command::Sudo;
 use kiln_host::copy::{Put, RemotePath, Source};
@@ -14,8 +14,8 @@ use kiln_host::{Cancel, Command, Host, HostError, Output};
 
 use super::{Fleet, Missing};
 use crate::facts::{HostFacts, VERSION};
-use crate::probe::agent::Remote;
-use crate::{DoctorError, facts};
+use crate::probe::agent::{PATIENCE, Remote};
+use crate::{DoctorError, facts, patience};
 
 /// Hosts that are asked at one time.
 const AT_ONCE: usize = 16;
@@ -81,31 +81,14 @@ pub fn limited<T>(
     asking: &Asking<'_>,
     work: impl FnOnce(&Cancel) -> Result<T, DoctorError>,
 ) -> Result<T, DoctorError> {
-    let own = Cancel::new();
-    let done = AtomicBool::new(false);
-    let late = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let start = Instant::now();
-            while !done.load(Ordering::Acquire) {
-                if start.elapsed() > asking.limit || asking.cancel.is_set() {
-                    late.store(!asking.cancel.is_set(), Ordering::Release);
-                    own.cancel();
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
-        let answer = work(&own);
-        done.store(true, Ordering::Release);
-        match answer {
-            Err(_) if late.load(Ordering::Acquire) => {
-                let why = format!("did not answer within {} s", asking.limit.as_secs());
-                Err(DoctorError::Host { host: name.to_owned(), why })
-            }
-            answer => answer,
+    let (answer, late) = patience::limited(asking.limit, asking.cancel, work);
+    match answer {
+        Err(_) if late => {
+            let why = format!("did not answer within {} s", asking.limit.as_secs());
+            Err(DoctorError::Host { host: name.to_owned(), why })
         }
-    })
+        answer => answer,
+    }
 }
 
 /// This program on a host, until it is dropped.
@@ -170,7 +153,7 @@ impl<'a> Placed<'a> {
     /// Who sends and listens there.
     pub fn agent(&self, cancel: &'a Cancel) -> Remote<'a> {
         let sudo = self.sudo.then(Sudo::default);
-        Remote { name: self.name.clone(), host: self.host, program: self.program(), sudo, cancel }
+        Remote { name: self.name.clone(), host: self.host, program: self.program(), sudo, patience: PATIENCE, cancel }
     }
 }
 
@@ -214,20 +197,9 @@ fn told(error: &HostError) -> String {
 
 /// Also when the host was given up; it may hang at this as well.
 fn remove(host: &dyn Host, place: &str) {
-    let cancel = Cancel::new();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let start = Instant::now();
-            while !done.load(Ordering::Acquire) && start.elapsed() < REMOVAL {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            cancel.cancel();
-        });
-        // That it could not be removed is nothing that findings depend on.
-        let _ = host.output(&Command::program(["rm", "-rf", place]), &cancel);
-        done.store(true, Ordering::Release);
-    });
+    // That it could not be removed is nothing that findings depend on.
+    let remove = Command::program(["rm", "-rf", place]);
+    let _ = patience::limited(REMOVAL, &Cancel::new(), |cancel| host.output(&remove, cancel));
 }
 
 /// What [`PLACE`] prints: an absolute path that ends with the name that was asked for, without anything that could be

@@ -1,6 +1,7 @@
 //! Generic netlink: features of network devices (linux/ethtool_netlink.h), services of IPVS (linux/ip_vs.h).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use rustix::net::netlink::GENERIC;
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::services::destination;
 use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at};
 
-/// Services whose destinations are asked for.
-const SERVICES: usize = 2000;
+/// How long it may take to ask for the destinations of services: some ten thousand are asked for in a second.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A service of IPVS and where it leads.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -89,34 +90,52 @@ fn bits(set: &[u8]) -> Vec<String> {
     entries.flat_map(|(_, bit)| attributes(bit)).filter(|(kind, _)| *kind == 2).map(|(_, name)| text(name)).collect()
 }
 
-/// The services of IPVS; nothing when the kernel has no IPVS.
+/// The services of IPVS, and of how many of them, from the first on, it is known where they lead; nothing when the kernel has
+/// no IPVS.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn virtual_services() -> Result<Vec<VirtualService>, NetlinkError> {
+pub fn virtual_services() -> Result<(Vec<VirtualService>, usize), NetlinkError> {
     let what = "services of IPVS";
-    let Some(mut family) = family(what, "IPVS")? else { return Ok(Vec::new()) };
+    let Some(mut family) = family(what, "IPVS")? else { return Ok((Vec::new(), 0)) };
     let mut out = family.socket.dump(what, family.id, &[4, 1, 0, 0], |message| service(message.body))?;
-    for service in out.iter_mut().take(SERVICES) {
-        let (number, address) = match service.ip {
-            IpAddr::V4(ip) => (2u16, [ip.octets().as_slice(), &[0; 12]].concat()),
-            IpAddr::V6(ip) => (10, ip.octets().to_vec()),
-        };
-        let parts = [
-            attribute(1, &number.to_ne_bytes()),
-            attribute(2, &service.protocol.to_ne_bytes()),
-            attribute(3, &address),
-            attribute(4, &service.port.to_be_bytes()),
-        ];
-        let ask = [&[8, 1, 0, 0][..], &attribute(1 | 0x8000, &parts.concat())].concat();
-        let found = family.socket.dump(what, family.id, &ask, |message| destination(message.body, number));
-        service.destinations = match found {
+    let start = Instant::now();
+    let known = ask_each(&mut out, || start.elapsed() < PATIENCE, |service| destinations(&mut family, service))?;
+    Ok((out, known))
+}
+
+/// Asks where services lead for as long as there is time; of how many that is known.
+fn ask_each(
+    services: &mut [VirtualService],
+    in_time: impl Fn() -> bool,
+    mut ask: impl FnMut(&VirtualService) -> Result<Vec<(IpAddr, u16)>, NetlinkError>,
+) -> Result<usize, NetlinkError> {
+    for (known, service) in services.iter_mut().enumerate() {
+        if !in_time() {
+            return Ok(known);
+        }
+        service.destinations = match ask(service) {
             // It went away meanwhile.
             Err(NetlinkError::Refused { errno: rustix::io::Errno::SRCH, .. }) => Vec::new(),
             found => found?,
         };
     }
-    Ok(out)
+    Ok(services.len())
+}
+
+fn destinations(family: &mut Family, service: &VirtualService) -> Result<Vec<(IpAddr, u16)>, NetlinkError> {
+    let (number, address) = match service.ip {
+        IpAddr::V4(ip) => (2u16, [ip.octets().as_slice(), &[0; 12]].concat()),
+        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
+    };
+    let parts = [
+        attribute(1, &number.to_ne_bytes()),
+        attribute(2, &service.protocol.to_ne_bytes()),
+        attribute(3, &address),
+        attribute(4, &service.port.to_be_bytes()),
+    ];
+    let ask = [&[8, 1, 0, 0][..], &attribute(1 | 0x8000, &parts.concat())].concat();
+    family.socket.dump("services of IPVS", family.id, &ask, |message| destination(message.body, number))
 }
 
 fn service(body: &[u8]) -> Option<VirtualService> {
@@ -147,6 +166,25 @@ mod tests {
     fn features_of_loopback_have_names() {
         let found = features("lo").unwrap();
         assert!(found.is_none_or(|names| names.iter().any(|name| name == "loopback")));
+    }
+
+    #[test]
+    fn services_are_asked_for_as_long_as_there_is_time_and_how_many_is_known() {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let mut services: Vec<VirtualService> =
+            (0..5000).map(|port| VirtualService { protocol: 6, ip, port, destinations: Vec::new() }).collect();
+        let one = |service: &VirtualService| match service.port {
+            7 => Err(NetlinkError::Refused { what: "x", errno: rustix::io::Errno::SRCH }),
+            port => Ok(vec![(ip, port)]),
+        };
+        assert_eq!(ask_each(&mut services, || true, one).unwrap(), 5000);
+        assert!(services[7].destinations.is_empty());
+        assert_eq!(services[4999].destinations, [(ip, 4999)]);
+        let looks = std::cell::Cell::new(0);
+        let three = || looks.replace(looks.get() + 1) < 3;
+        assert_eq!(ask_each(&mut services, three, one).unwrap(), 3);
+        let refused = |_: &VirtualService| Err(NetlinkError::Refused { what: "x", errno: rustix::io::Errno::PERM });
+        assert!(ask_each(&mut services, || true, refused).is_err());
     }
 
     #[test]

@@ -3,16 +3,19 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use kiln_host::command::Sudo;
 use kiln_host::{Cancel, Command, Host, Stdin, Streams};
 
 use super::{Answer, Order, wire};
-use crate::DoctorError;
 use crate::facts::within;
+use crate::{DoctorError, patience};
 
 /// The line by which a listener says that it listens.
 pub const READY: &str = "listening";
+/// How long a host may take with an order beside the time that the order itself has.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The most that a host may say.
 const SAID: usize = 64 << 10;
 
@@ -69,12 +72,27 @@ pub struct Remote<'a> {
     pub program: String,
     /// How root's rights are had, if one does not log in as root.
     pub sudo: Option<Sudo>,
+    /// How long it may take with an order beside the time that the order itself has, as [`PATIENCE`].
+    pub patience: Duration,
     /// Stops everything.
     pub cancel: &'a Cancel,
 }
 
 impl Agent for Remote<'_> {
     fn obey(&self, order: &Order, ready: &dyn Fn()) -> Result<Answer, DoctorError> {
+        let limit = wire::takes(order).saturating_add(self.patience);
+        match patience::limited(limit, self.cancel, |cancel| self.answer(order, ready, cancel)) {
+            (Err(_), true) => {
+                let why = format!("did not answer within {} s", limit.as_secs());
+                Err(DoctorError::Probe { host: self.name.clone(), why })
+            }
+            (answer, _) => answer,
+        }
+    }
+}
+
+impl Remote<'_> {
+    fn answer(&self, order: &Order, ready: &dyn Fn(), cancel: &Cancel) -> Result<Answer, DoctorError> {
         let failed = |why: String| DoctorError::Probe { host: self.name.clone(), why };
         let order = serde_json::to_string(order).map_err(|error| failed(error.to_string()))?;
         let mut command = Command::program([self.program.as_str(), "doctor", "probe", &order]);
@@ -87,7 +105,7 @@ impl Agent for Remote<'_> {
                 let mut said = Said { bytes: Vec::new(), tell: Some(tell) };
                 let mut complaints = Said { bytes: Vec::new(), tell: None };
                 let streams = Streams { stdin: Stdin::Empty, stdout: &mut said, stderr: &mut complaints };
-                let exit = self.host.run(&command, streams, self.cancel);
+                let exit = self.host.run(&command, streams, cancel);
                 (exit, said.bytes, complaints.bytes)
             });
             if told.recv().is_ok() {

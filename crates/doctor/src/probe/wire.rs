@@ -36,11 +36,18 @@ const NAMESPACES: usize = 5000;
 /// # Errors
 /// Why it could not be done: mostly that this needs root.
 pub fn obey(order: &Order, root: &Path, ready: &dyn Fn()) -> Result<Answer, String> {
-    let limit = |wait: u64| Duration::from_millis(wait).min(LONGEST);
     match order {
-        Order::Listen { probe, mark, wait } => listen(probe, mark, limit(*wait), ready),
+        Order::Listen { probe, mark, .. } => listen(probe, mark, takes(order), ready),
         Order::Send { probe, mark } => send(probe, mark),
-        Order::Connect { to, from, wait } => Ok(connect(*to, *from, limit(*wait), root)),
+        Order::Connect { to, from, .. } => Ok(connect(*to, *from, takes(order), root)),
+    }
+}
+
+/// How long a host listens or waits that is told so.
+pub(super) fn takes(order: &Order) -> Duration {
+    match order {
+        Order::Listen { wait, .. } | Order::Connect { wait, .. } => Duration::from_millis(*wait).min(LONGEST),
+        Order::Send { .. } => Duration::ZERO,
     }
 }
 

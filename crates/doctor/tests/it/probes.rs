@@ -1,14 +1,16 @@
 //! Packets that hosts send each other say what is in no table: who in between drops them, and how large they may be.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use kiln_doctor::path::{Hop, Trace, prove, trace};
-use kiln_doctor::probe::agent::{Here, Remote};
+use kiln_doctor::probe::agent::{Here, PATIENCE, Remote};
 use kiln_doctor::probe::{Agent, Kind, Order, Probe, mark};
+use kiln_host::copy::{Put, RemotePath, Source};
 use kiln_host::recording::Answer as Said;
-use kiln_host::{Cancel, Recording};
+use kiln_host::{Cancel, Exit, Host, HostError, Recording, Streams};
 
 use crate::bench::Bench;
 
@@ -163,6 +165,58 @@ fn who_cannot_listen_says_so() {
     assert_ne!(mark().unwrap(), mark().unwrap());
 }
 
+fn remote<'a>(host: &'a dyn Host, patience: Duration, cancel: &'a Cancel) -> Remote<'a> {
+    Remote { name: "h".into(), host, program: "/tmp/x/kiln".into(), sudo: None, patience, cancel }
+}
+
+/// A host whose connection stands, and which says the first line, or nothing at all.
+struct Hangs(&'static str);
+
+impl Host for Hangs {
+    fn name(&self) -> &str {
+        "h"
+    }
+
+    fn run(&self, _: &kiln_host::Command, streams: Streams<'_>, cancel: &Cancel) -> Result<Exit, HostError> {
+        streams.stdout.write_all(self.0.as_bytes()).unwrap();
+        while !cancel.is_set() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(HostError::Cancelled)
+    }
+
+    fn put(&self, _: Source<'_>, _: &RemotePath, _: &Put, _: &Cancel) -> Result<(), HostError> {
+        Err(HostError::Cancelled)
+    }
+
+    fn get(&self, _: &RemotePath, _: &mut (dyn Write + Send), _: &Cancel) -> Result<u32, HostError> {
+        Err(HostError::Cancelled)
+    }
+
+    fn put_directory(&self, _: &Path, _: &RemotePath, _: &Put, _: &Cancel) -> Result<(), HostError> {
+        Err(HostError::Cancelled)
+    }
+
+    fn get_directory(&self, _: &RemotePath, _: &Path, _: &Cancel) -> Result<(), HostError> {
+        Err(HostError::Cancelled)
+    }
+}
+
+#[test]
+fn a_host_over_ssh_that_hangs_is_left_when_its_time_is_over() {
+    let cancel = Cancel::new();
+    let order = Order::Connect { to: "127.0.0.1:9".parse().unwrap(), from: None, wait: 10 };
+    for said in ["", "listening\n"] {
+        let host = Hangs(said);
+        let error = remote(&host, Duration::from_millis(100), &cancel).obey(&order, &|| ()).unwrap_err().to_string();
+        assert!(error.contains("h: did not answer within 0 s"), "{error}");
+    }
+    // Who stops everything is not told that a host was slow.
+    cancel.cancel();
+    let error = remote(&Hangs(""), PATIENCE, &cancel).obey(&order, &|| ()).unwrap_err().to_string();
+    assert!(!error.contains("did not answer"), "{error}");
+}
+
 #[test]
 fn hosts_over_ssh_that_answer_and_that_lie() {
     let cancel = Cancel::new();
@@ -170,8 +224,7 @@ fn hosts_over_ssh_that_answer_and_that_lie() {
     let obey = |said: &str| {
         let host = Recording::new("root@h");
         host.answer("doctor probe", Said::output(said.as_bytes().to_vec()));
-        let agent =
-            Remote { name: "h".into(), host: &host, program: "/tmp/x/kiln".into(), sudo: None, cancel: &cancel };
+        let agent = remote(&host, PATIENCE, &cancel);
         let heard = std::cell::Cell::new(0);
         let answer = agent.obey(&order, &|| heard.set(heard.get() + 1));
         (answer.map_err(|error| error.to_string()), heard.get())

@@ -2,6 +2,7 @@
 
 use kiln_oci::time::days_of;
 use kiln_spec::duration;
+use kiln_spec::moment::{Moment, Parts};
 
 use super::{FunctionError, Outcome, Row, argument_error, call_error, number, text};
 use crate::value::Value;
@@ -10,11 +11,14 @@ pub(super) const TABLE: &[Row] = &[
     ("formatdate", 2, 2, |args, _| formatdate(&text(args, 0)?, &Time::parse(&text(args, 1)?, 1)?)),
     ("legacy_isotime", 0, 1, |args, world| {
         let now = Time::at(world.now());
-        if args.is_empty() { Ok(now.rfc3339().into()) } else { Ok(golayout(&text(args, 0)?, &now).into()) }
+        if args.is_empty() { Ok(now.rfc3339().into()) } else { Ok(now.moment().go(&text(args, 0)?).into()) }
     }),
     ("legacy_strftime", 0, 1, |args, world| {
         let now = Time::at(world.now());
-        if args.is_empty() { Ok(now.rfc3339().into()) } else { strftime(&text(args, 0)?, &now) }
+        if args.is_empty() {
+            return Ok(now.rfc3339().into());
+        }
+        now.moment().strftime(&text(args, 0)?).map(Value::from).or_else(|why| argument_error(0, why))
     }),
     ("rfc3339_parse", 1, 1, |args, _| Ok(parts(&Time::parse(&text(args, 0)?, 0)?))),
     ("timeadd", 2, 2, |args, _| {
@@ -40,22 +44,6 @@ pub(super) const TABLE: &[Row] = &[
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
 /// An instant, as seen at an offset from UTC.
 #[derive(Clone, Copy)]
 struct Time {
@@ -63,20 +51,6 @@ struct Time {
     nanos: u32,
     /// Seconds east of Greenwich.
     offset: i64,
-}
-
-/// The fields of a date.
-struct Civil {
-    year: i64,
-    month: i64,
-    day: i64,
-    hour: i64,
-    minute: i64,
-    second: i64,
-    /// 0 is Sunday.
-    weekday: usize,
-    /// From 1.
-    yearday: i64,
 }
 
 fn leap(year: i64) -> bool {
@@ -146,24 +120,12 @@ impl Time {
         Some(Time { unix, nanos, offset })
     }
 
-    fn civil(&self) -> Civil {
-        let seen = self.unix + self.offset;
-        let (day_number, second) = (seen.div_euclid(86_400), seen.rem_euclid(86_400));
-        let mut year = 1970 + day_number.div_euclid(366);
-        while days_of(year + 1, 1, 1) <= day_number {
-            year += 1;
-        }
-        while days_of(year, 1, 1) > day_number {
-            year -= 1;
-        }
-        let yearday = day_number - days_of(year, 1, 1) + 1;
-        let (mut month, mut day) = (1, yearday);
-        while day > month_length(year, month) {
-            day -= month_length(year, month);
-            month += 1;
-        }
-        let weekday = usize::try_from((day_number + 4).rem_euclid(7)).unwrap_or(0);
-        Civil { year, month, day, hour: second / 3600, minute: second / 60 % 60, second: second % 60, weekday, yearday }
+    fn moment(&self) -> Moment {
+        Moment { seconds: self.unix, nanos: self.nanos, offset: self.offset }
+    }
+
+    fn parts(&self) -> Parts {
+        self.moment().parts()
     }
 
     /// `+07:00`, `Z`, with or without a colon.
@@ -177,23 +139,15 @@ impl Time {
     }
 
     fn rfc3339(&self) -> String {
-        let c = self.civil();
+        let c = self.parts();
         let zone = self.zone(true, ":");
         format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{zone}", c.year, c.month, c.day, c.hour, c.minute, c.second)
     }
 }
 
-fn month_name(civil: &Civil) -> &'static str {
-    usize::try_from(civil.month - 1).ok().and_then(|at| MONTHS.get(at)).unwrap_or(&"")
-}
-
-fn twelve(hour: i64) -> i64 {
-    (hour + 11) % 12 + 1
-}
-
 /// The letters of `formatdate`.
 fn formatdate(format: &str, time: &Time) -> Outcome {
-    let c = time.civil();
+    let c = time.parts();
     let mut result = String::new();
     let mut rest = format;
     while let Some(first) = rest.chars().next() {
@@ -207,20 +161,20 @@ fn formatdate(format: &str, time: &Time) -> Outcome {
         let piece = match verb {
             "YYYY" => format!("{:04}", c.year),
             "YY" => format!("{:02}", c.year % 100),
-            "MMMM" => month_name(&c).to_owned(),
-            "MMM" => month_name(&c)[..3].to_owned(),
+            "MMMM" => c.month_name().to_owned(),
+            "MMM" => c.month_name().chars().take(3).collect(),
             "MM" => format!("{:02}", c.month),
             "M" => c.month.to_string(),
             "DD" => format!("{:02}", c.day),
             "D" => c.day.to_string(),
-            "EEEE" => DAYS[c.weekday].to_owned(),
-            "EEE" => DAYS[c.weekday][..3].to_owned(),
+            "EEEE" => c.day_name().to_owned(),
+            "EEE" => c.day_name().chars().take(3).collect(),
             "hh" => format!("{:02}", c.hour),
             "h" => c.hour.to_string(),
-            "HH" => format!("{:02}", twelve(c.hour)),
-            "H" => twelve(c.hour).to_string(),
-            "AA" => if c.hour < 12 { "AM" } else { "PM" }.to_owned(),
-            "aa" => if c.hour < 12 { "am" } else { "pm" }.to_owned(),
+            "HH" => format!("{:02}", c.twelve()),
+            "H" => c.twelve().to_string(),
+            "AA" => c.half().to_owned(),
+            "aa" => c.half().to_ascii_lowercase(),
             "mm" => format!("{:02}", c.minute),
             "m" => c.minute.to_string(),
             "ss" => format!("{:02}", c.second),
@@ -257,124 +211,27 @@ fn quoted<'t>(rest: &'t str, to: &mut String) -> Result<&'t str, FunctionError> 
     }
 }
 
-/// Layouts of Go: the time `Mon Jan 2 15:04:05 MST 2006`, written as wanted.
-fn golayout(layout: &str, time: &Time) -> String {
-    let c = time.civil();
-    let mut result = String::new();
-    let mut rest = layout;
-    while !rest.is_empty() {
-        let pieces: [(&str, String); 27] = [
-            ("January", month_name(&c).to_owned()),
-            ("Jan", month_name(&c)[..3].to_owned()),
-            ("Monday", DAYS[c.weekday].to_owned()),
-            ("Mon", DAYS[c.weekday][..3].to_owned()),
-            ("MST", "UTC".to_owned()),
-            ("2006", format!("{:04}", c.year)),
-            ("002", format!("{:03}", c.yearday)),
-            ("01", format!("{:02}", c.month)),
-            ("02", format!("{:02}", c.day)),
-            ("03", format!("{:02}", twelve(c.hour))),
-            ("04", format!("{:02}", c.minute)),
-            ("05", format!("{:02}", c.second)),
-            ("06", format!("{:02}", c.year % 100)),
-            ("15", format!("{:02}", c.hour)),
-            ("PM", if c.hour < 12 { "AM" } else { "PM" }.to_owned()),
-            ("pm", if c.hour < 12 { "am" } else { "pm" }.to_owned()),
-            ("-07:00", time.zone(false, ":")),
-            ("-0700", time.zone(false, "")),
-            ("-07", time.zone(false, "")[..3].to_owned()),
-            ("Z07:00", time.zone(true, ":")),
-            ("Z0700", time.zone(true, "")),
-            ("_2", format!("{:2}", c.day)),
-            ("1", c.month.to_string()),
-            ("2", c.day.to_string()),
-            ("3", twelve(c.hour).to_string()),
-            ("4", c.minute.to_string()),
-            ("5", c.second.to_string()),
-        ];
-        let found = pieces.iter().find(|(piece, _)| rest.starts_with(piece));
-        let (length, piece) = match found {
-            Some((piece, value)) => (piece.len(), value.as_str()),
-            None => {
-                let length = rest.chars().next().map_or(1, char::len_utf8);
-                (length, &rest[..length])
-            }
-        };
-        result.push_str(piece);
-        rest = &rest[length..];
-    }
-    result
-}
-
-/// The `%` letters of C.
-fn strftime(format: &str, time: &Time) -> Outcome {
-    let c = time.civil();
-    let mut result = String::new();
-    let mut letters = format.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '%' {
-            result.push(letter);
-            continue;
-        }
-        let piece = match letters.next() {
-            Some('Y') => format!("{:04}", c.year),
-            Some('y') => format!("{:02}", c.year % 100),
-            Some('m') => format!("{:02}", c.month),
-            Some('d') => format!("{:02}", c.day),
-            Some('e') => format!("{:2}", c.day),
-            Some('H') => format!("{:02}", c.hour),
-            Some('I') => format!("{:02}", twelve(c.hour)),
-            Some('M') => format!("{:02}", c.minute),
-            Some('S') => format!("{:02}", c.second),
-            Some('p') => if c.hour < 12 { "AM" } else { "PM" }.to_owned(),
-            Some('A') => DAYS[c.weekday].to_owned(),
-            Some('a') => DAYS[c.weekday][..3].to_owned(),
-            Some('B') => month_name(&c).to_owned(),
-            Some('b' | 'h') => month_name(&c)[..3].to_owned(),
-            Some('j') => format!("{:03}", c.yearday),
-            Some('F') => format!("{:04}-{:02}-{:02}", c.year, c.month, c.day),
-            Some('T') => format!("{:02}:{:02}:{:02}", c.hour, c.minute, c.second),
-            Some('R') => format!("{:02}:{:02}", c.hour, c.minute),
-            Some('s') => time.unix.to_string(),
-            Some('u') => (if c.weekday == 0 { 7 } else { c.weekday }).to_string(),
-            Some('w') => c.weekday.to_string(),
-            Some('Z') => "UTC".to_owned(),
-            Some('z') => time.zone(false, ""),
-            Some('n') => "\n".to_owned(),
-            Some('t') => "\t".to_owned(),
-            Some('%') => "%".to_owned(),
-            Some(other) => return argument_error(0, format!("`%{other}` means nothing in a format")),
-            None => return argument_error(0, "`%` at the end means nothing; a percent sign is `%%`"),
-        };
-        result.push_str(&piece);
-    }
-    Ok(result.into())
-}
-
 /// A time as an object of its parts.
 fn parts(time: &Time) -> Value {
-    let c = time.civil();
-    // A week belongs to the year its Thursday is in.
-    let today = days_of(c.year, c.month, c.day);
-    let thursday = today - (today + 3).rem_euclid(7) + 3;
-    let iso = Time { unix: thursday * 86_400, nanos: 0, offset: 0 }.civil();
+    let c = time.parts();
+    let (iso_year, iso_week) = c.iso_week();
     let fields = [
-        ("iso_year", iso.year),
-        ("iso_week", (iso.yearday - 1) / 7 + 1),
+        ("iso_year", iso_year),
+        ("iso_week", iso_week),
         ("day", c.day),
         ("hour", c.hour),
         ("minute", c.minute),
         ("month", c.month),
         ("second", c.second),
         ("unix", time.unix),
-        ("weekday", i64::try_from(c.weekday).unwrap_or(0)),
+        ("weekday", c.weekday),
         ("year", c.year),
-        ("year_day", c.yearday),
+        ("year_day", c.year_day),
     ];
     let mut fields: std::collections::BTreeMap<String, Value> =
         fields.into_iter().map(|(name, number)| (name.to_owned(), number.into())).collect();
-    fields.insert("month_name".to_owned(), month_name(&c).into());
-    fields.insert("weekday_name".to_owned(), DAYS[c.weekday].into());
+    fields.insert("month_name".to_owned(), c.month_name().into());
+    fields.insert("weekday_name".to_owned(), c.day_name().into());
     fields.insert("rfc3339".to_owned(), time.rfc3339().into());
     Value::object(fields)
 }

@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use kiln_gotmpl::{Failure, Functions, Object, Value};
-use kiln_oci::time::{date_of, days_of, seconds_of};
+use kiln_oci::time::{days_of, seconds_of};
+use kiln_spec::moment::{DAYS, MONTHS, Moment, Parts, element};
 
 use super::arguments::{exact, int, shown, text, to_int64};
 
@@ -25,186 +26,19 @@ impl Time {
         i64::try_from(self.nanos.div_euclid(SECOND)).unwrap_or(0)
     }
 
-    fn parts(self) -> Parts {
-        let local = self.seconds().saturating_add(self.offset);
-        let days = local.div_euclid(86_400);
-        let (year, month, day) = date_of(days);
-        let second = local.rem_euclid(86_400);
+    fn moment(self) -> Moment {
         let nanos = u32::try_from(self.nanos.rem_euclid(SECOND)).unwrap_or(0);
-        let year_day = days - days_of(year, 1, 1) + 1;
-        Parts {
-            year,
-            month,
-            day,
-            weekday: (days + 4).rem_euclid(7),
-            year_day,
-            hour: second / 3600,
-            minute: second / 60 % 60,
-            second: second % 60,
-            nanos,
-        }
+        Moment { seconds: self.seconds(), nanos, offset: self.offset }
     }
-}
 
-struct Parts {
-    year: i64,
-    month: i64,
-    day: i64,
-    weekday: i64,
-    year_day: i64,
-    hour: i64,
-    minute: i64,
-    second: i64,
-    nanos: u32,
-}
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
-fn name<'n>(names: &[&'n str], at: i64) -> &'n str {
-    usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or("")
-}
-
-/// The elements of layouts, longer ones before their prefixes.
-const ELEMENTS: [&str; 37] = [
-    "January",
-    "Jan",
-    "Monday",
-    "Mon",
-    "MST",
-    "2006",
-    "-07:00:00",
-    "-07:00",
-    "-070000",
-    "-0700",
-    "-07",
-    "Z07:00:00",
-    "Z07:00",
-    "Z070000",
-    "Z0700",
-    "Z07",
-    "__2",
-    "002",
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-    "06",
-    "_2006",
-    "_2",
-    "15",
-    "PM",
-    "pm",
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
-    ".000",
-    ".999",
-    ",000",
-];
-
-/// The element at the start of a layout, and how long it is.
-fn element(layout: &str) -> Option<(&'static str, usize)> {
-    if let Some(rest) = layout.strip_prefix(['.', ',']) {
-        let digit = rest.chars().next().filter(|c| matches!(c, '0' | '9'))?;
-        let count = rest.chars().take_while(|&c| c == digit).count();
-        let ends = !rest[count..].starts_with(|c: char| c.is_ascii_digit());
-        return ends.then_some((if digit == '0' { ".000" } else { ".999" }, count + 1));
+    fn parts(self) -> Parts {
+        self.moment().parts()
     }
-    let found = ELEMENTS.iter().find(|element| !element.starts_with(['.', ',']) && layout.starts_with(**element))?;
-    // `Januaryx` is no month, `Jan` is one.
-    if *found == "Jan" && layout[3..].starts_with(|c: char| c.is_ascii_lowercase()) {
-        return None;
-    }
-    // `_2006` is a blank for `_` and a year.
-    if *found == "_2006" { None } else { Some((found, found.len())) }
-}
-
-fn zone(offset: i64, element: &str) -> String {
-    if element.starts_with('Z') && offset == 0 {
-        return "Z".to_owned();
-    }
-    let (sign, size) = (if offset < 0 { '-' } else { '+' }, offset.abs());
-    let (hours, minutes, seconds) = (size / 3600, size / 60 % 60, size % 60);
-    let colon = if element.contains(':') { ":" } else { "" };
-    let mut out = format!("{sign}{hours:02}");
-    let digits = element.bytes().filter(u8::is_ascii_digit).count();
-    if digits >= 4 {
-        out += &format!("{colon}{minutes:02}");
-    }
-    if digits >= 6 {
-        out += &format!("{colon}{seconds:02}");
-    }
-    out
 }
 
 /// Go's `time.Format`.
 fn format(time: Time, layout: &str) -> String {
-    let parts = time.parts();
-    let twelve = if parts.hour % 12 == 0 { 12 } else { parts.hour % 12 };
-    let mut out = String::new();
-    let mut rest = layout;
-    while let Some(c) = rest.chars().next() {
-        let Some((element, length)) = element(rest) else {
-            out.push(c);
-            rest = &rest[c.len_utf8()..];
-            continue;
-        };
-        match element {
-            "January" => out += name(&MONTHS, parts.month - 1),
-            "Jan" => out += &name(&MONTHS, parts.month - 1)[..3],
-            "Monday" => out += name(&DAYS, parts.weekday),
-            "Mon" => out += &name(&DAYS, parts.weekday)[..3],
-            "MST" if time.offset == 0 => out += "UTC",
-            "MST" => out += &zone(time.offset, "-0700"),
-            "2006" => out += &format!("{:04}", parts.year),
-            "06" => out += &format!("{:02}", parts.year.rem_euclid(100)),
-            "01" => out += &format!("{:02}", parts.month),
-            "1" => out += &parts.month.to_string(),
-            "02" => out += &format!("{:02}", parts.day),
-            "_2" => out += &format!("{:2}", parts.day),
-            "2" => out += &parts.day.to_string(),
-            "002" => out += &format!("{:03}", parts.year_day),
-            "__2" => out += &format!("{:3}", parts.year_day),
-            "15" => out += &format!("{:02}", parts.hour),
-            "03" => out += &format!("{twelve:02}"),
-            "3" => out += &twelve.to_string(),
-            "04" => out += &format!("{:02}", parts.minute),
-            "4" => out += &parts.minute.to_string(),
-            "05" => out += &format!("{:02}", parts.second),
-            "5" => out += &parts.second.to_string(),
-            "PM" => out += if parts.hour < 12 { "AM" } else { "PM" },
-            "pm" => out += if parts.hour < 12 { "am" } else { "pm" },
-            ".000" | ".999" => {
-                let digits = format!("{:09}", parts.nanos);
-                let kept = digits.get(..(length - 1).min(9)).unwrap_or(&digits);
-                let kept = if element == ".999" { kept.trim_end_matches('0') } else { kept };
-                if !kept.is_empty() {
-                    out.push(c);
-                    out += kept;
-                }
-            }
-            element => out += &zone(time.offset, element),
-        }
-        rest = &rest[length..];
-    }
-    out
+    time.moment().go(layout)
 }
 
 impl Object for Time {
@@ -226,9 +60,9 @@ impl Object for Time {
             ("Hour", []) => Ok(Value::Int(parts.hour)),
             ("Minute", []) => Ok(Value::Int(parts.minute)),
             ("Second", []) => Ok(Value::Int(parts.second)),
-            ("Nanosecond", []) => Ok(Value::Int(i64::from(parts.nanos))),
-            ("Month", []) => Ok(self::name(&MONTHS, parts.month - 1).into()),
-            ("Weekday", []) => Ok(self::name(&DAYS, parts.weekday).into()),
+            ("Nanosecond", []) => Ok(Value::Int(i64::from(self.moment().nanos))),
+            ("Month", []) => Ok(parts.month_name().into()),
+            ("Weekday", []) => Ok(parts.day_name().into()),
             ("UTC" | "Local", []) => Ok(Value::object(Time { offset: 0, ..*self })),
             ("String", []) => Ok(self.print().into()),
             ("IsZero", []) => Ok((*self == zero()).into()),
@@ -283,7 +117,7 @@ fn moved(time: Time, years: i64, months: i64, days: i64) -> Time {
     let (year, month) = (parts.year + years + month.div_euclid(12), month.rem_euclid(12) + 1);
     let local = seconds_of([year, month, 1], [parts.hour, parts.minute, parts.second]);
     let seconds = local + (parts.day - 1 + days).saturating_mul(86_400) - time.offset;
-    Time { nanos: i128::from(seconds) * SECOND + i128::from(parts.nanos), ..time }
+    Time { nanos: i128::from(seconds) * SECOND + i128::from(time.moment().nanos), ..time }
 }
 
 /// A span of time in nanoseconds.

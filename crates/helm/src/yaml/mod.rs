@@ -1,6 +1,12 @@
 //! YAML as Go's `sigs.k8s.io/yaml` reads and writes it: YAML 1.1 on the way in, what JSON can say in between.
 //!
 //! [`Yaml`] the values     `read` text → value     `resolve` what a plain scalar means     `write` value → text
+//!
+//! `crates/yaml` reads YAML, too, for people's files: it keeps places and words as they are written, takes tags as they
+//! come, and goes on behind a mistake. Templates see what Helm sees: values as JSON has them and sorted keys, `!!binary`
+//! decoded, tags that do not fit and numbers that JSON has not as errors, the end of a text that ends with its file, the
+//! first document whatever is behind it; and `toYaml` writes them byte by byte as Go does. Neither can stand for the other;
+//! both are on the same parser.
 
 mod order;
 mod read;

@@ -12,7 +12,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, PlatformOption};
 use crate::options::RegistryOptions;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, said_time};
 
 /// Tars fetched from a URL may have this many bytes.
 const MAX_DOWNLOAD: u64 = 1 << 40;
@@ -81,13 +81,6 @@ fn open(source: &str, around: &Surroundings) -> Result<Box<dyn Read + Send>, Cli
     }
     let input = if source == "-" { Input::Stdin } else { Input::Path(PathBuf::from(source)) };
     Ok(import::open(&input)?)
-}
-
-/// The time that SOURCE_DATE_EPOCH says, if it is set.
-pub fn said_time() -> Result<Option<i64>, CliError> {
-    let text = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|t| !t.is_empty());
-    let wrong = |text: &str| CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970"));
-    text.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
 }
 
 fn created() -> Result<i64, CliError> {

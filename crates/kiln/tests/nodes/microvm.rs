@@ -10,6 +10,7 @@ use kiln_oci::Digest;
 use kiln_testkit::rootfs::busybox_rootfs;
 use kiln_testkit::tools::tool;
 use kiln_testkit::{Initramfs, Output, TestContext, kernels};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Far more than an emulated processor takes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -77,6 +78,26 @@ fn an_application_answers_and_its_status_comes_out() {
 }
 
 #[test]
+fn ctrl_c_asks_the_application_by_its_own_signal() {
+    let t = context();
+    // It ends by itself when nobody asks it, with another status.
+    let script = "trap 'echo asked; exit 9' USR1; echo ready; sleep 250 & wait $!; exit 1";
+    let lines = format!("STOPSIGNAL SIGUSR1\nCMD [\"/bin/sh\", \"-c\", \"{script}\"]");
+    let _ = build(&t, &lines, &kernel()).ok();
+    let vm = directory(&t).display().to_string();
+    let args = ["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "280", &vm];
+    let mut kiln = t.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(kiln.stdout.take().unwrap());
+    let mut out = String::new();
+    while !out.contains("ready") && said.read_line(&mut out).unwrap() > 0 {}
+    kill_process(Pid::from_child(&kiln), Signal::INT).unwrap();
+    said.read_to_string(&mut out).unwrap();
+    let done = kiln.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert_eq!((done.status.code(), &*out), (Some(9), "ready\nasked\n"), "{err}");
+}
+
+#[test]
 fn what_cannot_be_a_machine_is_told() {
     let t = context();
     let run = "ENTRYPOINT [\"/srv/app\"]";
@@ -140,6 +161,8 @@ fn a_crash_at_once_a_missing_first_process_and_a_broken_kernel_are_told() {
     let vm = directory(&t).display().to_string();
     let run = || t.kiln(&["node", "run", "--accelerator", "tcg", "--no-network", "--timeout", "280", &vm]);
     let _ = run().exits(139);
+    let _ = build(&t, "CMD [\"/bin/sh\", \"-c\", \"exit 3\"]", &kernel()).ok();
+    assert_eq!(run().exits(3).stdout, "");
     replace(&t, "initramfs", &Initramfs::new().dirs(&["dev"]).finish());
     let without = run().exits(1);
     let told = "the kernel found neither a first process in an initramfs nor a root file system";

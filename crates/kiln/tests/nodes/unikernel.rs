@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln_testkit::kernels::{self, Elf};
 use kiln_testkit::tools::tool;
 use kiln_testkit::{Auth, Initramfs, Output, Registry, TestContext};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn context() -> TestContext {
     let t = TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln")).timeout(Duration::from_secs(300));
@@ -395,6 +396,11 @@ fn what_cannot_be_packed_or_run_is_told() {
     refused(t.kiln(&["node", "run", "nginx-fc"]), "its monitor `firecracker` is not installed");
     let dir = t.context().display().to_string();
     refused(dry(&t, &["--monitor", "qemu", &dir]), "--monitor is for unikernels");
+    let odd = context().env("SOURCE_DATE_EPOCH", "yesterday");
+    let wanted = "SOURCE_DATE_EPOCH is `yesterday`: expected seconds since 1970";
+    refused(pack(&odd, &["plain", "-t", "x"]), wanted);
+    refused(odd.kiln(&["node", "verify", ".", "--profile", "ack"]), wanted);
+    refused(odd.kiln(&["node", "build", "node.json"]), wanted);
     let plain = pack(&t, &["plain", "-t", "x"]).ok();
     assert!(plain.stderr.contains("warning: urunc runs no kernel of the kind `plain` with qemu; Kiln does"), "{plain}");
     let hermit = pack(&t, &["hermit-loader", "--initrd", "app.hermit", "-t", "x"]).ok();
@@ -424,6 +430,45 @@ fn another_monitor_gets_its_arguments_and_its_status_comes_out() {
     fs::write(bin.join("solo5-spt"), "#!/bin/sh\nexec sleep 1000\n").unwrap();
     let late = t.kiln(&["node", "run", "--timeout", "1", "hello.spt"]).exits(1);
     assert!(late.stderr.contains("it did not end within [TIME]"), "{late}");
+}
+
+/// Runs a script as `solo5-spt`, and sends Kiln's process a signal whenever the script has made the next of these files.
+fn signalled(script: &str, files: &[&str]) -> (Option<i32>, TestContext) {
+    let t = context();
+    let bin = t.out("bin");
+    fs::create_dir(&bin).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let t = t.env("PATH", &path);
+    fs::write(bin.join("solo5-spt"), format!("#!/bin/sh\ncd {}\n{script}\n", bin.display())).unwrap();
+    fs::set_permissions(bin.join("solo5-spt"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut kiln = t.command(&["node", "run", "hello.spt"]).spawn().unwrap();
+    for file in files {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !bin.join(file).exists() {
+            assert!(Instant::now() < until, "{file} is not made");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill_process(Pid::from_child(&kiln), Signal::INT).unwrap();
+    }
+    (kiln.wait().unwrap().code(), t)
+}
+
+#[test]
+fn ctrl_c_asks_another_monitor_to_end_and_a_second_one_ends_it() {
+    let turn = "while :; do sleep 0.05; done";
+    let (code, t) = signalled(&format!("trap 'echo end >words; exit 0' TERM\n>ready\n{turn}"), &["ready"]);
+    assert_eq!(code, Some(130));
+    assert_eq!(fs::read_to_string(t.out("bin/words")).unwrap(), "end\n");
+    // It says that it was asked, and stays: only the second signal ends it, without it having a say in that.
+    let (code, t) = signalled(&format!("trap '>asked' TERM\necho $$ >pid\n>ready\n{turn}"), &["ready", "asked"]);
+    assert_eq!(code, Some(130));
+    let pid = fs::read_to_string(t.out("bin/pid")).unwrap();
+    let line = format!("/proc/{}/cmdline", pid.trim());
+    let until = Instant::now() + Duration::from_secs(120);
+    while fs::read_to_string(&line).is_ok_and(|line| !line.is_empty()) {
+        assert!(Instant::now() < until, "the monitor is still there");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Runs a kernel under qemu's translation.

@@ -45,7 +45,8 @@ impl Artefact {
         let manifest =
             Manifest::parse(&text).map_err(|why| refused(format!("{}: {why}", manifest::FILE), Some(MAKE)))?;
         if manifest.architecture != "amd64" {
-            return Err(refused(format!("it is for {} machines, which are not run yet", manifest.architecture), None));
+            let machines = manifest.architecture.escape_debug();
+            return Err(refused(format!("it is for {machines} machines, which are not run yet"), None));
         }
         let artefact = Artefact { directory: directory.to_owned(), manifest };
         for part in [&artefact.manifest.kernel.part, &artefact.manifest.initramfs] {
@@ -67,7 +68,10 @@ impl Artefact {
     fn check(&self, part: &Part) -> Result<()> {
         let path = self.path(part);
         let failed = NodeError::file("read", &path);
-        let wanted: Digest = part.digest.parse().map_err(|e| self.refused(format!("{}: {e}", manifest::FILE), None))?;
+        let wanted: Digest = part.digest.parse().map_err(|_| {
+            let why = format!("{}: `{}` is no digest", manifest::FILE, part.digest.escape_debug());
+            self.refused(why, None)
+        })?;
         let read = File::open(&path).and_then(|file| {
             if !file.metadata()?.is_file() {
                 return Err(io::Error::other("it is no file"));

@@ -79,7 +79,7 @@ pub fn take(
             }
             Place::Path(path) | Place::Perhaps(path) => {
                 let said = |why: &str| {
-                    let source = UnikernelError::Said { key: path.clone(), why: why.to_owned() };
+                    let source = UnikernelError::Said { key: path.escape_debug().to_string(), why: why.to_owned() };
                     unusable(title, source)
                 };
                 let found = root.tree.lookup(path.trim_start_matches('/').as_bytes(), Follow::All);
@@ -91,7 +91,7 @@ pub fn take(
                         (_, false) => Err(said("the image says that it is there, and it is not")),
                     };
                 };
-                let what = format!("{path} of {title}");
+                let what = format!("{} of {title}", path.escape_debug());
                 (root.open_file(file).map_err(NodeError::file("read", &what))?, what)
             }
         };

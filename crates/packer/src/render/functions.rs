@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kiln_gotmpl::{Failure, Functions, Value};
 use kiln_spec::diag::did_you_mean;
+use kiln_spec::moment::{self, Moment};
 
 use super::Setting;
-use crate::clock;
 use crate::model::BuildFacts;
 
 /// Functions that read secrets from elsewhere.
@@ -184,12 +184,12 @@ fn times(functions: &mut Functions<'static>, now: i64) {
     });
     functions.add("isotime", move |arguments| {
         count("isotime", arguments, 1)?;
-        let layout = if arguments.is_empty() { clock::RFC3339 } else { text("isotime", arguments, 0)? };
-        Ok(Value::from(clock::go(now, layout)))
+        let layout = if arguments.is_empty() { moment::RFC3339 } else { text("isotime", arguments, 0)? };
+        Ok(Value::from(Moment::utc(now).go(layout)))
     });
     functions.add("strftime", move |arguments| {
         count("strftime", arguments, 1)?;
-        clock::strftime(now, text("strftime", arguments, 0)?).map(Value::from).map_err(Failure::new)
+        Moment::utc(now).strftime(text("strftime", arguments, 0)?).map(Value::from).map_err(Failure::new)
     });
 }
 

@@ -13,13 +13,11 @@
 //! anything but a slash, `**` slashes, too. Who may push may pull.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use kiln_spec::glob::Pattern;
 
-use crate::auth::htpasswd::{Stamp, stamp};
 use crate::error::ServeError;
-use crate::library::locked;
+use crate::fresh::Fresh;
 use crate::names::Full;
 
 /// The longest file, in bytes.
@@ -61,7 +59,7 @@ struct Rule {
 #[derive(Debug)]
 pub struct Access {
     path: PathBuf,
-    rules: Mutex<(Option<Stamp>, Arc<Vec<Rule>>)>,
+    rules: Fresh<Vec<Rule>>,
 }
 
 impl Access {
@@ -70,8 +68,7 @@ impl Access {
     /// # Errors
     /// When it cannot be read, or a line is no rule.
     pub fn open(path: &Path) -> Result<Access, ServeError> {
-        let rules = (stamp(path), Arc::new(read(path)?));
-        Ok(Access { path: path.to_path_buf(), rules: Mutex::new(rules) })
+        Ok(Access { path: path.to_path_buf(), rules: Fresh::open(&[path], || read(path))? })
     }
 
     /// Whether a user, or nobody, may do this with a repository. A file that has become unreadable changes nothing.
@@ -81,25 +78,13 @@ impl Access {
 
     /// [`Access::allows`] for a repository as [`Full::path`] names it.
     pub fn allows_path(&self, user: Option<&str>, repository: &str, action: Action) -> bool {
-        let rules = self.rules();
+        let rules = self.rules.now(|_| read(&self.path)).value();
         let mut of_user = rules.iter().filter(|rule| match &rule.who {
             Who::User(name) => user == Some(name.as_str()),
             Who::Known => user.is_some(),
             Who::Anonymous => true,
         });
         of_user.any(|rule| rule.actions.contains(&action) && rule.repositories.matches(repository))
-    }
-
-    fn rules(&self) -> Arc<Vec<Rule>> {
-        let now = stamp(&self.path);
-        let mut rules = locked(&self.rules);
-        if now.is_some()
-            && now != rules.0
-            && let Ok(fresh) = read(&self.path)
-        {
-            *rules = (now, Arc::new(fresh));
-        }
-        rules.1.clone()
     }
 }
 

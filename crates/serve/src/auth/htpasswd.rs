@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use http::header::WWW_AUTHENTICATE;
 use tokio::sync::Semaphore;
 
 use crate::error::ServeError;
+use crate::fresh::Fresh;
 use crate::library::locked;
 use crate::refusal::{Code, Refusal};
 
@@ -28,11 +28,8 @@ const WAITING: usize = 128;
 /// A hash that is checked for users who do not exist, so that they take the same time.
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuvN8jUc0Z5eK0bT9f2eQb9o1y1m3aG2e";
 
-/// What of a file changes when it is another one: inode, time and length.
-pub(crate) type Stamp = (u64, i64, i64, u64);
-
 /// Hashes by name.
-type Users = Arc<HashMap<String, String>>;
+type Users = HashMap<String, String>;
 
 /// A file of users.
 pub struct Htpasswd {
@@ -40,7 +37,7 @@ pub struct Htpasswd {
     realm: String,
     /// Whether reading needs no password.
     pub anonymous_pull: bool,
-    users: Mutex<(Option<Stamp>, Users)>,
+    users: Fresh<Users>,
     /// Hashes of name, password and bcrypt hash, with a key that nobody knows.
     verified: Mutex<HashMap<[u8; 32], Instant>>,
     key: [u8; 32],
@@ -54,14 +51,14 @@ impl Htpasswd {
     /// # Errors
     /// When it cannot be read, or a line is not of bcrypt.
     pub fn open(path: &Path, realm: &str, anonymous_pull: bool) -> Result<Htpasswd, ServeError> {
-        let users = read(path)?;
+        let users = Fresh::open(&[path], || read(path))?;
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| ServeError::Random)?;
         Ok(Htpasswd {
             path: path.to_path_buf(),
             realm: realm.to_owned(),
             anonymous_pull,
-            users: Mutex::new((stamp(path), Arc::new(users))),
+            users,
             verified: Mutex::default(),
             key,
             checking: Semaphore::new(CHECKING),
@@ -75,25 +72,13 @@ impl Htpasswd {
         Refusal::new(Code::Unauthorized, text).header(WWW_AUTHENTICATE, &format!("Basic realm=\"{realm}\""))
     }
 
-    /// The users as the file has them now. A file that has become unreadable changes nothing.
-    fn users(&self) -> Users {
-        let now = stamp(&self.path);
-        let mut users = locked(&self.users);
-        if now.is_some()
-            && now != users.0
-            && let Ok(fresh) = read(&self.path)
-        {
-            *users = (now, Arc::new(fresh));
-        }
-        users.1.clone()
-    }
-
     /// Whether the password is the user's.
     ///
     /// # Errors
     /// When too many ask at once.
     pub async fn verify(&self, user: &str, password: &str) -> Result<bool, Refusal> {
-        let known = self.users().get(user).cloned();
+        // A file that has become unreadable changes nothing.
+        let known = self.users.now(|_| read(&self.path)).value().get(user).cloned();
         let exists = known.is_some();
         let hash = known.unwrap_or_else(|| NOBODY.to_owned());
         let mut mac = blake3::Hasher::new_keyed(&self.key);
@@ -119,11 +104,7 @@ impl Htpasswd {
     }
 }
 
-pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
-    fs::metadata(path).map(|m| (m.ino(), m.mtime(), m.mtime_nsec(), m.len())).ok()
-}
-
-fn read(path: &Path) -> Result<HashMap<String, String>, ServeError> {
+fn read(path: &Path) -> Result<Users, ServeError> {
     let failed = |source| ServeError::ReadFile { path: path.to_path_buf(), source };
     if fs::metadata(path).map_err(failed)?.len() > LONGEST {
         return Err(ServeError::Users { path: path.to_path_buf(), line: 0, why: "the file is too long".to_owned() });

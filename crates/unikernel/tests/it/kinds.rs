@@ -89,3 +89,19 @@ fn what_is_in_a_disk_of_osv_is_its_command_line() {
     assert_eq!((kernel.kind, kernel.line.as_deref()), (Kind::Osv, Some("--nopci /hello")));
     assert_eq!(of(kernels::osv_disk("")).line, None);
 }
+
+#[test]
+fn what_images_say_is_for_a_monitor_is_for_one_that_is_known() {
+    for os in kiln_oci::platform::MONITORS {
+        let monitor = Monitor::of_platform(os).unwrap_or_else(|| panic!("{os} is for no monitor"));
+        let platform: kiln_oci::Platform = format!("{os}/amd64").parse().unwrap();
+        assert!(platform.is_monitor() && monitor.platform().is_some(), "{os}");
+    }
+    for (os, _) in kiln_unikernel::monitor::PLATFORMS {
+        assert!(kiln_oci::platform::MONITORS.contains(&os), "images are not looked through for {os}");
+    }
+    for monitor in Monitor::ALL {
+        assert!(monitor.platform().is_none_or(|os| Monitor::of_platform(os) == Some(monitor)));
+    }
+    assert_eq!(Monitor::of_platform("linux"), None);
+}

@@ -16,7 +16,7 @@ use kiln_sandbox::{Init, Limits, Rung, Standing};
 use super::Args;
 use super::inputs::Inputs;
 use crate::error::CliError;
-use crate::surroundings;
+use crate::surroundings::{self, said_time, time_of};
 
 /// Steps often wait (for a network, for a compiler's single thread), so that fewer than this would leave cores idle.
 const MIN_JOBS: usize = 8;
@@ -82,13 +82,10 @@ impl Leveled {
 /// `SOURCE_DATE_EPOCH` from the build arguments, else the environment.
 pub fn source_date_epoch(args: &Args) -> Result<Option<i64>, CliError> {
     let given = args.build_args.iter().rev().find_map(|a| a.strip_prefix("SOURCE_DATE_EPOCH=").map(str::to_owned));
-    let text = given.or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok()).filter(|t| !t.is_empty());
-    match text {
-        None => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(secs) => Ok(Some(secs)),
-            Err(_) => Err(CliError::usage(format!("SOURCE_DATE_EPOCH is `{text}`: expected seconds since 1970"))),
-        },
+    match given {
+        None => said_time(),
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) => time_of(&text).map(Some),
     }
 }
 

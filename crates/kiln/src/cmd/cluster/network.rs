@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_doctor::fleet::remote;
-use kiln_doctor::probe::agent::Remote;
+use kiln_doctor::probe::agent::{PATIENCE, Remote};
 use kiln_doctor::probe::{self, Agent};
 use kiln_doctor::report::{Report, text};
 use kiln_doctor::{DoctorError, Fleet, HostFacts, Severity, path};
@@ -82,7 +82,7 @@ pub fn look(machines: &[Machine], parallel: usize, cancel: &Cancel) -> Result<Fl
 
 fn agent<'m>(machine: &'m Machine, cancel: &'m Cancel) -> Remote<'m> {
     let (name, sudo) = (machine.name().to_owned(), machine.sudo().cloned());
-    Remote { name, host: machine.host(), program: AGENT.to_owned(), sudo, cancel }
+    Remote { name, host: machine.host(), program: AGENT.to_owned(), sudo, patience: PATIENCE, cancel }
 }
 
 fn facts(machine: &Machine) -> Result<HostFacts, LaunchError> {

@@ -107,6 +107,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         return Err(CliError::usage(format!("-on-error {}: expected one of {names}", args.on_error)));
     };
     let wish = super::wish(&args.verify, &[], &args.verify_report)?;
+    let epoch = surroundings::said_time()?;
     let template = template::load(&args.template)?;
     template::tell(&template.warnings);
     let choice = Choice {
@@ -128,7 +129,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     let form = isolation::form(rung, &standing, &Confinement::here());
     let around = surroundings::open(global, &args.registry, Pull::Missing, Arc::new(Silent), form)?;
     let uuid = uuid()?;
-    let workshop = workshop(args, &around, rung, &standing, &uuid);
+    let workshop = workshop(args, &around, (rung, &standing), &uuid, epoch);
     let look = Look {
         color: args.color.unwrap_or_else(in_color) && !args.machine_readable,
         timestamps: args.timestamp_ui,
@@ -238,10 +239,15 @@ pub fn uuid() -> Result<String, CliError> {
 }
 
 /// What the offline builder works with.
-fn workshop(args: &Args, around: &Surroundings, rung: Option<Rung>, standing: &Standing, uuid: &str) -> Workshop {
+fn workshop(
+    args: &Args,
+    around: &Surroundings,
+    (rung, standing): (Option<Rung>, &Standing),
+    uuid: &str,
+    epoch: Option<i64>,
+) -> Workshop {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
     let (store, lease, cancel) = (around.store.clone(), around.lease.clone(), around.cancel.clone());
     let (client, standing) = (around.images.clone(), standing.clone());
     let sessions = move |events: Arc<dyn Events>| {

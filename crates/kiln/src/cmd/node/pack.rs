@@ -12,10 +12,10 @@ use kiln_unikernel::parcel::Form;
 use super::failed;
 use crate::cli::Global;
 use crate::cmd::copy::{self, Place};
-use crate::cmd::import::said_time;
-use crate::error::CliError;
+use crate::error::{CliError, in_a_line};
 use crate::named;
 use crate::options::RegistryOptions;
+use crate::surroundings::said_time;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -118,9 +118,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     }
     progress.finish();
     let version = made.parcel.version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
-    eprintln!("{}{version}, for {}: {}", made.parcel.kind, made.parcel.monitor, made.kernel.because);
+    let told = format!("{}{version}, for {}: {}", made.parcel.kind, made.parcel.monitor, made.kernel.because);
+    eprintln!("{}", in_a_line(&told));
     for warning in &made.warnings {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", in_a_line(warning));
     }
     named::print(&format!("{}\n", made.root.digest))
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kiln_engine::EngineError;
 use kiln_engine::images::MAX_DOCUMENT;
 use kiln_engine::stored::{self, Found};
 use kiln_engine::transfer::{Origin, Platforms};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use super::failed;
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, in_a_line};
 use crate::named::{self, Chosen, PlatformOption};
 use crate::options::RegistryOptions;
 use crate::surroundings::Surroundings;
@@ -41,9 +42,9 @@ pub fn take(
     global: &Global,
 ) -> Result<Taken, CliError> {
     let (around, progress) = named::online(global, registry, false, "Reading")?;
-    let found = match stored::find(&around.store, text) {
-        Ok(found) => found,
-        Err(_) => {
+    let found = match stored_or_none(stored::find(&around.store, text))? {
+        Some(found) => found,
+        None => {
             // Whatever is wrong with the name, a registry need not be asked for it.
             let reference = named::reference(text)?;
             named::mover(&around).pull(&reference, &Platforms::One(Platform::host()))?;
@@ -65,6 +66,16 @@ pub fn take(
     let kernel = open::recognised(&files.kernel, "use").map_err(|e| failed(&e))?;
     progress.finish();
     Ok(Taken { title: image.title, parcel, files, kernel, _dir: dir })
+}
+
+/// What was found in the store, or none when nothing is called so: any other failure is none of a registry's, nor of a
+/// template's that has this name.
+fn stored_or_none(found: Result<Found, EngineError>) -> Result<Option<Found>, CliError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(EngineError::NoSuchImage(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// The image for a monitor; without one said, for qemu, else for whatever there is.
@@ -94,7 +105,7 @@ fn image_for(around: &Surroundings, text: &str, found: &Found, monitor: Option<M
             named::choose_of(around, found, &PlatformOption { platform })
         }
         None => {
-            let have: Vec<String> = have.iter().map(ToString::to_string).collect();
+            let have: Vec<String> = have.iter().map(|platform| in_a_line(&platform.to_string())).collect();
             let monitor = monitor.map_or("", Monitor::name);
             Err(CliError::input(format!("image `{text}` has nothing for {monitor}; it has {}", have.join(", "))))
         }
@@ -116,7 +127,7 @@ pub fn described(target: &Path, global: &Global) -> Result<Option<String>, CliEr
     let Some(name) = target.to_str().filter(is_name) else { return Ok(None) };
     let (around, progress) = named::offline(global, true, "Reading")?;
     progress.finish();
-    let Ok(found) = stored::find(&around.store, name) else { return Ok(None) };
+    let Some(found) = stored_or_none(stored::find(&around.store, name))? else { return Ok(None) };
     let all = named::mover(&around).select(&Origin::Store, &found.title(), found.descriptor, &Platforms::All)?;
     let mut shown = Vec::new();
     for (descriptor, _) in all.manifests.iter().filter(|(_, manifest)| manifest.subject.is_none()) {
@@ -176,7 +187,7 @@ fn place(place: &Place) -> String {
 fn text(rows: &[Row]) -> String {
     let line = |(key, value): &Row| {
         let key = format!("{key}:");
-        format!("{key:<14}{}", crate::error::printable(value)).trim_end().to_owned() + "\n"
+        format!("{key:<14}{}", in_a_line(value)).trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
 }
@@ -193,4 +204,49 @@ pub fn json(parcel: &Parcel) -> Value {
         "Initrd": parcel.initrd.as_ref().map(place),
         "Disk": parcel.block,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_unikernel::Kind;
+    use kiln_unikernel::parcel::Form;
+
+    use super::*;
+
+    #[test]
+    fn what_an_image_says_forges_no_row() {
+        let parcel = Parcel {
+            form: Form::Kraftkit,
+            kind: Kind::Other("a\u{1b}[2J".to_owned()),
+            version: Some("1.0\nmonitor:      xen\u{202e}".to_owned()),
+            monitor: Monitor::Qemu,
+            line: "a \"b\\\" 'ü'".to_owned(),
+            architecture: "amd64\rarm64".to_owned(),
+            kernel: Place::Path("/k\nsize:         1 bytes".to_owned()),
+            initrd: Some(Place::Perhaps("/i\u{85}\u{2028}".to_owned())),
+            block: Some("/d\n".to_owned()),
+            mounted: false,
+        };
+        insta::assert_snapshot!(text(&said_rows(&parcel)), @r#"
+        packed for:   kraftkit
+        kind:         a\u{1b}[2J
+        version:      1.0\nmonitor:      xen\u{202e}
+        monitor:      qemu
+        architecture: amd64\rarm64
+        command line: a "b\" 'ü'
+        kernel:       /k\nsize:         1 bytes
+        initrd:       /i\u{85}\u{2028}, if it is there
+        disk:         /d\n
+        "#);
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_asked_for_elsewhere() {
+        let name = || "x".to_owned();
+        assert!(stored_or_none(Err(EngineError::NoSuchImage(name()))).unwrap().is_none());
+        let several = EngineError::Image { name: name(), message: "several images begin so: a, b".to_owned() };
+        assert!(stored_or_none(Err(several)).unwrap_err().message().contains("several images begin so"));
+        let broken = kiln_store::StoreError::ReadRefs { path: "/s".into(), source: std::io::Error::other("broken") };
+        assert!(stored_or_none(Err(broken.into())).is_err());
+    }
 }

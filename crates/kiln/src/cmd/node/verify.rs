@@ -13,6 +13,7 @@ use super::target;
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
 use crate::named::{self, PlatformOption};
+use crate::surroundings::said_time;
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -110,10 +111,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return Err(CliError::usage(format!("--ignore-preflight-errors: no check is called `{unknown}`"))
             .with_hint("names and ids: kiln node verify --list --profile kubeadm"));
     }
+    let said = said_time()?;
     let report = target::with(target, &args.platform, &args.ssh, global, &|system| wish.judge(system))?;
     wish.write(&report).map_err(|e| super::build::failed(&e))?;
     let format = if args.json { "json" } else { &*args.format };
-    named::print(&render(&report, format, args, std::io::stdout().is_terminal() && in_color()))?;
+    named::print(&render(&report, format, args, said.unwrap_or_else(now)))?;
     match report.code() {
         0 => Ok(()),
         code => Err(CliError::Told { code }),
@@ -139,20 +141,19 @@ fn list(profiles: &[Profile]) -> Result<(), CliError> {
     named::print(&crate::table::table(&["ID", "SEVERITY", "NAME", "WHAT MUST BE TRUE"], &rows))
 }
 
-fn render(report: &Report, format: &str, args: &Args, color: bool) -> String {
+/// The report, made at that time.
+fn render(report: &Report, format: &str, args: &Args, now: i64) -> String {
+    let color = std::io::stdout().is_terminal() && in_color();
     match format {
         "json" => serde_json::to_string_pretty(&document::json(report)).unwrap_or_default() + "\n",
         "junit" => document::junit(report),
         "html" => html::render(report),
-        "ack" => log::ack(report, now(), color),
+        "ack" => log::ack(report, now, color),
         "kubeadm" => log::kubeadm(report),
         _ => text::render(report, text::Options { color, all: args.all }),
     }
 }
 
-/// The time of the report: that of the clock, or SOURCE_DATE_EPOCH.
 fn now() -> i64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0));
-    fixed.unwrap_or_else(clock)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
 }

@@ -87,7 +87,7 @@ Examples:
   kiln node run -p 8080:80 registry.example/nginx:1    a unikernel of a registry
   kiln node run --dry-run web
 
-The exit code is the application's. Ctrl-C asks it to end, a second one ends the machine.";
+The exit code is the application's, 130 when it was stopped. Ctrl-C asks it to end, a second one ends it at once.";
 
 fn net(text: &str) -> Result<Attached, String> {
     tender::attached(DeviceKind::Net, text)

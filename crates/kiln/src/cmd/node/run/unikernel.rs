@@ -99,7 +99,14 @@ fn start(args: &Args, subject: &Subject<'_>) -> Result<(), CliError> {
         (Start::Program { monitor, arguments, config }, _) => {
             let path = std::env::var_os("PATH");
             let program = running::find(subject.title, monitor, path.as_deref()).map_err(told)?;
-            running::program(subject.title, &program, &arguments, config.as_ref(), limit, &cancel)
+            running::program(
+                subject.title,
+                (&program, &arguments),
+                config.as_ref(),
+                limit,
+                running::LAST_WORDS,
+                &cancel,
+            )
         }
     };
     super::ended(how.map_err(told)?)
