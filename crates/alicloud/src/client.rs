@@ -7,6 +7,7 @@
 //! anything else                                  an error, with code and request
 //! ```
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -85,12 +86,20 @@ pub(crate) fn address(text: &str, name: &str) -> Result<Url> {
 }
 
 /// A call and its parameters.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Call {
     pub(crate) action: &'static str,
     service: Service,
     parameters: Vec<(String, String)>,
     again: &'static [&'static str],
+}
+
+impl fmt::Debug for Call {
+    /// The names of its parameters: their values may be passwords and keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.parameters.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Call").field("action", &self.action).field("parameters", &names).finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -356,6 +365,12 @@ mod tests {
         for bad in ["evil.example/", "", "x", "CN-HANGZHOU", "a@b"] {
             assert!(checked(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_parameters_hold_is_not_shown() {
+        let shown = format!("{:?}", Call::new("RunInstances").with("Password", "hunter2"));
+        assert!(shown.contains("Password") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

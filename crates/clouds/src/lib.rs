@@ -8,6 +8,7 @@
 //! [`sign`] how requests prove who asks      [`logins`] logins to the clouds' registries
 //! [`transport`] one exchange                [`source`] what is uploaded
 //! [`answer`] [`xml`] what services say      [`date`] [`percent`] as they write dates and addresses
+//! [`uuid`] identifiers that nothing else has
 //!
 //! Adding a cloud: a finder in [`credentials`], its variables in [`environ`], its registry in [`logins`].
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ pub mod percent;
 pub mod sign;
 pub mod source;
 pub mod transport;
+pub mod uuid;
 pub mod xml;
 
 pub use config::Config;

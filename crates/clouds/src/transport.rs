@@ -1,7 +1,7 @@
 //! One request to one host: TLS, proxies, streamed bodies, failures in words. Redirects are never followed.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -269,7 +269,10 @@ fn roots(config: &Config) -> Result<RootCertStore, CloudError> {
 }
 
 /// A file of at most `limit` bytes.
-pub(crate) fn read_file(path: &PathBuf, limit: u64) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// Why it cannot be read, or that it is larger: nothing is cut off.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();

@@ -36,6 +36,9 @@ pub enum DiskError {
         /// Why not.
         source: io::Error,
     },
+    /// Whoever had it written wants it to stop.
+    #[error("stopped")]
+    Stopped,
     /// What was given cannot be on such a file system.
     #[error("`/{path}` cannot be on the {format}: {why}")]
     Entry {

@@ -54,7 +54,7 @@ impl fmt::Debug for Client {
 }
 
 /// One call.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ask {
     /// Whose.
     pub service: Service,
@@ -68,6 +68,15 @@ pub struct Ask {
     pub body: Option<Value>,
     /// In words, for errors: `instance packer-…`.
     pub what: String,
+}
+
+impl fmt::Debug for Ask {
+    /// Without its document: that may hold keys that disks are encrypted with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Ask");
+        shown.field("service", &self.service).field("method", &self.method).field("path", &self.path);
+        shown.field("what", &self.what).finish_non_exhaustive()
+    }
 }
 
 impl Ask {
@@ -281,6 +290,13 @@ fn parse(body: &[u8], what: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_along_is_not_shown() {
+        let body = serde_json::json!({ "diskEncryptionKey": { "rawKey": "hunter2" } });
+        let shown = format!("{:?}", Ask::post("projects/p/zones/z/disks", body, "disk d"));
+        assert!(shown.contains("disk d") && !shown.contains("hunter2"), "{shown}");
+    }
 
     #[test]
     fn paths_cannot_be_climbed() {

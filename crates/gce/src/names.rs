@@ -1,6 +1,4 @@
-//! What names, projects and labels may be, and names that nobody else has.
-
-use aws_lc_rs::rand;
+//! What names, projects and labels may be.
 
 /// Whether this can be the name of an instance, a disk, an image or a family: up to 63 lower-case letters, digits and
 /// hyphens, a letter first, no hyphen last.
@@ -45,20 +43,6 @@ pub fn last(address: &str) -> &str {
     address.rsplit('/').next().unwrap_or(address)
 }
 
-/// A random identifier (UUID, version 4). It is good as an identifier of a request, and in names and labels.
-///
-/// # Errors
-/// When the system has no random numbers.
-pub fn uuid() -> crate::Result<String> {
-    let mut bytes = [0; 16];
-    let failed = |_| crate::GceError::Start(std::io::Error::other("no random numbers"));
-    rand::fill(&mut bytes).map_err(failed)?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,9 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_differ_and_look_like_one() {
-        let (a, b) = (uuid().unwrap(), uuid().unwrap());
-        assert!(a != b && a.len() == 36 && a.as_bytes()[14] == b'4', "{a}");
-        assert!(is_name(&format!("packer-{a}")) && is_label_value(&a));
+    fn identifiers_of_builds_may_be_in_names_and_labels() {
+        let id = kiln_clouds::uuid::random().unwrap();
+        assert!(is_name(&format!("packer-{id}")) && is_label_value(&id), "{id}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kiln_clouds::uuid;
 use kiln_http::printable;
 use kiln_ledger::poll::{Backoff, Stop};
 use kiln_ledger::{Book, Entry};
@@ -10,7 +11,6 @@ use serde_json::Value;
 
 use crate::client::{Ask, Cancelled, Client, path};
 use crate::error::{Complaint, GceError, Result};
-use crate::names;
 
 /// Where something is in a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Client {
     /// What it refuses.
     pub fn begin(&self, ask: Ask, project: &str, scope: &Scope, cancelled: Cancelled<'_>) -> Result<Operation> {
         let what = ask.what.clone();
-        let ask = ask.query("requestId", names::uuid()?);
+        let ask = ask.query("requestId", uuid::random()?);
         let answer = self.call(&ask, cancelled)?;
         let told = told(answer, &what)?;
         Ok(Operation {

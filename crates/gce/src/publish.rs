@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kiln_clouds::percent;
+use kiln_disk::DiskError;
 use kiln_disk::image::{self, Backing, Format, Options};
 use kiln_ledger::{Book, Entry};
 use kiln_objects::{Config, Google, Location, ObjectError};
@@ -132,6 +133,9 @@ impl Publish {
                 "up to 63 lower-case letters, digits, `_` and `-`; a key begins with a letter",
             );
         }
+        if let Some(key) = self.labels.keys().find(|key| key.starts_with("kiln-")) {
+            return wrong(&format!("the label `{key}`"), "it is Kiln's own: leftovers are found by it");
+        }
         if self.storage_locations.len() > 1 {
             return wrong("the storage locations", "there can be one only");
         }
@@ -197,12 +201,12 @@ impl Work<'_> {
         let before = self.client.image(&order.project, &order.image, self.cancelled)?;
         if before.is_some() && !order.force {
             let what = format!("image {} in {}", order.image, order.project);
-            let hint = Some("use the force flag to delete it first, or take another name".to_owned());
+            let hint = Some("take another name, or let it be deleted: --force".to_owned());
             return Err(GceError::Input { what, why: "it is there already".to_owned(), hint });
         }
         let store = objects(&self.client, self.cancelled)?;
         if order.object.is_some() && !order.force && store.has(location)? {
-            let hint = Some("use the force flag to replace it, or take another name".to_owned());
+            let hint = Some("take another name, or let it be replaced: --force".to_owned());
             return Err(GceError::Input { what: location.to_string(), why: "it is there already".to_owned(), hint });
         }
         let (packed, _scratch) = self.pack()?;
@@ -253,8 +257,11 @@ impl Work<'_> {
         let failed = |source| GceError::File { action: "write", path: to.clone(), source };
         let mut out = File::options().read(true).write(true).create_new(true).open(&to).map_err(failed)?;
         let options = Options { threads: self.order.threads, ..Options::new(Format::Gce) };
-        image::write(&*from.disk, &mut out, &options).map_err(wrong)?;
-        if (self.cancelled)() { Err(GceError::Cancelled) } else { Ok((out, Some(scratch))) }
+        image::write_until(&*from.disk, &mut out, &options, self.cancelled).map_err(|error| match error {
+            DiskError::Stopped => GceError::Cancelled,
+            error => wrong(error),
+        })?;
+        Ok((out, Some(scratch)))
     }
 
     fn upload(&self, store: &Store<'_>, location: &Location, packed: &File) -> Result<()> {
@@ -457,6 +464,9 @@ mod tests {
         assert!(order(|o| o.project = "a/b".to_owned()).unwrap().contains("project"));
         assert!(order(|o| o.architecture = Some("x86".to_owned())).unwrap().contains("X86_64"));
         assert!(order(|o| drop(o.labels.insert("A".to_owned(), String::new()))).unwrap().contains("label"));
+        assert!(
+            order(|o| drop(o.labels.insert("kiln-build".to_owned(), "x".to_owned()))).unwrap().contains("Kiln's own")
+        );
         assert!(order(|o| o.storage_locations = vec!["us".to_owned(), "eu".to_owned()]).unwrap().contains("one only"));
         for (bucket, object) in [("b/u", "o"), ("buc", "../o"), ("", "o"), ("buc", ""), ("b@c", "o")] {
             assert!(location(bucket, object).is_err(), "{bucket} {object}");

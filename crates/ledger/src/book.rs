@@ -90,6 +90,11 @@ impl Book {
         Ok(())
     }
 
+    /// Whether something is still to be deleted: not yet struck out.
+    pub fn is_open(&self, entry: &Entry) -> bool {
+        self.state().open.contains_key(&entry.0)
+    }
+
     /// What is open, newest first.
     pub fn open(&self) -> Vec<(Entry, Resource)> {
         self.state().open.iter().rev().map(|(entry, resource)| (Entry(*entry), resource.clone())).collect()

@@ -19,6 +19,12 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// When the cloud cannot be asked.
     fn find(&self, build: Option<&str>) -> Result<Vec<Resource>, SweepError>;
+
+    /// Where a kind comes in a sweep, the lowest first: what depends on others goes before them, also where both were
+    /// made side by side. Kinds of the same rank go newest first, as all do where nothing else is said.
+    fn rank(&self, _kind: &str) -> usize {
+        0
+    }
 }
 
 /// What became of it.
@@ -51,9 +57,9 @@ impl fmt::Display for SweepError {
 
 impl std::error::Error for SweepError {}
 
-/// Deletes all that is open in the book, newest first, goes on after failures, and strikes out what is gone. What is left
-/// comes back, with the reason. Once cancelled, nothing more is deleted: a clean-up after a cancel must be given another
-/// wish to stop than the one that brought it about.
+/// Deletes all that is open in the book, newest first within its [rank](Cloud::rank), goes on after failures, and strikes
+/// out what is gone. What is left comes back, with the reason. Once cancelled, nothing more is deleted: a clean-up after a
+/// cancel must be given another wish to stop than the one that brought it about.
 pub fn sweep(book: &Book, cloud: &dyn Cloud, cancelled: &dyn Fn() -> bool) -> Vec<(Resource, SweepError)> {
     let mut left = Vec::new();
     sweep_telling(book, cloud, cancelled, &mut |resource, outcome| {
@@ -69,7 +75,9 @@ pub fn sweep_telling(
     cancelled: &dyn Fn() -> bool,
     told: &mut dyn FnMut(&Resource, Result<Gone, SweepError>),
 ) {
-    for (entry, resource) in book.open() {
+    let mut open = book.open();
+    open.sort_by_key(|(_, resource)| cloud.rank(&resource.kind));
+    for (entry, resource) in open {
         let outcome = match cancelled() {
             true => Err(SweepError { message: "cancelled before it was deleted".to_owned(), hint: None }),
             false => cloud.delete(&resource, cancelled),

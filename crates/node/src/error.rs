@@ -95,6 +95,14 @@ pub enum NodeError {
         /// Why.
         why: String,
     },
+    /// What answers has another host key than the machine: it is not spoken to.
+    #[error("{action}: {why}")]
+    HostKey {
+        /// What was intended.
+        action: String,
+        /// Which key it has, and which were asked for.
+        why: String,
+    },
     /// A provisioner took longer than its `timeout`.
     #[error("timed out after {}", crate::ui::words(*.0))]
     TimedOut(Duration),

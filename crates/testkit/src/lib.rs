@@ -26,6 +26,7 @@ pub mod ecs;
 pub mod emulator;
 pub mod filter;
 pub mod fleet;
+mod http;
 pub mod initramfs;
 pub mod kernels;
 pub mod layout;

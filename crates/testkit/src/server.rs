@@ -203,7 +203,7 @@ fn serve(stream: TcpStream, script: &Mutex<Box<Script>>, record: &Mutex<Vec<Seen
 }
 
 /// The first line and the headers of a request.
-pub(crate) fn read_head(reader: &mut impl BufRead) -> Option<Seen> {
+fn read_head(reader: &mut impl BufRead) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();
@@ -217,25 +217,6 @@ pub(crate) fn read_head(reader: &mut impl BufRead) -> Option<Seen> {
             None => return Some(Seen { method, path, headers, body: Vec::new() }),
         };
     }
-}
-
-/// The text that a part of a query means.
-pub(crate) fn decoded(text: &str) -> String {
-    let (mut out, bytes, mut at) = (Vec::new(), text.as_bytes(), 0);
-    while at < bytes.len() {
-        let code =
-            bytes.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (bytes[at], code) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 2;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Writes an answer; false if the connection cannot be used after it.

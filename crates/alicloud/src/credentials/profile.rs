@@ -1,16 +1,15 @@
 //! The file `~/.aliyun/config.json`, as Alibaba Cloud's own command line writes it.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use kiln_clouds::transport::read_file;
 use kiln_http::Secret;
 use serde::Deserialize;
 
 use super::{Found, Keys, Source};
 use crate::{AlicloudError, Result};
 
-/// The file is not read beyond this many bytes.
+/// No such file is larger.
 const LIMIT: u64 = 1 << 20;
 
 #[derive(Deserialize)]
@@ -40,11 +39,9 @@ struct Profile {
 pub(super) fn read(path: &Path, name: Option<&str>) -> Result<Found> {
     let place = path.display().to_string();
     let bad = |why: String| AlicloudError::Credentials { place: place.clone(), why };
-    let mut text = String::new();
-    let file = File::open(path).map_err(|e| bad(e.to_string()))?;
-    file.take(LIMIT).read_to_string(&mut text).map_err(|e| bad(e.to_string()))?;
+    let text = read_file(path, LIMIT).map_err(bad)?;
     // The parser's own words quote the text, which has secrets.
-    let all: Profiles = serde_json::from_str(&text).map_err(|e| bad(format!("line {} is no JSON", e.line())))?;
+    let all: Profiles = serde_json::from_slice(&text).map_err(|e| bad(format!("line {} is no JSON", e.line())))?;
     let wanted = name.unwrap_or(if all.current.is_empty() { "default" } else { &all.current });
     let Some(profile) = all.profiles.iter().find(|profile| profile.name == wanted) else {
         let names: Vec<&str> = all.profiles.iter().map(|profile| &*profile.name).collect();
@@ -82,5 +79,24 @@ impl Profile {
         }
         let token = Some(self.sts_token.clone()).filter(|token| temporary && !token.expose().is_empty());
         Ok(Keys { id: self.access_key_id.clone(), secret: self.access_key_secret.clone(), token })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_an_error_and_not_cut() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut text =
+            r#"{"profiles": [{"name": "default", "access_key_id": "k", "access_key_secret": "s"}]}"#.to_owned();
+        std::fs::write(file.path(), &text).unwrap();
+        assert!(read(file.path(), None).is_ok());
+        // White space at its end: cut off there, it would be read as if nothing had happened.
+        text.push_str(&" ".repeat(1 << 20));
+        std::fs::write(file.path(), &text).unwrap();
+        let error = read(file.path(), None).unwrap_err().to_string();
+        assert!(error.contains("it is larger than 1048576 bytes"), "{error}");
     }
 }

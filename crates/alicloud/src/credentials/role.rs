@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use kiln_clouds::credentials::header_map;
 use kiln_clouds::transport::{Parcel, Payload};
 use kiln_clouds::{date, percent};
 use kiln_http::Secret;
 use reqwest::Method;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use url::Url;
 
@@ -17,7 +18,9 @@ use crate::{AlicloudError, Refusal, Result, Stop};
 
 /// Where the metadata server is, seen from every machine of ECS.
 const METADATA: &str = "http://100.100.100.200";
-/// How long the token for the metadata server is good.
+/// The token for the metadata server, and how long it is to be good.
+const TOKEN: &str = "x-aliyun-ecs-metadata-token";
+const LIFETIME: &str = "x-aliyun-ecs-metadata-token-ttl-seconds";
 const TOKEN_SECONDS: &str = "300";
 
 /// What both services say.
@@ -43,13 +46,9 @@ impl Temporary {
 pub(super) fn of_machine(role: Option<&str>, wire: &Wire, stop: Stop<'_>) -> Result<Fresh> {
     let base = wire.environment.get("ALICLOUD_METADATA_ENDPOINT").unwrap_or(METADATA).trim_end_matches('/');
     let bad = |why: String| AlicloudError::Credentials { place: format!("the metadata server {base}"), why };
-    let ask = |method: Method, path: &str, header: Option<(&'static str, &str)>| -> Result<Heard> {
+    let ask = |method: Method, path: &str, header: Option<(&str, &str)>| -> Result<Heard> {
         let url = Url::parse(&format!("{base}/latest/{path}")).map_err(|_| bad("this is no URL".to_owned()))?;
-        let mut headers = HeaderMap::new();
-        if let Some((name, value)) = header {
-            let value = HeaderValue::from_str(value).map_err(|_| bad("its token is not one line".to_owned()))?;
-            headers.insert(name, value);
-        }
+        let headers = headers(header).ok_or_else(|| bad("its token is not one line".to_owned()))?;
         let what = "the keys of this machine's role";
         let parcel = Parcel { method, url, headers, payload: Payload::None, what, metadata: true, sent: &|_| {} };
         wire.ask(parcel, stop, Duration::ZERO).map_err(|unheard| match unheard {
@@ -57,10 +56,10 @@ pub(super) fn of_machine(role: Option<&str>, wire: &Wire, stop: Stop<'_>) -> Res
             Unheard::Failed(failure) => bad(format!("{}: is this a machine of ECS?", failure.error)),
         })
     };
-    let token = ask(Method::PUT, "api/token", Some(("x-aliyun-ecs-metadata-token-ttl-seconds", TOKEN_SECONDS)))?;
+    let token = ask(Method::PUT, "api/token", Some((LIFETIME, TOKEN_SECONDS)))?;
     let token = (token.status == 200).then(|| String::from_utf8_lossy(&token.body).trim().to_owned());
     let get = |path: &str| -> Result<String> {
-        let header = token.as_deref().map(|token| ("x-aliyun-ecs-metadata-token", token));
+        let header = token.as_deref().map(|token| (TOKEN, token));
         let heard = ask(Method::GET, path, header)?;
         match heard.status {
             200 => Ok(String::from_utf8_lossy(&heard.body).into_owned()),
@@ -76,6 +75,12 @@ pub(super) fn of_machine(role: Option<&str>, wire: &Wire, stop: Stop<'_>) -> Res
     let text = get(&format!("{BELOW}{}", percent::component(&role)))?;
     let keys: Temporary = serde_json::from_str(&text).map_err(|_| bad("its answer holds no keys".to_owned()))?;
     Ok(keys.fresh())
+}
+
+/// The header of a question; the token is not shown. `None` if its value can be none.
+fn headers(header: Option<(&str, &str)>) -> Option<HeaderMap> {
+    let all: Vec<_> = header.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    header_map(&all).ok()
 }
 
 /// A role to take on.
@@ -110,4 +115,16 @@ pub(super) fn assume(keys: &Keys, role: &Role<'_>, wire: &Wire, stop: Stop<'_>) 
     let wrong = |_| AlicloudError::Protocol { action: what.to_owned(), why: "it holds no keys".to_owned() };
     let answer: Answer = serde_json::from_slice(&heard.body).map_err(wrong)?;
     Ok(answer.credentials.fresh())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_the_metadata_server_is_not_shown() {
+        let shown = format!("{:?}", headers(Some((TOKEN, "hunter2"))).unwrap());
+        assert!(shown.contains(TOKEN) && !shown.contains("hunter2"), "{shown}");
+        assert!(headers(Some((TOKEN, "two\nlines"))).is_none() && headers(None).unwrap().is_empty());
+    }
 }

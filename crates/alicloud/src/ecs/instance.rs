@@ -109,8 +109,8 @@ pub struct Order {
     pub name: String,
     /// Free text.
     pub description: Option<String>,
-    /// What cloud-init reads, in base64.
-    pub user_data: Option<String>,
+    /// What cloud-init reads, in base64: the host key is in it.
+    pub user_data: Option<Secret>,
     /// The password of its user.
     pub password: Option<Secret>,
     /// The role that it has itself.
@@ -144,7 +144,7 @@ impl Order {
             .with("Amount", "1")
             .maybe("KeyPairName", self.key_pair.as_deref())
             .maybe("Description", self.description.as_deref())
-            .maybe("UserData", self.user_data.as_deref())
+            .maybe("UserData", self.user_data.as_ref().map(Secret::expose))
             .maybe("Password", self.password.as_ref().map(Secret::expose))
             .maybe("RamRoleName", self.role.as_deref())
             .maybe("IoOptimized", self.io.as_deref())

@@ -19,7 +19,7 @@ use kiln_ledger::{Book, Entry, LedgerError};
 
 use crate::account::Account;
 use crate::client::Client;
-use crate::ecs::Mark;
+use crate::ecs::{Mark, check_tag};
 use crate::oss::{Oss, PART, Upload};
 use crate::sweep::{Kind, Sweeper};
 use crate::{AlicloudError, Result, Stop};
@@ -89,6 +89,9 @@ pub struct Published {
 /// # Errors
 /// What fails on the way.
 pub fn publish(order: &Publish, book: &Book, cancelled: Stop<'_>, told: &dyn Fn(&str)) -> Result<Published> {
+    if let Some(why) = order.tags.iter().find_map(|(key, _)| check_tag(key).err()) {
+        return Err(AlicloudError::Setting { what: why, hint: None });
+    }
     let config = Config { environment: order.environment.clone(), ..Config::default() };
     let client = Client::new(&order.account, config)?;
     let work = Work { order, client: &client, book, mark: Mark::of(book.build()), stop: cancelled, told };

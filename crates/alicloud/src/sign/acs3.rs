@@ -7,8 +7,7 @@ use crate::credentials::Keys;
 
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 
-/// A request to sign. Its path is `/`, its body empty.
-#[derive(Debug)]
+/// A request to sign. Its path is `/`, its body empty. Never shown: a parameter may be a password.
 pub struct Request<'a> {
     /// `POST`.
     pub method: &'a str,

@@ -124,4 +124,20 @@ impl Cloud for Sweeper {
         let failed = |error: AlicloudError| SweepError { message: error.to_string(), hint: error.hint() };
         self.marked(build, &|| false).map_err(failed)
     }
+
+    fn rank(&self, kind: &str) -> usize {
+        // What this version does not know is told last.
+        Kind::by_name(kind).map_or(Kind::ALL.len(), |kind| kind as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_all_kinds_in_the_order_in_which_they_go() {
+        let order: Vec<usize> = Kind::ALL.iter().map(|(kind, ..)| *kind as usize).collect();
+        assert_eq!(order, (0..Kind::ALL.len()).collect::<Vec<_>>());
+    }
 }

@@ -84,6 +84,11 @@ fn a_disk_becomes_an_image_here_and_elsewhere_and_the_object_goes() {
     // Again under the same name only by force.
     let (result, _) = run(&order, &kept.book);
     assert!(result.unwrap_err().to_string().contains("an image `node-1` is in cn-hangzhou already"));
+    // Nobody's tag is taken for the mark of a build.
+    let before = double.calls();
+    let marked = Publish { tags: vec![("kiln-build".to_owned(), "x".to_owned())], ..order.clone() };
+    assert!(run(&marked, &kept.book).0.unwrap_err().to_string().contains("Kiln's own"));
+    assert_eq!(double.calls(), before);
     order.force = true;
     order.keep_object = true;
     let published = run(&order, &kept.book).0.unwrap();

@@ -9,7 +9,7 @@ pub mod azure;
 pub mod google;
 mod profile;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +104,7 @@ impl Place<'_> {
 
     /// The text of a file without the space around it.
     pub(crate) fn file(&self, path: &str) -> Result<Secret, CloudError> {
-        let bytes = read_file(&PathBuf::from(path), MAX_TOKEN as u64).map_err(|why| self.error(why))?;
+        let bytes = read_file(Path::new(path), MAX_TOKEN as u64).map_err(|why| self.error(why))?;
         let text = String::from_utf8(bytes).map_err(|_| self.error("it is not UTF-8"))?;
         if text.trim().is_empty() { Err(self.error("it is empty")) } else { Ok(Secret::new(text.trim())) }
     }
@@ -188,7 +188,13 @@ impl Place<'_> {
 }
 
 /// Headers that prove who asks.
-const SENSITIVE: [&str; 4] = ["authorization", "x-acs-security-token", "x-amz-security-token", "x-oss-security-token"];
+const SENSITIVE: [&str; 5] = [
+    "authorization",
+    "x-acs-security-token",
+    "x-aliyun-ecs-metadata-token",
+    "x-amz-security-token",
+    "x-oss-security-token",
+];
 
 /// Headers, of which those that prove who asks are never shown.
 ///

@@ -1,7 +1,7 @@
 //! Disks in files: the formats that hypervisors and clouds take.
 //!
-//! [`open`] finds out what a file is and reads it as the disk it holds; [`write`] writes a disk in one pass. Both skip
-//! what is zero. Every format has one file:
+//! [`open`] finds out what a file is and reads it as the disk it holds; [`write`] writes a disk in one pass, and
+//! [`write_until`] until somebody wants it to stop. All skip what is zero. Every format has one file:
 //!
 //! | format | written | read |
 //! |---|---|---|
@@ -14,6 +14,7 @@
 mod gce;
 pub mod qcow2;
 mod source;
+mod until;
 mod vhd;
 mod vmdk;
 
@@ -21,6 +22,7 @@ use std::fs::File;
 
 pub use qcow2::{Backing, Compression};
 pub use source::{Block, Source, is_zero, scan};
+pub use until::write_until;
 
 use crate::error::{DiskError, Result};
 use crate::io::{ReadAt, WriteAt};

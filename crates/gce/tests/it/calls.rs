@@ -63,6 +63,7 @@ fn refusals_are_told_in_the_services_words_with_what_to_do() {
         action: "instances.insert".to_owned(),
         code: "QUOTA_EXCEEDED".to_owned(),
         message: "Quota 'CPUS' exceeded.  Limit: 24.0 in region europe-west1.".to_owned(),
+        times: u32::MAX,
     };
     let double = Compute::with(Faults { operation: Some(fault), ..Faults::default() });
     let error = make(&client(&double), "i-1", &never).unwrap_err();

@@ -1,6 +1,6 @@
 //! A disk as an image.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use kiln_gce::{Credentials, GceError, Publish, Published, Source};
@@ -40,7 +40,7 @@ impl Bench {
     }
 
     fn publish(&self, order: &Publish, cancelled: &dyn Fn() -> bool) -> (Result<Published, GceError>, String) {
-        let book = book(self.dir.path(), &kiln_gce::names::uuid().unwrap());
+        let book = book(self.dir.path(), &kiln_clouds::uuid::random().unwrap());
         let said = RefCell::new(String::new());
         let told = |line: &str| said.borrow_mut().push_str(&format!("{line}\n"));
         let result = kiln_gce::publish::publish(order, &book, cancelled, &told);
@@ -96,6 +96,7 @@ fn what_fails_leaves_nothing() {
         action: "images.insert".to_owned(),
         code: "INVALID_IMAGE".to_owned(),
         message: "The tar archive is not a valid image".to_owned(),
+        times: u32::MAX,
     };
     let b = Bench::new(Faults { operation: Some(fault), ..Faults::default() });
     let error = b.publish(&b.order(), &never).0.unwrap_err();
@@ -111,6 +112,36 @@ fn what_fails_leaves_nothing() {
     std::fs::write(&broken, b"QFI\xfb\0\0\0\x03garbage").unwrap();
     let error = b.publish(&Publish { disk: broken, ..b.order() }, &never).0.unwrap_err();
     assert!(matches!(error, GceError::Disk { .. }), "{error}");
+}
+
+#[test]
+fn a_wish_to_stop_while_the_disk_is_packed_is_heard_in_the_middle_of_it() {
+    let b = Bench::new(Faults::default());
+    // Nothing that can be compressed: 128 MiB, which take longer than it takes to stop.
+    let (mut word, mut bytes) = (1_u64, Vec::with_capacity(128 << 20));
+    while bytes.len() < 128 << 20 {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&word.to_be_bytes()[..4]);
+    }
+    let whole = bytes.len() as u64;
+    std::fs::write(b.dir.path().join("large.raw"), bytes).unwrap();
+    // How much of the archive is there whenever it is asked whether to stop.
+    let packed = || -> Option<u64> {
+        let scratch = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("kiln-gce-");
+        let dir = std::fs::read_dir(b.dir.path()).unwrap().map(Result::unwrap).find(scratch)?;
+        Some(std::fs::metadata(dir.path().join("disk.tar.gz")).ok()?.len())
+    };
+    let seen = Cell::new(None);
+    let cancelled = || {
+        seen.set(packed().or(seen.get()));
+        seen.get().is_some()
+    };
+    let order = Publish { disk: b.dir.path().join("large.raw"), ..b.order() };
+    let (result, said) = b.publish(&order, &cancelled);
+    let error = result.unwrap_err();
+    assert!(error.is_cancelled() && said.contains("Packing ") && !said.contains("Uploading"), "{error}: {said}");
+    assert!(seen.get().unwrap() < whole / 2, "{:?} of {whole}", seen.get());
+    assert!(packed().is_none() && b.double.objects().is_empty());
 }
 
 #[test]

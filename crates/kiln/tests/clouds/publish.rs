@@ -112,7 +112,8 @@ fn what_cannot_be_meant_is_told_before_anything_is_asked() {
         (&["--share-with", "allUsers", "node.raw"], 1, "cannot be shared"),
         (&["--architecture", "sparc", "node.raw"], 1, "architecture `SPARC`"),
         (&["--format", "floppy", "node.raw"], 2, "expected one of raw"),
-        (&["none.raw"], 3, "none.raw"),
+        (&["none.raw"], 1, "cannot open none.raw"),
+        (&["--label", "kiln-image=x", "node.raw"], 1, "Kiln's own"),
     ] {
         let out = google.publish(more).exits(code);
         assert!(out.stderr.contains(says), "{says}: {out}");
@@ -197,5 +198,8 @@ fn what_alibabas_cloud_has_not_is_told() {
         let out = alibaba.publish(more).exits(2);
         assert!(out.stderr.contains(says), "{says}: {out}");
     }
+    // As in the other cloud.
+    let out = alibaba.publish(&["none.raw"]).exits(1);
+    assert!(out.stderr.contains("cannot open none.raw"), "{out}");
     assert_eq!(alibaba.double.calls(), 0);
 }

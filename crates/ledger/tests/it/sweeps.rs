@@ -38,6 +38,10 @@ impl Cloud for List {
     fn find(&self, _: Option<&str>) -> Result<Vec<Resource>, SweepError> {
         Ok(self.there.lock().unwrap().iter().map(|name| resource("vpc", name)).collect())
     }
+
+    fn rank(&self, kind: &str) -> usize {
+        usize::from(kind == "key")
+    }
 }
 
 fn with_three() -> (Desk, Ledger) {
@@ -60,6 +64,18 @@ fn all_is_deleted_newest_first_also_what_was_never_made() {
     assert_eq!(cloud.find(None).unwrap(), []);
     book.close().unwrap();
     assert!(!desk.file("b").exists());
+}
+
+#[test]
+fn what_has_a_rank_waits_for_what_comes_before_it() {
+    let desk = Desk::new();
+    let book = desk.ledger().begin(about("b")).unwrap();
+    for (kind, name) in [("vpc", "v"), ("key", "k1"), ("vswitch", "s"), ("key", "k2")] {
+        book.intend(resource(kind, name)).unwrap();
+    }
+    let cloud = List::new(&["v"], &[]);
+    assert_eq!(sweep(&book, &cloud, &|| false), []);
+    assert_eq!(cloud.asked(), ["s", "v", "k2", "k1"]);
 }
 
 #[test]

@@ -149,7 +149,16 @@ fn given_up(error: HostError, watch: &mut dyn Watch, ui: &BuildUi) -> NodeError 
         why += "\n    ";
         why += &line;
     }
-    NodeError::Machine { action: action.to_owned(), why }
+    sorted(&error, action.to_owned(), why)
+}
+
+/// An error of a connection, by what can be done about it: a wrong host key does not pass.
+pub(super) fn sorted(error: &HostError, action: String, why: String) -> NodeError {
+    match error {
+        HostError::WaitReachable { why: Unreachable::HostKey(_), .. }
+        | HostError::Connect { why: Unreachable::HostKey(_), .. } => NodeError::HostKey { action, why },
+        _ => NodeError::Machine { action, why },
+    }
 }
 
 fn tunnels(ssh: &Ssh, settings: &Settings, ui: &BuildUi, cancel: &Cancel) -> Result<Vec<Tunnel>> {
@@ -169,4 +178,26 @@ fn tunnels(ssh: &Ssh, settings: &Settings, ui: &BuildUi, cancel: &Cancel) -> Res
         all.push(made);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_host::ssh::HostKeyProblem;
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_host_key_is_told_apart_by_what_it_is_and_not_by_its_words() {
+        let told = |why: Unreachable| {
+            let error = HostError::WaitReachable { host: "root@h:22".to_owned(), waited: Duration::ZERO, why };
+            sorted(&error, "Error connecting by SSH".to_owned(), error.to_string())
+        };
+        let problem = HostKeyProblem::Files("known_hosts is a directory".to_owned());
+        assert!(matches!(told(Unreachable::HostKey(problem.clone())), NodeError::HostKey { .. }));
+        // A server may say what it likes, and a machine on the way is another one.
+        let words = told(Unreachable::Closed("no matching host key".to_owned()));
+        assert!(matches!(words, NodeError::Machine { .. }), "{words}");
+        let jump = Unreachable::Jump { host: "j".to_owned(), why: Box::new(Unreachable::HostKey(problem)) };
+        assert!(matches!(told(jump), NodeError::Machine { .. }));
+    }
 }

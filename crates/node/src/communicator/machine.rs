@@ -12,7 +12,7 @@ use kiln_host::ssh::Tunnel;
 use kiln_host::{Command, Exit, Host, HostError, Ssh, Stdin, Streams};
 use kiln_sandbox::Cancel;
 
-use super::connect::{Watch, wait, waiting};
+use super::connect::{Watch, sorted, wait, waiting};
 use super::settings::Settings;
 use crate::error::{NodeError, Result};
 use crate::target::{Communicator, Ended, Output};
@@ -122,7 +122,7 @@ pub fn failed(action: String, error: HostError) -> NodeError {
     match error {
         HostError::Cancelled => NodeError::Cancelled,
         HostError::File { what, path, source } => NodeError::File { action: what, path, source },
-        error => NodeError::Machine { action, why: error.to_string() },
+        error => sorted(&error, action, error.to_string()),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http::{Chunks, Request, Stream, refuse, say};
+use super::http::{Chunks, Stream, refuse, say};
 use super::{BUILDER, NOBODY, Shared, State, node};
+use crate::http::Request;
 
 /// What a path means.
 struct Target {
@@ -63,7 +64,7 @@ pub(super) fn answer(request: &Request, stream: Stream, shared: &Arc<Shared>) ->
         ("delete", "jobs" | "secrets", Some(name)) => delete(&target.resource, name, stream, shared),
         ("list", "pods", None) => {
             let state = shared.lock();
-            let items: Vec<Value> = pods(&state, request.parameter("labelSelector")).collect();
+            let items: Vec<Value> = pods(&state, request.parameter("labelSelector").unwrap_or_default()).collect();
             let list = list("Pod", items, state.version);
             drop(state);
             say(stream, 200, &list)
@@ -71,7 +72,7 @@ pub(super) fn answer(request: &Request, stream: Stream, shared: &Arc<Shared>) ->
         ("watch", "pods", None) => watch(request, stream, shared),
         ("list", "events", None) => {
             let state = shared.lock();
-            let items = node::events(&state, request.parameter("fieldSelector"));
+            let items = node::events(&state, request.parameter("fieldSelector").unwrap_or_default());
             let list = list("Event", items, state.version);
             drop(state);
             say(stream, 200, &list)
@@ -95,7 +96,7 @@ fn verb(request: &Request, target: &Target) -> &'static str {
         ("POST", _) => "create",
         ("DELETE", _) => "delete",
         ("GET", Some(_)) => "get",
-        ("GET", None) if matches!(request.parameter("watch"), "true" | "1") => "watch",
+        ("GET", None) if matches!(request.parameter("watch").unwrap_or_default(), "true" | "1") => "watch",
         ("GET", None) => "list",
         _ => "other",
     }
@@ -175,9 +176,10 @@ fn delete(resource: &str, name: &str, stream: Stream, shared: &Arc<Shared>) -> O
 }
 
 fn watch(request: &Request, stream: Stream, shared: &Arc<Shared>) -> Option<Stream> {
-    let mut since: u64 = request.parameter("resourceVersion").parse().unwrap_or(0);
-    let seconds: u64 = request.parameter("timeoutSeconds").parse().unwrap_or(60);
-    let (selector, end) = (request.parameter("labelSelector"), Instant::now() + Duration::from_secs(seconds));
+    let mut since: u64 = request.parameter("resourceVersion").unwrap_or_default().parse().unwrap_or(0);
+    let seconds: u64 = request.parameter("timeoutSeconds").unwrap_or_default().parse().unwrap_or(60);
+    let (selector, end) =
+        (request.parameter("labelSelector").unwrap_or_default(), Instant::now() + Duration::from_secs(seconds));
     let mut chunks = Chunks::begin(stream, "application/json").ok()?;
     let mut state = shared.lock();
     while Instant::now() < end {

@@ -1,7 +1,6 @@
 //! HTTP/1.1 over TLS, as much of it as the API needs.
 
-use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::{Shared, api};
-use crate::server::decoded;
+use crate::http::Wire;
 
 /// A connection.
 pub(super) type Stream = StreamOwned<ServerConnection, TcpStream>;
@@ -17,60 +16,18 @@ pub(super) type Stream = StreamOwned<ServerConnection, TcpStream>;
 /// The largest request.
 const MAX: usize = 4 << 20;
 
-/// A request.
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: HashMap<String, String>,
-    pub(super) headers: HashMap<String, String>,
-    pub(super) body: Vec<u8>,
-}
-
-impl Request {
-    pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-
-    pub(super) fn parameter(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
-    }
-}
-
 /// Answers the requests of a connection.
 pub(super) fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let Ok(connection) = ServerConnection::new(config) else { return };
-    let mut stream = StreamOwned::new(connection, stream);
-    while let Ok(Some(request)) = read(&mut stream) {
-        match api::answer(&request, stream, shared) {
-            Some(back) => stream = back,
+    let mut wire = Wire::new(StreamOwned::new(connection, stream));
+    while let Some(request) = wire.request(MAX) {
+        // Who asks waits for the answer: nothing of another request has come yet.
+        match api::answer(&request, wire.into_inner(), shared) {
+            Some(back) => wire = Wire::new(back),
             None => return,
         }
     }
-}
-
-fn read(stream: &mut Stream) -> io::Result<Option<Request>> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        if head.len() > MAX || stream.read(&mut byte)? == 0 {
-            return Ok(None);
-        }
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let mut lines = head.lines();
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let header = |line: &str| line.split_once(':').map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()));
-    let headers: HashMap<String, String> = lines.filter_map(header).collect();
-    let length: usize = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length.min(MAX)];
-    stream.read_exact(&mut body)?;
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (decoded(name), decoded(value)));
-    let query = query.split('&').filter_map(pair).collect();
-    Ok(Some(Request { method: method.to_owned(), path: path.to_owned(), query, headers, body }))
 }
 
 /// A whole answer.

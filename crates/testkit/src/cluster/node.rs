@@ -14,8 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tungstenite::protocol::{Message, Role, WebSocket};
 
-use super::http::{Chunks, Request, Stream, refuse};
+use super::http::{Chunks, Stream, refuse};
 use super::{Behaviour, Shared, State};
+use crate::http::Request;
 
 /// A pod's program.
 pub(super) struct Run {

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::state::{Effect, LINK, State, metadata};
-use super::wire::{Reply, Request, decoded};
+use super::wire::Reply;
 use super::{Call, PROJECT, instances, policy, tokens};
+use crate::http::{Request, decoded};
 
 /// The segments of a path below the service's, decoded.
 fn segments(path: &str) -> Vec<String> {
@@ -156,7 +157,7 @@ fn in_family(state: &State, project: &str, family: &str) -> Reply {
 }
 
 fn aggregated(state: &State, project: &str, kind: &str, request: &Request) -> Reply {
-    let filter = request.query.get("filter").cloned().unwrap_or_default();
+    let filter = request.parameter("filter").unwrap_or_default().to_owned();
     let wanted = |labels: &Value| match filter.split_once('=') {
         Some((key, value)) => labels[key.trim_start_matches("labels.")] == value,
         None => !labels[filter.trim_start_matches("labels.").trim_end_matches(":*")].is_null(),
@@ -177,13 +178,14 @@ fn aggregated(state: &State, project: &str, kind: &str, request: &Request) -> Re
 }
 
 /// An operation's failure that is asked for.
-pub fn failure(call: &Call, state: &State) -> Option<(String, String)> {
-    let fault = state.faults.operation.as_ref().filter(|fault| fault.action == call.action)?;
+pub fn failure(call: &Call, state: &mut State) -> Option<(String, String)> {
+    let fault = state.faults.operation.as_mut().filter(|fault| fault.action == call.action && fault.times > 0)?;
+    fault.times -= 1;
     Some((fault.code.clone(), fault.message.clone()))
 }
 
 fn insert_image(request: &Request, call: &Call, state: &mut State, project: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     let mut body = request.json();
@@ -213,7 +215,7 @@ fn insert_image(request: &Request, call: &Call, state: &mut State, project: &str
         return Reply::refused(400, "required", "Required field 'resource.sourceDisk' not specified");
     }
     let error = failure(call, state);
-    let request = request.query.get("requestId");
+    let request = request.parameter("requestId");
     if error.is_some() {
         return state.begin_failing("insert", &address, Effect::Nothing, error, request);
     }
@@ -232,11 +234,11 @@ fn deprecate(request: &Request, state: &mut State, project: &str, name: &str) ->
     let address = format!("projects/{project}/global/images/{name}");
     let Some(thing) = state.things.get_mut(&address) else { return missing(name) };
     thing.body["deprecated"] = request.json();
-    state.begin("deprecate", &address, Effect::Nothing, request.query.get("requestId"))
+    state.begin("deprecate", &address, Effect::Nothing, request.parameter("requestId"))
 }
 
 fn insert_disk(request: &Request, call: &Call, state: &mut State, collection: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     let body = request.json();
@@ -252,7 +254,7 @@ fn insert_disk(request: &Request, call: &Call, state: &mut State, collection: &s
     if error.is_none() {
         state.add(&address, body, "READY", true);
     }
-    state.begin_failing("insert", &address, Effect::Nothing, error, request.query.get("requestId"))
+    state.begin_failing("insert", &address, Effect::Nothing, error, request.parameter("requestId"))
 }
 
 /// The instance that a disk is attached to.
@@ -270,7 +272,7 @@ fn in_use(disk: &str, user: &str) -> Reply {
 }
 
 fn delete_disk(request: &Request, state: &mut State, address: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     if let Some(user) = user_of(state, address) {
@@ -285,14 +287,14 @@ fn delete_disk(request: &Request, state: &mut State, address: &str) -> Reply {
 
 /// The end of something.
 pub fn delete(request: &Request, state: &mut State, address: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     match state.things.get_mut(address) {
         None => missing(address),
         Some(thing) => {
             thing.status = if address.contains("/instances/") { "STOPPING" } else { "DELETING" };
-            state.begin("delete", address, Effect::Remove(address.to_owned()), request.query.get("requestId"))
+            state.begin("delete", address, Effect::Remove(address.to_owned()), request.parameter("requestId"))
         }
     }
 }

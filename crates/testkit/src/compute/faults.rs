@@ -29,6 +29,8 @@ pub struct OperationError {
     pub code: String,
     /// Its words.
     pub message: String,
+    /// How often.
+    pub times: u32,
 }
 
 /// What goes wrong, and how slow it is.
@@ -58,6 +60,8 @@ pub struct Faults {
     pub script: &'static str,
     /// Actions that the account may not do.
     pub forbidden: Vec<String>,
+    /// An action that is refused, and how often.
+    pub refused: Option<(&'static str, u32)>,
     /// A connection that is cut.
     pub cut: Option<Cut>,
 }
@@ -77,6 +81,7 @@ impl Default for Faults {
             closed: false,
             script: "done",
             forbidden: Vec::new(),
+            refused: None,
             cut: None,
         }
     }

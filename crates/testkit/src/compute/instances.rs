@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 use super::Call;
 use super::api::{delete, failure, is_name, missing, publishes, taken};
 use super::state::{Effect, LINK, State, metadata};
-use super::wire::{Reply, Request};
+use super::wire::Reply;
+use crate::http::Request;
 
 /// Makes one.
 pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, zone: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     let mut body = request.json();
@@ -35,7 +36,7 @@ pub fn insert(request: &Request, call: &Call, state: &mut State, project: &str, 
     };
     let made = json!({ "name": disk.rsplit('/').next(), "sizeGb": size, "labels": wanted["labels"] });
     let error = failure(call, state);
-    let request = request.query.get("requestId");
+    let request = request.parameter("requestId");
     // As it may be: the disk is there before the machine fails.
     state.add(&disk, made, "READY", true);
     if error.is_some() {
@@ -139,7 +140,7 @@ fn attributes(request: &Request, state: &State, address: &str) -> Reply {
             "Constraint constraints/compute.disableGuestAttributesAccess violated",
         );
     }
-    let below = request.query.get("queryPath").map(String::as_str).unwrap_or_default();
+    let below = request.parameter("queryPath").unwrap_or_default();
     let mut items = Vec::new();
     if publishes(&thing.body) && thing.status == "RUNNING" {
         match (below, &state.host_key, metadata(&thing.body, "kiln-startup-script")) {
@@ -162,7 +163,7 @@ fn attributes(request: &Request, state: &State, address: &str) -> Reply {
 }
 
 fn set_metadata(request: &Request, state: &mut State, address: &str) -> Reply {
-    if let Some(reply) = state.repeated(request.query.get("requestId")) {
+    if let Some(reply) = state.repeated(request.parameter("requestId")) {
         return reply;
     }
     let stale = state.faults.stale > 0;
@@ -182,5 +183,5 @@ fn set_metadata(request: &Request, state: &mut State, address: &str) -> Reply {
     }
     thing.revision += 1;
     thing.body["metadata"] = json!({ "items": body["items"] });
-    state.begin("setMetadata", address, Effect::Nothing, request.query.get("requestId"))
+    state.begin("setMetadata", address, Effect::Nothing, request.parameter("requestId"))
 }

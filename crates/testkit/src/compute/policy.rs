@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::api::missing;
 use super::state::State;
-use super::wire::{Reply, Request};
+use super::wire::Reply;
+use crate::http::Request;
 
 /// Where it is kept, beside what the image was asked to be.
 const FIELD: &str = "policy of the double";

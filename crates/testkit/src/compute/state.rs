@@ -119,13 +119,13 @@ impl State {
     }
 
     /// The operation that a request has begun before.
-    pub fn repeated(&self, request: Option<&String>) -> Option<Reply> {
+    pub fn repeated(&self, request: Option<&str>) -> Option<Reply> {
         let name = self.requests.get(request?)?;
         Some(Reply::ok(self.operation_json(name)?))
     }
 
     /// Begins an operation on `target`.
-    pub fn begin(&mut self, kind: &str, target: &str, effect: Effect, request: Option<&String>) -> Reply {
+    pub fn begin(&mut self, kind: &str, target: &str, effect: Effect, request: Option<&str>) -> Reply {
         self.begin_failing(kind, target, effect, None, request)
     }
 
@@ -136,7 +136,7 @@ impl State {
         target: &str,
         effect: Effect,
         error: Option<(String, String)>,
-        request: Option<&String>,
+        request: Option<&str>,
     ) -> Reply {
         let name = format!("operation-{}", self.id());
         let parts: Vec<&str> = target.split('/').collect();
@@ -151,7 +151,7 @@ impl State {
             Operation { place, left, effect, error, target: target.to_owned(), target_id, kind: kind.to_owned() };
         self.operations.insert(name.clone(), operation);
         if let Some(request) = request {
-            self.requests.insert(request.clone(), name.clone());
+            self.requests.insert(request.to_owned(), name.clone());
         }
         if left == 0 {
             self.end(&name);

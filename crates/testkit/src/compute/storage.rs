@@ -6,15 +6,16 @@ use flate2::read::GzDecoder;
 use serde_json::json;
 
 use super::state::State;
-use super::wire::{Reply, Request, decoded};
+use super::wire::Reply;
 use super::{BUCKET, Call};
+use crate::http::{Request, decoded};
 
 /// Bucket and object of a path.
 fn place(request: &Request) -> Option<(String, String)> {
     let (_, rest) = request.path.split_once("/storage/v1/b/")?;
     let (bucket, object) = rest.split_once("/o").unwrap_or((rest, ""));
     let object = match object.trim_start_matches('/') {
-        "" => request.query.get("name").cloned().unwrap_or_default(),
+        "" => request.parameter("name").unwrap_or_default().to_owned(),
         object => decoded(object),
     };
     Some((decoded(bucket), object))
@@ -51,9 +52,9 @@ pub fn answer(request: &Request, call: &Call, state: &mut State) -> Reply {
             Some(_) => Reply::empty(204),
             None => Reply::refused(404, "notFound", &format!("No such object: {}/{}", key.0, key.1)),
         },
-        "POST" if request.query.get("uploadType").is_some_and(|kind| kind == "resumable") => {
+        "POST" if request.parameter("uploadType").is_some_and(|kind| kind == "resumable") => {
             let id = format!("u{}", call.number);
-            let host = request.header("host").unwrap_or_default();
+            let host = request.header("host");
             state.uploads.insert(id.clone(), (key.0, key.1, Vec::new()));
             Reply::empty(200).with("Location", &format!("http://{host}/upload-session/{id}"))
         }
@@ -74,7 +75,7 @@ fn chunk(request: &Request, id: &str, state: &mut State) -> Reply {
         return Reply::empty(499);
     }
     kept.extend_from_slice(&request.body);
-    let range = request.header("content-range").unwrap_or_default();
+    let range = request.header("content-range");
     let whole: usize = range.rsplit('/').next().and_then(|total| total.parse().ok()).unwrap_or(usize::MAX);
     if kept.len() < whole {
         let reply = Reply::empty(308);

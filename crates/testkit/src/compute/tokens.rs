@@ -11,7 +11,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::locked;
-use super::wire::{Reply, Request};
+use super::wire::Reply;
+use crate::http::Request;
 
 /// The service account.
 pub const EMAIL: &str = "builder@kiln-test.iam.gserviceaccount.com";
@@ -73,7 +74,7 @@ impl Accounts {
 
     /// Whether a request has a token that was sold.
     pub fn knows(&self, request: &Request) -> bool {
-        let token = request.header("authorization").and_then(|text| text.strip_prefix("Bearer "));
+        let token = request.header("authorization").strip_prefix("Bearer ");
         token.is_some_and(|token| locked(&self.issued).contains(token))
     }
 
@@ -125,7 +126,7 @@ impl Accounts {
     }
 
     fn machine(&self, request: &Request) -> Reply {
-        let asks = request.header("metadata-flavor") == Some("Google");
+        let asks = request.header("metadata-flavor") == "Google";
         match asks && request.path.ends_with("/service-accounts/default/token") {
             true => self.sold().with("Metadata-Flavor", "Google"),
             false => Reply::json(403, json!({})),

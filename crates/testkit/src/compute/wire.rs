@@ -1,4 +1,4 @@
-//! HTTP by hand, TLS for whoever comes through the proxy, and the order of things around one call.
+//! TLS for whoever comes through the proxy, and the order of things around one call.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -12,35 +12,10 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::{Call, Shared, When, api, locked, storage};
+use crate::http::{Request, Wire};
 
-/// Longest head and body of a request.
-const MAX_HEAD: usize = 64 << 10;
+/// The longest body of a request.
 const MAX_BODY: usize = 256 << 20;
-
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub method: String,
-    /// Without the query, as it came.
-    pub path: String,
-    pub query: HashMap<String, String>,
-    headers: HashMap<String, String>,
-    pub body: Vec<u8>,
-}
-
-impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    pub fn form(&self) -> HashMap<String, String> {
-        pairs(&String::from_utf8_lossy(&self.body))
-    }
-}
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -75,30 +50,6 @@ impl Reply {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
-}
-
-/// The text an encoded one means.
-pub fn decoded(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.bytes());
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => out.push(b' '),
-            b'%' => {
-                let hex: String = rest.by_ref().take(2).map(char::from).collect();
-                out.push(u8::from_str_radix(&hex, 16).unwrap_or(b'?'));
-            }
-            byte => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn pairs(text: &str) -> HashMap<String, String> {
-    let pair = |part: &str| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        (decoded(name), decoded(value))
-    };
-    text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
 /// An authority, and certificates for whatever host is asked for.
@@ -156,88 +107,29 @@ pub fn listen(listener: TcpListener, shared: &Arc<Shared>) {
 fn first(stream: TcpStream, shared: &Shared) {
     let _ = stream.set_nodelay(true);
     let Ok(raw) = stream.try_clone() else { return };
-    let mut plain = Connection { stream, pending: Vec::new() };
-    let Some(request) = plain.request() else { return };
+    let mut plain = Wire::new(stream);
+    let Some(request) = plain.request(MAX_BODY) else { return };
     if request.method != "CONNECT" {
         return serve(plain, Some(request), &raw, shared);
     }
-    if plain.stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_err() {
+    let mut stream = plain.into_inner();
+    if stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_err() {
         return;
     }
     let host = request.path.rsplit_once(':').map_or(&*request.path, |(host, _)| host).to_owned();
     let Ok(tls) = ServerConnection::new(shared.authority.config(&host)) else { return };
-    let secure = Connection { stream: StreamOwned::new(tls, plain.stream), pending: Vec::new() };
-    serve(secure, None, &raw, shared);
+    serve(Wire::new(StreamOwned::new(tls, stream)), None, &raw, shared);
 }
 
-struct Connection<S> {
-    stream: S,
-    pending: Vec<u8>,
-}
-
-impl<S: Read + Write> Connection<S> {
-    fn more(&mut self) -> Option<()> {
-        let mut piece = [0; 64 << 10];
-        let count = self.stream.read(&mut piece).ok().filter(|count| *count > 0)?;
-        self.pending.extend_from_slice(&piece[..count]);
-        Some(())
-    }
-
-    fn request(&mut self) -> Option<Request> {
-        let end = loop {
-            if let Some(at) = self.pending.windows(4).position(|w| w == b"\r\n\r\n") {
-                break at;
-            }
-            if self.pending.len() > MAX_HEAD {
-                return None;
-            }
-            self.more()?;
-        };
-        let head = String::from_utf8_lossy(&self.pending[..end]).into_owned();
-        self.pending.drain(..end + 4);
-        let mut lines = head.split("\r\n");
-        let mut words = lines.next()?.split(' ');
-        let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let headers: HashMap<String, String> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        if headers.get("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
-            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
-        }
-        let length: usize = headers.get("content-length").map_or(Some(0), |text| text.parse().ok())?;
-        if length > MAX_BODY {
-            return None;
-        }
-        while self.pending.len() < length {
-            self.more()?;
-        }
-        let body = self.pending.drain(..length).collect();
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        Some(Request { method, path: path.to_owned(), query: pairs(query), headers, body })
-    }
-
-    fn answer(&mut self, reply: &Reply) -> Option<()> {
-        let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
-        for (name, value) in &reply.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        self.stream.write_all(head.as_bytes()).ok()?;
-        self.stream.write_all(&reply.body).ok()?;
-        self.stream.flush().ok()
-    }
-}
-
-fn serve<S: Read + Write>(mut connection: Connection<S>, first: Option<Request>, raw: &TcpStream, shared: &Shared) {
+fn serve<S: Read + Write>(mut wire: Wire<S>, first: Option<Request>, raw: &TcpStream, shared: &Shared) {
     let mut next = first;
     loop {
-        let Some(request) = next.take().or_else(|| connection.request()) else { return };
+        let Some(request) = next.take().or_else(|| wire.request(MAX_BODY)) else { return };
         let Some(reply) = handle(&request, shared) else {
             let _ = raw.shutdown(Shutdown::Both);
             return;
         };
-        if connection.answer(&reply).is_none() {
+        if wire.answer(reply.status, &reply.headers, &reply.body).is_err() {
             return;
         }
     }
@@ -301,6 +193,13 @@ fn answer(request: &Request, call: &Call, shared: &Shared) -> Reply {
         return Reply::refused(403, "forbidden", &message);
     }
     let mut state = locked(&shared.state);
+    if let Some((action, times)) = &mut state.faults.refused
+        && call.action == *action
+        && *times > 0
+    {
+        *times -= 1;
+        return Reply::refused(403, "forbidden", &format!("'{action}' is not allowed just now"));
+    }
     let reply = match call.action.starts_with("objects.") {
         true => storage::answer(request, call, &mut state),
         false => api::answer(request, call, &mut state),

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::http::{Answer, Request};
+use super::http::Answer;
 use super::users::{ROLE, TEMPORARY};
+use crate::http::Request;
 
 const TOKEN: &str = "metadata-token";
 

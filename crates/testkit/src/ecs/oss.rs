@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 
-use super::http::{Answer, Request};
+use super::http::Answer;
 use super::{Call, Shared, lock, sign};
+use crate::http::Request;
 
 struct Upload {
     bucket: String,

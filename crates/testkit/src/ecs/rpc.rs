@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::http::{Answer, Request};
+use super::http::Answer;
 use super::state::{KINDS, Pairs, REGIONS, State};
 use super::users::{ROLE, TEMPORARY};
 use super::{Boot, Call, Faults, Shared, images, instances, lock, networks, sign};
+use crate::http::Request;
 
 /// A call with its parameters.
 pub(super) struct Ask<'a> {

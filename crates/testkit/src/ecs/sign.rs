@@ -7,8 +7,8 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::http::Request;
 use super::users;
+use crate::http::Request;
 
 /// Why a request is not accepted: status, code.
 pub(super) type Refusal = (u16, &'static str);

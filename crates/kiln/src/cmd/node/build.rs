@@ -231,11 +231,7 @@ fn in_color() -> bool {
 
 /// An identifier of a run, random.
 pub fn uuid() -> Result<String, CliError> {
-    let mut bytes = template::random()?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Ok(kiln_clouds::uuid::of(template::random()?))
 }
 
 /// What the offline builder works with.

@@ -140,6 +140,9 @@ fn mistakes_are_found_at_their_places_before_anything_is_made() {
         (r#", "vswitch_id": "vsw-none""#, "there is no vSwitch `vsw-none`"),
         (r#", "security_group_id": "sg-none""#, "there is no security group `sg-none`"),
         (r#", "communicator": "winrm""#, "`winrm` is not supported"),
+        (r#", "run_tags": {"kiln-build": "x"}"#, "the tag `kiln-build` is Kiln's own"),
+        (r#", "tags": {"kiln-build": "x"}"#, "the tag `kiln-build` is Kiln's own"),
+        (r#", "tag": [{"key": "acs:x", "value": "y"}]"#, "ECS keeps such keys"),
         (r#", "kms_key_ids": ["a"]"#, "kms_key_ids has 1 entries for 0 regions"),
     ];
     for (more, words) in cases {

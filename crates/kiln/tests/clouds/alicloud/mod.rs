@@ -6,6 +6,7 @@
 mod beside;
 mod faults;
 mod keys;
+mod retry;
 
 use std::sync::{Arc, Mutex};
 

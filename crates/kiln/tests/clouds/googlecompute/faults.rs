@@ -35,6 +35,7 @@ fn a_quota_is_seen_before_anything_is_made_or_told_with_what_to_do() {
         action: "instances.insert".to_owned(),
         code: "QUOTA_EXCEEDED".to_owned(),
         message: "Quota 'CPUS_ALL_REGIONS' exceeded.".to_owned(),
+        times: u32::MAX,
     };
     let b = Bench::new(Faults { operation: Some(fault), ..Faults::default() });
     let said = b.fails("", SCRIPT);
@@ -50,6 +51,7 @@ fn an_image_that_fails_takes_instance_and_disk_with_it() {
         action: "images.insert".to_owned(),
         code: "RESOURCE_OPERATION_RATE_EXCEEDED".to_owned(),
         message: "Operation rate exceeded for resource".to_owned(),
+        times: u32::MAX,
     };
     let b = Bench::new(Faults { operation: Some(fault), ..Faults::default() });
     let said = b.fails("", SCRIPT);

@@ -4,6 +4,7 @@ mod beside;
 mod faults;
 mod keys;
 mod parts;
+mod retry;
 
 use kiln_testkit::compute::{Faults, PROJECT, ZONE};
 use kiln_testkit::{Compute, Output, TestContext};
@@ -58,6 +59,12 @@ impl Bench {
         args.extend(options);
         args.push("t.json");
         self.t.kiln(&args)
+    }
+
+    /// A build whose failures are answered so; `r` tries the step again.
+    pub fn asked(&self, more: &str, provisioners: &str, answers: &str) -> Output {
+        self.write(more, provisioners);
+        self.t.kiln_with_input(&["node", "build", "-color=false", "-on-error=ask", "t.json"], answers.as_bytes())
     }
 
     #[track_caller]

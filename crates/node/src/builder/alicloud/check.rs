@@ -88,17 +88,10 @@ impl Asking<'_> {
             return Ok(if needless { Vec::new() } else { network.admitted.clone() });
         }
         let endpoint = self.client.endpoint(Service::Ecs).map_err(failed("Error finding ECS"))?;
-        let address = match address::seen(&endpoint) {
-            Seen::As(address) => address,
-            Seen::Behind(address) if network.private => address,
-            Seen::Behind(address) => {
-                return Err(unknown(&format!(
-                    "this machine has the address {address}, which the cloud sees as another one"
-                )));
-            }
-            Seen::Unknown => return Err(unknown("it is not known by which address the cloud sees this machine")),
-        };
-        address::block(&address.to_string()).map(|block| vec![block]).map_err(|why| unknown(&why))
+        one_block(address::seen(&endpoint), network.private).map(|block| vec![block]).map_err(|why| {
+            let message = format!("whom the security group of the machine is to let in is not known: {why}");
+            self.config.fault("security_group_source_cidrs", "UnknownAddress", message).hint(WHOM).into()
+        })
     }
 
     fn regions(&self) -> Result<()> {
@@ -269,14 +262,23 @@ impl Asking<'_> {
     }
 }
 
-fn unknown(why: &str) -> NodeError {
-    NodeError::Unsupported {
-        what: format!("the security group would let in nobody: {why}"),
-        hint: Some(
-            "say whom: \"security_group_source_cidrs\": [\"203.0.113.7/32\"]; with 0.0.0.0/0 anybody reaches port 22"
-                .to_owned(),
-        ),
-    }
+/// What to do where nobody here knows by which address the cloud sees this machine.
+const WHOM: &str = "add the address that the cloud sees (the router, NAT gateway or CI runner has it; a page that shows visitors \
+                    their address says which) to the builder: \"security_group_source_cidrs\": [\"203.0.113.7/32\"]. A block lets in \
+                    all of it, 0.0.0.0/0 everybody, to the port of SSH alone. Without a public address: \"ssh_private_ip\": true within \
+                    the VPC, or a group of your own: security_group_id";
+
+/// The block that the group lets in: this machine alone, if it is known by which address it comes.
+fn one_block(seen: Seen, private: bool) -> std::result::Result<String, String> {
+    let address = match seen {
+        Seen::As(address) => address,
+        Seen::Behind(address) if private => address,
+        Seen::Behind(address) => {
+            return Err(format!("this machine has {address}, which is translated on its way out (NAT)"));
+        }
+        Seen::Unknown => return Err("this machine has no way to ECS by IPv4, or its name is not known".to_owned()),
+    };
+    address::block(&address.to_string())
 }
 
 /// Addresses within a network's, which no other part of it has: 256 of them, or all if there are fewer.
@@ -306,7 +308,22 @@ fn parsed(block: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::part_of;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn behind_a_router_it_is_said_why_and_what_to_do() {
+        let (inner, outer) = (IpAddr::from([192, 168, 1, 5]), IpAddr::from([203, 0, 113, 7]));
+        assert_eq!(one_block(Seen::As(outer), false).unwrap(), "203.0.113.7/32");
+        assert_eq!(one_block(Seen::Behind(inner), true).unwrap(), "192.168.1.5/32");
+        assert!(one_block(Seen::Behind(inner), false).unwrap_err().contains("192.168.1.5, which is translated"));
+        assert!(one_block(Seen::Unknown, true).unwrap_err().contains("IPv4"));
+        assert!(one_block(Seen::As(IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped())), false).is_err());
+        for word in ["\"security_group_source_cidrs\": [\"", "0.0.0.0/0", "ssh_private_ip", "security_group_id"] {
+            assert!(WHOM.contains(word), "{word}");
+        }
+    }
 
     #[test]
     fn a_part_has_addresses_that_no_other_has() {

@@ -1,13 +1,14 @@
 //! The end of everything that does not stay, what depends on others first. The user's wish to stop does not stop it.
 
 use kiln_alicloud::sweep::{Kind, Sweeper};
-use kiln_ledger::sweep::{Cloud, SweepError};
-use kiln_ledger::{Entry, Resource};
+use kiln_ledger::Resource;
+use kiln_ledger::sweep::{self as ledger, Cloud, Gone, SweepError};
 
-use super::{Alicloud, Running};
+use super::{Alicloud, Running, unwritten};
 use crate::artifact::Artifact;
 use crate::builder::Job;
 use crate::error::{NodeError, Result};
+use crate::ui::BuildUi;
 
 impl Alicloud {
     /// Deletes all that is open in the ledger; what could not be is told.
@@ -39,30 +40,54 @@ impl Alicloud {
     }
 }
 
+/// Says what it deletes.
+struct Told<'a> {
+    inner: Sweeper,
+    ui: &'a BuildUi,
+}
+
+impl Cloud for Told<'_> {
+    fn delete(&self, resource: &Resource, cancelled: &dyn Fn() -> bool) -> Result<Gone, SweepError> {
+        self.ui.say(&words(resource));
+        self.inner.delete(resource, cancelled)
+    }
+
+    fn find(&self, build: Option<&str>) -> Result<Vec<Resource>, SweepError> {
+        self.inner.find(build)
+    }
+
+    fn rank(&self, kind: &str) -> usize {
+        self.inner.rank(kind)
+    }
+}
+
+/// Deletes images and snapshots that an earlier try did not get done: what comes next has their names.
+pub(super) fn undone(running: &Running, job: &Job<'_>) -> Result<()> {
+    let told = Told { inner: Sweeper::new(running.client.clone()), ui: job.ui };
+    let is_result = |kind: &str| matches!(Kind::by_name(kind), Some(Kind::Image | Kind::Snapshot));
+    for (entry, resource) in running.book.open().into_iter().filter(|(_, resource)| is_result(&resource.kind)) {
+        match told.delete(&resource, &|| job.cancel.is_cancelled()) {
+            Err(_) if job.cancel.is_cancelled() => return Err(NodeError::Cancelled),
+            Err(error) => return Err(NodeError::Unsupported { what: error.message, hint: error.hint }),
+            Ok(_) => running.book.strike(&entry).map_err(unwritten)?,
+        }
+    }
+    Ok(())
+}
+
 fn sweep(running: &mut Running, job: &Job<'_>) -> Vec<(Resource, SweepError)> {
     running.machine = None;
-    let mut open: Vec<(Entry, Resource)> = running.book.open();
-    // Newest first, and of what was made side by side what depends on others first.
-    open.sort_by_key(|(_, resource)| Kind::by_name(&resource.kind));
-    let sweeper = Sweeper::new(running.client.clone());
-    let mut left = Vec::new();
-    if let (Some(key), true) =
-        (&running.key_pair, open.iter().any(|(_, r)| r.kind == Kind::Instance.name() && r.id.is_some()))
+    let is_machine = |resource: &Resource| resource.kind == Kind::Instance.name() && resource.id.is_some();
+    if let Some(key) = &running.key_pair
         && !running.instance.is_empty()
+        && running.book.open().iter().any(|(_, resource)| is_machine(resource))
     {
         job.ui.message(&format!("Detach keypair {key} from instance: {}", running.instance));
         // The machine is deleted in any case.
         let _ = running.client.detach_key_pair(key, &running.instance, &|| false);
     }
-    for (entry, resource) in open {
-        job.ui.say(&words(&resource));
-        let struck = sweeper.delete(&resource, &|| false).and_then(|_| {
-            let failed = |error| SweepError { message: format!("it is deleted, but {error}"), hint: None };
-            running.book.strike(&entry).map_err(failed)
-        });
-        left.extend(struck.err().map(|error| (resource, error)));
-    }
-    left
+    let told = Told { inner: Sweeper::new(running.client.clone()), ui: job.ui };
+    ledger::sweep(&running.book, &told, &|| false)
 }
 
 /// In Packer's words.

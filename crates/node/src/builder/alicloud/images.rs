@@ -1,4 +1,5 @@
-//! The machine ends, its disks become an image; copies, tags, who may use it.
+//! The machine ends, its disks become an image; copies, tags, who may use it. Tried again after a failure
+//! (`-on-error=ask`), it goes on where it stopped; images that an earlier try did not get done are deleted first.
 
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +11,7 @@ use kiln_ledger::Entry;
 
 use super::config::Config;
 use super::making::Making;
-use super::{Alicloud, BUILDER_ID, Running, failed, unwritten};
+use super::{Alicloud, BUILDER_ID, Images, Running, clean, failed, unwritten};
 use crate::artifact::Artifact;
 use crate::builder::Job;
 use crate::error::{NodeError, Result};
@@ -25,23 +26,36 @@ struct Made {
 impl Alicloud {
     pub(super) fn make_images(&mut self, job: &Job<'_>) -> Result<Option<Artifact>> {
         let (config, running) = self.running()?;
-        end(config, running, job)?;
-        running.machine = None;
-        let made = match config.image.skip {
-            true => {
-                job.ui.say("Skipping image creation...");
-                Vec::new()
+        let Images(artifact) = match running.images.clone() {
+            Some(done) => done,
+            None => {
+                let made = images(config, running, job)?;
+                running.images = Some(made.clone());
+                made
             }
-            false => all(config, running, job)?,
         };
-        let artifact = artifact(&made);
-        for one in &made {
-            running.book.strike(&one.entry).map_err(unwritten)?;
-        }
         // The images stay; that something else could not be deleted is an error all the same.
         self.clean_or_say(job, artifact.as_ref())?;
         Ok(artifact)
     }
+}
+
+fn images(config: &Config, running: &mut Running, job: &Job<'_>) -> Result<Images> {
+    if !running.ended {
+        end(config, running, job)?;
+        running.ended = true;
+    }
+    running.machine = None;
+    if config.image.skip {
+        job.ui.say("Skipping image creation...");
+        return Ok(Images(None));
+    }
+    clean::undone(running, job)?;
+    let made = all(config, running, job)?;
+    for one in &made {
+        running.book.strike(&one.entry).map_err(unwritten)?;
+    }
+    Ok(Images(artifact(&made)))
 }
 
 fn end(config: &Config, running: &Running, job: &Job<'_>) -> Result<()> {

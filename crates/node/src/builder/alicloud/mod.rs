@@ -58,7 +58,15 @@ struct Running {
     port: u16,
     /// What it was made from.
     source: String,
+    /// The machine has ended.
+    ended: bool,
+    /// The images are there, and stay.
+    images: Option<Images>,
 }
+
+/// The images of a build, all of them done; `None` if none was wanted.
+#[derive(Clone)]
+struct Images(Option<Artifact>);
 
 impl Alicloud {
     /// Reads the configuration of the build.

@@ -9,7 +9,7 @@ use kiln_alicloud::ecs::instance::Order;
 use kiln_alicloud::ecs::network::{EipOrder, SecurityGroup, VSwitch};
 use kiln_alicloud::sweep::Kind;
 use kiln_alicloud::{Client, account, sign};
-use kiln_clouds::{Config as Connections, date};
+use kiln_clouds::{Config as Connections, date, uuid};
 use kiln_host::keys::PublicKey;
 use kiln_ledger::{About, Ledger};
 
@@ -55,6 +55,8 @@ impl Alicloud {
             host: String::new(),
             port: 22,
             source: found.image.clone(),
+            ended: false,
+            images: None,
         });
         self.make(&found, job)?;
         self.connect(job)
@@ -63,8 +65,7 @@ impl Alicloud {
     /// The ledger of this build: one run may have several.
     fn book(&self, client: &Client, job: &Job<'_>) -> Result<kiln_ledger::Book> {
         let ledger = Ledger::open(&job.site.ledger).map_err(unwritten)?;
-        let hex = sign::nonce();
-        let build = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+        let build = uuid::random().map_err(|error| failed("Error making a name")(error.into()))?;
         let about = About {
             build,
             cloud: account::CLOUD.to_owned(),
@@ -138,12 +139,12 @@ impl Alicloud {
         settings.host_key = settings.host_key.or_else(|| pinned.clone());
         let options = login.options(&settings, &running.host, running.port, &config.user, false, job.site)?;
         let machine = connect::connect(options, &settings, Box::new(Unseen), job.ui, job.cancel).map_err(|error| match error {
-            NodeError::Machine { action, why } if pinned.is_some() && why.contains("host key") => {
+            NodeError::HostKey { action, why } if pinned.is_some() => {
                 let why = format!(
                     "{why}\n    it was given a host key by its user data; an image without cloud-init does not heed that: \
                      \"ssh_strict_host_key_checking\": \"no\""
                 );
-                NodeError::Machine { action, why }
+                NodeError::HostKey { action, why }
             }
             other => other,
         })?;
@@ -307,7 +308,7 @@ fn order(
         key_pair: key.map(str::to_owned),
         name: machine.name.clone().unwrap_or_else(|| making.name()),
         description: machine.description.clone(),
-        user_data: data.text.clone(),
+        user_data: data.text.clone().map(kiln_http::Secret::new),
         password,
         role: machine.role.clone(),
         io: machine.io.clone(),

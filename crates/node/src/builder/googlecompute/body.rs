@@ -6,7 +6,7 @@ use kiln_gce::compute::Image;
 use kiln_gce::marks::{BUILD, IMAGE};
 use serde_json::{Value, json};
 
-use super::config::{Config, Extra, Kind};
+use super::config::{Config, Extra, Key, Kind};
 use super::preflight::Found;
 use super::{Names, startup};
 use crate::error::Result;
@@ -63,7 +63,7 @@ fn first_disk(config: &Config, found: &Found, names: &Names) -> Value {
         },
     });
     if let Some(key) = &machine.disk_key {
-        disk["diskEncryptionKey"] = key.clone();
+        disk["diskEncryptionKey"] = key.value();
     }
     disk
 }
@@ -90,7 +90,7 @@ fn attached(config: &Config, disk: &Extra, name: &str) -> Value {
         value["deviceName"] = json!(device);
     }
     if let Some(key) = &disk.key {
-        value["diskEncryptionKey"] = key.clone();
+        value["diskEncryptionKey"] = key.value();
     }
     value
 }
@@ -117,7 +117,7 @@ pub fn disk(config: &Config, disk: &Extra, name: &str, build: &str) -> Value {
         value["provisionedIops"] = json!(iops.to_string());
     }
     if let Some(key) = &disk.key {
-        value["diskEncryptionKey"] = key.clone();
+        value["diskEncryptionKey"] = key.value();
     }
     match disk.zones.is_empty() {
         true => value["type"] = json!(format!("zones/{}/diskTypes/{kind}", config.zone)),
@@ -221,7 +221,7 @@ pub fn image(config: &Config, names: &Names) -> Result<Value> {
     add("guestOsFeatures", (!features.is_empty()).then(|| json!(features)));
     add("storageLocations", some(&image.locations));
     add("architecture", image.architecture.map(|architecture| json!(architecture)));
-    add("imageEncryptionKey", image.key.clone());
+    add("imageEncryptionKey", image.key.as_ref().map(Key::value));
     add("shieldedInstanceInitialState", image.shielded.value()?);
     Ok(value)
 }

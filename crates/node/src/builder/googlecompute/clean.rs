@@ -32,6 +32,10 @@ impl Cloud for Told<'_> {
     fn find(&self, build: Option<&str>) -> Result<Vec<Resource>, SweepError> {
         self.inner.find(build)
     }
+
+    fn rank(&self, kind: &str) -> usize {
+        self.inner.rank(kind)
+    }
 }
 
 fn words(kind: &str) -> &str {

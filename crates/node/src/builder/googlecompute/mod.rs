@@ -69,13 +69,22 @@ struct Names {
     extra: Vec<String>,
 }
 
-/// What is open in the book.
+/// What was made, by its lines in the book.
 #[derive(Default)]
 struct Made {
     instance: Option<Entry>,
     disk: Option<Entry>,
     extra: Vec<(usize, Entry)>,
     key: Option<(String, String, Entry)>,
+    /// The image is there, and stays.
+    image: bool,
+}
+
+impl Running {
+    /// Something that is still to be deleted.
+    fn open<'a>(&self, entry: Option<&'a Entry>) -> Option<&'a Entry> {
+        entry.filter(|entry| self.book.is_open(entry))
+    }
 }
 
 impl GoogleCompute {

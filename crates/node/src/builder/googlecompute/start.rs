@@ -2,13 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kiln_clouds::date;
+use kiln_clouds::{date, uuid};
 use kiln_gce::client::Ask;
 use kiln_gce::compute::{At, Instance, collection};
 use kiln_gce::marks::{self, Thing};
 use kiln_gce::operation::stopped;
 use kiln_gce::sweep::remembered;
-use kiln_gce::{Client, GceError, Scope, names};
+use kiln_gce::{Client, GceError, Scope};
 use kiln_ledger::poll::Backoff;
 use kiln_ledger::{About, Book, Entry, Ledger};
 
@@ -261,7 +261,7 @@ pub(super) fn ledger(error: kiln_ledger::LedgerError) -> NodeError {
 }
 
 fn chosen(config: &Config) -> Result<Names> {
-    let made_up = || names::uuid().map_err(failed("Error making a name"));
+    let made_up = || uuid::random().map_err(|error| failed("Error making a name")(error.into()));
     let build = made_up()?;
     let instance = config.machine.name.clone().unwrap_or_else(|| format!("packer-{build}"));
     let disk = config.machine.disk_name.clone().unwrap_or_else(|| instance.clone());

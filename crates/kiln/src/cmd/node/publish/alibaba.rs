@@ -1,6 +1,6 @@
 //! An order of Alibaba Cloud.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln_alicloud::credentials::Asked;
 use kiln_alicloud::publish::{self, Publish};
@@ -71,14 +71,14 @@ pub fn work(args: &Args, disk: &Path) -> Result<Work, CliError> {
         let hint = "ECS imports disks as they are: copies to other regions can be encrypted, with --copy-to REGION";
         return Err(CliError::usage("--encrypt and --kms-key need a copy").with_hint(hint));
     }
-    let (disk, format, scratch): (PathBuf, _, _) = source::taken(disk, args.format, &TAKES)?;
+    let format = source::format(disk, args.format)?;
     let keys = Asked { profile: options.profile.clone(), ..Asked::default() };
     let account = Account { region: options.region.clone(), endpoint: options.endpoint.clone(), keys };
     let environment = Environment::of_process();
-    let order = Publish {
+    let mut order = Publish {
         account: account.clone(),
         environment: environment.clone(),
-        disk,
+        disk: disk.to_owned(),
         format: publish::Format::by_name(format.name()),
         bucket: args.bucket.clone(),
         object: args.object.clone(),
@@ -106,9 +106,14 @@ pub fn work(args: &Args, disk: &Path) -> Result<Work, CliError> {
         cloud: ALIBABA,
         account: account.about(&region),
         publish: Box::new(move |book, cancelled| {
-            let made = publish::publish(&order, book, cancelled, &tell).map_err(|error| told(&error));
-            drop(scratch);
-            let made = made?;
+            let scratch = match TAKES.contains(&format) {
+                true => None,
+                false => Some(source::converted(&order.disk, format, cancelled)?),
+            };
+            if let Some(scratch) = &scratch {
+                (order.disk, order.format) = (scratch.to_path_buf(), Some(publish::Format::Qcow2));
+            }
+            let made = publish::publish(&order, book, cancelled, &tell).map_err(|error| told(&error))?;
             let images: Vec<_> = made.images.iter().map(|(region, id)| json!({ "region": region, "id": id })).collect();
             let json = json!({ "cloud": ALIBABA, "name": order.name, "images": images, "object": made.object });
             Ok(Published { lines: made.images.iter().map(|(region, id)| format!("{region}: {id}")).collect(), json })

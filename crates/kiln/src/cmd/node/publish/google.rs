@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_clouds::Environment;
+use kiln_disk::DiskError;
 use kiln_gce::{Credentials, Endpoints, GceError, Publish, Source};
 use serde_json::json;
 
@@ -108,6 +109,7 @@ fn told(error: &GceError) -> CliError {
     let text = error.to_string();
     let told = match error {
         GceError::Cancelled => return interrupted(&text),
+        GceError::Disk { source: DiskError::Write { .. }, .. } => CliError::environment(text),
         GceError::Input { .. } | GceError::Disk { .. } => CliError::input(text),
         _ => CliError::environment(text),
     };

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use kiln_disk::DiskError;
 use kiln_disk::image::{self, Backing, Format, Options};
 use kiln_node::export::record;
 use tempfile::TempPath;
@@ -15,7 +16,7 @@ pub fn disk(path: &Path, build: Option<&str>) -> Result<PathBuf, CliError> {
     if !is_record {
         return match build {
             Some(_) => Err(CliError::usage(format!("--build: {} is a disk, not a record of builds", path.display()))),
-            None => Ok(path.to_owned()),
+            None => there(path),
         };
     }
     let told = |e: kiln_node::export::ExportError| CliError::input(e.to_string()).with_any_hint(e.hint());
@@ -27,29 +28,42 @@ pub fn disk(path: &Path, build: Option<&str>) -> Result<PathBuf, CliError> {
         let what = format!("the build `{}` made {name}, which is no disk", record.name);
         return Err(CliError::input(what).with_hint("build it with -format raw, qcow2, vhd, vmdk or gce"));
     }
-    Ok(disk.to_owned())
+    there(disk)
 }
 
-/// The same disk in one of these formats: itself, or a qcow2 of it, which goes when it is dropped.
-pub fn taken(
-    path: &Path,
-    said: Option<Format>,
-    takes: &[Format],
-) -> Result<(PathBuf, Format, Option<TempPath>), CliError> {
-    let wrong = |error: kiln_disk::DiskError| CliError::input(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(|e| CliError::input(format!("cannot open {}: {e}", path.display())))?;
-    let format = match said {
-        Some(format) => format,
-        None => image::detect(&file).map_err(wrong)?,
-    };
-    if takes.contains(&format) {
-        return Ok((path.to_owned(), format, None));
+/// A disk that can be opened: that it cannot is known before any cloud is asked.
+fn there(path: &Path) -> Result<PathBuf, CliError> {
+    opened(path).map(|_| path.to_owned())
+}
+
+fn opened(path: &Path) -> Result<File, CliError> {
+    File::open(path).map_err(|e| CliError::input(format!("cannot open {}: {e}", path.display())))
+}
+
+/// What a disk is written as: what is said, else what its content looks like.
+pub fn format(path: &Path, said: Option<Format>) -> Result<Format, CliError> {
+    match said {
+        Some(format) => Ok(format),
+        None => image::detect(&opened(path)?).map_err(|error| wrong(path, &error)),
     }
-    let disk = image::open(file, Some(format), &Backing::Refuse).map_err(wrong)?;
+}
+
+/// A qcow2 of a disk, which goes when it is dropped. A cancel ends the writing.
+pub fn converted(path: &Path, format: Format, cancelled: &dyn Fn() -> bool) -> Result<TempPath, CliError> {
+    let disk = image::open(opened(path)?, Some(format), &Backing::Refuse).map_err(|error| wrong(path, &error))?;
     eprintln!("==> Converting {} to qcow2...", path.display());
     let failed = |e: std::io::Error| CliError::environment(format!("cannot make a temporary file: {e}"));
     let mut out = tempfile::Builder::new().prefix("kiln-publish-").suffix(".qcow2").tempfile().map_err(failed)?;
-    image::write(&*disk.disk, out.as_file_mut(), &Options::new(Format::Qcow2)).map_err(wrong)?;
-    let scratch = out.into_temp_path();
-    Ok((scratch.to_path_buf(), Format::Qcow2, Some(scratch)))
+    let written = image::write_until(&*disk.disk, out.as_file_mut(), &Options::new(Format::Qcow2), cancelled);
+    written.map_err(|error| wrong(path, &error))?;
+    Ok(out.into_temp_path())
+}
+
+fn wrong(path: &Path, error: &DiskError) -> CliError {
+    let text = format!("{}: {error}", path.display());
+    match error {
+        DiskError::Stopped => super::interrupted("cancelled"),
+        DiskError::Write { .. } => CliError::environment(text),
+        _ => CliError::input(text),
+    }
 }

@@ -1,6 +1,6 @@
 //! What becomes of the machine: an image, its copies, who may use it.
 
-use kiln_alicloud::ecs::TAG;
+use kiln_alicloud::ecs::check_tag;
 use kiln_packer::fields::Fields;
 
 use super::{flag, one_of, text};
@@ -70,17 +70,13 @@ pub(super) fn image(f: &Fields<'_>) -> Result<ImageConfig> {
         check_name(f, "image_name", &name)?;
     }
     let copies = copies(f, &name)?;
-    let mut tags = pairs(f, "tags")?;
+    let mut tags = tags(f, "tags")?;
     for tag in f.objects("tag")?.unwrap_or_default() {
         let inner = tag.fields();
         tags.push((inner.required("key")?, inner.string("value")?.unwrap_or_default()));
         inner.finish()?;
     }
-    if let Some((key, _)) =
-        tags.iter().find(|(key, _)| key.starts_with("aliyun") || key.starts_with("acs:") || key == TAG)
-    {
-        return Err(f.fault("tags", "BadTag", format!("a tag must not be called `{key}`")).into());
-    }
+    check_tags(f, "tag", &tags)?;
     Ok(ImageConfig {
         name,
         version: text(f, "image_version")?,
@@ -161,6 +157,16 @@ fn accounts(f: &Fields<'_>, key: &str) -> Result<Vec<String>> {
     }
 }
 
-pub(super) fn pairs(f: &Fields<'_>, key: &str) -> Result<Vec<(String, String)>> {
-    Ok(f.map(key)?.unwrap_or_default())
+/// Tags; by the keys of Kiln's own what builds left is found.
+pub(super) fn tags(f: &Fields<'_>, key: &str) -> Result<Vec<(String, String)>> {
+    let all = f.map(key)?.unwrap_or_default();
+    check_tags(f, key, &all)?;
+    Ok(all)
+}
+
+fn check_tags(f: &Fields<'_>, key: &str, all: &[(String, String)]) -> Result<()> {
+    match all.iter().find_map(|(name, _)| check_tag(name).err()) {
+        Some(why) => Err(f.fault(key, "BadTag", why).into()),
+        None => Ok(()),
+    }
 }

@@ -7,7 +7,7 @@ use kiln_alicloud::ecs::instance::Disk;
 use kiln_packer::config::Config;
 use kiln_packer::fields::Fields;
 
-use super::image::pairs;
+use super::image::tags;
 use super::{flag, one_of, text};
 use crate::error::{NodeError, Result};
 
@@ -123,7 +123,7 @@ pub(super) fn machine(f: &Fields<'_>) -> Result<MachineConfig> {
             None => Disk::default(),
         },
         disks: disks(f)?,
-        tags: pairs(f, "run_tags")?,
+        tags: tags(f, "run_tags")?,
         force_stop: flag(f, "force_stop_instance")?,
         ends_itself,
     })

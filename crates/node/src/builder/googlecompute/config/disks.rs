@@ -1,5 +1,6 @@
 //! `disk_attachment`: disks beside the first one, and what disks are encrypted with.
 
+use kiln_gce::Secret;
 use kiln_packer::fields::Fields;
 use serde_json::{Value, json};
 
@@ -15,6 +16,25 @@ pub enum Kind {
     Made(String),
     /// One that is there, by its address.
     There(String),
+}
+
+/// What a disk or image is encrypted with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// A key of the key service, by its name.
+    Kms(String),
+    /// The customer's own, in base64.
+    Raw(Secret),
+}
+
+impl Key {
+    /// As the service has it.
+    pub fn value(&self) -> Value {
+        match self {
+            Key::Kms(name) => json!({ "kmsKeyName": name }),
+            Key::Raw(key) => json!({ "rawKey": key.expose() }),
+        }
+    }
 }
 
 /// One more disk.
@@ -39,7 +59,7 @@ pub struct Extra {
     /// Other zones that it is in.
     pub zones: Vec<String>,
     /// What it is encrypted with.
-    pub key: Option<Value>,
+    pub key: Option<Key>,
     /// Whether the image is made of it, and not of the first one.
     pub is_source: bool,
 }
@@ -121,11 +141,11 @@ fn kind(f: &Fields<'_>) -> Result<Kind> {
     }
 }
 
-/// What something is encrypted with, as the service has it.
+/// What something is encrypted with.
 ///
 /// # Errors
 /// When it says neither or both of what it may.
-pub fn key(f: &Fields<'_>, name: &str) -> Result<Option<Value>> {
+pub fn key(f: &Fields<'_>, name: &str) -> Result<Option<Key>> {
     let Some(config) = f.object(name)? else { return Ok(None) };
     let inner = config.fields();
     let (kms, raw) = (text(&inner, "kmsKeyName")?, text(&inner, "rawKey")?);
@@ -133,8 +153,33 @@ pub fn key(f: &Fields<'_>, name: &str) -> Result<Option<Value>> {
     let raw = raw.or(text(&inner, "RawKey")?);
     inner.finish()?;
     match (kms, raw) {
-        (Some(name), None) => Ok(Some(json!({ "kmsKeyName": name }))),
-        (None, Some(key)) => Ok(Some(json!({ "rawKey": key }))),
+        (Some(name), None) => Ok(Some(Key::Kms(name))),
+        (None, Some(key)) => Ok(Some(Key::Raw(Secret::new(key)))),
         _ => Err(f.fault(name, "BadKey", format!("`{name}` has either kmsKeyName or rawKey")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customers_own_key_is_sent_and_not_shown() {
+        let disk = Extra {
+            kind: Kind::Scratch,
+            name: None,
+            size: 1,
+            device: None,
+            mode: "READ_WRITE",
+            interface: "SCSI",
+            iops: None,
+            keep: false,
+            zones: Vec::new(),
+            key: Some(Key::Raw(Secret::new("aHVudGVyMg=="))),
+            is_source: false,
+        };
+        assert!(!format!("{disk:?}").contains("aHVudGVyMg"), "{disk:?}");
+        assert_eq!(disk.key.unwrap().value(), json!({ "rawKey": "aHVudGVyMg==" }));
+        assert_eq!(Key::Kms("k".to_owned()).value(), json!({ "kmsKeyName": "k" }));
     }
 }

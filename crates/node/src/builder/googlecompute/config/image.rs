@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_clouds::date::parse_rfc3339;
+use kiln_clouds::transport::read_file;
 use kiln_gce::names;
 use kiln_packer::fields::Fields;
 use kiln_packer::model::Build;
@@ -92,10 +93,8 @@ impl Shielded {
 }
 
 fn content(path: &Path) -> Result<Value> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(NodeError::file("read", path))?;
-    file.take(MAX_CERTIFICATE).read_to_end(&mut bytes).map_err(NodeError::file("read", path))?;
+    let failed = |why: String| NodeError::file("read", path)(std::io::Error::other(why));
+    let bytes = read_file(path, MAX_CERTIFICATE).map_err(failed)?;
     // A certificate is PEM, or one sequence of DER as long as the file.
     let der = matches!(bytes[..], [0x30, 0x82, high, low, ..] if usize::from(high) << 8 | usize::from(low) == bytes.len() - 4);
     let pem = bytes.windows(27).any(|w| w == b"-----BEGIN CERTIFICATE-----");
@@ -127,7 +126,7 @@ pub struct ImageConfig {
     /// Its architecture.
     pub architecture: Option<&'static str>,
     /// What it is encrypted with.
-    pub key: Option<Value>,
+    pub key: Option<disks::Key>,
     /// What its machines begin with.
     pub shielded: Shielded,
     /// From when on it is deprecated, obsolete, deleted, as the service has it.
@@ -249,5 +248,8 @@ mod tests {
         assert_eq!(kind(&[0x30, 0x82, 0, 1, 5]), "X509");
         assert_eq!(kind(&[0x30, 0x82, 0, 9, 5]), "BIN");
         assert_eq!(kind(b""), "BIN");
+        let path = dir.path().join("large");
+        std::fs::write(&path, vec![0; (64 << 10) + 1]).unwrap();
+        assert!(content(&path).unwrap_err().to_string().contains("larger than 65536 bytes"));
     }
 }

@@ -63,7 +63,7 @@ pub struct MachineConfig {
     /// The disk's type.
     pub disk_type: String,
     /// What the disk is encrypted with.
-    pub disk_key: Option<Value>,
+    pub disk_key: Option<disks::Key>,
     /// Its type.
     pub kind: String,
     /// How it is connected.

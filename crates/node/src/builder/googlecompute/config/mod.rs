@@ -27,7 +27,7 @@ use crate::communicator::Communicator;
 use crate::error::Result;
 
 pub use account::Account;
-pub use disks::{Extra, Kind};
+pub use disks::{Extra, Key, Kind};
 pub use image::{ImageConfig, SourceImage};
 pub use machine::MachineConfig;
 
