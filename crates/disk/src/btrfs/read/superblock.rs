@@ -91,6 +91,8 @@ impl Superblock {
                     let newer = best.as_ref().is_none_or(|b| b.uuid == found.uuid && b.generation < found.generation);
                     best = if newer { Some(Superblock { copy: at != SUPERS[0], ..found }) } else { best };
                 }
+                // A copy does not know of a log, and is not asked about what the first one says.
+                Err(e @ DiskError::Unsupported { .. }) if at == SUPERS[0] => return Err(e),
                 Err(e) if at == SUPERS[0] => why = Some(e),
                 Err(_) => {}
             }

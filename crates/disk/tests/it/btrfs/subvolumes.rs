@@ -23,7 +23,7 @@ fn the_default_one_and_those_in_it_are_shown() {
     let at = |path: &str| mounted.path().join(path).to_str().unwrap().to_owned();
     let make = |path: &str| drop(run("btrfs", &["-q", "subvolume", "create", &at(path)]));
     fs::create_dir(at("dir")).unwrap();
-    ["dir/root", "dir/root/in", "dir/root/in/deep", "home"].map(make);
+    ["dir/root", "dir/root/in", "dir/root/in/deep", "home"].into_iter().for_each(make);
     for path in ["top", "dir/root/file", "dir/root/in/file", "dir/root/in/deep/file", "home/file"] {
         fs::write(at(path), path).unwrap();
     }
@@ -212,7 +212,7 @@ fn a_default_snapshot_is_the_root_and_its_copies_are_left_out() {
     let at = |path: &str| mounted.path().join(path).to_str().unwrap().to_owned();
     let make = |path: &str| drop(run("btrfs", &["-q", "subvolume", "create", &at(path)]));
     make("@");
-    ["@/.snapshots", "@/home", "@/var"].map(make);
+    ["@/.snapshots", "@/home", "@/var"].into_iter().for_each(make);
     fs::create_dir_all(at("@/.snapshots/1")).unwrap();
     fs::create_dir_all(at("@/.snapshots/2")).unwrap();
     make("@/.snapshots/1/snapshot");
