@@ -2,8 +2,9 @@
 //!
 //! ```no_run
 //! # fn verify(hosts: &[(String, Box<dyn kiln_host::Host>)], cancel: &kiln_host::Cancel) {
+//! let program = kiln_doctor::fleet::remote::Parcel::new(std::path::Path::new("/usr/local/bin/kiln"), hosts.len());
 //! let asking = kiln_doctor::fleet::remote::Asking {
-//!     binary: std::path::Path::new("/usr/local/bin/kiln"),
+//!     binary: &program,
 //!     limit: std::time::Duration::from_secs(60),
 //!     sudo: false,
 //!     cancel,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::firewall::{Packet, dropped_at};
+use crate::checks::firewall::{Packet, dropped_at, towards};
 use crate::fleet::{Fleet, uplink_addresses};
 use crate::netlink::route::{Link, Route, Tables};
 use crate::netlink::services::Service;
@@ -223,7 +223,7 @@ impl<'a> Way<'a> {
         if !own && !self.leaves_pod(host, tables) {
             return;
         }
-        let Some(route) = tables.route_to(self.to) else {
+        let Some(route) = tables.route_from(Some(self.from), self.to) else {
             return self.lost(host, format!("route to {}", self.to), "there is none");
         };
         let Some(link) = route.link.and_then(|index| tables.by_index(index)) else {
@@ -299,7 +299,7 @@ impl<'a> Way<'a> {
             port: Some(vxlan.port),
             from,
             to: forward.host,
-            devices: uplink_addresses(&kernel.tables).map(|(link, _)| link.name.as_str()).collect(),
+            devices: vxlan.local.map(|from| towards(&kernel.tables, from)).unwrap_or_default(),
         };
         let rule = vxlan
             .local
@@ -333,11 +333,14 @@ impl<'a> Way<'a> {
                 self.hop(host, format!("to {next} by {}", link.name));
                 self.hop(peer, "what is between the hosts is in no table");
                 let inner = (self.from, self.to);
+                // Pods' packets may be smaller than the device allows: it is they that have to arrive.
+                let pods = tables.link("cni0").filter(|_| tables.owner(self.from).is_none());
+                let mtu = pods.map_or(link.mtu, |bridge| bridge.mtu.min(link.mtu));
                 match (link.kind.as_deref(), local(tables, next), next) {
                     (Some("ipip"), Some(local), IpAddr::V4(remote)) => {
                         self.crosses(host, peer, Kind::Ipip { hosts: (local, remote) }, (inner, link.mtu));
                     }
-                    _ => self.crosses(host, peer, Kind::Plain, (inner, link.mtu)),
+                    _ => self.crosses(host, peer, Kind::Plain, (inner, mtu)),
                 }
                 self.arrive(peer);
             }
@@ -363,7 +366,8 @@ impl<'a> Way<'a> {
         if let Some(rule) = dropped_at(kernel, 2, &self.packet(tables)) {
             return self.lost(host, "rules of FORWARD", rule);
         }
-        match tables.route_to(self.to).and_then(|route| Some((route, tables.by_index(route.link?)?))) {
+        match tables.route_from(Some(self.from), self.to).and_then(|route| Some((route, tables.by_index(route.link?)?)))
+        {
             None => self.lost(host, format!("route to {}", self.to), "there is none"),
             Some((route, link)) if link.vxlan.is_some() => {
                 self.lost(host, format!("route {} dev {}", route.to, link.name), "leads back into the tunnel");

@@ -147,7 +147,7 @@ pub enum Verb {
     GenerateKeyPair(cmd::generate_key_pair::Args),
     /// Explain what a rule finds and why
     Explain(cmd::explain::Args),
-    /// Say what works on this machine, and what is missing
+    /// Say why the pod network is down; `build`: what works on this machine, and what is missing
     Doctor(cmd::doctor::Args),
     /// Hand a build context over
     Context(cmd::context::Args),

@@ -26,6 +26,20 @@ pub const ROWS: &[Row] = &[
         check: advertise_public,
     },
     Row {
+        id: "addresses.node-public",
+        severity: Warning,
+        line: "the kubelet says a public address although the hosts share a private network",
+        symptoms: &[
+            "INTERNAL-IP of kubectl get nodes -o wide is a public address",
+            "kubectl logs: dial tcp 59.110.67.15:10250: i/o timeout",
+            "--node-ip",
+        ],
+        cause: "The kubelet takes the address of the default route, unless its name or --node-ip says another; other parts, as pod networks, take it from the node.",
+        remedy: "Set --node-ip to the private address (nodeRegistration.kubeletExtraArgs of kubeadm, or KUBELET_EXTRA_ARGS in /etc/default/kubelet), start the kubelet again.",
+        after: &[],
+        check: node_public,
+    },
+    Row {
         id: "addresses.advertise-absent",
         severity: Error,
         line: "the API server says an address that the host does not have",
@@ -75,14 +89,32 @@ fn advertised(host: &HostFacts) -> Option<&str> {
 }
 
 fn advertise_public(fleet: &Fleet) -> Vec<Found> {
-    let Some(shared) = fleet.shared_network() else { return Vec::new() };
+    let Some(way) = fleet.private_way() else { return Vec::new() };
     let mut out = Vec::new();
     for host in &fleet.hosts {
         let Some(ip) = advertised(host).and_then(|text| text.parse::<IpAddr>().ok()).filter(|ip| is_public(*ip)) else {
             continue;
         };
         let seen = format!("--advertise-address={ip}");
-        out.push(Found::on(&host.name, seen).and(format!("all hosts share {}/{}", shared.first(), shared.prefix)));
+        out.push(Found::on(&host.name, seen).and(way.words(&host.name)));
+    }
+    out
+}
+
+/// What the kubelet is told, or what the cluster has: which address it takes by itself depends on name servers as well.
+fn node_public(fleet: &Fleet) -> Vec<Found> {
+    let Some(way) = fleet.private_way() else { return Vec::new() };
+    let mut out = Vec::new();
+    for (host, _) in fleet.nodes() {
+        let told = host.kube.flags.get("node-ip").and_then(|text| text.split(',').next()?.parse::<IpAddr>().ok());
+        let known = fleet.api.as_ref().and_then(|api| api.node_of(host));
+        let known = known.and_then(|node| node.internal.iter().copied().find(IpAddr::is_ipv4));
+        let seen = match (known, told) {
+            (Some(ip), _) if is_public(ip) => format!("InternalIP of the node is {ip}"),
+            (None, Some(ip)) if is_public(ip) => format!("--node-ip={ip}"),
+            _ => continue,
+        };
+        out.push(Found::on(&host.name, seen).and(way.words(&host.name)));
     }
     out
 }

@@ -156,6 +156,7 @@ pub const ROWS: &[Row] = &[
             "leases.exhausted",
             "api.not-ready",
             "machine.selinux",
+            "machine.apparmor",
         ],
         check: not_made,
     },

@@ -35,7 +35,7 @@ pub const ROWS: &[Row] = &[
         ],
         cause: "BGP (TCP port 179) between the hosts is blocked, or bird does not run.",
         remedy: "Open TCP 179 and IP in IP (protocol 4) between the hosts; look into the log of calico-node.",
-        after: &[],
+        after: &["firewall.port-blocked"],
         check: no_routes,
     },
     Row {
@@ -57,12 +57,13 @@ fn tunnel(tables: &Tables) -> Option<(&Link, u32)> {
     tables.addresses_of(found.0).next().map(|_| found)
 }
 
-fn bird(tables: &Tables) -> impl Iterator<Item = &crate::netlink::route::Route> {
+/// Routes that bird made, to pods of other hosts.
+pub(super) fn bird(tables: &Tables) -> impl Iterator<Item = &crate::netlink::route::Route> {
     tables.routes.iter().filter(|route| route.protocol == BIRD && route.kind == 1 && route.via.is_some())
 }
 
 fn public_peers(fleet: &Fleet) -> Vec<Found> {
-    if fleet.shared_network().is_none() {
+    if fleet.private_way().is_none() {
         return Vec::new();
     }
     let mut out = Vec::new();

@@ -4,6 +4,7 @@ use super::Severity::{Error, Warning};
 use super::{Found, Row};
 use crate::Fleet;
 use crate::facts::HostFacts;
+use crate::facts::cni::File;
 
 /// Versions of the format that plugins know: the CNI specification's.
 const VERSIONS: [&str; 9] = ["", "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0", "1.2.0"];
@@ -70,6 +71,20 @@ pub const ROWS: &[Row] = &[
         check: unusable,
     },
     Row {
+        id: "cni.detached-pods",
+        severity: Error,
+        line: "pods are on no bridge: nothing reaches them",
+        symptoms: &[
+            "pods that run lost their network, new ones have it",
+            "Destination Host Unreachable (pods of the same node)",
+            "readiness probe failed: connect: no route to host",
+        ],
+        cause: "The bridge was deleted (ip link delete cni0) or made anew while pods were on it, or a network manager took their devices off it: nothing puts them back.",
+        remedy: "Delete the pods of this host that are on it no longer: they are made again with new devices. Drain a host before its bridge is deleted.",
+        after: &["machine.network-manager", "machine.networkd"],
+        check: detached,
+    },
+    Row {
         id: "cni.version",
         severity: Error,
         line: "the configuration is in a version that no plugin knows",
@@ -113,9 +128,9 @@ fn two(fleet: &Fleet) -> Vec<Found> {
         // A meta-plugin has the others' files on purpose.
         let meta =
             ["multus", "multus-shim", "multus-cni", "genie"].iter().any(|name| first.plugins.iter().any(|p| p == name));
-        for other in usable.iter().skip(1).filter(|_| !meta) {
+        for other in usable.iter().skip(1).filter(|file| !meta && !is_packages(file)) {
             if other.plugins.first() != first.plugins.first() {
-                let kind = |file: &crate::facts::cni::File| file.plugins.first().cloned().unwrap_or_default();
+                let kind = |file: &File| file.plugins.first().cloned().unwrap_or_default();
                 let (a, b) = (kind(first), kind(other));
                 let seen = format!("{}/{} ({a}) is taken, {} ({b}) is not", host.cni.directory, first.name, other.name);
                 out.push(Found::on(&host.name, seen));
@@ -123,6 +138,12 @@ fn two(fleet: &Fleet) -> Vec<Found> {
         }
     }
     out
+}
+
+/// Files that packages bring for other programs, behind all others by their names: podman's bridge, CRI-O's, loopback.
+fn is_packages(file: &File) -> bool {
+    let starts = ["87-podman", "100-crio", "11-crio", "10-crio", "200-loopback", "99-loopback"];
+    starts.iter().any(|start| file.name.starts_with(start)) || file.plugins == ["loopback"]
 }
 
 /// The plugins that are called: those of the first file, and loopback for every pod.
@@ -167,6 +188,29 @@ fn unusable(fleet: &Fleet) -> Vec<Found> {
                 Some(_) => continue,
             };
             out.push(Found::on(&host.name, format!("{path} {why}")));
+        }
+    }
+    out
+}
+
+/// Devices as the plugin `bridge` makes them, whose other ends are in namespaces: each is a port of a bridge as long as
+/// it is of any use.
+fn detached(fleet: &Fleet) -> Vec<Found> {
+    let mut out = Vec::new();
+    for (host, kernel) in fleet.nodes().filter(|(host, _)| host.cni.uses("bridge")) {
+        let tables = &kernel.tables;
+        let bare = tables.links.iter().filter(|link| {
+            let made = link.name.strip_prefix("veth").is_some_and(|rest| rest.len() == 8);
+            let routed = || tables.routes.iter().any(|route| route.link == Some(link.index) && route.to.ip.is_ipv4());
+            made && link.kind.as_deref() == Some("veth")
+                && link.elsewhere
+                && link.master.is_none()
+                && tables.addresses_of(link).all(|address| address.ip.is_ipv6())
+                && !routed()
+        });
+        let names: Vec<&str> = bare.map(|link| link.name.as_str()).collect();
+        if let Some(first) = names.first() {
+            out.push(Found::on(&host.name, format!("{} devices of pods are on no bridge: {first}", names.len())));
         }
     }
     out

@@ -158,9 +158,11 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// What the last part of a static pod's name is, whatever the host is called: `kube-apiserver` of `kube-apiserver-master`.
+/// Logs of a static pod: the kubelet puts the node's name after the pod's, and kubeadm calls the container as the pod. A
+/// pod of another's with a name that begins the same is no part of the control plane.
 fn logs<'a>(host: &'a HostFacts, pod: &'a StaticPod) -> impl Iterator<Item = &'a Log> {
-    host.kube.logs.iter().filter(|log| log.pod.starts_with(&pod.name))
+    let of = |log: &&Log| log.pod.strip_prefix(&pod.name).is_some_and(|rest| rest.starts_with('-'));
+    host.kube.logs.iter().filter(of).filter(|log| log.container == pod.container || pod.container.is_empty())
 }
 
 fn pods(fleet: &Fleet) -> impl Iterator<Item = (&HostFacts, &StaticPod)> {
@@ -265,7 +267,10 @@ fn port_in_use(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, kernel) in fleet.nodes() {
         for (port, owner, pod) in OWNERS {
-            let wanted = pod.is_empty() || host.kube.manifests.iter().any(|manifest| manifest.name == pod);
+            // A load balancer on the same host has the usual port where the API server was given another.
+            let moved = pod == "kube-apiserver"
+                && host.kube.flag(pod, "--secure-port").is_some_and(|told| told != port.to_string());
+            let wanted = !moved && (pod.is_empty() || host.kube.manifests.iter().any(|manifest| manifest.name == pod));
             let listener = kernel.listeners.iter().find(|listener| listener.port == port && wanted);
             let Some(process) = listener.and_then(|listener| listener.process.as_ref()) else { continue };
             if process.name != owner {

@@ -4,7 +4,7 @@ use super::Severity::{Error, Warning};
 use super::{Found, Row};
 use crate::Fleet;
 use crate::facts::HostFacts;
-use crate::facts::cni::{Lease, Store};
+use crate::facts::cni::{Lease, Range, Store};
 
 /// A pod that is just being made has a lease before the runtime has a sandbox.
 const YOUNG: u64 = 60;
@@ -83,16 +83,22 @@ fn leaked(fleet: &Fleet) -> Vec<Found> {
 fn exhausted(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, store) in stores(fleet) {
-        let Some(own) = host.cni.subnet.as_ref().and_then(|subnet| subnet.subnet) else { continue };
-        let mine = store.leases.iter().filter(|lease| own.contains(lease.ip)).count() as u64;
-        // Neither the network's name, nor its broadcast, nor the bridge's own.
-        let all = own.size().saturating_sub(3);
-        if mine >= all {
-            out.push(Found::on(
-                &host.name,
-                format!("{mine} of {all} addresses of {}/{} are leased", own.first(), own.prefix),
-            ));
-        }
+        let active = host.cni.active().filter(|file| file.network == store.network);
+        let flannels = host.cni.subnet.as_ref().and_then(|subnet| subnet.subnet).map(|own| Range {
+            // Neither the network's name, nor its broadcast, nor the bridge's own.
+            size: own.size().saturating_sub(3),
+            network: own,
+        });
+        let ranges = match flannels {
+            Some(own) => vec![own],
+            None => active.map(|file| file.ranges.clone()).unwrap_or_default(),
+        };
+        let full = ranges.iter().find_map(|range| {
+            let mine = store.leases.iter().filter(|lease| range.network.contains(lease.ip)).count() as u64;
+            let (ip, prefix, all) = (range.network.first(), range.network.prefix, range.size);
+            (mine >= all).then(|| format!("{mine} of {all} addresses of {ip}/{prefix} are leased"))
+        });
+        out.extend(full.map(|seen| Found::on(&host.name, seen)));
     }
     out
 }

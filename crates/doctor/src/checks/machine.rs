@@ -1,4 +1,4 @@
-//! The machine itself: names that must be its own, time, DNS, other managers of its network, what a reset left behind.
+//! The machine itself: names that must be its own, time, DNS, security modules, other managers of its network.
 
 use kiln_spec::glob::fnmatch;
 
@@ -163,6 +163,20 @@ pub const ROWS: &[Row] = &[
         check: selinux,
     },
     Row {
+        id: "machine.apparmor",
+        severity: Error,
+        line: "AppArmor forbids programs of the pod network what they need",
+        symptoms: &[
+            "apparmor=\"DENIED\"",
+            "permission denied (root in a pod)",
+            "fork/exec /opt/cni/bin/bridge: permission denied",
+        ],
+        cause: "A profile of an administrator's, or of a distribution's, is for a plugin or for flanneld as well.",
+        remedy: "aa-status shows the profile; aa-complain NAME shows whether it is that; let it allow what the line names, or take the program out of it.",
+        after: &[],
+        check: apparmor,
+    },
+    Row {
         id: "machine.network-manager",
         severity: Warning,
         line: "NetworkManager manages the devices of the pod network",
@@ -189,42 +203,6 @@ pub const ROWS: &[Row] = &[
         remedy: "Match by kind or driver of the real card; or add a file that comes first, with Name=cni* flannel* cali* veth* and Unmanaged=yes. ManageForeignRoutes=no in networkd.conf keeps it from deleting routes.",
         after: &[],
         check: networkd,
-    },
-    Row {
-        id: "leftover.devices",
-        severity: Warning,
-        line: "devices of an earlier cluster are left on a host that is in none",
-        symptoms: &[
-            "\"cni0\" already has an IP address different from",
-            "kubeadm reset does not remove cni0 and flannel.1",
-        ],
-        cause: "kubeadm reset does not delete what the pod network made.",
-        remedy: "kiln doctor fix leftover.devices deletes them (ip link delete cni0; ip link delete flannel.1).",
-        after: &[],
-        check: leftover_devices,
-    },
-    Row {
-        id: "leftover.chains",
-        severity: Warning,
-        line: "rules of an earlier cluster are left on a host that is in none",
-        symptoms: &["The reset process does not reset or clean up iptables rules or IPVS tables", "KUBE-SERVICES"],
-        cause: "kubeadm reset does not delete rules.",
-        remedy: "kiln doctor fix leftover.chains deletes the chains KUBE-*, CNI-*, FLANNEL-* and cali-* and the rules that jump to them, and keeps all others; or reboot.",
-        after: &[],
-        check: leftover_chains,
-    },
-    Row {
-        id: "leftover.config",
-        severity: Warning,
-        line: "the configuration of an earlier pod network is left on a host that is in no cluster",
-        symptoms: &[
-            "The reset process does not clean CNI configuration. To do so, you must remove /etc/cni/net.d",
-            "pods use the old network",
-        ],
-        cause: "kubeadm reset does not delete /etc/cni/net.d (it did before 1.17).",
-        remedy: "Delete the files in /etc/cni/net.d before the host joins again.",
-        after: &[],
-        check: leftover_config,
     },
 ];
 
@@ -378,6 +356,16 @@ fn selinux(fleet: &Fleet) -> Vec<Found> {
         .collect()
 }
 
+fn apparmor(fleet: &Fleet) -> Vec<Found> {
+    let denied = fleet.hosts.iter().filter(|host| host.is_node() && !host.system.armor.is_empty());
+    denied
+        .map(|host| {
+            let evidence = host.system.armor.iter().take(3).map(|line| super::logs::printable(line)).collect();
+            Found { hosts: vec![host.name.clone()], evidence, edge: None }
+        })
+        .collect()
+}
+
 fn pod_devices(host: &HostFacts) -> Vec<&str> {
     let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
     let ours = links.iter().map(|link| link.name.as_str()).filter(|name| {
@@ -389,12 +377,13 @@ fn pod_devices(host: &HostFacts) -> Vec<&str> {
 fn network_manager(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, kernel) in fleet.nodes().filter(|(_, kernel)| kernel.process("NetworkManager").is_some()) {
-        let words: Vec<&str> = host.system.unmanaged.iter().flat_map(|line| line.split([';', ','])).collect();
+        let words: Vec<&str> =
+            host.system.unmanaged.iter().flat_map(|line| line.split([';', ','])).map(str::trim).collect();
+        let kind = |name: &str| kernel.tables.link(name).and_then(|link| link.kind.as_deref());
         let left_alone = |name: &str| {
-            words.iter().any(|word| {
-                let pattern = word.trim().strip_prefix("interface-name:").map(|p| p.trim_start_matches(['=', '~']));
-                pattern.is_some_and(|pattern| fnmatch(pattern, name))
-            })
+            let but =
+                words.iter().filter_map(|word| word.strip_prefix("except:")).any(|word| names(word, name, kind(name)));
+            !but && words.iter().any(|word| names(word, name, kind(name)))
         };
         let taken: Vec<&str> = pod_devices(host).into_iter().filter(|name| !left_alone(name)).collect();
         if !taken.is_empty() {
@@ -407,89 +396,61 @@ fn network_manager(fleet: &Fleet) -> Vec<Found> {
     out
 }
 
+/// Whether a word of a list of devices means one: NetworkManager.conf(5), "Device List Format".
+fn names(word: &str, device: &str, kind: Option<&str>) -> bool {
+    if word == "*" {
+        return true;
+    }
+    if let Some(wanted) = word.strip_prefix("type:") {
+        // Its own name for tunnels of IP.
+        return kind.is_some_and(|kind| wanted == kind || (wanted == "ip-tunnel" && kind == "ipip"));
+    }
+    let pattern = word.strip_prefix("interface-name:").map(|pattern| pattern.trim_start_matches(['=', '~']));
+    pattern.is_some_and(|pattern| fnmatch(pattern, device))
+}
+
 fn networkd(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, _) in fleet.nodes().filter(|(_, kernel)| kernel.process("systemd-network").is_some()) {
-        let devices = pod_devices(host);
-        let hit = host.system.networkd.iter().find_map(|(path, names)| {
-            let device =
-                devices.iter().find(|device| names.split_whitespace().any(|pattern| fnmatch(pattern, device)))?;
-            Some(format!("{path} matches {device}: Name={}", super::logs::printable(names)))
+        let hit = pod_devices(host).into_iter().find_map(|device| {
+            let file = host.system.networkd.iter().find(|file| matched(&file.names, device))?;
+            let seen = || format!("{} matches {device}: Name={}", file.path, super::logs::printable(&file.names));
+            file.manages.then(seen)
         });
         out.extend(hit.map(|seen| Found::on(&host.name, seen)));
     }
     out
 }
 
-/// Hosts that are in no cluster.
-fn free(fleet: &Fleet) -> impl Iterator<Item = &HostFacts> {
-    fleet.hosts.iter().filter(|host| !host.is_node())
-}
-
-/// Devices that only a pod network makes.
-pub fn left_devices(host: &HostFacts) -> Vec<&str> {
-    let links = host.tables().map(|tables| tables.links.as_slice()).unwrap_or_default();
-    let made = |name: &str| {
-        matches!(name, "cni0" | "kube-ipvs0" | "vxlan.calico" | "nodelocaldns" | "weave" | "flannel0")
-            || name.starts_with("flannel.")
-            || name.starts_with("flannel-v6.")
-            || (name.starts_with("cali") && name.len() == 15)
-    };
-    links.iter().map(|link| link.name.as_str()).filter(|name| made(name)).collect()
-}
-
-fn leftover_devices(fleet: &Fleet) -> Vec<Found> {
-    let left = free(fleet).map(|host| (host, left_devices(host))).filter(|(_, names)| !names.is_empty());
-    left.map(|(host, names)| Found::on(&host.name, names.join(", "))).collect()
-}
-
-/// Chains that only Kubernetes and its networks make.
-pub fn left_chain(name: &str) -> bool {
-    ["KUBE-", "CNI-", "FLANNEL-", "cali-"].iter().any(|start| name.starts_with(start))
-}
-
-/// Tables of nf_tables that only Kubernetes and its networks make.
-pub fn left_table(name: &str) -> bool {
-    ["kube-proxy", "flannel-ipv4", "flannel-ipv6", "cni_plugins_masquerade", "cni_hostport"].contains(&name)
-}
-
-fn leftover_chains(fleet: &Fleet) -> Vec<Found> {
-    let mut out = Vec::new();
-    for host in free(fleet) {
-        let Some(kernel) = &host.kernel else { continue };
-        let new = kernel.ruleset.chains.iter().map(|chain| (&chain.name, &chain.table));
-        let old = kernel.legacy.iter().map(|chain| (&chain.name, &chain.table));
-        let left: Vec<String> = new
-            .chain(old)
-            .filter(|(name, table)| left_chain(name) || left_table(table))
-            .map(|(name, table)| format!("{table}/{name}"))
-            .collect();
-        if let Some(first) = left.first() {
-            out.push(Found::on(&host.name, format!("{} chains: {first} …", left.len())));
-        }
+/// Whether patterns of systemd-networkd match: after `!` all but those that it names.
+fn matched(patterns: &str, device: &str) -> bool {
+    let any = |patterns: &str| patterns.split_whitespace().any(|pattern| fnmatch(pattern, device));
+    match patterns.trim_start().strip_prefix('!') {
+        Some(others) => !any(others),
+        None => any(patterns),
     }
-    out
-}
-
-fn leftover_config(fleet: &Fleet) -> Vec<Found> {
-    let ours = |file: &&crate::facts::cni::File| {
-        file.plugins
-            .iter()
-            .any(|name| name == "flannel" || name == "calico" || name == "weave-net" || name == "cilium-cni")
-    };
-    let mut out = Vec::new();
-    for host in free(fleet) {
-        let names: Vec<&str> = host.cni.files.iter().filter(ours).map(|file| file.name.as_str()).collect();
-        if !names.is_empty() {
-            out.push(Found::on(&host.name, format!("{}: {}", host.cni.directory, names.join(", "))));
-        }
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_of_managers() {
+        for (word, device, kind, meant) in [
+            ("*", "cni0", Some("bridge"), true),
+            ("type:bridge", "cni0", Some("bridge"), true),
+            ("type:ethernet", "cni0", Some("bridge"), false),
+            ("interface-name:cni*", "cni0", None, true),
+            ("interface-name:=cni0", "cni0", None, true),
+            ("mac:00:11", "cni0", None, false),
+            ("", "cni0", None, false),
+        ] {
+            assert_eq!(names(word, device, kind), meant, "{word}");
+        }
+        assert!(matched("cni* flannel*", "flannel.1") && !matched("en*", "cni0"));
+        assert!(matched("!en* eth*", "cni0") && !matched("!cni* flannel*", "flannel.1"));
+    }
 
     #[test]
     fn releases() {

@@ -3,7 +3,8 @@
 //!
 //! [`cni`] plugins and their configuration   [`flannel`] overlay and peers     [`kernel`] settings and counters
 //! [`firewall`] rules in the way             [`addresses`] which address is used, what overlaps
-//! [`leases`] addresses of pods              [`machine`] names, time, DNS, other managers, what a reset left
+//! [`leases`] addresses of pods              [`machine`] names, time, DNS, security modules, other managers
+//! [`leftover`] what a reset left
 //! [`control`] static pods                   [`logs`] lines that say what is wrong
 //! [`services`] kube-proxy and IPVS          [`calico`] Calico's tunnels and routes
 //! [`proofs`] packets that were lost          [`api`] what the cluster says           [`catalogue`] the table as a page
@@ -21,6 +22,7 @@ pub mod firewall;
 pub mod flannel;
 pub mod kernel;
 pub mod leases;
+pub mod leftover;
 pub mod logs;
 pub mod machine;
 pub mod proofs;
@@ -116,7 +118,7 @@ pub struct Finding {
 
 /// All rows, those of the widest impact first.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 13] = [
+    let tables: [&'static [Row]; 14] = [
         control::ROWS,
         cni::ROWS,
         flannel::ROWS,
@@ -127,6 +129,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         services::ROWS,
         calico::ROWS,
         machine::ROWS,
+        leftover::ROWS,
         logs::ROWS,
         api::ROWS,
         proofs::ROWS,

@@ -69,8 +69,19 @@ pub struct File {
     pub version: String,
     /// Its plugins, by type, with those for addresses.
     pub plugins: Vec<String>,
+    /// What host-local may lease.
+    pub ranges: Vec<Range>,
     /// Why it cannot be used.
     pub error: Option<String>,
+}
+
+/// Addresses that host-local may lease.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct Range {
+    /// The network they are of.
+    pub network: Network,
+    /// How many there are.
+    pub size: u64,
 }
 
 /// A program.
@@ -239,11 +250,41 @@ fn describe(value: &Value, out: &mut File) {
         } else {
             out.plugins.push(kind);
             out.plugins.extend(ipam);
+            out.ranges.extend(ranges(plugin));
         }
     }
     if out.error.is_none() && out.plugins.is_empty() {
         out.error = Some("has no plugins".to_owned());
     }
+}
+
+/// What the configuration of host-local says: `subnet` with `rangeStart` and `rangeEnd`, or sets of those.
+fn ranges(plugin: &Value) -> Vec<Range> {
+    let Some(ipam) = plugin.get("ipam").filter(|ipam| ipam.get("type").and_then(Value::as_str) == Some("host-local"))
+    else {
+        return Vec::new();
+    };
+    let sets = ipam.get("ranges").and_then(Value::as_array).into_iter().flatten();
+    // Of a set with several ranges one may be full while another is not.
+    let all = sets.filter_map(Value::as_array).filter(|set| set.len() == 1).flatten().chain([ipam]);
+    all.filter_map(range).take(PLUGINS).collect()
+}
+
+/// Without an end it is all of the network but its name, its broadcast and the gateway.
+fn range(value: &Value) -> Option<Range> {
+    let word = |key: &str| value.get(key).and_then(Value::as_str);
+    let network: Network = word("subnet")?.parse().ok()?;
+    let number = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => Some(u64::from(u32::from(ip))),
+        IpAddr::V6(_) => None,
+    };
+    let base = number(network.first())?;
+    let end = |key: &str, usual: u64| word(key).map_or(Some(usual), |text| number(text.parse().ok()?));
+    let first = end("rangeStart", base.saturating_add(1))?;
+    let last = end("rangeEnd", base.saturating_add(network.size()).saturating_sub(2))?;
+    let gateway = word("gateway").map_or(Some(base.saturating_add(1)), |text| number(text.parse().ok()?))?;
+    let own = u64::from((first..=last).contains(&gateway));
+    Some(Range { network, size: last.checked_sub(first)?.saturating_add(1).saturating_sub(own) })
 }
 
 /// The programs that are named, and `loopback`, which every runtime calls.
@@ -442,5 +483,25 @@ mod tests {
             assert!(read("a.conflist", bad).error.is_some(), "{bad}");
         }
         assert_eq!(read("a.conf", r#"{"type":"bridge","ipam":{"type":"dhcp"}}"#).plugins, ["bridge", "dhcp"]);
+        let sizes = |ipam: &str| -> Vec<u64> {
+            let file = read("a.conf", &format!(r#"{{"type":"bridge","ipam":{{"type":"host-local",{ipam}}}}}"#));
+            file.ranges.iter().map(|range| range.size).collect()
+        };
+        assert_eq!(sizes(r#""subnet":"10.5.0.0/29""#), [5]);
+        assert_eq!(
+            sizes(
+                r#""ranges":[[{"subnet":"10.5.0.0/24"}],[{"subnet":"10.6.0.0/24","rangeStart":"10.6.0.10","rangeEnd":"10.6.0.13"}]]"#
+            ),
+            [253, 4]
+        );
+        for bad in [
+            r#""subnet":7"#,
+            r#""subnet":"x""#,
+            r#""ranges":[[7],{}]"#,
+            r#""subnet":"10.0.0.0/24","rangeStart":"10.0.0.9","rangeEnd":"10.0.0.2""#,
+        ] {
+            assert_eq!(sizes(bad), Vec::<u64>::new(), "{bad}");
+        }
+        assert_eq!(sizes(r#""subnet":"0.0.0.0/0""#), [(1 << 32) - 3]);
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Unread;
 use crate::netlink::generic::{VirtualService, features, virtual_services};
-use crate::netlink::nft::Ruleset;
+use crate::netlink::legacy;
+use crate::netlink::nft::{Rule, Ruleset};
 use crate::netlink::route::Tables;
 use crate::netlink::services::{self, Service};
 
@@ -62,6 +63,8 @@ pub struct Kernel {
     pub ruleset: Ruleset,
     /// Chains of the older iptables, where it has any.
     pub legacy: Vec<LegacyChain>,
+    /// Rules of the older iptables, as far as they are not those of single services.
+    pub legacy_rules: Vec<Rule>,
     /// Services of IPVS.
     pub virtual_services: Vec<VirtualService>,
     /// Services, as kube-proxy wrote them into rules or IPVS.
@@ -121,7 +124,7 @@ impl Kernel {
             told("devices and routes", error.to_string());
             Tables::default()
         });
-        let (ruleset, mut services) = Ruleset::read().unwrap_or_else(|error| {
+        let (ruleset, mut services) = Ruleset::read(&tables).unwrap_or_else(|error| {
             told("rules of nf_tables", error.to_string());
             (Ruleset::default(), Vec::new())
         });
@@ -132,7 +135,7 @@ impl Kernel {
         if let Some(why) = unasked(virtual_services.len(), known) {
             told("where services of IPVS lead", why);
         }
-        let older = legacy().unwrap_or_else(|why| {
+        let older = older_rules().unwrap_or_else(|why| {
             told("chains of the older iptables", why);
             String::new()
         });
@@ -152,6 +155,7 @@ impl Kernel {
             tables,
             ruleset,
             legacy: saved(&older),
+            legacy_rules: legacy::rules(&older),
             virtual_services,
             services,
             features,
@@ -310,7 +314,7 @@ fn owners(sockets: &BTreeMap<String, u16>) -> BTreeMap<u16, u32> {
 
 /// The kernel shows rules of the older iptables only through a call that needs unsafe code: where there are tables, the
 /// program that shows them is asked.
-fn legacy() -> Result<String, String> {
+fn older_rules() -> Result<String, String> {
     let tables = read_proc("/proc/thread-self/net/ip_tables_names", 4096).unwrap_or_default();
     if tables.trim().is_empty() {
         return Ok(String::new());

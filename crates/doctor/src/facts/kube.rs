@@ -36,7 +36,7 @@ pub struct Kube {
     pub manifests: Vec<StaticPod>,
     /// Settings of the kubelet's configuration that matter here, as text.
     pub kubelet: BTreeMap<String, String>,
-    /// Flags that kubeadm gives the kubelet, without dashes.
+    /// Flags that files give the kubelet, kubeadm's and an administrator's, without dashes.
     pub flags: BTreeMap<String, String>,
     /// What the runtime is told.
     pub runtime: Runtime,
@@ -53,6 +53,8 @@ pub struct StaticPod {
     pub file: String,
     /// The pod's name.
     pub name: String,
+    /// The name of its first container.
+    pub container: String,
     /// The image of its first container.
     pub image: String,
     /// The words of its first container's command.
@@ -88,7 +90,10 @@ pub struct Log {
 impl Kube {
     pub(super) fn read(root: &Root, unread: &mut Vec<Unread>) -> Kube {
         let kubelet = kubelet(root, unread);
-        let flags = flags(&root.text("/var/lib/kubelet/kubeadm-flags.env", unread).unwrap_or_default());
+        // In the order of kubeadm's unit: what comes later counts.
+        let files = ["/var/lib/kubelet/kubeadm-flags.env", "/etc/default/kubelet", "/etc/sysconfig/kubelet"];
+        let flags = files.iter().flat_map(|path| flags(&root.text(path, unread).unwrap_or_default())).collect();
+        let flags: BTreeMap<String, String> = flags;
         let endpoint = flags.get("container-runtime-endpoint").or_else(|| kubelet.get("containerRuntimeEndpoint"));
         Kube {
             kubelet_conf: root.exists("/etc/kubernetes/kubelet.conf"),
@@ -136,6 +141,7 @@ fn first_line(text: &str) -> String {
 fn static_pod(value: &Value, mut pod: StaticPod) -> StaticPod {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     pod.name = text("/metadata/name");
+    pod.container = text("/spec/containers/0/name");
     pod.image = text("/spec/containers/0/image");
     for pointer in ["/spec/containers/0/command", "/spec/containers/0/args"] {
         let words = value.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
@@ -179,11 +185,25 @@ fn kubelet(root: &Root, unread: &mut Vec<Unread>) -> BTreeMap<String, String> {
     out
 }
 
-/// `KUBELET_KUBEADM_ARGS="--a=b --c=d"`.
+/// `KUBELET_KUBEADM_ARGS="--a=b --c=d"`, `KUBELET_EXTRA_ARGS=--a b`.
 fn flags(text: &str) -> BTreeMap<String, String> {
-    let value = text.lines().find_map(|line| line.strip_prefix("KUBELET_KUBEADM_ARGS=")).unwrap_or_default();
-    let words = value.trim().trim_matches('"').split_whitespace().filter_map(|word| word.strip_prefix("--"));
-    words.filter_map(|word| word.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+    let names = ["KUBELET_KUBEADM_ARGS=", "KUBELET_EXTRA_ARGS="];
+    let values = text.lines().filter_map(|line| names.iter().find_map(|name| line.trim().strip_prefix(name)));
+    let mut out = BTreeMap::new();
+    for value in values {
+        let mut words = value.trim().trim_matches(['"', '\'']).split_whitespace().peekable();
+        while let Some(word) = words.next() {
+            let Some(flag) = word.strip_prefix("--") else { continue };
+            match flag.split_once('=') {
+                Some((name, value)) => drop(out.insert(name.to_owned(), value.to_owned())),
+                None => {
+                    let value = words.next_if(|next| !next.starts_with('-'));
+                    out.extend(value.map(|value| (flag.to_owned(), value.to_owned())));
+                }
+            }
+        }
+    }
+    out
 }
 
 fn runtime(root: &Root, unread: &mut Vec<Unread>) -> Runtime {
@@ -259,6 +279,8 @@ mod tests {
         let found = flags("KUBELET_KUBEADM_ARGS=\"--node-ip=10.0.0.1 --x --cgroup-driver=systemd\"\n");
         assert_eq!(found["cgroup-driver"], "systemd");
         assert_eq!(found.len(), 2);
+        let found = flags("# KUBELET_EXTRA_ARGS=--x=y\nKUBELET_EXTRA_ARGS='--node-ip 10.0.0.2 --v --resolv-conf=/x'\n");
+        assert_eq!((found["node-ip"].as_str(), found["resolv-conf"].as_str(), found.len()), ("10.0.0.2", "/x", 2));
         assert_eq!(lines("2016-12-28T02:52:22.09Z stderr F a b\nbare\n"), ["a b", "bare"]);
     }
 }

@@ -25,7 +25,7 @@ use crate::DoctorError;
 use root::Root;
 
 /// Facts of another version are refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// What is known of one host.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -127,6 +127,7 @@ pub(crate) fn clamp(facts: &mut HostFacts) {
         kernel.tables.routes.truncate(root::ENTRIES);
         kernel.ruleset.chains.truncate(root::ENTRIES);
         kernel.ruleset.rules.truncate(10_000);
+        kernel.legacy_rules.truncate(10_000);
         crate::netlink::services::clamp(&mut kernel.services);
     }
 }

@@ -28,20 +28,34 @@ pub struct System {
     pub resolved: Vec<String>,
     /// `unmanaged-devices` of NetworkManager's configuration.
     pub unmanaged: Vec<String>,
-    /// Files of systemd-networkd with the names they match.
-    pub networkd: Vec<(String, String)>,
+    /// Files of systemd-networkd that match devices by their names, in the order they are looked at: the first that
+    /// matches counts.
+    pub networkd: Vec<NetworkFile>,
     /// Whether ufw is switched on.
     pub ufw: bool,
     /// Files that set `net.ipv4.ip_forward`, in the order they count, with what they set.
     pub forward_files: Vec<(String, String)>,
     /// Whether SELinux forbids what its policy does not allow; nothing where there is no SELinux.
     pub selinux: Option<bool>,
-    /// Lines of the audit log about what was forbidden to containers and their networks.
+    /// Lines of the audit log about what SELinux forbade to containers and their networks.
     pub denials: Vec<String>,
+    /// Lines of logs about what AppArmor forbade to programs of the network of pods.
+    pub armor: Vec<String>,
     /// Swap devices.
     pub swaps: Vec<String>,
     /// Space: path, part of it that is free, part of the inodes.
     pub disks: Vec<Disk>,
+}
+
+/// A file of systemd-networkd.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Default)]
+pub struct NetworkFile {
+    /// Its path.
+    pub path: String,
+    /// Patterns of names, with blanks between.
+    pub names: String,
+    /// Whether it takes devices that it matches; it may say that they are to be left alone.
+    pub manages: bool,
 }
 
 /// Space of a file system.
@@ -83,6 +97,11 @@ impl System {
             forward_files: forward_files(root, unread),
             selinux: if here { root.head("/sys/fs/selinux/enforce", 1).map(|byte| byte == b"1") } else { None },
             denials: denials(&root.tail("/var/log/audit/audit.log", 256 << 10).unwrap_or_default()),
+            armor: LOGS
+                .iter()
+                .flat_map(|path| armor(&root.tail(path, 256 << 10).unwrap_or_default()))
+                .take(5)
+                .collect(),
             swaps: swaps.lines().skip(1).filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect(),
             disks: ["/", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log"]
                 .iter()
@@ -99,6 +118,18 @@ fn denials(text: &str) -> Vec<String> {
     let denied = |line: &&str| line.contains("avc:") && line.contains("denied") && !line.contains("permissive=1");
     let lines = text.lines().rev().filter(denied).filter(|line| ours.iter().any(|word| line.contains(word)));
     lines.take(5).map(|line| line.chars().take(400).collect()).collect()
+}
+
+/// Where the kernel's messages about AppArmor go, with auditd and without.
+const LOGS: [&str; 4] = ["/var/log/audit/audit.log", "/var/log/kern.log", "/var/log/syslog", "/var/log/messages"];
+
+/// `audit: type=1400 audit(…): apparmor="DENIED" operation="open" profile="…" name="…" comm="bridge" …`. What is
+/// forbidden to applications in containers is no matter of their network.
+fn armor(text: &str) -> Vec<String> {
+    let programs = ["flanneld", "flannel", "bridge", "host-local", "portmap", "loopback", "calico", "calico-ipam"];
+    let ours = |line: &str| programs.iter().any(|name| line.contains(&format!("comm=\"{name}\"")));
+    let denied = text.lines().rev().filter(|line| line.contains("apparmor=\"DENIED\"") && ours(line));
+    denied.take(5).map(|line| line.chars().take(400).collect()).collect()
 }
 
 fn nameservers(text: &str) -> Vec<String> {
@@ -128,21 +159,32 @@ fn unmanaged(root: &Root, unread: &mut Vec<Unread>) -> Vec<String> {
     values.filter_map(|rest| rest.split_once('=')).map(|(_, value)| value.trim().to_owned()).collect()
 }
 
-fn networkd(root: &Root, unread: &mut Vec<Unread>) -> Vec<(String, String)> {
+fn networkd(root: &Root, unread: &mut Vec<Unread>) -> Vec<NetworkFile> {
     let directories = ["/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network"];
-    let mut out = Vec::new();
-    for (path, text) in layered(root, &directories, ".network", unread) {
-        let mut section = "";
-        let managed = !text.lines().any(|line| line.trim() == "Unmanaged=yes");
-        for line in text.lines().map(str::trim) {
-            if line.starts_with('[') {
-                section = line;
-            } else if let Some(value) = line.strip_prefix("Name=").filter(|_| section == "[Match]" && managed) {
-                out.push((path.clone(), value.to_owned()));
+    let files = layered(root, &directories, ".network", unread);
+    files.into_iter().filter_map(|(path, text)| Some(NetworkFile { path, ..network_file(&text)? })).collect()
+}
+
+/// systemd.network(5). Nothing for a file that does not match by names alone: whether it is for a device of pods is then
+/// decided by its kind, driver or address, which such files name to keep away from them.
+fn network_file(text: &str) -> Option<NetworkFile> {
+    let (mut section, mut names, mut manages, mut others) = ("", Vec::new(), true, false);
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        if line.starts_with('[') {
+            section = line;
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else { continue };
+        match (section, key) {
+            ("[Match]", "Name") => names.push(value.to_owned()),
+            ("[Match]", _) => others = true,
+            ("[Link]", "Unmanaged") => {
+                manages = !["yes", "true", "on", "1"].iter().any(|yes| yes.eq_ignore_ascii_case(value));
             }
+            _ => {}
         }
     }
-    out
+    (!names.is_empty() && !others).then(|| NetworkFile { path: String::new(), names: names.join(" "), manages })
 }
 
 /// sysctl.d(5): all files of these directories in the order of their names, then /etc/sysctl.conf.
@@ -177,6 +219,28 @@ fn disk(root: &Root, path: &str) -> Option<Disk> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_networkd() {
+        let all = network_file("[Match]\nName=en* eth*\nName=cni*\n[Network]\nDHCP=yes\nUnmanaged=yes\n").unwrap();
+        assert_eq!((all.names.as_str(), all.manages), ("en* eth* cni*", true));
+        assert!(!network_file("[Match]\nName = *\n[Link]\nUnmanaged = true\n").unwrap().manages);
+        for other in ["", "[Match]\nMACAddress=02:00:00:00:00:01\n", "[Match]\nName=*\nType=ether\n", "Name=*\n", "\0["]
+        {
+            assert_eq!(network_file(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn denials_of_apparmor() {
+        let line = |comm: &str| {
+            format!(
+                "Jan 1 host kernel: audit: type=1400 audit(1:2): apparmor=\"DENIED\" operation=\"open\" comm=\"{comm}\""
+            )
+        };
+        assert_eq!(armor(&format!("{}\n{}\nx\0\n", line("bridge"), line("nginx"))), [line("bridge")]);
+        assert_eq!(armor(&line("bridge").replace("DENIED", "ALLOWED")), Vec::<String>::new());
+    }
 
     #[test]
     fn denials_of_containers() {

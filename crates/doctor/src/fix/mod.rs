@@ -2,7 +2,8 @@
 //! them.
 //!
 //! [`Action`] is the closed list of what is ever changed. A plan is made of facts; [`apply`] looks again before it
-//! changes anything, and stops at the first that fails.
+//! changes anything, tells how each change is taken back before it makes it, and stops at the first that fails. So
+//! whoever kills it has a record of all that was changed, and taking back what was not changed changes nothing.
 //!
 //! Adding a fix: its row in [`FIXES`], its plan, and if need be an [`Action`] with its [`Undo`]; a test that heals the
 //! fault and takes the fix back.
@@ -14,19 +15,25 @@ pub mod rules;
 use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::checks::{leases, machine};
+use crate::checks::{leases, leftover};
 use crate::facts::root::Root;
 use crate::netlink::Socket;
 use crate::netlink::generic::set_feature;
 use crate::{DoctorError, HostFacts};
 
 const SYSCTL_FILE: &str = "/etc/sysctl.d/99-kubernetes-kiln.conf";
+/// One of its own: fixes do not write over each other's.
+const BRIDGE_FILE: &str = "/etc/sysctl.d/99-kubernetes-kiln-bridge.conf";
+/// Where host-local keeps its leases.
+const LEASES: &str = "/var/lib/cni/networks";
 const MODULES_FILE: &str = "/etc/modules-load.d/kubernetes-kiln.conf";
 const MANAGER_FILE: &str = "/etc/NetworkManager/conf.d/kubernetes-kiln.conf";
 const UNMANAGED: &str = "[keyfile]\nunmanaged-devices=interface-name:cni*;interface-name:flannel*;interface-name:cali*;interface-name:tunl*;interface-name:vxlan.calico\n";
@@ -139,6 +146,15 @@ pub enum Undo {
         /// What was in it; nothing when it was not there.
         bytes: Option<Vec<u8>>,
     },
+    /// Gives an address of host-local back to the container that had it, unless another has it now.
+    Lease {
+        /// The network's name.
+        network: String,
+        /// The address.
+        ip: IpAddr,
+        /// What was in its file.
+        bytes: Vec<u8>,
+    },
     /// Sets a setting to what it was.
     Reset {
         /// Its path.
@@ -172,17 +188,16 @@ pub enum Undo {
 /// # Errors
 /// When there is no fix for it, or nothing to fix.
 pub fn plan(host: &HostFacts, id: &str) -> Result<Vec<Action>, String> {
-    let sysctl = |settings: &[&str]| {
+    let sysctl = |file: &str, settings: &[&str]| {
         let lines: Vec<String> = settings.iter().map(|path| format!("{} = 1\n", path.replace('/', "."))).collect();
-        let write = Action::Write { path: SYSCTL_FILE.to_owned(), text: lines.concat() };
+        let write = Action::Write { path: file.to_owned(), text: lines.concat() };
         let set = settings.iter().map(|path| Action::Set { path: (*path).to_owned(), value: "1".to_owned() });
         set.chain([write]).collect::<Vec<Action>>()
     };
     let bridge = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
-    let forward = "net/ipv4/ip_forward";
     let actions = match id {
         "leases.leaked" => released(host),
-        "kernel.ip-forward" => sysctl(&[forward]),
+        "kernel.ip-forward" => sysctl(SYSCTL_FILE, &["net/ipv4/ip_forward"]),
         "kernel.br-netfilter" => {
             let module = "br_netfilter".to_owned();
             let mut out = Vec::new();
@@ -190,12 +205,12 @@ pub fn plan(host: &HostFacts, id: &str) -> Result<Vec<Action>, String> {
                 out.push(Action::Load { module: module.clone() });
             }
             out.push(Action::Write { path: MODULES_FILE.to_owned(), text: module + "\n" });
-            out.extend(sysctl(&[bridge[0], bridge[1], forward]));
+            out.extend(sysctl(BRIDGE_FILE, &bridge));
             out
         }
         "machine.network-manager" => vec![Action::Write { path: MANAGER_FILE.to_owned(), text: UNMANAGED.to_owned() }],
         "leftover.devices" => {
-            let names = machine::left_devices(host).into_iter();
+            let names = leftover::left_devices(host).into_iter();
             names.map(|device| Action::Delete { device: device.to_owned() }).collect()
         }
         "leftover.chains" => chains(host),
@@ -229,130 +244,173 @@ fn checksums(host: &HostFacts) -> Vec<Action> {
 /// Chains that are left, by the program that made them; tables that are Kubernetes' own as a whole.
 fn chains(host: &HostFacts) -> Vec<Action> {
     let Some(kernel) = &host.kernel else { return Vec::new() };
-    let own = |chain: &&crate::netlink::nft::Chain| machine::left_table(&chain.table);
+    let own = |chain: &&crate::netlink::nft::Chain| leftover::left_table(&chain.table);
     let mut tables: Vec<(u8, &str)> =
         kernel.ruleset.chains.iter().filter(own).map(|chain| (chain.family, chain.table.as_str())).collect();
     tables.sort_unstable();
     tables.dedup();
-    let rest = kernel.ruleset.chains.iter().filter(|chain| !own(chain) && machine::left_chain(&chain.name));
+    let rest = kernel.ruleset.chains.iter().filter(|chain| !own(chain) && leftover::left_chain(&chain.name));
     let of = |family: u8| rest.clone().filter(|chain| chain.family == family).count();
-    let legacy = kernel.legacy.iter().filter(|chain| machine::left_chain(&chain.name)).count();
+    let legacy = kernel.legacy.iter().filter(|chain| leftover::left_chain(&chain.name)).count();
     let counts = [("iptables-nft", of(2)), ("ip6tables-nft", of(10)), ("iptables-legacy", legacy)];
     let counts = counts.into_iter().filter(|(_, chains)| *chains > 0);
     let counts = counts.map(|(program, chains)| Action::Chains { program: program.to_owned(), chains });
     counts.chain(tables.into_iter().map(|(family, name)| Action::Table { family, name: name.to_owned() })).collect()
 }
 
-/// Makes the changes on this host, in the namespace of this thread; each that was made is told, with how to undo it,
-/// before the next.
+/// Keeps how a change is taken back, before it is made; the error is why it cannot, and keeps it from being made.
+pub type Keep<'a> = dyn FnMut(&[Undo]) -> Result<(), String> + 'a;
+
+/// Makes the changes on this host, in the namespace of this thread.
 ///
 /// # Errors
-/// What failed, and why; what was done before stays, and was told.
-pub fn apply(root: &Path, actions: &[Action], told: &mut dyn FnMut(&Action, &[Undo])) -> Result<(), DoctorError> {
+/// What failed, and why; what was done before stays, and was kept.
+pub fn apply(root: &Path, actions: &[Action], keep: &mut Keep<'_>) -> Result<(), DoctorError> {
     let files = Root::open(root)?;
     for action in actions {
-        let failed = |why: String| DoctorError::Host { host: action.line(), why };
-        let undo = match action {
-            Action::Release { network, leases } => release(&files, network, leases).map_err(failed)?,
-            Action::Write { path, text } => vec![write(&files, path, text.as_bytes()).map_err(failed)?],
-            Action::Load { module } => {
-                run("modprobe", module).map_err(failed)?;
-                vec![Undo::Remake { how: format!("modprobe -r {module}") }]
-            }
-            Action::Set { path, value } => vec![set(path, value).map_err(failed)?],
-            Action::Delete { device } => {
-                delete(device).map_err(failed)?;
-                vec![Undo::Remake { how: format!("the pod network makes {device} again when it needs it") }]
-            }
-            Action::Chains { program, .. } => unchain(program).map_err(failed)?,
-            Action::Table { family, name } => {
-                crate::netlink::nft::delete_table(*family, name).map_err(|error| failed(error.to_string()))?;
-                vec![Undo::Remake { how: format!("who made the table {name} makes it again when it needs it") }]
-            }
-            Action::Feature { device, feature } => {
-                set_feature(device, feature, false).map_err(|error| failed(error.to_string()))?;
-                vec![Undo::Feature { device: device.clone(), feature: feature.clone() }]
-            }
-        };
-        told(action, &undo);
+        make(&files, action, keep).map_err(|why| DoctorError::Host { host: action.line(), why })?;
     }
     Ok(())
 }
 
-/// Takes changes back, the last first.
+fn make(files: &Root, action: &Action, keep: &mut Keep<'_>) -> Result<(), String> {
+    let again = |how: String| [Undo::Remake { how }];
+    match action {
+        Action::Release { network, leases } => release(files, network, leases, keep),
+        Action::Write { path, text } => {
+            let bytes = files.head(path, crate::facts::root::LIMIT);
+            keep(&[Undo::Restore { path: path.clone(), bytes }])?;
+            write(files, path, text.as_bytes())
+        }
+        Action::Load { module } => {
+            keep(&again(format!("modprobe -r {module}")))?;
+            run("modprobe", module)
+        }
+        Action::Set { path, value } => {
+            let before = std::fs::read_to_string(setting(path)?).map_err(|error| error.to_string())?;
+            keep(&[Undo::Reset { path: path.clone(), value: before.trim().to_owned() }])?;
+            set(path, value)
+        }
+        Action::Delete { device } => {
+            keep(&again(format!("the pod network makes {device} again when it needs it")))?;
+            delete(device)
+        }
+        Action::Chains { program, .. } => unchain(program, keep),
+        Action::Table { family, name } => {
+            keep(&again(format!("who made the table {name} makes it again when it needs it")))?;
+            crate::netlink::nft::delete_table(*family, name).map_err(|error| error.to_string())
+        }
+        Action::Feature { device, feature } => {
+            keep(&[Undo::Feature { device: device.clone(), feature: feature.clone() }])?;
+            set_feature(device, feature, false).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// Takes changes back, the last first; says what was not, because things are no longer as the fix left them.
 ///
 /// # Errors
 /// What failed, and why.
-pub fn undo(root: &Path, undos: &[Undo]) -> Result<(), DoctorError> {
+pub fn undo(root: &Path, undos: &[Undo]) -> Result<Vec<String>, DoctorError> {
     let files = Root::open(root)?;
-    for undo in undos.iter().rev() {
-        match undo {
-            Undo::Restore { path, bytes } => {
-                let failed = |why: String| DoctorError::Host { host: path.clone(), why };
-                match bytes {
-                    Some(bytes) => write(&files, path, bytes).map(|_| ()).map_err(failed)?,
-                    None => files.remove(path).map_err(|errno| failed(errno.to_string()))?,
-                }
-            }
-            Undo::Reset { path, value } => {
-                set(path, value).map_err(|why| DoctorError::Host { host: path.clone(), why })?;
-            }
-            Undo::Rules { program, script } => {
-                restore(program, script).map_err(|why| DoctorError::Host { host: program.clone(), why })?;
-            }
-            Undo::Feature { device, feature } => {
-                let failed = |why: String| DoctorError::Host { host: device.clone(), why };
-                set_feature(device, feature, true).map_err(|error| failed(error.to_string()))?;
-            }
-            Undo::Remake { .. } => {}
-        }
-    }
-    Ok(())
-}
-
-/// host-local takes this lock around everything it does.
-fn release(files: &Root, network: &str, leases: &[(IpAddr, String)]) -> Result<Vec<Undo>, String> {
-    if network.is_empty() || network.contains('/') || network.starts_with('.') {
-        return Err("is no name of a network".to_owned());
-    }
-    let directory = format!("/var/lib/cni/networks/{network}");
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
-    let lock =
-        files.create(&format!("{directory}/lock"), flags, Mode::from(0o600)).map_err(|errno| errno.to_string())?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| errno.to_string())?;
     let mut out = Vec::new();
-    for (ip, container) in leases {
-        let path = format!("{directory}/{ip}");
-        let Some(bytes) = files.head(&path, 512) else { continue };
-        // Meanwhile it may have been given to another.
-        let holder = String::from_utf8_lossy(&bytes);
-        if holder.lines().next().unwrap_or_default().trim() == container {
-            files.remove(&path).map_err(|errno| format!("{path}: {errno}"))?;
-            out.push(Undo::Restore { path, bytes: Some(bytes) });
-        }
+    for undo in undos.iter().rev() {
+        let place = match undo {
+            Undo::Restore { path, .. } | Undo::Reset { path, .. } => path.clone(),
+            Undo::Lease { ip, .. } => ip.to_string(),
+            Undo::Rules { program, .. } => program.clone(),
+            Undo::Feature { device, .. } => device.clone(),
+            Undo::Remake { .. } => String::new(),
+        };
+        let done = take_back(&files, undo).map_err(|why| DoctorError::Host { host: place, why })?;
+        out.extend(done);
     }
     Ok(out)
 }
 
-fn write(files: &Root, path: &str, bytes: &[u8]) -> Result<Undo, String> {
-    let before = files.head(path, crate::facts::root::LIMIT);
+fn take_back(files: &Root, undo: &Undo) -> Result<Option<String>, String> {
+    match undo {
+        Undo::Restore { path, bytes: Some(bytes) } => write(files, path, bytes)?,
+        Undo::Restore { path, bytes: None } => match files.remove(path) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.to_string()),
+        },
+        Undo::Lease { network, ip, bytes } => return lease_again(files, network, *ip, bytes),
+        Undo::Reset { path, value } => set(path, value)?,
+        Undo::Rules { program, script } => {
+            // What was not deleted, because it was killed before, is there still.
+            let script = rules::lacking(script, &saved(program)?);
+            restore(program, &script)?;
+        }
+        Undo::Feature { device, feature } => set_feature(device, feature, true).map_err(|error| error.to_string())?,
+        Undo::Remake { how } => return Ok(Some(how.clone())),
+    }
+    Ok(None)
+}
+
+/// host-local takes this lock around everything it does.
+fn locked(files: &Root, network: &str) -> Result<(String, OwnedFd), String> {
+    if network.is_empty() || network.contains('/') || network.starts_with('.') {
+        return Err("is no name of a network".to_owned());
+    }
+    let directory = format!("{LEASES}/{network}");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
+    let lock =
+        files.create(&format!("{directory}/lock"), flags, Mode::from(0o600)).map_err(|errno| errno.to_string())?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| errno.to_string())?;
+    Ok((directory, lock))
+}
+
+fn release(files: &Root, network: &str, leases: &[(IpAddr, String)], keep: &mut Keep<'_>) -> Result<(), String> {
+    let (directory, _lock) = locked(files, network)?;
+    let mut out = Vec::new();
+    for (ip, container) in leases {
+        let Some(bytes) = files.head(&format!("{directory}/{ip}"), 512) else { continue };
+        // Meanwhile it may have been given to another.
+        let holder = String::from_utf8_lossy(&bytes);
+        if holder.lines().next().unwrap_or_default().trim() == container {
+            out.push(Undo::Lease { network: network.to_owned(), ip: *ip, bytes });
+        }
+    }
+    keep(&out)?;
+    for undo in &out {
+        if let Undo::Lease { ip, .. } = undo {
+            let path = format!("{directory}/{ip}");
+            files.remove(&path).map_err(|errno| format!("{path}: {errno}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Under the lock, and only where nobody has the address: it may have been given to another pod since.
+fn lease_again(files: &Root, network: &str, ip: IpAddr, bytes: &[u8]) -> Result<Option<String>, String> {
+    let (directory, _lock) = locked(files, network)?;
+    let path = format!("{directory}/{ip}");
+    match files.head(&path, 512) {
+        None => write(files, &path, bytes).map(|()| None),
+        Some(there) if there == bytes => Ok(None),
+        Some(_) => Ok(Some(format!("{ip} was given to another pod since: it stays with that"))),
+    }
+}
+
+fn write(files: &Root, path: &str, bytes: &[u8]) -> Result<(), String> {
     files.directories(path).map_err(|errno| errno.to_string())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NONBLOCK;
     let fd = files.create(path, flags, Mode::from(0o644)).map_err(|errno| errno.to_string())?;
     let mut file = File::from(fd);
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())?;
-    Ok(Undo::Restore { path: path.to_owned(), bytes: before })
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| error.to_string())
 }
 
 /// Settings are those of the thread's namespace.
-fn set(path: &str, value: &str) -> Result<Undo, String> {
+fn setting(path: &str) -> Result<String, String> {
     if path.split('/').any(|part| part.is_empty() || part == "..") || !path.starts_with("net/") {
         return Err("is no setting of the network".to_owned());
     }
-    let full = format!("/proc/sys/{path}");
-    let before = std::fs::read_to_string(&full).map_err(|error| error.to_string())?;
-    std::fs::write(&full, value).map_err(|error| error.to_string())?;
-    Ok(Undo::Reset { path: path.to_owned(), value: before.trim().to_owned() })
+    Ok(format!("/proc/sys/{path}"))
+}
+
+fn set(path: &str, value: &str) -> Result<(), String> {
+    std::fs::write(setting(path)?, value).map_err(|error| error.to_string())
 }
 
 /// The programs that rules are deleted by: an undo record may be anybody's.
@@ -367,15 +425,20 @@ fn program(name: &str, end: &str) -> Result<String, String> {
     found.ok_or_else(|| format!("{name}-{end} is not installed (package iptables)"))
 }
 
-/// Deletes the chains of Kubernetes that there are now.
-fn unchain(name: &str) -> Result<Vec<Undo>, String> {
+/// What a program prints of the rules that there are now.
+fn saved(name: &str) -> Result<String, String> {
     let output = Command::new(program(name, "save")?).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
-    let Some(scripts) = rules::scripts(&String::from_utf8_lossy(&output.stdout)) else { return Ok(Vec::new()) };
-    restore(name, &scripts.delete)?;
-    Ok(vec![Undo::Rules { program: name.to_owned(), script: scripts.restore }])
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Deletes the chains of Kubernetes that there are now.
+fn unchain(name: &str, keep: &mut Keep<'_>) -> Result<(), String> {
+    let Some(scripts) = rules::scripts(&saved(name)?) else { return Ok(()) };
+    keep(&[Undo::Rules { program: name.to_owned(), script: scripts.restore }])?;
+    restore(name, &scripts.delete)
 }
 
 /// All of a script, or nothing of each of its tables.

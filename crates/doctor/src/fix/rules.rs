@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::machine::left_chain;
+use crate::checks::leftover::left_chain;
 
 /// What `iptables-restore --noflush` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,32 @@ fn restore(tables: &[(String, Table)]) -> String {
     out
 }
 
+/// A script that makes rules again, without the rules of other chains that are there: they would be twice. Chains of
+/// Kubernetes are emptied by their line.
+pub fn lacking(script: &str, saved: &str) -> String {
+    let mut table = "";
+    let mut there = std::collections::BTreeSet::new();
+    for line in saved.lines() {
+        match line.strip_prefix('*') {
+            Some(name) => table = name,
+            None => drop(line.strip_prefix("-A ").map(|rule| there.insert((table, rule)))),
+        }
+    }
+    let (mut out, mut table) = (String::new(), "");
+    for line in script.lines() {
+        table = line.strip_prefix('*').unwrap_or(table);
+        let inserted = line.strip_prefix("-I ").and_then(|rest| {
+            let (chain, rest) = rest.split_once(' ')?;
+            let (_, words) = rest.split_once(' ')?;
+            Some(format!("{chain} {words}"))
+        });
+        if inserted.is_none_or(|rule| !there.contains(&(table, rule.as_str()))) {
+            out += &format!("{line}\n");
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +150,16 @@ COMMIT
             "*filter\n:KUBE-FORWARD - [0:0]\n-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT\n-I FORWARD 2 -m comment --comment \"kubernetes forwarding rules\" -j KUBE-FORWARD\nCOMMIT\n"
         );
         assert_eq!(scripts.chains, 1);
+    }
+
+    #[test]
+    fn what_was_not_deleted_is_not_made_twice() {
+        let script = scripts(SAVED).unwrap().restore;
+        let whole = lacking(&script, SAVED);
+        assert!(!whole.contains("-I FORWARD") && whole.contains(":KUBE-FORWARD"), "{whole}");
+        let elsewhere = SAVED.replace("*filter", "*mangle");
+        assert_eq!(lacking(&script, &elsewhere), script, "another table's");
+        assert_eq!(lacking("-I\n-I X\n", ""), "-I\n-I X\n");
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! Facts of hosts over SSH: the binary is sent, asked, and removed. Nothing else is left or needed on a host.
+//! Facts of hosts over SSH: the binary is sent, asked, and removed. Nothing else is left or needed on a host. Where there
+//! are many, it is sent packed: what leaves this machine is what takes the time then.
 //!
 //! A host may hang or lie: every step has a limit, and what it says is data of a known form or an error.
 
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use flate2::write::GzEncoder;
 use kiln_host::command::Sudo;
 use kiln_host::copy::{Put, RemotePath, Source};
 use kiln_host::ssh::{HostKeyProblem, Unreachable};
-use kiln_host::{Cancel, Command, Host, HostError, Output};
+use kiln_host::{Cancel, Command, Host, HostError, Output, Stdin, Streams};
 
 use super::{Fleet, Missing};
 use crate::facts::{HostFacts, VERSION};
@@ -26,10 +28,37 @@ const PLACE: &str = "umask 077; for p in /tmp /var/tmp /run \"$HOME\"; do d=$(mk
 printf '#!/bin/sh\\n' > \"$d/x\" && chmod 700 \"$d/x\" && \"$d/x\" 2>/dev/null && rm \"$d/x\" && printf %s \"$d\" && exit 0; rm -rf \"$d\"; done; \
 echo 'there is no directory from which programs may be run' >&2; exit 1";
 
+/// So many hosts are worth the second that packing takes.
+const MANY: usize = 4;
+
+/// A program that is sent to hosts.
+#[derive(Debug)]
+pub struct Parcel {
+    path: PathBuf,
+    /// It as gzip has it.
+    packed: Option<Arc<[u8]>>,
+}
+
+impl Parcel {
+    /// The program at a path, for so many hosts.
+    pub fn new(path: &Path, hosts: usize) -> Parcel {
+        // That it cannot be read is said of each host that it is sent to.
+        let packed = if hosts < MANY { None } else { pack(path).ok() };
+        Parcel { path: path.to_owned(), packed: packed.map(Arc::from) }
+    }
+}
+
+fn pack(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut writer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut file, &mut writer)?;
+    writer.finish()
+}
+
 /// How hosts are asked.
 pub struct Asking<'a> {
     /// The binary that is sent: the one that runs.
-    pub binary: &'a Path,
+    pub binary: &'a Parcel,
     /// How long one host may take.
     pub limit: Duration,
     /// Whether root's rights are had by sudo.
@@ -127,10 +156,24 @@ impl<'a> Placed<'a> {
         format!("{}/kiln", self.place)
     }
 
+    /// Unpacked by the host's gzip; false where it has none.
+    fn unpacked(&self, packed: &Arc<[u8]>, cancel: &Cancel) -> bool {
+        let program = self.program();
+        let command = Command::shell(format!("gzip -dc > {program} && chmod 700 {program}"));
+        let stdin = Stdin::Reader(Box::new(std::io::Cursor::new(packed.clone())));
+        let (mut out, mut err) = (std::io::sink(), std::io::sink());
+        let streams = Streams { stdin, stdout: &mut out, stderr: &mut err };
+        self.host.run(&command, streams, cancel).is_ok_and(|exit| exit.success())
+    }
+
     fn send(&self, asking: &Asking<'_>, cancel: &Cancel) -> Result<(), DoctorError> {
         let failed = |why: String| DoctorError::Host { host: self.name.clone(), why };
-        let local = |error: std::io::Error| failed(format!("cannot read {}: {error}", asking.binary.display()));
-        let mut file = std::fs::File::open(asking.binary).map_err(local)?;
+        if asking.binary.packed.as_ref().is_some_and(|packed| self.unpacked(packed, cancel)) {
+            return Ok(());
+        }
+        let path = &asking.binary.path;
+        let local = |error: std::io::Error| failed(format!("cannot read {}: {error}", path.display()));
+        let mut file = std::fs::File::open(path).map_err(local)?;
         let length = file.metadata().map_err(local)?.len();
         let source = Source { name: "kiln", reader: &mut file, length };
         let put = Put { mode: Some(0o700), ..Put::default() };

@@ -4,13 +4,16 @@
 //! Formats: linux/netlink.h, linux/rtnetlink.h; numbers are in the order of the machine unless said otherwise.
 //!
 //! [`route`] links, addresses, routes, neighbours     [`nft`] chains and rules of nf_tables
+//! [`sets`] conditions with several values     [`legacy`] rules of the older iptables, from what their program prints
 //! [`services`] what kube-proxy made of services
 //! [`generic`] features of network devices (ethtool), services of IPVS
 
 pub mod generic;
+pub mod legacy;
 pub mod nft;
 pub mod route;
 pub mod services;
+pub mod sets;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Of a rule is kept what decides about a packet of pods: addresses, devices, protocol, port, verdict. A condition that
 //! is not understood is marked ([`Rule::more`]), so that nobody takes such a rule for one that meets every packet.
+//! Conditions with several values are sets of their own, which are read afterwards ([`super::sets`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,15 +10,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use rustix::net::netlink::NETFILTER;
 use serde::{Deserialize, Serialize};
 
+use super::route::Tables;
 use super::services::{self, Service};
+use super::sets::{self, Lookup, OneOf};
 use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at};
 use crate::facts::Network;
 
 const SUBSYSTEM: u16 = 10 << 8;
 /// The state of a connection's first packet.
-const NEW: u32 = 8;
+pub(super) const NEW: u32 = 8;
 /// Rules that are kept of one host.
-const RULES: usize = 4000;
+pub(super) const RULES: usize = 4000;
+/// Before the number of a device whose name is not known yet: no name has a slash.
+const NUMBER: char = '/';
 
 /// A chain.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -74,6 +79,8 @@ pub struct Rule {
     pub input: Option<String>,
     /// The device it leaves by.
     pub output: Option<String>,
+    /// Conditions with several values, each of which has to be met.
+    pub one_of: Vec<OneOf>,
     /// Whether there are conditions beside these.
     pub more: bool,
     /// Whether it is only for packets with a mark, or of connections that exist: never for the first of a connection.
@@ -98,11 +105,12 @@ pub struct Ruleset {
 }
 
 impl Ruleset {
-    /// Reads it in the namespace of this thread, and what kube-proxy made of services in it.
+    /// Reads it in the namespace of this thread, and what kube-proxy made of services in it. `tables` have the names of
+    /// devices that rules have by their numbers.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn read() -> Result<(Ruleset, Vec<Service>), NetlinkError> {
+    pub fn read(tables: &Tables) -> Result<(Ruleset, Vec<Service>), NetlinkError> {
         let what = "rules of nf_tables";
         let mut socket = match Socket::open(what, Some(NETFILTER)) {
             Err(NetlinkError::Refused { errno: rustix::io::Errno::PROTONOSUPPORT, .. }) => {
@@ -113,24 +121,39 @@ impl Ruleset {
         let mut chains = socket.dump(what, SUBSYSTEM | 4, &[0; 4], |message| chain(message.body))?;
         let rules = socket.dump(what, SUBSYSTEM | 7, &[0; 4], |message| rule(message.body))?;
         let mut counts: BTreeMap<(u8, &str, &str), u32> = BTreeMap::new();
-        for rule in &rules {
+        for (rule, _) in &rules {
             *counts.entry((rule.family, &rule.table, &rule.chain)).or_default() += 1;
         }
         for chain in &mut chains {
             chain.rules = counts.get(&(chain.family, chain.table.as_str(), chain.name.as_str())).copied().unwrap_or(0);
         }
-        let of_services = ["KUBE-SVC-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "CNI-DN-", "CNI-"];
-        let kept = |rule: &Rule| {
-            !of_services.iter().any(|start| rule.chain.starts_with(start)) && rule.chain != "KUBE-SERVICES"
-        };
+        let rules = sets::fill(&mut socket, rules);
         let mut found = services::of_rules(&rules);
         if chains.iter().any(|chain| chain.table == services::TABLE) {
             let ips = services::elements(&mut socket, "service-ips")?;
             let ports = services::elements(&mut socket, "service-nodeports")?;
             found.extend(services::of_maps(&chains, &ips, &ports));
         }
-        let rules = rules.into_iter().filter(kept).take(RULES).collect();
+        let mut rules: Vec<Rule> = rules.into_iter().filter(|rule| !is_of_services(&rule.chain)).take(RULES).collect();
+        rules.iter_mut().for_each(|rule| named(rule, tables));
         Ok((Ruleset { chains, rules }, found))
+    }
+}
+
+/// Whether a chain has rules of single services or pods, of which there may be very many.
+pub(super) fn is_of_services(chain: &str) -> bool {
+    let starts = ["KUBE-SVC-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "CNI-"];
+    starts.iter().any(|start| chain.starts_with(start)) || chain == "KUBE-SERVICES"
+}
+
+/// Puts the name of a device in the place of its number, which some rules have instead. A device that is gone has none:
+/// no packet meets such a rule.
+fn named(rule: &mut Rule, tables: &Tables) {
+    for device in [&mut rule.input, &mut rule.output].into_iter().flatten() {
+        let number = device.strip_prefix(NUMBER).and_then(|number| number.parse().ok());
+        if let Some(link) = number.and_then(|number| tables.by_index(number)) {
+            device.clone_from(&link.name);
+        }
     }
 }
 
@@ -163,7 +186,7 @@ fn chain(body: &[u8]) -> Option<Chain> {
     Some(out)
 }
 
-fn rule(body: &[u8]) -> Option<Rule> {
+fn rule(body: &[u8]) -> Option<(Rule, Vec<Lookup>)> {
     let mut out = Rule { family: *body.first()?, ..Rule::default() };
     let mut reader = Reader::default();
     for (kind, value) in attributes(body.get(4..)?) {
@@ -175,7 +198,7 @@ fn rule(body: &[u8]) -> Option<Rule> {
             _ => {}
         }
     }
-    Some(out)
+    Some((out, reader.lookups))
 }
 
 /// What programs keep beside a rule: kind, length, value; a comment is of kind 0.
@@ -185,8 +208,8 @@ fn comment(bytes: &[u8]) -> Option<String> {
 }
 
 /// What an expression put into the register that the next compares.
-#[derive(Default, Clone, Copy, PartialEq)]
-enum Loaded {
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(super) enum Loaded {
     #[default]
     Unknown,
     Protocol,
@@ -194,12 +217,17 @@ enum Loaded {
     Family,
     Input,
     Output,
+    /// The same by the device's number.
+    InputNumber,
+    OutputNumber,
     From,
     To,
     Port,
     Mark,
     /// The state of the connection.
     State,
+    /// What was done with the connection: nothing with that of a first packet.
+    Status,
 }
 
 #[derive(Default)]
@@ -208,6 +236,7 @@ struct Reader {
     mask: Option<u32>,
     /// Constants, by the register that they were put into.
     constants: BTreeMap<u32, Vec<u8>>,
+    lookups: Vec<Lookup>,
 }
 
 impl Reader {
@@ -227,6 +256,8 @@ impl Reader {
             "meta" => self.load(match number(2) {
                 16 => Loaded::Protocol,
                 15 => Loaded::Family,
+                4 => Loaded::InputNumber,
+                5 => Loaded::OutputNumber,
                 6 => Loaded::Input,
                 7 => Loaded::Output,
                 3 => Loaded::Mark,
@@ -240,6 +271,12 @@ impl Reader {
                 _ => Loaded::Unknown,
             }),
             "ct" if number(2) == 0 => self.load(Loaded::State),
+            "ct" if number(2) == 2 => self.load(Loaded::Status),
+            // What is found may be a verdict (register 0), or a value for what comes after.
+            "lookup" if (part(3).is_empty() || number(3) == 0) && number(5) == 0 => {
+                let decides = !part(3).is_empty();
+                self.lookups.push(Lookup { set: text(part(1)), of: self.loaded, decides });
+            }
             "bitwise" => self.mask = value_of(part(4)).map(be32),
             "cmp" => self.compare(number(2), value_of(part(3)).unwrap_or_default(), rule),
             "range" => self.range(number(2), part(3), part(4), rule),
@@ -266,7 +303,12 @@ impl Reader {
                 }
                 rule.does.push(name);
             }
-            _ => rule.more = true,
+            // What a program decides is not known: it may let it pass.
+            "queue" => (rule.more, rule.verdict) = (true, Some(Verdict::Accept)),
+            _ => {
+                self.load(Loaded::Unknown);
+                rule.more = true;
+            }
         }
     }
 
@@ -280,6 +322,7 @@ impl Reader {
         match (self.loaded, operation) {
             // 1: differs; 3: up to; 5: from.
             (Loaded::State, 1) => return rule.later |= self.mask.is_some_and(|mask| mask.swap_bytes() & NEW == 0),
+            (Loaded::Status, 1) => return rule.later = true,
             (Loaded::Port, 3) => return rule.ports = Some((first, port)),
             (Loaded::Port, 5) => return rule.ports = Some((port, last)),
             (_, 0) => {}
@@ -293,9 +336,10 @@ impl Reader {
             Loaded::From => rule.from = self.network(value),
             Loaded::To => rule.to = self.network(value),
             Loaded::Port => rule.ports = Some((port, port)),
-            Loaded::Mark => rule.later = true,
-            Loaded::State => rule.more = true,
-            Loaded::Unknown => rule.more = true,
+            Loaded::InputNumber => rule.input = Some(format!("{NUMBER}{}", u32::from_ne_bytes(array(value)))),
+            Loaded::OutputNumber => rule.output = Some(format!("{NUMBER}{}", u32::from_ne_bytes(array(value)))),
+            Loaded::Mark | Loaded::Status => rule.later = true,
+            Loaded::State | Loaded::Unknown => rule.more = true,
         }
     }
 
@@ -316,7 +360,7 @@ impl Reader {
 }
 
 /// The name of a device; of one that only begins so, no zero is compared.
-fn device(value: &[u8]) -> String {
+pub(super) fn device(value: &[u8]) -> String {
     if value.contains(&0) { text(value) } else { format!("{}+", text(value)) }
 }
 
@@ -347,6 +391,11 @@ fn extension(name: &str, info: &[u8], rule: &mut Rule) {
         // `xt_conntrack_mtinfo3`: which conditions, which of them turned around, states.
         "conntrack" if info.len() >= 152 && (u16_at(info, 146), u16_at(info, 148)) == (1, 0) => {
             rule.later |= u32::from(u16_at(info, 150)) & NEW == 0;
+        }
+        // `xt_multiport_v1`: which ports (1 those it is for), how many, the ports, which of them begin a range, whether it
+        // is turned around.
+        "multiport" if info.len() >= 48 && info.first() == Some(&1) && info.get(47) == Some(&0) => {
+            rule.one_of.push(OneOf::Ports(sets::several(info)));
         }
         "udp" | "tcp" if info.len() >= 10 => {
             let all_sources = (u16_at(info, 0), u16_at(info, 2)) == (0, u16::MAX);

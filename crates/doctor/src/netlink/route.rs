@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at, u32_at, u64_at};
 use crate::facts::Network;
 
+/// The table that routes are in where nothing else is said.
+const MAIN: u32 = 254;
+
 /// An address of a device on its link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -147,6 +150,25 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// A rule that says which table of routes is looked into, and when.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Default)]
+pub struct PolicyRule {
+    /// The smaller, the sooner.
+    pub priority: u32,
+    /// For packets from there.
+    pub from: Option<Network>,
+    /// For packets to there.
+    pub to: Option<Network>,
+    /// The table.
+    pub table: u32,
+    /// 1 a table, 6 a black hole, 7 unreachable, 8 prohibited.
+    pub kind: u8,
+    /// Routes with so few bits or fewer do not count.
+    pub suppress: Option<u32>,
+    /// Whether there are conditions beside these: marks, devices, users.
+    pub more: bool,
+}
+
 /// Who has an address on a link: an entry of ARP or of NDP.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 pub struct Neighbour {
@@ -180,6 +202,8 @@ pub struct Tables {
     pub addresses: Vec<Address>,
     /// The routes.
     pub routes: Vec<Route>,
+    /// Rules that choose between their tables, in the order they count.
+    pub rules: Vec<PolicyRule>,
     /// Entries of ARP and NDP.
     pub neighbours: Vec<Neighbour>,
     /// Entries of VXLAN devices.
@@ -198,10 +222,12 @@ impl Tables {
         let links = socket.dump("devices", 18, &ask, |message| link(message.body))?;
         let addresses = socket.dump("addresses", 22, &[0; 8], |message| address(message.body))?;
         let routes = socket.dump("routes", 26, &family(0), |message| routes(message.body))?;
+        let mut rules = socket.dump("rules of routes", 34, &family(2), |message| policy(message.body))?;
+        rules.sort_by_key(|rule| rule.priority);
         let neighbours = socket.dump("neighbours", 30, &family(0), |message| neighbour(message.body))?;
         let forwards = socket.dump("entries of bridges", 30, &family(7), |message| forward(message.body))?;
         let routes = routes.into_iter().flatten().collect();
-        Ok(Tables { links, addresses, routes, neighbours, forwards })
+        Ok(Tables { links, addresses, routes, rules, neighbours, forwards })
     }
 
     /// The device of this name.
@@ -220,9 +246,33 @@ impl Tables {
         self.addresses.iter().filter(move |address| address.link == index)
     }
 
-    /// The route that the main table has for an address.
+    /// The route to an address, whoever sends; rules with conditions that are not known here are left out.
     pub fn route_to(&self, ip: IpAddr) -> Option<&Route> {
-        let fits = self.routes.iter().filter(|route| route.table == 254 && route.to.contains(ip));
+        self.route_from(None, ip)
+    }
+
+    /// The route to an address from another.
+    pub fn route_from(&self, from: Option<IpAddr>, ip: IpAddr) -> Option<&Route> {
+        let meets = |rule: &&PolicyRule| {
+            !rule.more
+                && rule.from.is_none_or(|network| from.is_some_and(|from| network.contains(from)))
+                && rule.to.is_none_or(|network| network.contains(ip))
+        };
+        for rule in self.rules.iter().filter(|_| ip.is_ipv4()).filter(meets) {
+            if rule.kind != 1 {
+                return None;
+            }
+            let counts = |route: &&Route| rule.suppress.is_none_or(|prefix| u32::from(route.to.prefix) > prefix);
+            if let Some(route) = self.in_table(rule.table, ip).filter(counts) {
+                return Some(route);
+            }
+        }
+        // There is always a rule for the main table, unless nobody asked for them.
+        self.in_table(MAIN, ip).filter(|_| self.rules.is_empty() || !ip.is_ipv4())
+    }
+
+    fn in_table(&self, table: u32, ip: IpAddr) -> Option<&Route> {
+        let fits = self.routes.iter().filter(|route| route.table == table && route.to.contains(ip));
         fits.min_by_key(|route| (std::cmp::Reverse(route.to.prefix), route.metric))
     }
 
@@ -353,6 +403,34 @@ fn routes(body: &[u8]) -> Option<Vec<Route>> {
     Some(hops.into_iter().map(with).collect())
 }
 
+/// `RTM_NEWRULE`; linux/fib_rules.h.
+fn policy(body: &[u8]) -> Option<PolicyRule> {
+    let (to, from) = (*body.get(1)?, *body.get(2)?);
+    let flags = u32_at(body, 8);
+    // 2: it is for all that do not meet it.
+    let mut out = PolicyRule {
+        table: u32::from(*body.get(4)?),
+        kind: *body.get(7)?,
+        more: flags & 2 != 0 || *body.get(3)? != 0,
+        ..PolicyRule::default()
+    };
+    for (kind, value) in attributes(body.get(12..)?) {
+        match kind {
+            1 => out.to = ip(value).map(|ip| Network { ip, prefix: to }),
+            2 => out.from = ip(value).map(|ip| Network { ip, prefix: from }),
+            6 => out.priority = u32_at(value, 0),
+            15 => out.table = u32_at(value, 0),
+            14 => out.suppress = Some(u32_at(value, 0)).filter(|prefix| *prefix != u32::MAX),
+            // Marks, devices, jumps, users, ports.
+            3 | 4 | 5 | 10 | 13 | 17 | 19 | 20 | 22..=24 => {
+                out.more |= value.iter().any(|byte| !matches!(byte, 0 | 255))
+            }
+            _ => {}
+        }
+    }
+    Some(out)
+}
+
 /// `RTA_MULTIPATH`: device, whether on-link, gateway.
 fn next_hops(bytes: &[u8]) -> Vec<(u32, bool, Option<IpAddr>)> {
     let mut out = Vec::new();
@@ -406,9 +484,52 @@ mod tests {
         for length in 0..64 {
             for byte in [0, 1, 2, 10, 255] {
                 let body = vec![byte; length];
-                let _ = (link(&body), address(&body), routes(&body), neighbour(&body), forward(&body));
+                let _ = (link(&body), address(&body), routes(&body), policy(&body), neighbour(&body), forward(&body));
             }
         }
+    }
+
+    #[test]
+    fn rules_choose_the_table() {
+        let route = |to: &str, link, table| Route {
+            to: to.parse().unwrap(),
+            via: None,
+            link: Some(link),
+            onlink: false,
+            protocol: 4,
+            kind: 1,
+            table,
+            source: None,
+            metric: 0,
+        };
+        let main = PolicyRule { priority: 32766, table: MAIN, kind: 1, ..PolicyRule::default() };
+        let mut tables = Tables {
+            routes: vec![route("0.0.0.0/0", 2, MAIN), route("10.244.1.0/24", 3, MAIN), route("0.0.0.0/0", 9, 77)],
+            rules: vec![main.clone()],
+            ..Tables::default()
+        };
+        let link = |tables: &Tables, from: Option<&str>, to: &str| {
+            let from = from.map(|from| from.parse().unwrap());
+            tables.route_from(from, to.parse().unwrap()).and_then(|route| route.link)
+        };
+        assert_eq!(link(&tables, None, "10.244.1.9"), Some(3));
+        let other = PolicyRule { priority: 100, table: 77, kind: 1, ..PolicyRule::default() };
+        let pods = Some("10.244.0.0/16".parse().unwrap());
+        tables.rules = vec![PolicyRule { to: pods, ..other.clone() }, main.clone()];
+        assert_eq!((link(&tables, None, "10.244.1.9"), link(&tables, None, "1.1.1.1")), (Some(9), Some(2)));
+        tables.rules = vec![PolicyRule { from: pods, ..other.clone() }, main.clone()];
+        assert_eq!((link(&tables, None, "1.1.1.1"), link(&tables, Some("10.244.0.2"), "1.1.1.1")), (Some(2), Some(9)));
+        tables.rules = vec![PolicyRule { more: true, ..other.clone() }, main.clone()];
+        assert_eq!(link(&tables, None, "1.1.1.1"), Some(2), "a condition that nobody knows");
+        tables.rules = vec![
+            PolicyRule { suppress: Some(0), table: MAIN, ..other.clone() },
+            PolicyRule { priority: 101, ..other.clone() },
+        ];
+        assert_eq!((link(&tables, None, "10.244.1.9"), link(&tables, None, "1.1.1.1")), (Some(3), Some(9)));
+        tables.rules = vec![PolicyRule { to: pods, kind: 7, ..other }, main];
+        assert_eq!(link(&tables, None, "10.244.1.9"), None);
+        tables.rules.clear();
+        assert_eq!(link(&tables, None, "10.244.1.9"), Some(3), "facts without rules");
     }
 
     #[test]

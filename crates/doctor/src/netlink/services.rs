@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::legacy::{protocol, words};
 use super::nft::{Chain, Rule, Verdict, verdict};
 use super::route::ip;
 use super::{NetlinkError, Socket, array, attribute, attributes};
@@ -192,14 +193,7 @@ fn rule(table: &str, rest: &str) -> Rule {
         match word.as_str() {
             "-d" => rule.to = next().parse().ok(),
             "-s" => rule.from = next().parse().ok(),
-            "-p" => {
-                rule.protocol = match next().as_str() {
-                    "tcp" => Some(6),
-                    "udp" => Some(17),
-                    "sctp" => Some(132),
-                    _ => None,
-                }
-            }
+            "-p" => rule.protocol = protocol(&next()),
             "--dport" => rule.ports = next().parse().ok().map(|port| (port, port)),
             "--comment" => rule.comment = Some(next()),
             "--to-destination" => {
@@ -217,22 +211,6 @@ fn rule(table: &str, rest: &str) -> Rule {
         }
     }
     rule
-}
-
-/// Words, some in quotes.
-fn words(text: &str) -> Vec<String> {
-    let (mut out, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => quoted = !quoted,
-            '\\' if quoted => word.extend(letters.next()),
-            ' ' if !quoted => out.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
-            _ => word.push(letter),
-        }
-    }
-    out.extend(Some(word).filter(|word| !word.is_empty()));
-    out
 }
 
 /// The length of a list of services is a stranger's.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Outcome, Report};
 
-/// `{"outcome", "hosts", "findings", "missing", "unread"}`.
+/// `{"outcome", "hosts", "nodes", "findings", "missing", "unread"}`; nodes are the hosts that are in a cluster.
 pub fn render(report: &Report<'_>) -> String {
     let outcome = match report.outcome() {
         Outcome::Healthy => "healthy",
@@ -12,11 +12,14 @@ pub fn render(report: &Report<'_>) -> String {
         Outcome::Unknown => "unknown",
     };
     let hosts: Vec<&str> = report.fleet.hosts.iter().map(|host| host.name.as_str()).collect();
+    let nodes: Vec<&str> =
+        report.fleet.hosts.iter().filter(|host| host.is_node()).map(|host| host.name.as_str()).collect();
     let unread = report.fleet.hosts.iter().flat_map(|host| host.unread.iter().map(move |unread| (host, unread)));
     let unread: Vec<_> = unread.map(|(host, u)| json!({"host": host.name, "what": u.what, "why": u.why})).collect();
     let value = json!({
         "outcome": outcome,
         "hosts": hosts,
+        "nodes": nodes,
         "findings": report.findings,
         "missing": report.fleet.missing,
         "unread": unread,

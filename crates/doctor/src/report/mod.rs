@@ -9,6 +9,7 @@ pub mod text;
 
 use serde::Serialize;
 
+use crate::checks::logs::printable;
 use crate::{Finding, Fleet};
 
 /// What became of a look at a fleet.
@@ -30,6 +31,21 @@ pub enum Outcome {
     Findings,
     /// Nothing was found, and not everything could be looked at.
     Unknown,
+}
+
+/// Things of one host that are listed as not looked at; of more only the number is said.
+const UNREAD: usize = 8;
+
+/// What was not looked at, for people: a host, or something of one, and why.
+fn unseen<'r>(report: &'r Report<'_>) -> impl Iterator<Item = (String, String)> + 'r {
+    report.fleet.hosts.iter().flat_map(|host| {
+        let name = printable(&host.name);
+        let some = host.unread.iter().take(UNREAD);
+        let lines = some.map(|unread| format!("{}: {}", printable(&unread.what), printable(&unread.why)));
+        let more = host.unread.len().saturating_sub(UNREAD);
+        let rest = (more > 0).then(|| format!("{more} more; --json has all"));
+        lines.chain(rest).map(move |line| (name.clone(), line)).collect::<Vec<_>>()
+    })
 }
 
 impl<'a> Report<'a> {

@@ -1,5 +1,7 @@
 //! One page without anything from elsewhere: the verdict, the network as a drawing, the findings.
 
+use std::collections::BTreeSet;
+
 use kiln_spec::diag::markup;
 
 use super::Report;
@@ -7,6 +9,7 @@ use crate::HostFacts;
 use crate::checks::Severity;
 use crate::checks::logs::printable;
 use crate::fleet::uplink_addresses;
+use crate::netlink::route::Tables;
 
 /// Hosts that are drawn; more are listed.
 const DRAWN: usize = 24;
@@ -30,7 +33,8 @@ pub fn render(report: &Report<'_>) -> String {
     );
     for finding in &report.findings {
         let class = if finding.severity == Severity::Error { "error" } else { "warning" };
-        let hosts = markup(&finding.hosts.join(if finding.edge.is_some() { " → " } else { ", " }));
+        let hosts: Vec<String> = finding.hosts.iter().map(|host| printable(host)).collect();
+        let hosts = markup(&hosts.join(if finding.edge.is_some() { " → " } else { ", " }));
         out += &format!("<article class=\"{class}\"><h2>{hosts}: {}</h2>\n<pre>", markup(finding.line));
         finding.evidence.iter().for_each(|seen| out += &format!("{}\n", markup(&printable(seen))));
         out += &format!(
@@ -40,19 +44,22 @@ pub fn render(report: &Report<'_>) -> String {
             markup(finding.id)
         );
     }
-    let missing = report.fleet.missing.iter().map(|missing| (missing.host.clone(), missing.why.clone()));
-    let unread = report.fleet.hosts.iter().flat_map(|host| {
-        host.unread.iter().map(|unread| (host.name.clone(), format!("{}: {}", unread.what, unread.why)))
-    });
-    for (host, why) in missing.chain(unread) {
+    let missing = report.fleet.missing.iter().map(|missing| (printable(&missing.host), printable(&missing.why)));
+    for (host, why) in missing.chain(super::unseen(report)) {
         out += &format!("<p>Not looked at: {}: {}</p>\n", markup(&host), markup(&why));
     }
     out + "</body></html>\n"
 }
 
-/// Hosts around a circle, a line for each pair that sends through the tunnel.
+/// Hosts in a grid, a line for each pair that has pods to connect. Where there are too many, those that something is
+/// wrong with are drawn first.
 fn drawing(report: &Report<'_>) -> String {
-    let hosts: Vec<&HostFacts> = report.fleet.hosts.iter().take(DRAWN).collect();
+    let named: BTreeSet<&str> = report.findings.iter().flat_map(|f| &f.hosts).map(String::as_str).collect();
+    let (wrong, well): (Vec<&HostFacts>, Vec<_>) =
+        report.fleet.hosts.iter().partition(|host| named.contains(host.name.as_str()));
+    let drawn: BTreeSet<&str> = wrong.into_iter().chain(well).take(DRAWN).map(|host| host.name.as_str()).collect();
+    let hosts: Vec<&HostFacts> =
+        report.fleet.hosts.iter().filter(|host| drawn.contains(host.name.as_str())).take(DRAWN).collect();
     let places = places(hosts.len());
     let columns = places.iter().map(|(x, _)| x + WIDTH).max().unwrap_or(0) + 20;
     let rows = places.iter().map(|(_, y)| y + HEIGHT).max().unwrap_or(0) + 20;
@@ -67,6 +74,9 @@ fn drawing(report: &Report<'_>) -> String {
                     .as_ref()
                     .is_some_and(|(x, y)| (x == &from.name && y == &to.name) || (x == &to.name && y == &from.name))
             });
+            if !broken && !(has_pods(from) && has_pods(to)) {
+                continue;
+            }
             let middle = |place: &(usize, usize)| (place.0 + WIDTH / 2, place.1 + HEIGHT / 2);
             let ((x1, y1), (x2, y2)) = (middle(a), middle(b));
             let class = if broken { "edge bad" } else { "edge" };
@@ -87,6 +97,12 @@ fn drawing(report: &Report<'_>) -> String {
     let more = report.fleet.hosts.len().saturating_sub(DRAWN);
     let rest = if more > 0 { format!("<p>{more} more hosts are not drawn.</p>\n") } else { String::new() };
     format!("{out}</svg>\n{rest}")
+}
+
+/// Whether a host has a network of pods that others reach.
+fn has_pods(host: &HostFacts) -> bool {
+    let tunnel = |tables: &Tables| tables.links.iter().any(|link| link.vxlan.is_some() || link.name == "tunl0");
+    host.cni.subnet.is_some() || host.tables().is_some_and(tunnel)
 }
 
 /// A grid, wider than high, every second row moved so that lines do not cover each other.

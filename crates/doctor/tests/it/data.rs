@@ -7,6 +7,7 @@ use kiln_doctor::facts::kernel::{Listener, Process};
 use kiln_doctor::facts::kube::{Log, StaticPod};
 use kiln_doctor::facts::system::Disk;
 use kiln_doctor::netlink::generic::VirtualService;
+use kiln_doctor::netlink::nft::{Chain, Rule, Verdict};
 use kiln_doctor::netlink::route::Route;
 use kiln_doctor::netlink::services::Service;
 use kiln_doctor::path::Hop;
@@ -21,6 +22,7 @@ fn pod(name: &str, command: &[&str]) -> StaticPod {
     StaticPod {
         file: format!("{name}.yaml"),
         name: name.to_owned(),
+        container: name.to_owned(),
         image: format!("registry.k8s.io/{name}:v1.36.2"),
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         error: None,
@@ -156,9 +158,36 @@ const CHANGES: &[(&str, Change)] = &[
         let service = VirtualService { protocol: 6, ip, port: 443, destinations: Vec::new() };
         kernel.virtual_services.push(service);
     }),
+    ("leftover.services", |fleet| {
+        // In no cluster, with nothing else left.
+        let host = &mut fleet.hosts[0];
+        (host.kube, host.cni) = Default::default();
+        let kernel = host.kernel.as_mut().unwrap();
+        kernel.processes.clear();
+        kernel.ruleset = Default::default();
+        kernel.tables.links.retain(|link| link.name != "cni0" && link.name != "flannel.1");
+        let service =
+            |ip: &str| VirtualService { protocol: 6, ip: ip.parse().unwrap(), port: 443, destinations: Vec::new() };
+        // A balancer's own is not kube-proxy's.
+        kernel.virtual_services = vec![service("192.168.77.10"), service("10.96.0.1")];
+    }),
     ("calico.no-routes", |fleet| {
         calico(fleet, Some("192.168.77.11"));
         fleet.hosts[0].kernel.as_mut().unwrap().tables.routes.retain(|route| route.protocol != 12);
+    }),
+    // Both firewalls of Calico: of its tunnel, while routes lead through it; of BGP, and no route came.
+    ("firewall.port-blocked", |fleet| {
+        calico(fleet, Some("192.168.77.11"));
+        drops(fleet, 4, None);
+    }),
+    ("firewall.port-blocked", |fleet| {
+        calico(fleet, Some("192.168.77.11"));
+        fleet.hosts[0].kernel.as_mut().unwrap().tables.routes.retain(|route| route.protocol != 12);
+        for host in &mut fleet.hosts {
+            let process = Process { pid: 9, name: "bird".into(), arguments: Vec::new() };
+            host.kernel.as_mut().unwrap().processes.push(process);
+        }
+        drops(fleet, 6, Some((179, 179)));
     }),
     ("calico.public-peers", |fleet| {
         calico(fleet, Some("192.168.77.11"));
@@ -176,6 +205,17 @@ const CHANGES: &[(&str, Change)] = &[
     ("addresses.advertise-public", |fleet| {
         fleet.hosts[0].kube.manifests.push(pod("kube-apiserver", &["--advertise-address=123.56.200.187"]));
         log(fleet, "kube-apiserver", 0, &["serving"]);
+    }),
+    ("addresses.node-public", |fleet| {
+        fleet.hosts[0].kube.flags.insert("node-ip".into(), "59.110.67.15".into());
+    }),
+    ("leases.exhausted", |fleet| {
+        // Without flannel: host-local's own range.
+        let cni = &mut fleet.hosts[0].cni;
+        cni.subnet = None;
+        cni.files[0].plugins = vec!["bridge".into(), "host-local".into()];
+        cni.files[0].ranges =
+            vec![kiln_doctor::facts::cni::Range { network: "10.244.0.0/30".parse().unwrap(), size: 1 }];
     }),
     ("addresses.advertise-absent", |fleet| {
         fleet.hosts[0].kube.manifests.push(pod("kube-apiserver", &["--advertise-address=192.168.77.200"]));
@@ -343,6 +383,22 @@ const CHANGES: &[(&str, Change)] = &[
     }),
 ];
 
+/// A rule of the first host's.
+fn drops(fleet: &mut Fleet, protocol: u8, ports: Option<(u16, u16)>) {
+    let kernel = fleet.hosts[0].kernel.as_mut().unwrap();
+    kernel.ruleset.chains.push(Chain {
+        family: 1,
+        table: "fw".into(),
+        name: "input".into(),
+        hook: Some(1),
+        drops: false,
+        rules: 1,
+    });
+    let (protocol, verdict) = (Some(protocol), Some(Verdict::Drop));
+    let (table, chain) = ("fw".into(), "input".into());
+    kernel.ruleset.rules.push(Rule { family: 1, table, chain, protocol, ports, verdict, ..Rule::default() });
+}
+
 /// What a healthy cluster says of the fleet.
 fn api(fleet: &mut Fleet) -> &mut Api {
     let nodes = fleet.hosts.iter().enumerate().map(|(i, host)| Node {
@@ -435,6 +491,40 @@ fn what_heals_is_no_finding() {
     log(&mut fleet, "kube-flannel-ds", 0, &[NOT_FOUND, "I1227 manager.go:246] Lease acquired: 10.244.1.0/24"]);
     log(&mut fleet, "kube-flannel-ds", 17, &[FLANNEL_TIMEOUT, "Lease acquired: 10.244.1.0/24"]);
     assert!(checks::run(&fleet).is_empty());
+}
+
+/// What looks like a fault, and is none.
+#[test]
+fn what_is_as_it_should_be() {
+    let healthy = Bench::new(2).fleet();
+    let cases: [(&str, Change); 4] = [
+        ("a balancer has the usual port, the API server another", |fleet| {
+            let server = pod("kube-apiserver", &["--secure-port=6444"]);
+            fleet.hosts[0].kube.manifests.push(server);
+            log(fleet, "kube-apiserver", 0, &["serving"]);
+            let process = Some(Process { pid: 77, name: "haproxy".into(), arguments: Vec::new() });
+            fleet.hosts[0].kernel.as_mut().unwrap().listeners.push(Listener { port: 6443, process });
+        }),
+        ("noise of a long time", |fleet| {
+            counter(fleet, "Tcp.InCsumErrors", 40);
+            counter(fleet, "Tcp.InSegs", 9_000_000_000);
+        }),
+        ("another's pod with a name that begins as etcd's", |fleet| {
+            fleet.hosts[0].kube.manifests.push(pod("etcd", &[]));
+            log(fleet, "etcd", 0, &["serving"]);
+            let lines = vec!["panic".to_owned(), "Error: unknown flag: --x".to_owned()];
+            let other = Log { pod: "etcd-operator-7d9".into(), container: "operator".into(), restarts: 40, lines };
+            fleet.hosts[0].kube.logs.push(other);
+        }),
+        ("a private address that the kubelet is told", |fleet| {
+            fleet.hosts[0].kube.flags.insert("node-ip".into(), "192.168.77.10".into());
+        }),
+    ];
+    for (what, change) in cases {
+        let mut fleet = healthy.clone();
+        change(&mut fleet);
+        assert!(checks::run(&fleet).is_empty(), "{what}: {:#?}", checks::run(&fleet));
+    }
 }
 
 /// Every row has a fault that yields it: here, or in `faults`.

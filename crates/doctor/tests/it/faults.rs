@@ -65,6 +65,25 @@ fn tunnels() {
         ("flannel.peer-route", BOTH, "ip -n $N0 route del 10.244.1.0/24", ROUTE),
         ("flannel.peer-route", BOTH, "ip -n $N0 route replace 10.244.1.0/24 via 192.168.77.1 dev eth0", ROUTE),
         (
+            "flannel.peer-route",
+            BOTH,
+            "ip -n $N0 route del 10.244.1.0/24; ip -n $N0 route add blackhole 10.244.1.0/24",
+            "ip -n $N0 route del blackhole 10.244.1.0/24; ip -n $N0 route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink",
+        ),
+        // The route is there, and another comes before it: one for a part, as VPNs bring them; a rule to another table.
+        (
+            "flannel.peer-route",
+            BOTH,
+            "ip -n $N0 route add 10.244.1.128/25 via 192.168.77.1",
+            "ip -n $N0 route del 10.244.1.128/25",
+        ),
+        (
+            "flannel.peer-route",
+            BOTH,
+            "ip -n $N0 route add default via 192.168.77.1 table 77; ip -n $N0 rule add to 10.244.0.0/16 lookup 77 pref 100",
+            "ip -n $N0 rule del pref 100; ip -n $N0 route flush table 77",
+        ),
+        (
             "flannel.peer-arp",
             BOTH,
             "ip -n $N0 neigh del 10.244.1.0 dev flannel.1",
@@ -97,6 +116,35 @@ fn tunnels() {
     inject(&bench, rest);
     bench.sh(last.2);
     assert_eq!(ids(&bench.findings()), [last.0]);
+}
+
+/// Two hosts whose private addresses are in different networks, with routes to each other's: the default route is public,
+/// and flannel took it.
+#[test]
+fn private_networks_that_routes_join() {
+    let bench = Bench::new(2);
+    let host = |i: usize, private: &str, public: &str, peer: &str| {
+        let (other, mac, peer_mac) = (1 - i, crate::bench::mac(i), crate::bench::mac(1 - i));
+        format!(
+            "ip -n $N{i} link del flannel.1; ip -n $N{i} address flush dev eth0
+             ip -n $N{i} address add {private}/32 dev eth0; ip -n $N{i} route add 10.0.0.0/8 dev eth0
+             ip -n $N{i} link add eth1 type veth peer name eth1x; ip -n $N{i} link set eth1 up
+             ip -n $N{i} address add {public}/22 dev eth1; ip -n $N{i} route replace default dev eth1
+             ip -n $N{i} link add flannel.1 address {mac} type vxlan id 1 dev eth1 local {public} dstport 8472 nolearning
+             ip -n $N{i} link set flannel.1 up; ip -n $N{i} address add 10.244.{i}.0/32 dev flannel.1
+             ip -n $N{i} route replace 10.244.{other}.0/24 via 10.244.{other}.0 dev flannel.1 onlink
+             ip -n $N{i} neigh replace 10.244.{other}.0 lladdr {peer_mac} dev flannel.1 nud permanent
+             bridge -n $N{i} fdb append {peer_mac} dev flannel.1 dst {peer} self permanent\n"
+        )
+    };
+    let (a, b) = ("123.56.200.187", "59.110.67.15");
+    bench.sh(&(host(0, "10.47.217.91", a, b) + &host(1, "10.28.61.30", b, a)));
+    let found = bench.findings();
+    assert_eq!(ids(&found), ["flannel.vtep-public", "flannel.vtep-public"], "{found:#?}");
+    assert!(found[1].evidence[1].contains("this one has 10.28.61.30 on eth0"), "{found:#?}");
+    // Without such routes there is nothing better than the public ones.
+    bench.sh("ip -n $N0 route del 10.0.0.0/8");
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new());
 }
 
 #[test]
@@ -182,6 +230,12 @@ fn files() {
                 "echo '{\"name\":\"k8s-pod-network\",\"cniVersion\":\"0.3.1\",\"plugins\":[{\"type\":\"calico\"}]}' > $R0/etc/cni/net.d/20-calico.conflist",
                 "rm $R0/etc/cni/net.d/20-calico.conflist",
             ),
+            (
+                "machine.apparmor",
+                FIRST,
+                "mkdir -p $R0/var/log; echo 'Jan  1 kernel: audit: type=1400 audit(1:2): apparmor=\"DENIED\" operation=\"open\" profile=\"x\" comm=\"host-local\"' > $R0/var/log/kern.log",
+                "rm $R0/var/log/kern.log",
+            ),
             ("cni.plugin-missing", SECOND, "mv $R1/opt/cni/bin/portmap $R1/x", "mv $R1/x $R1/opt/cni/bin/portmap"),
             ("cni.plugin-unusable", FIRST, "chmod 644 $R0/opt/cni/bin/flannel", "chmod 755 $R0/opt/cni/bin/flannel"),
             (
@@ -262,6 +316,32 @@ fn kernels_and_rules() {
                 "in0 iptables-nft -F INPUT; in0 iptables-nft -F HARD; in0 iptables-nft -X HARD",
             ),
             (
+                "firewall.vxlan-blocked",
+                FIRST,
+                "in0 iptables-nft -I INPUT -i eth0 -p udp -m multiport --dports 4789,8472 -j DROP",
+                "in0 iptables-nft -F INPUT",
+            ),
+            ("firewall.vxlan-blocked", FIRST, NATIVE, "in0 nft delete table inet fw"),
+            ("firewall.vxlan-blocked", FIRST, OTHERS, "in0 nft delete table inet fw"),
+            (
+                "firewall.vxlan-blocked",
+                FIRST,
+                "in0 iptables-legacy -P INPUT DROP; in0 iptables-legacy -A INPUT -i lo -j ACCEPT; in0 iptables-legacy -A INPUT -p tcp -j ACCEPT",
+                "in0 iptables-legacy -P INPUT ACCEPT; in0 iptables-legacy -F INPUT",
+            ),
+            (
+                "firewall.forward-drop",
+                FIRST,
+                "in0 iptables-legacy -I FORWARD -s 10.244.0.0/16 -j DROP",
+                "in0 iptables-legacy -F FORWARD",
+            ),
+            (
+                "cni.detached-pods",
+                FIRST,
+                "ip -n $N0 -o link show master cni0 | sed 's/^[0-9]*: \\([^@:]*\\).*/\\1/' > $R0/veth; ip -n $N0 link set $(cat $R0/veth) nomaster",
+                "ip -n $N0 link set $(cat $R0/veth) master cni0",
+            ),
+            (
                 "firewall.forward-drop",
                 FIRST,
                 "in0 iptables-nft -P FORWARD DROP; in0 iptables-nft -F FLANNEL-FWD; in0 iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
@@ -302,6 +382,87 @@ fn kernels_and_rules() {
     );
 }
 
+/// A firewall as distributions' examples of nftables have it: by numbers of devices, sets, a policy.
+const NATIVE: &str = "in0 nft -f - <<'END'
+table inet fw {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iif lo accept
+    ct state { established, related } accept
+    ip protocol icmp accept
+    tcp dport { 22, 10250 } accept
+    udp dport { 53, 123, 8000-8100 } accept
+  }
+}
+END";
+/// One that names the hosts it knows: not the other.
+const OTHERS: &str = "in0 nft -f - <<'END'
+table inet fw {
+  set nodes { type ipv4_addr; flags interval; elements = { 192.168.77.0-192.168.77.10, 192.168.77.12-192.168.77.20 } }
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname { \"lo\", \"cni0\" } accept
+    ip saddr @nodes accept
+  }
+}
+END";
+
+/// The same, as they should be.
+#[test]
+fn firewalls_that_let_the_tunnel_pass() {
+    let bench = Bench::new(2);
+    bench.sh("in0 nft -f - <<'END'
+table inet fw {
+  set nodes { type ipv4_addr; flags interval; elements = { 192.168.77.0/28 } }
+  chain of_udp { udp dport { 53, 8000-9000 } accept; }
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iif lo accept
+    udp dport vmap { 67 : drop, 68 : drop }
+    meta l4proto vmap { udp : jump of_udp, icmp : accept }
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    ip saddr @nodes accept
+    ip saddr 10.244.0.0/16 accept
+    ip daddr { 10.244.0.0/16, 10.9.0.0/16 } accept
+  }
+}
+END
+in1 iptables-legacy -P INPUT DROP
+in1 iptables-legacy -A INPUT -m physdev --physdev-is-bridged -j ACCEPT
+in1 iptables-legacy -A INPUT ! -s 203.0.113.0/24 -p tcp -j ACCEPT
+in1 iptables-legacy -A INPUT -p udp -m multiport --dports 53,8000:9000 -j ACCEPT");
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new(), "{:#?}", bench.findings());
+}
+
+/// Ports between the control plane and its nodes.
+#[test]
+fn ports_of_the_control_plane() {
+    let mut bench = Bench::new(2);
+    let pod = "kind: Pod\nmetadata: {name: kube-apiserver}\nspec:\n  containers:\n  - {name: kube-apiserver, image: x, command: [kube-apiserver, --advertise-address=192.168.77.10]}\n";
+    bench.write(0, "etc/kubernetes/manifests/kube-apiserver.yaml", pod);
+    bench.run(0, "kube-apiserver");
+    inject(
+        &bench,
+        &[
+            (
+                "firewall.port-blocked",
+                FIRST,
+                "in0 iptables-nft -A INPUT -p tcp --dport 6443 -s 192.168.77.0/24 -j REJECT",
+                "in0 iptables-nft -F INPUT",
+            ),
+            (
+                "firewall.port-blocked",
+                SECOND,
+                "in1 iptables-nft -A INPUT -p udp -j ACCEPT; in1 iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT; in1 iptables-nft -P INPUT DROP",
+                "in1 iptables-nft -P INPUT ACCEPT; in1 iptables-nft -F INPUT",
+            ),
+        ],
+    );
+}
+
 #[test]
 fn rules_that_look_dangerous_and_are_not() {
     let bench = Bench::new(2);
@@ -336,10 +497,25 @@ fn programs_that_run_or_do_not() {
         "[keyfile]\nunmanaged-devices=interface-name:cni*;interface-name:flannel*\n",
     );
     assert_eq!(ids(&bench.findings()), Vec::<&str>::new());
+    // As Ubuntu's package has it.
+    let but = "[keyfile]\nunmanaged-devices=*,except:type:wifi,except:type:gsm,except:type:cdma\n";
+    bench.write(0, "etc/NetworkManager/conf.d/k8s.conf", but);
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new());
+    bench.write(0, "etc/NetworkManager/conf.d/k8s.conf", "[keyfile]\nunmanaged-devices=*,except:type:bridge\n");
+    assert_eq!(ids(&bench.findings()), ["machine.network-manager"]);
     bench.end();
     bench.write(0, "etc/systemd/network/10-all.network", "[Match]\nName=*\n[Network]\nDHCP=yes\n");
     assert_eq!(ids(&bench.findings()), Vec::<&str>::new(), "systemd-networkd does not run");
     bench.run(0, "systemd-networkd");
+    assert_eq!(ids(&bench.findings()), ["machine.networkd"]);
+    // What the remedy says: a file that comes first and leaves them alone.
+    let first = "[Match]\nName=cni* flannel* cali* veth*\n[Link]\nUnmanaged=yes\n";
+    bench.write(0, "run/systemd/network/05-pods.network", first);
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new());
+    bench.sh("rm $R0/run/systemd/network/05-pods.network");
+    bench.write(0, "etc/systemd/network/10-all.network", "[Match]\nName=*\nType=ether\n[Network]\nDHCP=yes\n");
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new(), "bridges and tunnels are of another type");
+    bench.write(0, "etc/systemd/network/10-all.network", "[Match]\nName=!en* eth*\n[Network]\nDHCP=yes\n");
     assert_eq!(ids(&bench.findings()), ["machine.networkd"]);
     bench.end();
     // kube-proxy, flanneld, kubelet, in the order they were started.
@@ -390,4 +566,19 @@ fn the_plugin_says_the_symptom() {
     assert!(said.contains("already has an IP address different from 10.244.0.1/24"), "{said}");
     let row = kiln_doctor::checks::row("flannel.bridge-address").unwrap();
     assert!(row.symptoms.iter().any(|symptom| symptom.contains("already has an IP address different from")));
+}
+
+/// Files that podman and CRI-O bring stay behind flannel's, and are no conflict; before it they are one.
+#[test]
+fn configuration_of_packages() {
+    let bench = Bench::new(1);
+    let podman = r#"{"name":"podman","cniVersion":"0.4.0","plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}"#;
+    bench.write(0, "etc/cni/net.d/87-podman-bridge.conflist", podman);
+    bench.write(0, "etc/cni/net.d/200-loopback.conf", r#"{"cniVersion":"0.4.0","name":"lo","type":"loopback"}"#);
+    assert_eq!(ids(&bench.findings()), Vec::<&str>::new(), "{:#?}", bench.findings());
+    bench.sh("rm $R0/etc/cni/net.d/*; echo '{}' > /dev/null");
+    bench.write(0, "etc/cni/net.d/10-crio-bridge.conflist", podman);
+    let flannel = r#"{"name":"cbr0","cniVersion":"0.3.1","plugins":[{"type":"flannel"},{"type":"portmap"}]}"#;
+    bench.write(0, "etc/cni/net.d/20-flannel.conflist", flannel);
+    assert_eq!(ids(&bench.findings()), ["cni.two-configs"]);
 }

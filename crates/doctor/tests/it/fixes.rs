@@ -19,10 +19,18 @@ fn netns(bench: &Bench) -> PathBuf {
 fn fix(bench: &Bench, id: &str) -> Vec<Undo> {
     let actions = plan(&bench.facts(0), id).unwrap();
     let mut undos = Vec::new();
-    let done =
-        within(Some(&netns(bench)), || apply(&bench.root(0), &actions, &mut |_, undo| undos.extend_from_slice(undo)));
+    let done = within(Some(&netns(bench)), || {
+        apply(&bench.root(0), &actions, &mut |undo| {
+            undos.extend_from_slice(undo);
+            Ok(())
+        })
+    });
     done.unwrap().unwrap();
     undos
+}
+
+fn take_back(bench: &Bench, undos: &[Undo]) -> Vec<String> {
+    within(Some(&netns(bench)), || undo(&bench.root(0), undos)).unwrap().unwrap()
 }
 
 #[test]
@@ -40,7 +48,7 @@ fn heal_and_take_back() {
     assert_eq!(ids(&bench), Vec::<&str>::new());
     // Records are kept as JSON.
     let kept: Vec<Undo> = serde_json::from_str(&serde_json::to_string(&[released, forward].concat()).unwrap()).unwrap();
-    within(Some(&netns(&bench)), || undo(&bench.root(0), &kept)).unwrap().unwrap();
+    take_back(&bench, &kept);
     assert_eq!(fs::read_to_string(bench.root(0).join(lease)).unwrap(), "gone\r\neth0");
     assert!(!bench.root(0).join("etc/sysctl.d/99-kubernetes-kiln.conf").exists());
     assert!(ids(&bench).contains(&"kernel.ip-forward"));
@@ -66,8 +74,72 @@ fn a_lease_that_was_given_to_another_stays() {
     bench.sh("touch -d '1 hour ago' $R0/var/lib/cni/networks/cbr0/10.244.0.9");
     let actions = plan(&bench.facts(0), "leases.leaked").unwrap();
     fs::write(&lease, "another").unwrap();
-    apply(&bench.root(0), &actions, &mut |_, undo| assert!(undo.is_empty())).unwrap();
+    let keep = &mut |undo: &[Undo]| {
+        assert!(undo.is_empty());
+        Ok(())
+    };
+    apply(&bench.root(0), &actions, keep).unwrap();
     assert_eq!(fs::read_to_string(&lease).unwrap(), "another");
+}
+
+/// A fix that is killed after its record, before its change; one that cannot write its record.
+#[test]
+fn the_record_is_there_before_the_change() {
+    let bench = Bench::new(1);
+    let lease = bench.root(0).join("var/lib/cni/networks/cbr0/10.244.0.9");
+    fs::write(&lease, "gone\r\neth0").unwrap();
+    bench.sh("touch -d '1 hour ago' $R0/var/lib/cni/networks/cbr0/10.244.0.9; in0 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'");
+    let facts = bench.facts(0);
+    for id in ["leases.leaked", "kernel.ip-forward", "kernel.checksums", "machine.network-manager"] {
+        let actions = plan(&facts, id).unwrap();
+        let mut kept = Vec::new();
+        let done = within(Some(&netns(&bench)), || {
+            apply(&bench.root(0), &actions, &mut |undo| {
+                kept.extend_from_slice(undo);
+                Err("no space left on device".to_owned())
+            })
+        });
+        let error = done.unwrap().unwrap_err().to_string();
+        assert!(error.contains("no space left"), "{id}: {error}");
+        assert!(!kept.is_empty(), "{id}");
+        assert!(lease.exists() && !bench.root(0).join("etc/sysctl.d/99-kubernetes-kiln.conf").exists(), "{id}");
+        // What was never done is taken back all the same.
+        assert_eq!(take_back(&bench, &kept), Vec::<String>::new(), "{id}");
+    }
+    assert_eq!(ids(&bench), ["leases.leaked", "kernel.ip-forward"], "as it was");
+}
+
+/// The address was leased again since it was released: taking back leaves it with its pod.
+#[test]
+fn an_address_that_has_a_pod_again_stays_with_it() {
+    let bench = Bench::new(1);
+    let leases = bench.root(0).join("var/lib/cni/networks/cbr0");
+    for ip in ["10.244.0.8", "10.244.0.9"] {
+        fs::write(leases.join(ip), "gone\r\neth0").unwrap();
+    }
+    bench.sh("touch -d '1 hour ago' $R0/var/lib/cni/networks/cbr0/10.244.0.[89]");
+    let undos = fix(&bench, "leases.leaked");
+    fs::write(leases.join("10.244.0.8"), "pod\r\neth0").unwrap();
+    let said = take_back(&bench, &undos);
+    assert!(said.len() == 1 && said[0].contains("10.244.0.8 was given to another pod"), "{said:?}");
+    assert_eq!(fs::read_to_string(leases.join("10.244.0.8")).unwrap(), "pod\r\neth0");
+    assert_eq!(fs::read_to_string(leases.join("10.244.0.9")).unwrap(), "gone\r\neth0");
+    assert_eq!(take_back(&bench, &undos).len(), 1, "twice is the same");
+}
+
+/// Each fix has files of its own: the second does not take the first's settings away.
+#[test]
+fn fixes_do_not_write_over_each_other() {
+    let bench = Bench::new(1);
+    bench.sh(
+        "in0 sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables'",
+    );
+    fix(&bench, "kernel.br-netfilter");
+    fix(&bench, "kernel.ip-forward");
+    assert_eq!(ids(&bench), Vec::<&str>::new());
+    let read = |name: &str| fs::read_to_string(bench.root(0).join("etc/sysctl.d").join(name)).unwrap();
+    assert_eq!(read("99-kubernetes-kiln.conf"), "net.ipv4.ip_forward = 1\n");
+    assert!(read("99-kubernetes-kiln-bridge.conf").contains("net.bridge.bridge-nf-call-iptables = 1\n"));
 }
 
 #[test]
@@ -99,7 +171,7 @@ fn chains_that_a_reset_left() {
     bench.sh(&format!("{save}after; grep -q MINE $R0/after; grep -q 'comment KUBE-FORWARD' $R0/after"));
     let after = fs::read_to_string(bench.root(0).join("after")).unwrap();
     assert!(!after.contains("-j KUBE-") && !after.contains(":FLANNEL-"), "{after}");
-    within(Some(&netns(&bench)), || undo(&bench.root(0), &undos)).unwrap().unwrap();
+    take_back(&bench, &undos);
     bench.sh(&format!("{save}again"));
     let read = |name: &str| fs::read_to_string(bench.root(0).join(name)).unwrap();
     let sorted = |text: String| {
@@ -127,7 +199,7 @@ fn checksums_are_not_left_to_the_device() {
     assert!(!on(&bench).contains(&feature));
     assert!(on(&bench).contains(&"rx-gro".to_owned()), "others stay: {:?}", on(&bench));
     assert!(plan(&bench.facts(0), "kernel.checksums").unwrap_err().contains("nothing to fix"));
-    within(Some(&netns(&bench)), || undo(&bench.root(0), &undos)).unwrap().unwrap();
+    take_back(&bench, &undos);
     assert!(on(&bench).contains(&feature));
 }
 

@@ -33,6 +33,8 @@ const FILES: &[&str] = &[
     "var/lib/cni/results/cbr0-c1-eth0",
     "var/lib/kubelet/pods/uid/volumes/kubernetes.io~configmap/flannel-cfg/net-conf.json",
     "var/log/audit/audit.log",
+    "var/log/kern.log",
+    "etc/default/kubelet",
     // No socket: it is left alone.
     "run/containerd/containerd.sock",
     "var/lib/cni/networks/cbr0/10.244.0.9",

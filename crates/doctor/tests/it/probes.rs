@@ -88,6 +88,16 @@ fn who_drops_it() {
     assert!(sent(&bench, &whole).iter().all(|hop| hop.lost.is_none()));
 }
 
+/// A host's own address is reached without a tunnel, its answers come through it: packets have the size of pods'.
+#[test]
+fn from_a_pod_to_a_host() {
+    let bench = Bench::new(2);
+    let whole = trace(&bench.fleet(), "10.244.0.2".parse().unwrap(), "192.168.77.11".parse().unwrap(), None).unwrap();
+    assert_eq!(whole.crossings.iter().map(|crossing| crossing.probe.mtu).collect::<Vec<_>>(), [1450]);
+    let hops = sent(&bench, &whole);
+    assert!(hops.iter().all(|hop| hop.lost.is_none()), "{hops:#?}");
+}
+
 #[test]
 fn between_all_hosts() {
     let bench = Bench::new(3);

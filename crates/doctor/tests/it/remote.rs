@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiln_doctor::Fleet;
 use kiln_doctor::facts::gather;
-use kiln_doctor::fleet::remote::{Asking, gather as ask};
+use kiln_doctor::fleet::remote::{Asking, Parcel, Placed, gather as ask};
 use kiln_doctor::report::{Outcome, Report};
 use kiln_host::recording::Answer;
 use kiln_host::{Cancel, Host, Local, Network, Recording};
@@ -25,7 +25,17 @@ fn said(script: &str) -> Fleet {
     fs::write(directory.path().join("facts"), facts()).unwrap();
     let binary = program(directory.path(), &format!("cd {}\n{script}", directory.path().display()));
     let network = Network::start().unwrap();
-    let fleet = asked(&[("h0".to_owned(), Box::new(Local::new(&network)) as Box<dyn Host>)], &binary);
+    let local = || ("h0".to_owned(), Box::new(Local::new(&network)) as Box<dyn Host>);
+    let fleet = asked(&[local()], &binary);
+    // As one of many, for which it is packed, it says the same.
+    let packed = Parcel::new(&binary, 100);
+    let again = asked_by(&[local()], &packed);
+    assert_eq!(
+        (fleet.hosts.len(), fleet.missing.len()),
+        (again.hosts.len(), again.missing.len()),
+        "{:?}",
+        again.missing
+    );
     // Nothing stays behind.
     for directory in ["/tmp", "/var/tmp", "/run"] {
         for entry in fs::read_dir(directory).unwrap().flatten() {
@@ -37,8 +47,34 @@ fn said(script: &str) -> Fleet {
 }
 
 fn asked(hosts: &[(String, Box<dyn Host>)], binary: &Path) -> Fleet {
+    asked_by(hosts, &Parcel::new(binary, hosts.len()))
+}
+
+fn asked_by(hosts: &[(String, Box<dyn Host>)], binary: &Parcel) -> Fleet {
     let cancel = Cancel::new();
     ask(hosts, &Asking { binary, limit: Duration::from_secs(3), sudo: false, cancel: &cancel })
+}
+
+/// Many hosts get the program packed; one that has no gzip gets it as it is.
+#[test]
+fn a_host_without_gzip() {
+    let (directory, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+    let parcel = Parcel::new(&program(directory.path(), "exit 0"), 100);
+    let asking = Asking { binary: &parcel, limit: Duration::from_secs(3), sudo: false, cancel: &cancel };
+    let sent = |gzip: Answer| {
+        let host = Recording::new("root@h");
+        host.answer("mktemp", Answer::output("/tmp/kiln-doctor.a1B2c3D4"));
+        host.answer("gzip", gzip);
+        let placed = Placed::new("h", &host, &asking, &cancel).map(drop);
+        (placed.is_ok(), host.file("/tmp/kiln-doctor.a1B2c3D4/kiln").map(|(mode, _)| mode))
+    };
+    assert_eq!(sent(Answer::output("")), (true, None));
+    assert_eq!(sent(Answer::failure(127, "sh: gzip: not found")), (true, Some(0o700)));
+    let absent = Parcel::new(&directory.path().join("nothing"), 100);
+    let host = Recording::new("root@h");
+    host.answer("mktemp", Answer::output("/tmp/kiln-doctor.a1B2c3D4"));
+    let error = Placed::new("h", &host, &Asking { binary: &absent, ..asking }, &cancel).err().unwrap().to_string();
+    assert!(error.contains("cannot read") && error.contains("nothing"), "{error}");
 }
 
 fn facts() -> Vec<u8> {
@@ -79,8 +115,8 @@ fn a_program_that_prints_facts() {
 #[test]
 fn hosts_that_lie_hang_or_fail_are_not_looked_at() {
     let cases = [
-        ("echo '{\"version\":2}'", "cannot be read|missing field"),
-        ("sed 's/\"version\":2/\"version\":99/' facts", "version 99"),
+        ("echo '{\"version\":3}'", "cannot be read|missing field"),
+        ("sed 's/\"version\":3/\"version\":99/' facts", "version 99"),
         ("printf '\\033[2J\\0garbage'", "expected"),
         ("exit 7", "7"),
         ("sleep 60", "did not answer within 3 s"),

@@ -67,6 +67,9 @@ fn a_host_over_ssh_is_looked_at() {
     assert!(std::fs::read_to_string(ssh.join("known_hosts")).unwrap().contains("ssh-ed25519"));
     let again = t.kiln(&["doctor", "--json", "--hosts", &host]);
     assert_eq!(again.json()["missing"].as_array().map(Vec::len), Some(0), "{}", again.stdout);
+    let twice = t.kiln(&["doctor", "--json", "--hosts", &format!("{host},{host}")]);
+    assert_eq!(twice.json()["hosts"].as_array().map(Vec::len), Some(1), "{}", twice.stdout);
+    assert!(twice.stderr.contains("is named twice"), "{}", twice.stderr);
     // Nothing is changed without --yes; what the host says has its name before it.
     let fix = t.kiln(&["doctor", "--fix", "leases.leaked", "--hosts", &host]).ok().stdout;
     assert!(fix.starts_with("127.0.0.1: "), "{fix}");
@@ -84,6 +87,49 @@ fn a_cluster_that_does_not_answer_is_said_and_hosts_are_judged() {
     let json = t.kiln(&["doctor", "--json", "--root", &root, "--kubeconfig", "/nowhere"]).exits(1).json();
     assert_eq!(json["findings"][0]["id"], "cni.no-config");
     assert_eq!(json["missing"][0]["host"], "API");
+}
+
+/// A lease of a container that is gone.
+fn leak(t: &TestContext, ip: &str) -> std::path::PathBuf {
+    let path = t.context().join("root/var/lib/cni/networks/cbr0").join(ip);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "gone\r\neth0").unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    path
+}
+
+#[test]
+fn a_fix_its_record_and_back() {
+    let t = bare().dir("root/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes", 0o755);
+    let (root, record) = (t.context().join("root").display().to_string(), t.out("record.json").display().to_string());
+    let lease = leak(&t, "10.244.0.9");
+    let fix = ["doctor", "fix", "leases.leaked", "--root", &root, "--record", &record];
+    let plan = t.kiln(&fix).ok().stdout;
+    assert!(plan.contains("delete 1 leases") && plan.contains("nothing was changed"), "{plan}");
+    assert!(lease.exists() && !std::path::Path::new(&record).exists());
+    let yes = [&fix[..], &["--yes"]].concat();
+    let done = t.kiln(&yes).ok().stdout;
+    assert!(!lease.exists() && done.contains("leases.leaked is no longer found"), "{done}");
+    let nothing = t.kiln(&yes).ok().stdout;
+    assert!(nothing.contains("nothing to do"), "{nothing}");
+    // Another leak: the record of the first is not written over.
+    let other = leak(&t, "10.244.0.10");
+    let refused = t.kiln(&yes).exits(1).stderr;
+    assert!(refused.contains("is there already") && refused.contains("kiln doctor undo"), "{refused}");
+    assert!(other.exists());
+    let undo = ["doctor", "undo", &record, "--root", &root];
+    let back = t.kiln(&undo).ok().stdout;
+    assert!(lease.exists() && back.contains("taken back"), "{back}");
+    let gone = t.kiln(&undo).exits(1).stderr;
+    assert!(gone.contains("record.json"), "{gone}");
+    std::fs::write(&record, "").unwrap();
+    let _ = t.kiln(&undo).ok();
+    assert!(!std::path::Path::new(&record).exists(), "of a fix that was killed before it began");
+    let torn = t.out("torn.json");
+    std::fs::write(&torn, "[{\"undo\":").unwrap();
+    let said = t.kiln(&["doctor", "undo", &torn.display().to_string(), "--root", &root]).exits(1).stderr;
+    assert!(said.contains("torn.json") && torn.exists(), "{said}");
 }
 
 #[test]

@@ -18,8 +18,10 @@ use crate::facts::{HostFacts, Network};
 use crate::fleet::{is_pods, is_public, uplink_addresses};
 use crate::netlink::route::{Link, Tables, Vxlan};
 
-/// What VXLAN puts around a packet of IPv4: Ethernet, VXLAN, UDP, IP.
+/// What VXLAN puts around a packet: Ethernet, VXLAN, UDP, IPv4.
 const OVERHEAD: u32 = 50;
+/// The same over IPv6.
+const OVERHEAD_6: u32 = 70;
 
 /// The rows.
 pub const ROWS: &[Row] = &[
@@ -306,6 +308,11 @@ impl Node<'_> {
         &self.host.name
     }
 
+    /// What the tunnel puts around a packet, in bytes.
+    fn around(&self) -> u32 {
+        if self.vxlan.local.is_some_and(|local| local.is_ipv6()) { OVERHEAD_6 } else { OVERHEAD }
+    }
+
     /// The device it sends through.
     fn uplink(&self) -> Option<&Link> {
         let named = self.vxlan.through.and_then(|index| self.tables.by_index(index));
@@ -417,7 +424,9 @@ fn port_differs(fleet: &Fleet) -> Vec<Found> {
 }
 
 fn vni_differs(fleet: &Fleet) -> Vec<Found> {
-    odd(grouped(overlay(fleet).iter().map(|node| (node.vxlan.vni, node.name().to_owned()))), "VNI")
+    // With marks of group-based policies the header is another.
+    let number = |vxlan: &Vxlan| format!("{}{}", vxlan.vni, if vxlan.gbp { " with gbp" } else { "" });
+    odd(grouped(overlay(fleet).iter().map(|node| (number(node.vxlan), node.name().to_owned()))), "VNI")
 }
 
 fn no_device(fleet: &Fleet) -> Vec<Found> {
@@ -462,19 +471,13 @@ fn device_address(fleet: &Fleet) -> Vec<Found> {
 }
 
 fn vtep_public(fleet: &Fleet) -> Vec<Found> {
-    let Some(shared) = fleet.shared_network() else { return Vec::new() };
+    let Some(way) = fleet.private_way() else { return Vec::new() };
     let mut out = Vec::new();
     for node in overlay(fleet) {
         let Some(local) = node.vxlan.local.filter(|local| is_public(*local)) else { continue };
-        let own = uplink_addresses(node.tables).find(|(_, network)| shared.contains(network.ip));
-        let own = own.map(|(link, network)| format!("{} on {}", network.ip, link.name)).unwrap_or_default();
         let through = node.uplink().map(|link| format!(" ({})", link.name)).unwrap_or_default();
         let first = format!("{} sends from {local}{through}", node.device.name);
-        out.push(Found::on(node.name(), first).and(format!(
-            "all hosts share {}/{}: this one has {own}",
-            shared.first(),
-            shared.prefix
-        )));
+        out.push(Found::on(node.name(), first).and(way.words(node.name())));
     }
     out
 }

@@ -1,10 +1,13 @@
 //! The three entries that a host has for each of its peers.
 
+use std::net::IpAddr;
+
 use super::{Node, overlay, pairs};
 use crate::Fleet;
 use crate::checks::Found;
 use crate::facts::Network;
 use crate::fleet::is_public;
+use crate::netlink::route::{Route, Tables};
 
 pub(super) fn route(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
@@ -12,22 +15,41 @@ pub(super) fn route(fleet: &Fleet) -> Vec<Found> {
         let wanted = Network { ip: to.own.first(), prefix: to.own.prefix };
         let route = from.tables.routes.iter().find(|route| route.kind == 1 && route.table == 254 && route.to == wanted);
         let through = |index| from.tables.by_index(index).map(|link| link.name.as_str()).unwrap_or_default();
+        // Over the tunnel, or straight to the host.
+        let right = |route: &Route| {
+            route.link == Some(from.device.index) || route.via.is_some_and(|via| to.tables.owner(via).is_some())
+        };
         let seen = match route {
             None => format!("{} has no route {wanted} via {} dev {} onlink", from.name(), wanted.ip, from.device.name),
-            // Over the tunnel, or straight to the host.
-            Some(route) if route.link == Some(from.device.index) => continue,
-            Some(route) if route.via.is_some_and(|via| to.tables.owner(via).is_some()) => continue,
-            Some(route) => {
-                format!(
-                    "{}'s route {wanted} leads through {}",
-                    from.name(),
-                    route.link.map(through).unwrap_or_default()
-                )
+            Some(route) if !right(route) => {
+                let device = route.link.map(through).unwrap_or_default();
+                format!("{}'s route {wanted} leads through {device}", from.name())
             }
+            Some(_) => match first(from.tables, &wanted).filter(|route| !right(route)) {
+                Some(other) => {
+                    let device = other.link.map(through).unwrap_or("nowhere");
+                    let words = format!("{} through {device} (table {})", other.to, other.table);
+                    format!("{} has a route {wanted}, and another comes first: {words}", from.name())
+                }
+                None => continue,
+            },
         };
         out.push(Found::between(from.name(), to.name(), seen));
     }
     out
+}
+
+/// The route that the kernel takes to some pod of a network: rules may lead to another table, and a route for a part of
+/// the network comes before the one for all of it.
+fn first<'a>(tables: &'a Tables, network: &Network) -> Option<&'a Route> {
+    let part = |route: &&Route| {
+        route.table == 254 && network.covers(&route.to) && route.to.prefix > network.prefix && route.to.prefix < 32
+    };
+    let pod = match network.first() {
+        IpAddr::V4(ip) => IpAddr::from((u32::from(ip).saturating_add(2)).to_be_bytes()),
+        IpAddr::V6(_) => return None,
+    };
+    tables.routes.iter().find(part).or_else(|| tables.route_to(pod))
 }
 
 /// Pairs between which packets go through the tunnel.

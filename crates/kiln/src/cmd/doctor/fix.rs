@@ -18,8 +18,8 @@ Examples:
   kiln doctor fix leftover.chains --hosts root@10.0.0.1,root@10.0.0.2 --yes
   kiln doctor undo RECORD               take it back; the record is on the host that was changed
 
-There are fixes for: leases.leaked, kernel.br-netfilter, kernel.ip-forward, kernel.checksums, machine.network-manager,
-leftover.devices, leftover.chains.";
+There are fixes for: leases.leaked, kernel.br-netfilter, kernel.ip-forward, kernel.checksums,
+machine.network-manager, leftover.devices, leftover.chains.";
 
 /// The command line of `fix`.
 #[derive(Debug, clap::Args)]
@@ -95,8 +95,14 @@ impl Fix<'_> {
         let usual = || PathBuf::from(format!("/var/lib/kiln/doctor/{}.json", self.id));
         let record = self.record.map_or_else(usual, Path::to_owned);
         change((root, netns), &actions, &record)?;
-        named::print(&format!("record: {}\n", record.display()))?;
+        if record.exists() {
+            named::print(&format!("record: {}\n", record.display()))?;
+        }
         let after = Fleet::new(vec![gather(root, netns).map_err(environment)?]);
+        let forward = after.hosts.iter().flat_map(|host| &host.system.forward_files).next_back();
+        if let Some((path, _)) = forward.filter(|(_, value)| value == "0" && self.id == "kernel.ip-forward") {
+            eprintln!("warning: at the next boot {} sets it to 0 again", checks::logs::printable(path));
+        }
         if found(&after) {
             return Err(CliError::environment(format!("{} is still found", self.id))
                 .with_hint("kiln doctor shows what is seen"));
@@ -113,6 +119,7 @@ fn everywhere(hosts: &hosts::Args, words: &[&str]) -> Result<(), CliError> {
     let mut failed: Vec<String> = reached.failed.iter().map(|missing| missing.host.clone()).collect();
     reached.failed.iter().for_each(|missing| eprintln!("{}: {}", missing.host, missing.why));
     for (name, host, asking) in reached.all() {
+        reached.stopped()?;
         let lines = |bytes: &[u8]| -> Vec<String> {
             let text = String::from_utf8_lossy(bytes).into_owned();
             text.lines().map(|line| format!("{name}: {}", checks::logs::printable(line))).collect()
@@ -129,36 +136,62 @@ fn everywhere(hosts: &hosts::Args, words: &[&str]) -> Result<(), CliError> {
             }
         }
     }
+    reached.stopped()?;
     match failed.is_empty() {
         true => Ok(()),
         false => Err(CliError::environment(format!("it was not done on {}", failed.join(", ")))),
     }
 }
 
-/// Makes the changes; the record is on the disk after each.
+/// Makes the changes; how each is taken back is on the disk before it is made.
 fn change((root, netns): (&Path, Option<&Path>), actions: &[Action], record: &Path) -> Result<(), CliError> {
     let fail = |e: std::io::Error| CliError::environment(format!("{}: {e}", record.display()));
-    if record.exists() {
-        let hint = "it undoes an earlier fix: keep it elsewhere, or give another name with --record";
-        return Err(CliError::input(format!("{} is there already", record.display())).with_hint(hint));
-    }
     if let Some(parent) = record.parent() {
         std::fs::create_dir_all(parent).map_err(fail)?;
     }
-    let save = |undos: &[Undo]| std::fs::write(record, serde_json::to_vec_pretty(undos).unwrap_or_default());
-    save(&[]).map_err(fail)?;
+    // Two at one time do not write into one record.
+    match std::fs::File::create_new(record) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let hint =
+                "it takes an earlier fix back (kiln doctor undo): keep it elsewhere, or name another with --record";
+            return Err(CliError::input(format!("{} is there already", record.display())).with_hint(hint));
+        }
+        Err(error) => return Err(fail(error)),
+    }
     let mut undos: Vec<Undo> = Vec::new();
-    let mut saved = Ok(());
-    let done = facts::within(netns, || {
-        apply(root, actions, &mut |_, undo| {
-            undos.extend_from_slice(undo);
-            if let Err(error) = save(&undos) {
-                saved = Err(error);
-            }
-        })
+    let done = save(record, &undos).map_err(fail).and_then(|()| {
+        let keep = &mut |more: &[Undo]| {
+            undos.extend_from_slice(more);
+            save(record, &undos).map_err(|error| format!("the record {}: {error}", record.display()))
+        };
+        let done = facts::within(netns, || apply(root, actions, keep));
+        done.and_then(|done| done).map_err(|error| CliError::environment(error.to_string()))
     });
-    done.and_then(|done| done).map_err(|error| CliError::environment(error.to_string()))?;
-    saved.map_err(fail)
+    if undos.is_empty() {
+        // Nothing was changed: it would only be in the way of the next.
+        let _ = std::fs::remove_file(record);
+    }
+    done.map_err(|error| match undos.is_empty() {
+        true => error,
+        false => error.with_hint(format!("kiln doctor undo {} takes back what was done", record.display())),
+    })
+}
+
+/// A record is whole at every moment.
+fn save(record: &Path, undos: &[Undo]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut name = record.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = record.with_file_name(name);
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec_pretty(undos).unwrap_or_default())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, record)?;
+    match record.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Runs `undo`.
@@ -170,13 +203,17 @@ pub fn undo(args: &UndoArgs) -> Result<(), CliError> {
     let (root, netns) = args.hosts.one();
     let path = args.record.display();
     let text = std::fs::read(&args.record).map_err(|e| CliError::input(format!("{path}: {e}")))?;
-    let undos: Vec<Undo> = serde_json::from_slice(&text).map_err(|e| CliError::input(format!("{path}: {e}")))?;
+    // Who was killed as soon as the record was made has changed nothing.
+    let undos: Vec<Undo> = match text.is_empty() {
+        true => Vec::new(),
+        false => serde_json::from_slice(&text).map_err(|e| CliError::input(format!("{path}: {e}")))?,
+    };
     let done = facts::within(netns, || kiln_doctor::fix::undo(root, &undos));
-    done.and_then(|done| done).map_err(|error| CliError::environment(error.to_string()))?;
-    for undo in &undos {
-        if let Undo::Remake { how } = undo {
-            named::print(&format!("not undone: {how}\n"))?;
-        }
+    let rest = done.and_then(|done| done).map_err(|error| CliError::environment(error.to_string()))?;
+    for how in rest {
+        named::print(&format!("not undone: {}\n", checks::logs::printable(&how)))?;
     }
-    Ok(())
+    // It would be in the way of the next fix, and taking it back twice means nothing.
+    std::fs::remove_file(&args.record).map_err(|e| CliError::environment(format!("{path}: {e}")))?;
+    named::print(&format!("taken back; {path} is deleted\n"))
 }

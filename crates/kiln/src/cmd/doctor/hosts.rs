@@ -1,8 +1,10 @@
 //! Which hosts are looked at: this one, roots and namespaces, kept facts, others over SSH.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kiln_clusterfile::{Flags, read};
@@ -19,6 +21,7 @@ use kiln_spec::source::Source;
 
 use crate::error::CliError;
 use crate::ssh::Login;
+use crate::surroundings::stop_on_signals;
 
 /// Options that say which hosts.
 #[derive(Debug, clap::Args)]
@@ -114,6 +117,7 @@ impl Args {
         let mut missing = Vec::new();
         if let Some(reached) = &reached {
             let remote = reached.fleet();
+            reached.stopped()?;
             all.extend(remote.hosts);
             missing = remote.missing;
         }
@@ -146,6 +150,15 @@ impl Args {
             let address = Address::parse(text).map_err(|error| CliError::usage(error.to_string()))?;
             out.push(Login::at(address));
         }
+        // A host that is named twice would look like two that have everything in common.
+        let mut seen = BTreeSet::new();
+        out.retain(|login| {
+            let new = seen.insert((login.target.host.clone(), login.target.port.unwrap_or(22)));
+            if !new {
+                eprintln!("{} is named twice: it is looked at once", login.target.host);
+            }
+            new
+        });
         Ok(out)
     }
 
@@ -160,7 +173,12 @@ impl Args {
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
         for login in &targets {
-            let host = login.target.host.clone();
+            // Behind one address, as of a gateway that forwards ports, there may be several.
+            let alone = targets.iter().filter(|other| other.target.host == login.target.host).count() == 1;
+            let host = match login.target.port.filter(|_| !alone) {
+                Some(port) => format!("{}:{port}", login.target.host),
+                None => login.target.host.clone(),
+            };
             match login.options(&user, &mut Vec::new()) {
                 Ok(options) => hosts.push((host, Box::new(Ssh::new(&network, options)))),
                 Err(error) => failed.push(Missing { host, why: error.message() }),
@@ -171,7 +189,11 @@ impl Args {
         // Those who are not root need its rights to see rules and namespaces.
         let (root, others) = hosts.into_iter().partition(|(_, host)| host.name().starts_with("root@"));
         let limit = Duration::from_secs(self.timeout.max(1));
-        Ok(Some(Reached { root, others, failed, binary, limit, cancel: Cancel::new(), _network: network }))
+        let binary = remote::Parcel::new(&binary, targets.len());
+        // Who is stopped takes away what was sent to hosts.
+        let flag = Arc::new(AtomicBool::new(false));
+        stop_on_signals(kiln_sandbox::Cancel::new(), flag.clone());
+        Ok(Some(Reached { root, others, failed, binary, limit, cancel: Cancel::from(flag), _network: network }))
     }
 }
 
@@ -191,7 +213,7 @@ pub struct Reached {
     others: Vec<(String, Box<dyn Host>)>,
     /// Those that nobody can connect to, and why.
     pub failed: Vec<Missing>,
-    binary: PathBuf,
+    binary: remote::Parcel,
     limit: Duration,
     /// Stops everything.
     pub cancel: Cancel,
@@ -207,6 +229,11 @@ impl Reached {
     pub fn all(&self) -> impl Iterator<Item = (&str, &dyn Host, remote::Asking<'_>)> {
         let root = self.root.iter().map(|(name, host)| (name.as_str(), host.as_ref(), self.asking(false)));
         root.chain(self.others.iter().map(|(name, host)| (name.as_str(), host.as_ref(), self.asking(true))))
+    }
+
+    /// The error of whom the user stopped.
+    pub fn stopped(&self) -> Result<(), CliError> {
+        if self.cancel.is_set() { Err(CliError::Told { code: 130 }) } else { Ok(()) }
     }
 
     fn fleet(&self) -> Fleet {

@@ -7,7 +7,7 @@ use kiln_doctor::names;
 use kiln_doctor::path::{self, Hop, Trace};
 
 use super::agents;
-use super::hosts::{self, Looked};
+use super::hosts::{self, Looked, Reached};
 use crate::error::CliError;
 use crate::named;
 
@@ -18,9 +18,9 @@ Examples:
   kiln doctor path default/web-0 kube-dns --kubeconfig admin.conf -f Clusterfile
   kiln doctor path 10.244.0.5 10.244.1.7 --no-probe --facts a.json --facts b.json
 
-The way is what the hosts' kernels would do, and ends where they would lose the packet. Then packets are sent over it:
-of the tunnel's own kind in several sizes, for port 9 (discard), from host to host and back, and one connection of TCP
-from the pod, closed without a byte. --no-probe sends nothing.
+The way is what the hosts' kernels would do, and ends where they would lose the packet. Then packets
+are sent over it: of the tunnel's own kind in several sizes, for port 9 (discard), from host to host and
+back, and one connection of TCP from the pod, closed without a byte. --no-probe sends nothing.
 Exit codes: 0 it arrives, 1 it is lost, 3 not everything could be looked at.";
 
 /// The port that a connection is made to when none is named. That nobody listens there is an answer as well.
@@ -56,6 +56,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     if !args.no_probe {
         let target = SocketAddr::new(to.ip, to.port.unwrap_or(PORT));
         let hops = proved(&looked, &trace, target, &from, Duration::from_secs(args.wait));
+        looked.reached.as_ref().map_or(Ok(()), Reached::stopped)?;
         trace.hops.extend(hops);
     }
     if args.json {
