@@ -160,9 +160,9 @@ pub const FAMILIES: &[Family] = &[
     family(
         "os.sysctl.protected",
         Error,
-        "no file sets a kernel parameter that the platform owns",
+        "no file sets a kernel parameter that the platform owns to something else",
         ["files in /etc and /usr/local; what packages of the distribution bring does not count", ""],
-        "ACK tunes 21 parameters when a machine joins. An image that sets them too wins or loses by the order of files: nodes differ, and nobody knows why.",
+        "ACK tunes 21 parameters when a machine joins. An image that sets them otherwise wins or loses by the order of files: nodes differ, and nobody knows why.",
         "remove the line, or ask the platform to assess it and allow it by name",
         Some(sysctl::protected),
     ),

@@ -127,6 +127,14 @@ pub enum NodeError {
         /// What the owner sets it to.
         owned: String,
     },
+    /// A file of the image changes a protected kernel parameter.
+    #[error("{message}")]
+    GuardedFile {
+        /// The parameter.
+        name: String,
+        /// Which line sets it to what, and who owns it.
+        message: String,
+    },
     /// A machine with one application cannot be run.
     #[error("cannot run {}: {why}", path.display())]
     MicroVm {
@@ -204,6 +212,9 @@ impl NodeError {
             NodeError::Alicloud { source, .. } => source.hint(),
             NodeError::Guarded { name, .. } => {
                 Some(format!("leave it to its owner, or allow it by name: \"allow\": [\"{name}\"]"))
+            }
+            NodeError::GuardedFile { name, .. } => {
+                Some(format!("leave it to its owner, or allow it by name: \"sysctl_allow\": [\"{name}\"]"))
             }
             _ => None,
         }

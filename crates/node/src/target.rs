@@ -187,6 +187,15 @@ impl<C: Communicator> Commanded<C> {
         &mut self.machine
     }
 
+    /// Whether there is a directory where a file shall go; with a slash at the end nobody need ask.
+    fn is_directory(&mut self, path: &str) -> Result<bool> {
+        if path.ends_with('/') {
+            return Ok(false);
+        }
+        let ended = self.machine.exec(&format!("test -d {}", quote(path)), &mut |_, _| {}, &self.cancel)?;
+        Ok(ended == Ended::Code(0))
+    }
+
     fn exec(&mut self, command: &str) -> Result<Ended> {
         let mut lines = self.ui.lines();
         let ended = self.machine.exec(command, &mut |stream, bytes| lines.add(stream, bytes), &self.cancel);
@@ -246,7 +255,20 @@ impl<C: Communicator> Commanded<C> {
             self.machine.upload(&mut &content[..], content.len() as u64, 0o600, path)?;
         }
         self.machine.upload(&mut &script.content[..], script.content.len() as u64, 0o755, &script.path)?;
-        self.exec(&script.command)
+        let line = self.line(script)?;
+        self.exec(&line)
+    }
+
+    /// The line that runs a script. Everybody on the machine can read it while the script runs, so that one with what is
+    /// sensitive goes there as a file, which only its reader can read and which is gone when it is read.
+    fn line(&mut self, script: &Script) -> Result<String> {
+        if !self.ui.whole().masks().is_in(script.command.as_bytes()) {
+            return Ok(script.command.clone());
+        }
+        let path = format!("{}.command", script.path);
+        let text = format!("rm -f {}\n{}\n", quote(&path), script.command);
+        self.machine.upload(&mut text.as_bytes(), text.len() as u64, 0o600, &path)?;
+        Ok(format!("/bin/sh {}", quote(&path)))
     }
 }
 
@@ -265,6 +287,7 @@ impl<C: Communicator> Target for Commanded<C> {
 
     fn upload(&mut self, what: &Upload, destination: &str) -> Result<()> {
         match what {
+            Upload::Content(_) if self.is_directory(destination)? => Err(no_name(destination)),
             Upload::Content(bytes) => self.machine.upload(&mut &bytes[..], bytes.len() as u64, 0o644, destination),
             Upload::Path(source) => {
                 let path = Path::new(source);
@@ -274,8 +297,12 @@ impl<C: Communicator> Target for Commanded<C> {
                 }
                 let mut file = File::open(path).map_err(NodeError::file("read", path))?;
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let to =
-                    if destination.ends_with('/') { format!("{destination}{name}") } else { destination.to_owned() };
+                // Into a directory it goes under its own name, also where no slash says so.
+                let to = match (destination.ends_with('/'), self.is_directory(destination)?) {
+                    (true, _) => format!("{destination}{name}"),
+                    (false, true) => format!("{destination}/{name}"),
+                    (false, false) => destination.to_owned(),
+                };
                 self.machine.upload(&mut file, meta.len(), mode_of(&meta), &to)
             }
         }
@@ -363,6 +390,12 @@ impl<C: Communicator> Machine for Asked<'_, C> {
 
 /// The most that [`Target::read`] gives.
 pub const MAX_READ: usize = 1 << 20;
+
+/// That bytes would have to be a file in place of a directory.
+pub fn no_name(directory: &str) -> NodeError {
+    let what = format!("content needs the name of a file, and `{directory}` is a directory");
+    NodeError::Unsupported { what, hint: None }
+}
 
 /// Permission bits of a file of this machine.
 pub fn mode_of(meta: &std::fs::Metadata) -> u32 {
@@ -459,7 +492,7 @@ mod tests {
 
     fn commanded(next: Vec<Option<Ended>>) -> (Commanded<Double>, Kept) {
         let kept = Kept::default();
-        let ui = Arc::new(Ui::new(Look::default(), Masks::default(), Box::new(kept.clone())));
+        let ui = Arc::new(Ui::new(Look::default(), Masks::new(["hunter2"]), Box::new(kept.clone())));
         (Commanded::new(Double { next, ..Double::default() }, ui.build("n", 0), Cancel::new()), kept)
     }
 
@@ -484,6 +517,16 @@ mod tests {
         assert_eq!(target.machine().files["/tmp/script_1.sh"], (0o755, b"echo".to_vec()));
         assert_eq!(target.machine().ran, ["sh /tmp/script_1.sh", "rm -f /tmp/script_1.sh"]);
         assert!(kept.text().starts_with("    n: said\n"));
+    }
+
+    #[test]
+    fn a_line_with_what_is_sensitive_is_sent_as_a_file() {
+        let (mut target, _) = commanded(Vec::new());
+        let command = "PW='hunter2' /tmp/script_1.sh".to_owned();
+        target.run(&Script { command, ..script(Duration::ZERO) }).unwrap();
+        assert_eq!(target.machine().ran, ["/bin/sh /tmp/script_1.sh.command", "rm -f /tmp/script_1.sh"]);
+        let text = b"rm -f /tmp/script_1.sh.command\nPW='hunter2' /tmp/script_1.sh\n".to_vec();
+        assert_eq!(target.machine().files["/tmp/script_1.sh.command"], (0o600, text));
     }
 
     #[test]
@@ -529,6 +572,14 @@ mod tests {
         target.download("/etc/a", &at("back/")).unwrap();
         assert_eq!(std::fs::read_to_string(at("back/a")).unwrap(), "content");
         assert_eq!(target.machine().ran, ["upload_dir true /srv"]);
+        // What is a directory there, and what is none.
+        target.machine().next = vec![Some(Ended::Code(0)), Some(Ended::Code(1)), Some(Ended::Code(0))];
+        target.upload(&Upload::Path(at("a")), "/opt").unwrap();
+        target.upload(&Upload::Path(at("a")), "/opt/b").unwrap();
+        assert_eq!(target.machine().ran[1..], ["test -d /opt", "test -d /opt/b"]);
+        assert!(target.machine().files.contains_key("/opt/a") && target.machine().files.contains_key("/opt/b"));
+        let error = target.upload(&Upload::Content(Vec::new()), "/opt").unwrap_err();
+        assert!(error.to_string().contains("`/opt` is a directory"), "{error}");
         assert_eq!(target.read("/etc/a").unwrap(), Some(b"said\n".to_vec()));
     }
 

@@ -3,6 +3,7 @@
 //! The files are judged as soon as the provisioners are through with them, and a disk that comes of them, too: whether it
 //! boots. A profile that fails fails the build, and so does one that could not be checked.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use kiln_checks::{Profile, Report, System};
 use crate::artifact::Artifact;
 use crate::disk::Disk;
 use crate::error::{NodeError, Result};
+use crate::target::Target;
 use crate::ui::BuildUi;
 
 /// The profile that every disk is asked for.
@@ -91,15 +93,49 @@ impl Wish {
         self.reports.iter().try_for_each(|path| report.write(path).map_err(NodeError::file("write", path)))
     }
 
+    /// The same for one of several builds, which must not write over each other's reports: `report.html` becomes
+    /// `report-NAME.html`.
+    #[must_use]
+    pub fn of_build(&self, name: &str) -> Wish {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        let name: String = name.chars().map(plain).collect();
+        let own = |path: &PathBuf| {
+            let part = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+            path.with_file_name(format!("{}-{name}.{}", part(path.file_stem()), part(path.extension())))
+        };
+        Wish { reports: self.reports.iter().map(own).collect(), ..self.clone() }
+    }
+
     /// Judges what provisioners made, shows the report and writes it.
     ///
     /// # Errors
     /// When it is not as it must be, or that cannot be told.
-    pub fn enforce(&self, system: &dyn System, ui: &BuildUi) -> Result<()> {
+    pub fn enforce(&self, system: &dyn System, ui: &BuildUi) -> Result<Report> {
         let report = self.judge(system);
         self.write(&report)?;
         shown(&report).lines().for_each(|line| ui.message(line));
-        passed(&report)
+        passed(&report).map(|()| report)
+    }
+
+    /// Judges the files of a build before a result is made of them; `None` when only the result is asked about.
+    ///
+    /// # Errors
+    /// When they are not as they must be, or that cannot be told.
+    pub fn of_files(&self, target: &mut dyn Target, ui: &BuildUi) -> Result<Option<Report>> {
+        // Files alone say nothing of how a disk boots.
+        let mut of_files = self.clone();
+        of_files.profiles.retain(|profile| profile.name != DISK);
+        if of_files.profiles.is_empty() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = of_files.profiles.iter().map(|profile| &*profile.name).collect();
+        ui.say(&format!("Verifying: {}", names.join(", ")));
+        let mut report = None;
+        target.system(&mut |system| {
+            report = Some(of_files.enforce(system, ui)?);
+            Ok(())
+        })?;
+        Ok(report)
     }
 
     /// Judges a disk that is not where it shall be yet.
@@ -114,20 +150,36 @@ impl Wish {
         passed(&report).map_err(|_| shown(&report))
     }
 
-    /// Judges the disks among an artifact's files by whether they boot.
+    /// Judges the disks among what a build made by whether they boot; and by all that is asked where the files were those of
+    /// a machine that ran: of one, what matters for an image alone is not asked. The report then is of both.
     ///
     /// # Errors
-    /// When one does not, or cannot be read.
-    pub fn enforce_disks(&self, artifact: &Artifact, ui: &BuildUi) -> Result<()> {
-        for file in artifact.files.iter().filter(|file| file.is_file()) {
+    /// When one is not as it must be, or cannot be read; or there is none, and the profile for disks is asked for.
+    pub fn of_result(&self, made: Option<&Artifact>, files: Option<Report>, ran: bool, ui: &BuildUi) -> Result<()> {
+        let wish = if ran { self.clone() } else { Wish::boots() };
+        let mut whole = files;
+        let mut any = false;
+        for file in made.iter().flat_map(|artifact| &artifact.files).filter(|file| file.is_file()) {
             if !Disk::is_one(file)? {
                 continue;
             }
-            let report = Wish::boots().judge(&Disk::open(file, &file.display().to_string())?);
+            any = true;
+            let report = wish.judge(&Disk::open(file, &file.display().to_string())?);
             shown(&report).lines().for_each(|line| ui.message(line));
+            match &mut whole {
+                Some(whole) => whole.add(&report),
+                None => whole = Some(report.clone()),
+            }
+            whole.iter().try_for_each(|whole| self.write(whole))?;
             passed(&report)?;
         }
-        Ok(())
+        match !any && self.profiles.iter().any(|profile| profile.name == DISK) {
+            false => Ok(()),
+            true => Err(NodeError::Unsupported {
+                what: "the profile `disk` is asked for, and the result is no disk".to_owned(),
+                hint: Some("-format qcow2, raw, vhd, vmdk or gce makes one".to_owned()),
+            }),
+        }
     }
 
     /// That a disk boots, and nothing else.
@@ -152,4 +204,17 @@ fn passed(report: &Report) -> Result<()> {
         n => format!("{n} checks failed"),
     };
     Err(NodeError::NotVerified { profiles: report.profiles.join(", "), what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_have_reports_of_their_own() {
+        let reports = ["out/report.html", "junit.xml"].map(PathBuf::from).to_vec();
+        let wish = Wish { reports, ..Wish::default() };
+        let own = wish.of_build("all.qemu/a b").reports;
+        assert_eq!(own, ["out/report-all.qemu_a_b.html", "junit-all.qemu_a_b.xml"].map(PathBuf::from));
+    }
 }

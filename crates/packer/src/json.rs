@@ -14,6 +14,7 @@ use std::sync::Arc;
 use kiln_spec::source::{Source, Span};
 
 use crate::fault::{Fault, Place};
+use crate::hidden;
 use crate::inspect::Inspected;
 use crate::model::{Dialect, Template};
 use crate::render::{Scope, Setting};
@@ -40,6 +41,7 @@ pub fn load(source: &Arc<Source>, given: &Given, world: &dyn World) -> Result<Te
     warnings.extend(raw.warnings.iter().cloned());
     let builds = builds::builds(&raw, source, &setting, &selection, &mut warnings, &mut faults);
     if !faults.is_empty() {
+        hidden::mask(&mut faults, &variables.sensitive);
         return Err(faults);
     }
     Ok(Template {

@@ -18,6 +18,7 @@ pub mod config;
 pub mod fault;
 pub mod fields;
 pub mod hcl2;
+mod hidden;
 pub mod inspect;
 pub mod json;
 pub mod machine;

@@ -84,6 +84,8 @@ pub struct Given {
     pub only: Vec<String>,
     /// `-except`: the same.
     pub except: Vec<String>,
+    /// Variables without a value are left unknown, and whatever follows from them: for who looks and does not build.
+    pub unknown: bool,
     /// The version `packer_version` and `packer.version` give, and which version constraints are checked against.
     pub packer_version: String,
 }

@@ -6,7 +6,7 @@ use crate::Test;
 /// Releases of kernels that its system validator accepts.
 const KERNELS: [&str; 4] = [r"^5\.4.*$", r"^5\.10.*$", r"^5\.15.*$", r"^([6-9]|[1-9][0-9]+)\.([0-9]+)\.([0-9]+).*$"];
 /// Options the kernel must have; any one of a row.
-const REQUIRED: [&[&str]; 16] = [
+const REQUIRED: [&[&str]; 17] = [
     &["NAMESPACES"],
     &["NET_NS"],
     &["PID_NS"],
@@ -23,10 +23,10 @@ const REQUIRED: [&[&str]; 16] = [
     &["PROC_FS"],
     &["NETFILTER_XT_TARGET_REDIRECT", "IP_NF_TARGET_REDIRECT"],
     &["NETFILTER_XT_MATCH_COMMENT"],
+    &["FAIR_GROUP_SCHED"],
 ];
 /// Options it should have.
-const OPTIONAL: [&[&str]; 7] = [
-    &["FAIR_GROUP_SCHED"],
+const OPTIONAL: [&[&str]; 6] = [
     &["OVERLAY_FS", "OVERLAYFS_FS"],
     &["BLK_DEV_DM"],
     &["CFS_BANDWIDTH"],

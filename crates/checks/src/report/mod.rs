@@ -100,6 +100,23 @@ impl Report {
         }
     }
 
+    /// Adds what was found of something else that belongs to the same. What has no meaning for one of them may have one for
+    /// the other.
+    pub fn add(&mut self, other: &Report) {
+        let meant = |outcome: &Outcome, by: &Report| {
+            let same = |o: &Outcome| o.profile == outcome.profile && o.rule.id == outcome.rule.id;
+            outcome.finding.verdict != Verdict::Skip || !by.outcomes.iter().any(same)
+        };
+        self.outcomes.retain(|outcome| meant(outcome, other));
+        for profile in &other.profiles {
+            if !self.profiles.contains(profile) {
+                self.profiles.push(profile.clone());
+            }
+        }
+        let more: Vec<Outcome> = other.outcomes.iter().filter(|outcome| meant(outcome, self)).cloned().collect();
+        self.outcomes.extend(more);
+    }
+
     /// How many ended how.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

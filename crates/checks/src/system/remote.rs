@@ -114,8 +114,9 @@ impl<M: Machine> System for Remote<M> {
         // One command for all of it: thousands of questions would take minutes.
         let script = format!(
             "{{ [ -d \"$p\" ] && [ ! -L \"$p\" ]; }} || exit {MISSING}; find \"$p\" -xdev -mindepth 1 -maxdepth {} \
-             -exec stat -c '%f %u %g %s %n' -- {{}} + || :",
-            MAX_DEPTH + 1
+             -exec stat -c '%f %u %g %s %n' -- {{}} + | head -n {} || :",
+            MAX_DEPTH + 1,
+            MAX_WALK + 1
         );
         let Some(bytes) = self.ask(dir, &script, MAX_LISTING)? else {
             return Ok(Walk { whole: true, ..Walk::default() });

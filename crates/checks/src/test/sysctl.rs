@@ -1,6 +1,6 @@
 //! Kernel parameters.
 
-use crate::guard::{self, ACK};
+use crate::guard::{self, ACK, Breach};
 use crate::read::lines;
 use crate::read::sysctl::{proc_path, same};
 use crate::system::Result;
@@ -42,17 +42,20 @@ fn is(key: &str, value: &str, good: bool, wanted: &str) -> String {
     }
 }
 
-/// No file of the image sets a parameter that the platform owns.
+/// No file of the image sets a parameter that the platform owns to something else. Saying what the platform says changes
+/// nothing, and other profiles want some of it.
 pub fn protected(look: &Look<'_>) -> Result<Finding> {
-    let found = guard::in_system(look.system, &ACK, &[])?;
-    let Some(first) = found.first() else {
-        return Ok(Finding::pass("no file sets a parameter that ACK owns"));
+    let (same, other): (Vec<Breach>, Vec<Breach>) =
+        guard::in_system(look.system, &ACK, &[])?.into_iter().partition(Breach::agrees);
+    let finding = match &other[..] {
+        [] if same.is_empty() => Finding::pass("no file sets a parameter that ACK owns"),
+        [] => Finding::pass("what files set of ACK's parameters is what ACK sets"),
+        [one] => Finding::fail(format!("{} is set, which {} owns", one.protected.key, one.protected.owner)),
+        [first, ..] => {
+            Finding::fail(format!("{} lines set parameters that {} owns", other.len(), first.protected.owner))
+        }
     };
-    let finding = match found.len() {
-        1 => Finding::fail(format!("{} is set, which {} owns", first.protected.key, first.protected.owner)),
-        n => Finding::fail(format!("{n} lines set parameters that {} owns", first.protected.owner)),
-    };
-    Ok(found.iter().fold(finding, |finding, breach| {
+    Ok(other.iter().chain(&same).fold(finding, |finding, breach| {
         let note = if breach.agrees() { "to the same value" } else { "to another value than the platform" };
         let value = breach.setting.value.as_deref().unwrap_or("");
         finding.at(breach.setting.place(), format!("{} = {value}, {note}", breach.setting.key))

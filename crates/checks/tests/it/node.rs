@@ -134,7 +134,8 @@ fn a_node_for_ack_passes_and_each_fault_is_found() {
     let cni = status(&[("systemd", "252-1"), ("kubernetes-cni", "1.5.1")]);
     is(ack_node().file("/var/lib/dpkg/status", cni), &["os.packages.forbidden.kubernetes-cni"]);
     let same = ack_node().file("/etc/sysctl.d/1.conf", "net.core.somaxconn = 32768\n");
-    is(same, &["os.sysctl.protected"]);
+    // As the guard of a build has it: this overrides nothing.
+    is(same, &[]);
     let other = ack_node().file("/etc/sysctl.d/1.conf", "net.core.somaxconn = 128\n");
     is(other, &["os.sysctl.protected", "os.sysctl.protected-values"]);
     is(ack_node().file("/etc/fstab", "/dev/sda2 none swap sw 0 0\n"), &["os.swap"]);
@@ -314,4 +315,25 @@ fn a_node_for_cluster_api_is_judged() {
     }
     let off = enabled(kubeadm_node(), "conntrackd.service");
     assert!(ids(&judge("cluster-api", &off), Verdict::Fail).contains(&"os.services.conntrackd"));
+}
+
+/// Each file of a running host is a question over the network, and the answer matters for images alone.
+#[test]
+fn a_running_host_is_not_asked_for_thousands_of_files() {
+    let with = |count: usize| {
+        (0..count).fold(running(), |system, at| system.file(&format!("/etc/app/{at}.json"), "{\"a\": 1}\n"))
+    };
+    let found = |system: &Memory| {
+        let report = judge("cis-basics", system);
+        let outcome = report.outcomes.iter().find(|outcome| outcome.rule.id == "secrets.scan").unwrap();
+        (outcome.finding.verdict, outcome.finding.reason.clone())
+    };
+    assert_eq!(found(&with(20)).0, Verdict::Pass);
+    let (verdict, reason) = found(&with(501));
+    assert!(verdict == Verdict::Skip && reason.contains("would have to be asked for"), "{reason}");
+    assert_eq!(found(&with(501).file("/root/.netrc", "machine x\n")).0, Verdict::Skip);
+    // An image is looked through.
+    let image = (0..501).fold(Memory::new(), |system, at| system.file(&format!("/etc/app/{at}.json"), "{}\n"));
+    let image = image.file("/etc/app/last.pem", "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n");
+    assert_eq!(found(&image).0, Verdict::Fail);
 }

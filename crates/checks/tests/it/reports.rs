@@ -96,3 +96,21 @@ fn junit_counts_what_it_holds() {
     assert!(xml.contains(&format!("tests=\"{}\" failures=\"1\" errors=\"0\" skipped=\"9\"", report.outcomes.len())));
     assert_eq!(counted("<testcase "), report.outcomes.len());
 }
+
+/// A machine that ran, and the disk that came of it.
+#[test]
+fn what_has_no_meaning_for_one_may_have_one_for_the_other() {
+    let running = crate::node::running().file("/etc/machine-id", "0123\n");
+    let mut report = of("cis-basics", &running);
+    let id = |report: &Report| {
+        let of = |o: &&kiln_checks::report::Outcome| o.rule.id == "os.machine-id.empty";
+        report.outcomes.iter().filter(of).map(|o| o.finding.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(id(&report), [kiln_checks::Verdict::Skip]);
+    report.add(&of("cis-basics", &Memory::new().file("/etc/machine-id", "0123\n")));
+    assert_eq!(id(&report), [kiln_checks::Verdict::Fail]);
+    assert_eq!((report.code(), report.profiles.len()), (1, 1));
+    let live = report.outcomes.len();
+    report.add(&of("disk", &Memory::new()));
+    assert_eq!((report.profiles.len(), report.outcomes.len()), (2, live + 6));
+}

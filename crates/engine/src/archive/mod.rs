@@ -14,8 +14,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use kiln_oci::archive::{IMAGE_NAME, LayoutFile, REF_NAME};
+use kiln_oci::archive::{IMAGE_NAME, LayoutFile, Part, REF_NAME, part};
 use kiln_oci::compress::{self, Bounds, Format};
+use kiln_oci::layer::{LayerReader, ReadOptions};
 use kiln_oci::{Descriptor, Index, Platform, Reference, media};
 
 use crate::error::{EngineError, Result};
@@ -25,6 +26,8 @@ use spool::Spool;
 
 /// The most bytes an archive may hold uncompressed.
 const MAX_SIZE: u64 = 1 << 42;
+/// As many members of a tar may have names that say nothing of what it is.
+const MAX_UNTOLD: u64 = 1000;
 /// As many images an archive may hold.
 const MAX_IMAGES: usize = 10_000;
 
@@ -207,6 +210,30 @@ pub(crate) fn archive_error(title: &str, message: impl ToString) -> EngineError 
 ///
 /// # Errors
 /// When it cannot be read or is no tar.
+/// What stands at the top of a root file system, and never of an archive of images.
+const ROOT: [&str; 19] = [
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin",
+    "srv", "sys", "usr", "var",
+];
+
+/// Whether a file is a tar of a root file system, and not of images. It is read until its names say so.
+pub fn is_root(input: &Input) -> bool {
+    let Ok(tar) = decompressed(input) else { return false };
+    let options = ReadOptions { max_entries: MAX_UNTOLD, ..ReadOptions::archive() };
+    let mut reader = LayerReader::with_options(tar, options);
+    while let Ok(Some(entry)) = reader.next_entry() {
+        let path = String::from_utf8_lossy(&entry.entry.path).into_owned();
+        let top = path.split('/').next().unwrap_or_default();
+        if ROOT.contains(&top) {
+            return true;
+        }
+        if !matches!(part(path.as_bytes()), Part::Other) {
+            return false;
+        }
+    }
+    false
+}
+
 pub(crate) fn decompressed(input: &Input) -> Result<Box<dyn Read + Send>> {
     tar_of(&input.title(), input.open()?)
 }

@@ -102,3 +102,41 @@ fn one_failing_build_does_not_stop_the_others() {
     assert!(out.contains(",node,artifact,0,builder-id,kiln.offline\n"), "{out}");
     assert!(out.lines().all(|l| l.split(',').next().unwrap().parse::<u64>().is_ok()), "{out}");
 }
+
+#[test]
+fn commands_that_do_not_end_are_ended() {
+    let node = Node::new();
+    // One ignores that it is to end; what another left running has its output, and a session of its own.
+    for command in ["trap '' TERM; while :; do sleep 1; done", "setsid sleep 60 & exit 0"] {
+        let started = Instant::now();
+        let block = format!(r#"{{"type": "shell-local", "inline": ["{command}"], "timeout": "1s"}}"#);
+        let out = node.provision(&block, &[]).exits(1).stdout;
+        assert!(out.contains("--> node: timed out after 1 second\n"), "{out}");
+        assert!(started.elapsed() < Duration::from_secs(40), "{command}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn an_interrupted_build_runs_the_cleanup_provisioner_where_it_can() {
+    let node = Node::new();
+    node.write(
+        "t.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}],
+            "provisioners": [{"type": "shell-local", "inline": ["echo here", "sleep 600"]}],
+            "error-cleanup-provisioner": {"type": "shell-local", "inline": ["touch cleaned"]}}"#,
+    );
+    let mut command = node.t.command(&["node", "build", "t.json"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut seen = String::new();
+    for line in lines.map_while(Result::ok) {
+        seen += &format!("{line}\n");
+        if line.ends_with("null: here") {
+            let id = child.id().to_string();
+            assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{seen}");
+    assert!(seen.contains("Running the cleanup provisioner...") && !seen.contains("Error running"), "{seen}");
+    assert!(seen.contains("build was cancelled") && node.t.context().join("cleaned").exists(), "{seen}");
+}

@@ -113,6 +113,54 @@ fn a_parameter_that_ack_owns_is_refused_where_the_image_is_for_ack() {
 }
 
 #[test]
+fn a_file_that_sets_what_ack_owns_is_refused_unless_it_may() {
+    let base = crate::base().dir("etc/sysctl.d", 0o755).file("etc/sysctl.d/50-base.conf", 0o644, "fs.file-max = 5\n");
+    let node = Node::over(base).file("own.conf", "vm.max_map_count = 65530\n");
+    let write = r#"{"type": "shell", "inline": ["echo net.core.somaxconn=1 >>/etc/sysctl.conf", "sysctl -p"]}"#;
+    let copy = r#"{"type": "file", "source": "own.conf", "destination": "/etc/sysctl.d/own.conf"}"#;
+    let template = |kind: &str, keys: &str, block: &str| {
+        format!(r#"{{"builders": [{{"type": "{kind}", "name": "node"{keys}}}], "provisioners": [{block}]}}"#)
+    };
+    for (block, told) in [
+        (write, "/etc/sysctl.conf:1: sets net.core.somaxconn to 1, which ACK owns and sets to 32768"),
+        (copy, "/etc/sysctl.d/own.conf:1: sets vm.max_map_count to 65530, which ACK owns"),
+    ] {
+        let out = node.build(&template("alicloud-ecs", "", block), &[]).exits(1).stdout;
+        assert!(out.contains(told) && out.contains("allow it by name: \"sysctl_allow\": ["), "{told} in\n{out}");
+        assert!(!node.t.context().join("output-node").exists());
+    }
+    let allowed = r#", "sysctl_allow": ["net.core.somaxconn", "vm/max_map_count"]"#;
+    for (kind, keys) in [("alicloud-ecs", allowed), ("alicloud-ecs", r#", "sysctl_guard": "none""#), ("offline", "")] {
+        let blocks = format!("{write}, {copy}");
+        let _ = node.build(&template(kind, keys, &blocks), &["-force"]).ok();
+    }
+    for (kind, keys, told) in [
+        ("offline", r#", "sysctl_guard": "ack""#, "/etc/sysctl.conf:1: sets net.core.somaxconn"),
+        ("alicloud-ecs", r#", "sysctl_allow": ["net.core.somaxcon"]"#, "did you mean `net.core.somaxconn`?"),
+        ("qemu", r#", "sysctl_guard": "ackk""#, "did you mean `ack`?"),
+    ] {
+        let out = node.build(&template(kind, keys, write), &["-force"]).exits(1);
+        assert!(format!("{out}").contains(told), "{told} in\n{out}");
+    }
+}
+
+#[test]
+fn a_file_goes_into_a_directory_that_is_there_under_its_own_name() {
+    let node = Node::new().file("app.conf", "app\n");
+    let to = |block: &str, to: &str| format!(r#"{{"type": "file", {block}, "destination": "{to}"}}"#);
+    let blocks = format!(
+        "{}, {}",
+        to(r#""source": "app.conf""#, "/etc"),
+        r#"{"type": "shell", "inline": ["mkdir /srv", "ln -s srv /link"]}"#
+    );
+    let blocks = format!("{blocks}, {}", to(r#""source": "app.conf""#, "/link"));
+    let _ = node.provision(&blocks, &[]).ok();
+    assert_eq!((node.content("etc/app.conf"), node.content("srv/app.conf")), ("app\n".to_owned(), "app\n".to_owned()));
+    let out = node.provision(&to(r#""content": "x""#, "/etc"), &["-force"]).exits(1).stdout;
+    assert!(out.contains("content needs the name of a file, and `/etc` is a directory"), "{out}");
+}
+
+#[test]
 fn options_of_shell_mean_what_they_mean_for_packer() {
     let node = Node::new()
         .file("crlf.sh", "#!/bin/sh\r\necho \"A is $A\" # $PACKER_BUILD_NAME\r\nexit 3\r\n")

@@ -125,6 +125,23 @@ fn mistakes_are_found_before_anything_runs() {
 }
 
 #[test]
+fn an_image_for_a_cloud_keeps_the_clouds_name_servers() {
+    let node = Node::new();
+    let template = |keys: &str| {
+        format!(
+            r#"{{"builders": [{{"type": "alicloud-ecs", "name": "node", "image_name": "packer-node"}}],
+                "provisioners": [{{"type": "kiln-dns", "nameservers": ["10.0.0.2"]{keys}}}]}}"#
+        )
+    };
+    let out = node.build(&template(""), &[]).exits(1).stderr;
+    assert!(out.contains("none of the cloud's name servers") && out.contains(r#""cloud": "none""#), "{out}");
+    for keys in [r#", "cloud": "none""#, r#", "upstreams": ["10.0.0.2"]"#] {
+        let _ = node.build(&template(keys), &["-force"]).ok();
+        assert!(node.content("etc/resolv.conf").ends_with("\nnameserver 10.0.0.2\n"), "{keys}");
+    }
+}
+
+#[test]
 fn what_the_image_lacks_fails_the_build() {
     let node = Node::new();
     for (block, wanted) in [

@@ -26,7 +26,7 @@ fn a_pipeline_hands_artifacts_on_and_removes_what_nobody_keeps() {
         {"type": "checksum", "checksum_types": ["sha256", "md5"], "output": "out/{{.ChecksumType}}.sum"},
         {"type": "manifest", "output": "out/manifest.json", "strip_path": true, "custom_data": {"a": "b"}}]"#;
     let out = build(&node, post, &[]).ok().stdout;
-    assert!(out.contains("==> file: Running post-processor: (type compress)\n"), "{out}");
+    assert!(out.contains("==> file: Running post-processor: compress\n"), "{out}");
     assert!(out.contains("==> file (compress): Compressing 1 file(s) into out/file.tar.gz\n"), "{out}");
     assert!(out.contains("==> file: Deleting original artifact for build 'file'\n"), "{out}");
     let at = |name: &str| node.t.context().join("out").join(name);

@@ -100,6 +100,39 @@ fn files_and_scripts_go_there_by_both_ways() {
 }
 
 #[test]
+fn what_is_sensitive_is_in_no_process_list() {
+    let b = Bench::new();
+    kiln_testkit::tools::tool("ansible-playbook");
+    // The machine is this one: its processes are all there are. The value is in no argument of the test's own.
+    b.t.write("secret.json", 0o600, r#"{"pw": "pa55-of-ssh"}"#);
+    let seen = r#"echo "seen $(ps -eww -o args | grep -vw grep | grep -cF "$PW") of ${#PW}""#;
+    let seen = serde_json::to_string(seen).unwrap();
+    let play = "- hosts: all\n  gather_facts: false\n  tasks:\n    - shell: 'test {{ pw | length }} = 11 && ps -eww -o args | \
+                grep -vw grep | { ! grep -F pa55[-]of-ssh; }'\n";
+    b.t.write("play.yml", 0o644, play);
+    let text = format!(
+        r#"{{"variables": {{"pw": ""}}, "sensitive-variables": ["pw"],
+            "builders": [{{"type": "null", "name": "node", "ssh_host": "127.0.0.1", "ssh_port": {}, "ssh_username": "root", {}}}],
+            "provisioners": [
+              {{"type": "shell", "environment_vars": ["PW={{{{user `pw`}}}}"], "inline": [{seen}]}},
+              {{"type": "shell", "environment_vars": ["PW={{{{user `pw`}}}}"], "inline": [{seen}],
+                "execute_command": "chmod +x {{{{.Path}}}}; {{{{.Vars}}}} {{{{.Path}}}}; exit $?"}},
+              {{"type": "shell-local", "environment_vars": ["PW={{{{user `pw`}}}}"], "inline": [{seen}],
+                "execute_command": ["/bin/sh", "-c", "OTHER={{{{user `pw`}}}} {{{{.Script}}}}"]}},
+              {{"type": "ansible", "playbook_file": "play.yml", "extra_arguments": ["-e", "pw={{{{user `pw`}}}}"],
+                "ansible_env_vars": ["ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3"]}}]}}"#,
+        b.server.port,
+        b.known()
+    );
+    b.t.write("t.json", 0o644, text);
+    let out = b.t.kiln(&["node", "build", "-color=false", "-var-file", "secret.json", "t.json"]).ok().stdout;
+    assert_eq!(out.matches("    node: seen 0 of 11\n").count(), 3, "{out}");
+    assert!(out.contains("-e @") && !out.contains("pa55"), "{out}");
+    let left = std::process::Command::new("sh").args(["-c", "ls /tmp/*.command 2>/dev/null"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{}", String::from_utf8_lossy(&left.stdout));
+}
+
+#[test]
 fn a_machine_that_goes_away_is_waited_for_if_it_may() {
     let b = Bench::new();
     // The shell's parent is the session's server.

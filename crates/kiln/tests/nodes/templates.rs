@@ -74,3 +74,32 @@ fn templates_are_validated_and_inspected() {
     assert!(out.stdout.contains("node") && out.stdout.contains("shell"), "{}", out.stdout);
     let _ = node.t.kiln(&["node", "validate", "-base", "base.tar", "gone.json"]).exits(1);
 }
+
+#[test]
+fn a_template_may_come_through_a_pipe_and_programs_are_told_its_mistakes() {
+    use std::io::Write;
+    let t = kiln_testkit::TestContext::with_kiln(env!("CARGO_BIN_EXE_kiln"));
+    let piped = |args: &[&str], text: &str| {
+        let mut command = t.command(args);
+        let pipe = std::process::Stdio::piped;
+        let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let out = child.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let null = r#"{"builders": [{"type": "null", "name": "a", "communicator": "none"},
+        {"type": "null", "name": "b", "communicator": "none"}],
+        "provisioners": [{"type": "shell-local", "inline": ["echo dir {{template_dir}}"]}]}"#;
+    let (code, out, err) = piped(&["node", "build", "-only=a,b", "-except=b", "-"], null);
+    let line = format!("    a: dir {}\n", t.context().canonicalize().unwrap().display());
+    assert!(code == Some(0) && out.contains(&line) && !out.contains("b: dir"), "{out}{err}");
+    let (code, _, err) = piped(&["node", "validate", "-"], "{");
+    assert!(code == Some(1) && err.contains("standard input:1:2"), "{err}");
+    let (code, out, err) = piped(&["node", "build", "-machine-readable", "-"], &null.replace("inline", "inlin"));
+    assert!(code == Some(1) && err.is_empty() && out.contains(",,ui,error,error: "), "{out}{err}");
+    let (code, out, _) = piped(&["node", "build", "-machine-readable", "-"], null);
+    assert!(code == Some(0) && !out.contains("in this color") && !out.contains(",ui,say,\n"), "{out}");
+    let (code, out, _) = piped(&["node", "validate", "-machine-readable", "-"], null);
+    assert!(code == Some(0) && out.ends_with(",,ui,say,The configuration is valid.\n"), "{out}");
+}

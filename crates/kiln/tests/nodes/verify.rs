@@ -55,3 +55,42 @@ fn the_command_line_asks_for_profiles_too() {
     let bad = node.provision(marked, &["-verify-report=own.html"]).exits(2);
     assert!(bad.stderr.contains("a report needs a profile"), "{bad}");
 }
+
+#[test]
+fn each_build_has_its_report_and_a_disk_is_only_asked_for_where_there_is_one() {
+    let node = Node::new();
+    node.write(
+        "own.yaml",
+        "name: own\nchecks:\n  - {id: own.hosts, title: there are hosts, file: {path: /etc/hosts, exists: true}}\n",
+    );
+    let two = r#"{"builders": [{"type": "offline", "name": "a"}, {"type": "offline", "name": "b"}]}"#;
+    let _ = node.build(two, &["-verify", "own.yaml", "-verify-report=r.json"]).ok();
+    for name in ["r-a.json", "r-b.json"] {
+        assert!(std::fs::read_to_string(node.t.context().join(name)).unwrap().contains("own.hosts"), "{name}");
+    }
+    assert!(!node.t.context().join("r.json").exists());
+    let out = node.provision("", &["-verify", "disk"]).exits(1).stdout;
+    assert!(out.contains("the profile `disk` is asked for, and the result is no disk"), "{out}");
+    assert!(!node.t.context().join("output-node").exists());
+}
+
+/// What docs/node-images.md begins with.
+#[test]
+fn the_tar_of_a_build_is_judged() {
+    let node = Node::new();
+    node.write(
+        "own.yaml",
+        "name: own\nchecks:\n  - {id: own.marker, title: it is marked, file: {path: /marker, exists: true}}\n",
+    );
+    let _ = node.provision(r#"{"type": "shell", "inline": ["touch /marker"]}"#, &[]).ok();
+    let verify = |target: &str| node.t.kiln(&["node", "verify", target, "-p", "own.yaml"]);
+    assert!(verify("output-node/packer-node.tar").ok().stdout.contains("own: 1 of 1 passed"));
+    // The base, compressed, has no such file.
+    let _ = std::process::Command::new("gzip").arg("-k").arg(node.t.context().join("base.tar")).status().unwrap();
+    let out = verify("base.tar.gz").exits(1).stdout;
+    assert!(out.contains("own.marker"), "{out}");
+    // Nothing of it has a name, and an archive of images still is one.
+    assert_eq!(node.t.kiln(&["images", "-q"]).ok().stdout, "");
+    let _ = node.provision(r#"{"type": "shell", "inline": ["touch /marker"]}"#, &["-force", "-format", "oci"]).ok();
+    assert!(verify("output-node/packer-node.oci.tar").ok().stdout.contains("own: 1 of 1 passed"));
+}

@@ -9,6 +9,7 @@ use crate::artifact::Artifact;
 use crate::communicator::connect::{self, Unseen};
 use crate::communicator::{self, Address, Communicator, Login, Machine, Settings};
 use crate::error::Result;
+use crate::guard;
 use crate::target::{Commanded, Target};
 
 /// The builder `null`.
@@ -34,6 +35,7 @@ impl Null {
     /// When it has mistakes.
     pub fn parse(config: &Config) -> Result<Null> {
         let f = config.fields();
+        f.ignore(&guard::KEYS);
         let communicator = Communicator::parse(&f)?;
         // What is missing may be there under a wrong name, and that says more.
         if let Some(unknown) = f.unknown().into_iter().next() {
@@ -91,7 +93,7 @@ impl Builder for Null {
 
     fn finish(&mut self, _: &Job<'_>) -> Result<Option<Artifact>> {
         let text = "Did not export anything. This is the null builder";
-        Ok(Some(Artifact::of_files("fnoble.null", "Null", Vec::new(), text)))
+        Ok(Some(Artifact::of_files("fnoeding.null", "Null", Vec::new(), text)))
     }
 
     fn clean_up(&mut self, _: &Job<'_>, _: bool) {

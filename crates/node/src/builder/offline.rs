@@ -9,7 +9,7 @@ use kiln_vm::source::Checksum;
 use super::{Builder, Choice, Job, NoMachine, fetched, keys};
 use crate::artifact::Artifact;
 use crate::error::{NodeError, Result};
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::offline::base::Base;
 use crate::offline::output::{Format, Wanted};
 use crate::offline::{self, Given, disk, report};
@@ -107,7 +107,8 @@ impl Offline {
         let checksum = checksum(build, &f, &source, choice)?;
         let is_image = build.kind == "qemu" && f.bool("disk_image")?.unwrap_or(false);
         let stays_small = is_image && choice.base.is_none() && size.is_none() && !keep;
-        let guard = guard(build, &f, own)?;
+        f.ignore(&guard::KEYS);
+        let guard = guard::of(build)?;
         let mut unused = Vec::new();
         if own {
             f.finish()?;
@@ -339,23 +340,6 @@ fn format(build: &Build, f: &Fields<'_>, flag: Option<&str>, key: Option<String>
             Format::by_name(&text).ok_or_else(|| wrong(&text, fault))
         }
         None => Ok(Format::Tar),
-    }
-}
-
-fn guard(build: &Build, f: &Fields<'_>, own: bool) -> Result<Guard> {
-    let (name, allowed) = match own {
-        true => (f.string("sysctl_guard")?, f.strings("sysctl_allow")?.unwrap_or_default()),
-        false => (None, Vec::new()),
-    };
-    match name.as_deref() {
-        Some("ack") => Ok(Guard::ack(&allowed)),
-        Some("none") => Ok(Guard::none()),
-        None if build.kind == "alicloud-ecs" => Ok(Guard::ack(&allowed)),
-        None => Ok(Guard::none()),
-        Some(other) => {
-            let fault = f.fault("sysctl_guard", "BadGuard", format!("there is no guard `{other}`"));
-            Err(fault.suggest(other, ["ack", "none"]).into())
-        }
     }
 }
 

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kiln_checks::guard::Breach;
 use kiln_checks::system::ImageTree;
 use kiln_engine::build::{self, Built};
 use kiln_engine::event::{Done, Events};
@@ -47,8 +48,8 @@ use kiln_spec::source::Source as Text;
 use kiln_vm::source::Kind;
 
 use crate::error::{NodeError, Result};
-use crate::guard::Guard;
-use crate::target::{Looking, MAX_READ, Script, Target, Upload, download_path};
+use crate::guard::{self, Guard};
+use crate::target::{Looking, MAX_READ, Script, Target, Upload, download_path, no_name};
 use crate::ui::BuildUi;
 use report::{Note, Reader};
 use step::{Around, Step};
@@ -95,6 +96,8 @@ pub struct Offline {
     reader: Arc<Reader>,
     steps: Vec<Step>,
     guard: Guard,
+    /// What the base sets of that which the guard protects.
+    inherited: Vec<Breach>,
     notes: Vec<Note>,
     /// The base, when it is a disk.
     disk: Option<disk::BaseDisk>,
@@ -142,7 +145,7 @@ impl Offline {
         }
         let context = base.base.prepare(disk.as_ref(), &session, &workshop.platform)?;
         options.contexts.insert(base::NAME.to_owned(), context);
-        let (steps, notes, layers) = Default::default();
+        let (steps, notes, layers, inherited) = Default::default();
         let salt = workshop.salt.clone();
         let mut offline = Offline {
             session,
@@ -152,6 +155,7 @@ impl Offline {
             reader,
             steps,
             guard,
+            inherited,
             notes,
             disk,
             layers,
@@ -163,7 +167,22 @@ impl Offline {
         // A base that cannot be had is found now, not by the first script.
         let (plan, reports) = offline.build()?;
         offline.layers = layers_of(&plan, &reports);
+        offline.inherited = offline.breaches()?;
         Ok(offline)
+    }
+
+    /// The lines of files that set what the guard protects.
+    fn breaches(&self) -> Result<Vec<Breach>> {
+        if self.guard.is_empty() {
+            return Ok(Vec::new());
+        }
+        let root = self.root()?;
+        self.guard.breaches(&ImageTree::new("the root", &root.tree, |file| root.open_file(file)))
+    }
+
+    /// Refuses a step that left such a line, which then is no step. What the base has is not the step's.
+    fn guarded(&mut self) -> Result<()> {
+        guard::refuse(&self.inherited, &self.breaches()?).inspect_err(|_| self.forget())
     }
 
     /// The Dockerfile that all of it is so far.
@@ -325,7 +344,8 @@ impl Target for Offline {
         let policy = has(b"usr/sbin/invoke-rc.d");
         let around = Around { masks: self.ui.whole().masks(), guard: &self.guard, policy, salt: self.salt.as_deref() };
         let step = step::script(self.steps.len(), script, &around);
-        self.apply(step, &script.valid)
+        self.apply(step, &script.valid)?;
+        self.guarded()
     }
 
     fn upload(&mut self, what: &Upload, destination: &str) -> Result<()> {
@@ -335,8 +355,9 @@ impl Target for Offline {
             // A layer has it either way; this way no plan and no key has.
             return self.upload_secret(bytes, destination);
         }
-        let step = step::upload(self.steps.len(), what, destination)?;
-        self.apply(step, &[0])
+        let step = step::upload(self.steps.len(), what, &self.destination_of(what, destination)?)?;
+        self.apply(step, &[0])?;
+        self.guarded()
     }
 
     fn download(&mut self, source: &str, destination: &str) -> Result<()> {
@@ -385,6 +406,26 @@ impl Target for Offline {
 }
 
 impl Offline {
+    /// A file goes into a directory that is there under its own name, also where no slash says so.
+    fn destination_of(&self, what: &Upload, destination: &str) -> Result<String> {
+        let is_file = match what {
+            Upload::Path(path) => !Path::new(path).is_dir(),
+            Upload::Content(_) => true,
+        };
+        let there = || -> Result<bool> {
+            let found =
+                self.root()?.tree.lookup(destination.as_bytes(), Follow::All).ok().flatten().map(|f| f.node.is_dir());
+            Ok(found.unwrap_or(false))
+        };
+        if !is_file || destination.ends_with('/') || !there()? {
+            return Ok(destination.to_owned());
+        }
+        match what {
+            Upload::Path(_) => Ok(format!("{destination}/")),
+            Upload::Content(_) => Err(no_name(destination)),
+        }
+    }
+
     /// Writes bytes that no key may hold, by a script that has them as a secret.
     fn upload_secret(&mut self, bytes: &[u8], destination: &str) -> Result<()> {
         let script = Script {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use kiln_packer::config::Config;
 use kiln_packer::render::Text;
 
-use super::{Job, Made};
+use super::{Job, Made, temporary_beside};
 use crate::artifact::Artifact;
 use crate::builder::make_parents;
 use crate::error::{NodeError, Result};
@@ -106,7 +106,7 @@ impl Compress {
         make_parents(&path)?;
         job.ui.say(&format!("Compressing {} file(s) into {target}", artifact.files.len()));
         let level = self.level.filter(|level| *level >= 0);
-        write(&path, &artifact.files, form, level).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        write(&path, &artifact.files, form, level)?;
         job.ui.message(&format!("Archive {target} completed"));
         let text = format!("compressed artifacts in: {target}");
         let made = Artifact::of_files("packer.post-processor.compress", &artifact.id, vec![path], text);
@@ -131,8 +131,16 @@ fn form_of(name: &str) -> Option<Form> {
     Some(if stem.ends_with(".tar") || stem == "tar" { Form::Tar(*codec) } else { Form::Single(*codec) })
 }
 
+/// Writes an archive, which is there when it is whole.
 fn write(path: &Path, files: &[PathBuf], form: Form, level: Option<i64>) -> Result<()> {
-    let out = File::create(path).map_err(NodeError::file("write", path))?;
+    let new = temporary_beside(path).map_err(NodeError::file("write", path))?;
+    let out = new.as_file().try_clone().map_err(NodeError::file("write", path))?;
+    fill(out, path, files, form, level)?;
+    let kept = new.as_file().sync_all().and_then(|()| new.persist(path).map(drop).map_err(|e| e.error));
+    kept.map_err(NodeError::file("write", path))
+}
+
+fn fill(out: File, path: &Path, files: &[PathBuf], form: Form, level: Option<i64>) -> Result<()> {
     match form {
         Form::Zip => zip(out, path, files, level),
         Form::Tar(codec) => compressed(out, path, codec, level, &mut |out| tar(out, path, files)),
@@ -256,6 +264,12 @@ mod tests {
             assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
             assert!(out.stdout == vec![7; 100_000], "{name}");
         }
+        // One that cannot be written leaves what was there, and nothing beside it.
+        let before = std::fs::read_dir(dir.path()).unwrap().count();
+        let gone = [from.clone(), dir.path().join("gone")];
+        assert!(write(&dir.path().join("a.tar"), &gone, Form::Tar(Codec::None), None).is_err());
+        assert!(std::fs::metadata(dir.path().join("a.tar")).unwrap().len() > 100_000);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
         let mut back = Vec::new();
         write(&dir.path().join("a.lz4"), &[from], Form::Single(Codec::Lz4), None).unwrap();
         let mut reader = lz4_flex::frame::FrameDecoder::new(File::open(dir.path().join("a.lz4")).unwrap());

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_packer::config::Config;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Made};
+use super::{Job, Made, temporary_beside};
 use crate::artifact::Artifact;
 use crate::builder::make_parents;
 use crate::error::{NodeError, Result};
@@ -124,10 +124,18 @@ impl Manifest {
 /// Reads, adds, writes. With `force` what earlier runs recorded is forgotten.
 fn add(path: &Path, entry: Entry, uuid: &str, force: bool) -> Result<()> {
     let failed = |e: std::io::Error| NodeError::file("write the manifest", path)(e);
-    let mut options = OpenOptions::new();
-    let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    // Behind a link, what it points to is what is replaced.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut text = String::new();
-    (&file).take(MAX_MANIFEST).read_to_string(&mut text).map_err(failed)?;
+    let before = match std::fs::File::open(path) {
+        Ok(file) => {
+            let mode = file.metadata().map_err(failed)?.permissions();
+            file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(failed)?;
+            Some(mode)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(failed(e)),
+    };
     let mut written = match text.trim().is_empty() {
         true => Written::default(),
         false => serde_json::from_str(&text)
@@ -141,8 +149,16 @@ fn add(path: &Path, entry: Entry, uuid: &str, force: bool) -> Result<()> {
     // As Go writes it: these letters only as escapes.
     let json = serde_json::to_string_pretty(&written).unwrap_or_default();
     let json = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    file.rewind().and_then(|()| file.set_len(0)).map_err(failed)?;
-    file.write_all(json.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    let write = || {
+        let mut new = temporary_beside(path)?;
+        new.write_all(json.as_bytes())?;
+        if let Some(mode) = before {
+            new.as_file().set_permissions(mode)?;
+        }
+        new.as_file().sync_all()?;
+        new.persist(path).map(drop).map_err(|e| e.error)
+    };
+    write().map_err(failed)
 }
 
 /// The manifest's lock: a lock on a file beside it, which is there as long as somebody writes, as Packer has it.
@@ -238,6 +254,13 @@ mod tests {
         assert_eq!(names(), ["one", "two"]);
         add(&path, entry("three"), "w", true).unwrap();
         assert_eq!(names(), ["three"]);
+        // What others read while it is written is whole: it is another file that takes its place.
+        let mut reader = std::fs::File::open(&path).unwrap();
+        add(&path, entry("four"), "w", false).unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert!(text.contains("three") && !text.contains("four"), "{text}");
+        assert_eq!(names(), ["three", "four"]);
         std::fs::write(&path, "not json").unwrap();
         assert!(add(&path, entry("x"), "u", false).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "not json");

@@ -12,7 +12,7 @@ pub mod checksum;
 pub mod compress;
 pub mod manifest;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_packer::config::Config;
 use kiln_packer::model::{Block, Build, BuildFacts};
@@ -103,6 +103,15 @@ pub struct Made {
     pub forced: bool,
 }
 
+/// A file that takes the place of `path` when it is whole.
+fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // As any new file is made; the umask takes from it.
+    let mode = std::fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".kiln-").permissions(mode).tempfile_in(dir)
+}
+
 impl Run<'_> {
     /// Runs all pipelines on what the builder made, and returns every artifact that is left.
     ///
@@ -148,9 +157,11 @@ impl Run<'_> {
             if self.cancel.is_cancelled() {
                 return Err(NodeError::Cancelled);
             }
-            let name = block.name.as_ref().filter(|name| **name != block.kind);
-            let called = name.map_or_else(String::new, |name| format!("{name} "));
-            self.ui.say(&format!("Running post-processor: {called}(type {})", block.kind));
+            let called = match block.name.as_ref().filter(|name| **name != block.kind) {
+                Some(name) => format!("{name} (type {})", block.kind),
+                None => block.kind.clone(),
+            };
+            self.ui.say(&format!("Running post-processor: {called}"));
             let ui = self.ui.called(&format!("{} ({})", self.build.name, block.kind));
             let job = Job {
                 ui: &ui,
@@ -174,11 +185,9 @@ impl Run<'_> {
                 }
             }
         }
-        if prior != *original {
-            artifacts.push(prior);
-        } else {
-            keep_original = true;
-        }
+        keep_original |= prior == *original;
+        // Packer lists what a pipeline ends with also where that is what it began with.
+        artifacts.push(prior);
         Ok(keep_original)
     }
 }

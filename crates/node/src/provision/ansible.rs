@@ -2,9 +2,10 @@
 
 use kiln_packer::config::Config;
 
-use super::{Stage, finish};
+use super::{Stage, arguments, finish};
 use crate::error::Result;
 use crate::target::{Script, Upload};
+use crate::ui::Masks;
 use kiln_host::command::quote;
 
 /// An `ansible-local` block.
@@ -19,6 +20,9 @@ pub struct AnsibleLocal {
     staging: String,
     clean: bool,
 }
+
+/// A file of variables that is there while the playbooks run.
+const VARIABLES: &str = "kiln-variables.json";
 
 /// Keys that name a directory, and what it is called beside the playbook.
 const DIRECTORIES: [(&str, &str); 3] = [("playbook_dir", ""), ("group_vars", "group_vars"), ("host_vars", "host_vars")];
@@ -98,8 +102,9 @@ impl AnsibleLocal {
             let to = format!("{}/packer-inventory", self.staging);
             stage.target.upload(&Upload::Content(text.into_bytes()), &to)?;
         }
+        let given = self.given(stage.ui.whole().masks())?;
         let (build, kind) = (quote(stage.build), quote(stage.kind));
-        let script = self.script(&build, &kind);
+        let script = self.script(&build, &kind, &given);
         stage.target.run(&Script {
             title: format!("ansible-local {}", self.playbooks.join(", ")),
             content: script.into_bytes(),
@@ -113,16 +118,34 @@ impl AnsibleLocal {
         })
     }
 
-    fn script(&self, build: &str, kind: &str) -> String {
+    /// The arguments as the script has them, and the text of the file that has the sensitive variables among them.
+    fn given(&self, masks: &Masks) -> Result<(String, Option<String>)> {
+        let text = self.arguments.join(" ");
+        if !masks.is_in(text.as_bytes()) {
+            return Ok((text, None));
+        }
+        let Some(words) = arguments::shell_words(&text) else {
+            arguments::refuse("ansible", &self.arguments, masks, "write it without what a shell puts in: $, `, |")?;
+            return Ok((text, None));
+        };
+        let (words, hidden) = arguments::of_ansible(words, masks, VARIABLES)?;
+        Ok((words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "), hidden))
+    }
+
+    fn script(&self, build: &str, kind: &str, (arguments, hidden): &(String, Option<String>)) -> String {
         let staging = quote(&self.staging);
         let mut text = format!("set -e\ncd {staging}\n");
+        if let Some(hidden) = hidden {
+            // One line of JSON; gone when the script ends, however it ends.
+            text += &format!("trap {} EXIT\n", quote(&format!("rm -f {staging}/{VARIABLES}")));
+            text += &format!("(umask 077; cat >{VARIABLES} <<'KILN-END'\n{hidden}\nKILN-END\n)\n");
+        }
         if let Some((command, file)) = &self.galaxy {
             text += &format!("{command} install -r {} -p {staging}/roles\n", quote(base(file)));
         }
         let inventory = self.inventory.as_deref().map_or("packer-inventory", base);
         let known = format!("--extra-vars \"packer_build_name={build} packer_builder_type={kind}\"");
         for playbook in &self.playbooks {
-            let arguments = self.arguments.join(" ");
             let command = &self.command;
             text +=
                 &format!("{command} {} {known} {arguments} -c local -i {}\n", quote(base(playbook)), quote(inventory));
@@ -136,4 +159,39 @@ impl AnsibleLocal {
 
 fn base(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sensitive_variables_are_in_a_file_while_it_runs() {
+        let local = |arguments: &[&str]| AnsibleLocal {
+            command: "ansible-playbook".to_owned(),
+            playbooks: vec!["a/play.yml".to_owned()],
+            directories: Vec::new(),
+            inventory: None,
+            groups: Vec::new(),
+            arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
+            galaxy: None,
+            staging: "/tmp/s".to_owned(),
+            clean: false,
+        };
+        let masks = Masks::new(["hunter-2"]);
+        let one = local(&["--extra-vars", "\"pw=hunter-2\"", "--diff"]);
+        insta::assert_snapshot!(one.script("b", "qemu", &one.given(&masks).unwrap()), @r#"
+        set -e
+        cd /tmp/s
+        trap 'rm -f /tmp/s/kiln-variables.json' EXIT
+        (umask 077; cat >kiln-variables.json <<'KILN-END'
+        {"pw":"hunter-2"}
+        KILN-END
+        )
+        ansible-playbook play.yml --extra-vars "packer_build_name=b packer_builder_type=qemu" -e @kiln-variables.json --diff -c local -i packer-inventory
+        "#);
+        let plain = local(&["-e", "x=\"$HOME\""]);
+        assert_eq!(plain.given(&masks).unwrap(), ("-e x=\"$HOME\"".to_owned(), None));
+        assert!(local(&["-e", "pw=\"$(echo hunter-2)\""]).given(&masks).is_err());
+    }
 }

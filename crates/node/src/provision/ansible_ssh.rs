@@ -13,7 +13,7 @@ use kiln_packer::model::BuildFacts;
 use kiln_packer::render::Text;
 
 use super::environment::Variables;
-use super::{Stage, finish, local, render};
+use super::{Stage, arguments, finish, local, render};
 use crate::error::{NodeError, Result};
 use kiln_host::command::quote;
 
@@ -139,7 +139,7 @@ impl Ansible {
             Some(file) => file.clone(),
             None => self.write_inventory(stage.facts, &login, dir.path())?,
         };
-        let words = self.words(stage, &login, &inventory)?;
+        let words = self.words(stage, &login, &inventory, dir.path())?;
         let shown: Vec<String> = words.iter().map(|word| quote(word)).collect();
         stage.ui.say(&format!("Executing Ansible: {}", shown.join(" ")));
         let mut variables = self.variables.clone();
@@ -182,7 +182,7 @@ impl Ansible {
         Ok(shown)
     }
 
-    fn words(&self, stage: &Stage<'_>, login: &LoginFiles, inventory: &str) -> Result<Vec<String>> {
+    fn words(&self, stage: &Stage<'_>, login: &LoginFiles, inventory: &str, dir: &Path) -> Result<Vec<String>> {
         let facts = stage.facts;
         let mut words = vec![self.command.clone()];
         let mut extra = |name: &str, value: &str| words.extend(["-e".to_owned(), format!("{name}={}", quote(value))]);
@@ -202,9 +202,14 @@ impl Ansible {
         options.push("-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes".to_owned());
         options.extend(self.ssh_arguments.iter().cloned());
         words.extend(["--ssh-common-args".to_owned(), options.join(" ")]);
-        for text in &self.arguments {
-            words.push(render(text, &[("Host", &facts.host), ("Port", &facts.port), ("User", &facts.user)])?);
+        let data = [("Host", &*facts.host), ("Port", &*facts.port), ("User", &*facts.user)];
+        let given = self.arguments.iter().map(|text| render(text, &data)).collect::<Result<_>>()?;
+        let path = dir.join("variables.json");
+        let (given, hidden) = arguments::of_ansible(given, stage.ui.whole().masks(), &path.display().to_string())?;
+        if let Some(text) = hidden {
+            private_file(&path, &text)?;
         }
+        words.extend(given);
         words.extend(["-i".to_owned(), inventory.to_owned(), self.playbook.clone()]);
         Ok(words)
     }

@@ -6,8 +6,9 @@
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use kiln_packer::config::Config;
 use kiln_packer::model::BuildFacts;
@@ -16,9 +17,9 @@ use kiln_sandbox::Cancel;
 
 use super::environment::{self, Variables};
 use super::shell::exit_codes;
-use super::{Stage, finish, render};
+use super::{Stage, arguments, finish, render};
 use crate::error::{NodeError, Result};
-use crate::ui::{BuildUi, Stream};
+use crate::ui::{BuildUi, Masks, Stream};
 
 /// A `shell-local` block.
 pub struct Local {
@@ -128,12 +129,28 @@ impl Local {
                 texts.iter().map(|text| render(text, &data)).collect::<Result<_>>()?
             }
         };
+        let (words, kept) = hidden(words, masks)?;
         let code = run(&words, &variables, place.ui, cancel)?;
+        drop(kept);
         match self.valid.contains(&code) {
             true => Ok(()),
             false => Err(NodeError::Script { code, allowed: self.valid.clone() }),
         }
     }
+}
+
+/// The words of a command, in which a line for a shell with what is sensitive is in a file, as every user can read words.
+fn hidden(words: Vec<String>, masks: &Masks) -> Result<(Vec<String>, Option<tempfile::TempPath>)> {
+    if let [shell, how, line] = &words[..]
+        && how == "-c"
+        && masks.is_in(line.as_bytes())
+    {
+        let file = temporary(line, "")?.into_temp_path();
+        return Ok((vec![shell.clone(), file.display().to_string()], Some(file)));
+    }
+    let hint = "give it by environment_vars, and write $NAME";
+    arguments::refuse("execute_command", &words, masks, hint)?;
+    Ok((words, None))
 }
 
 fn what(
@@ -169,7 +186,13 @@ fn temporary(text: &str, suffix: &str) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// Runs a command to its end, or until the user stops it; then its whole group is killed. Returns its code.
+/// What a command gets to end by itself when the user stops it.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked at.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Runs a command to its end, or until the user stops it; then its whole group is ended, and killed if it does not. Returns
+/// its code. What it started and left running is waited for as long as that holds its output open, as Packer does.
 ///
 /// # Errors
 /// When it cannot be started, or the user stops it.
@@ -181,41 +204,52 @@ pub fn run(words: &[String], variables: &Variables, ui: &BuildUi, cancel: &Cance
     let mut command = Command::new(program);
     command.args(args).envs(variables).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.process_group(0).spawn().map_err(failed)?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let status = std::thread::scope(|scope| {
-        let show = |stream: Stream, from: Option<Box<dyn Read + Send>>| {
-            scope.spawn(move || {
-                let (mut lines, mut buffer) = (ui.lines(), [0; 8192]);
-                let Some(mut from) = from else { return };
-                while let Ok(n) = from.read(&mut buffer) {
-                    if n == 0 {
-                        break;
-                    }
-                    lines.add(stream, &buffer[..n]);
-                }
-                lines.end();
-            })
-        };
-        show(Stream::Out, out.map(|o| Box::new(o) as Box<dyn Read + Send>));
-        show(Stream::Err, err.map(|e| Box::new(e) as Box<dyn Read + Send>));
-        let mut stopped = false;
-        loop {
-            if let Some(status) = child.try_wait().map_err(failed)? {
-                // What it left running keeps its output open.
-                if stopped {
-                    kill(child.id(), rustix::process::Signal::KILL);
-                    return Err(NodeError::Cancelled);
-                }
-                return Ok(status);
+    let out = child.stdout.take().map(|out| show(ui, Stream::Out, out));
+    let err = child.stderr.take().map(|err| show(ui, Stream::Err, err));
+    let readers: Vec<JoinHandle<()>> = out.into_iter().chain(err).collect();
+    let mut status: Option<ExitStatus> = None;
+    let mut stopped: Option<Instant> = None;
+    loop {
+        if status.is_none() {
+            status = child.try_wait().map_err(failed)?;
+        }
+        // What is left running may have the output of a program that has ended.
+        let over = status.is_some() && readers.iter().all(JoinHandle::is_finished);
+        match (stopped, status) {
+            (None, Some(status)) if over => {
+                return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
             }
-            if cancel.is_cancelled() && !stopped {
-                stopped = true;
+            (None, _) if cancel.is_cancelled() => {
+                stopped = Some(Instant::now());
                 kill(child.id(), rustix::process::Signal::TERM);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            (Some(since), status) if over || since.elapsed() > GRACE => {
+                kill(child.id(), rustix::process::Signal::KILL);
+                if status.is_none() {
+                    child.wait().map_err(failed)?;
+                }
+                return Err(NodeError::Cancelled);
+            }
+            _ => {}
         }
-    })?;
-    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Shows what is written, until nobody has the other end. Nobody waits for that when the user stops the command: a daemon
+/// that left its group may have it for ever.
+fn show(ui: &BuildUi, stream: Stream, mut from: impl Read + Send + 'static) -> JoinHandle<()> {
+    let ui = ui.clone();
+    std::thread::spawn(move || {
+        let (mut lines, mut buffer) = (ui.lines(), [0; 8192]);
+        while let Ok(n) = from.read(&mut buffer) {
+            if n == 0 {
+                break;
+            }
+            lines.add(stream, &buffer[..n]);
+        }
+        lines.end();
+    })
 }
 
 fn kill(id: u32, signal: rustix::process::Signal) {

@@ -2,7 +2,7 @@
 //!
 //! [`shell`] scripts there    [`file`] files there and back    [`local`] scripts here    [`pause`] `sleep`, `breakpoint`
 //! [`ansible`] `ansible-local`    [`ansible_ssh`] `ansible`
-//! [`environment`] variables for scripts
+//! [`environment`] variables for scripts    [`arguments`] what must not be among those of programs
 //! [`verify`] profiles that must pass
 //! [`own`] Kiln's: time zone, swap, kernel parameters, name servers, repositories, images, kernel
 //!
@@ -12,6 +12,7 @@
 
 pub mod ansible;
 pub mod ansible_ssh;
+pub mod arguments;
 pub mod environment;
 pub mod file;
 pub mod local;

@@ -232,24 +232,38 @@ fn number_of(build: &str, content: &[u8], position: usize) -> String {
 fn full_upgrades(script: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(script);
     let mut found = Vec::new();
-    for line in text.lines() {
-        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
-        let has = |word: &str| words.contains(&word);
-        let plain = |verb: &str, tool: &str| {
-            // A package behind the verb makes it an upgrade of that package.
-            has(tool)
-                && words.iter().position(|w| *w == verb).is_some_and(|at| {
-                    words[at + 1..].iter().all(|w| w.starts_with('-') || ["&&", ";", "||"].contains(w))
-                })
-        };
-        let apt = (has("apt-get") || has("apt")) && (has("dist-upgrade") || has("full-upgrade"));
-        let yum = ["yum", "dnf"].iter().any(|tool| plain("update", tool) || plain("upgrade", tool));
-        let others = plain("upgrade", "apt-get") || plain("upgrade", "apt") || plain("up", "zypper");
-        if apt || yum || others {
-            found.push(format!("`{}` upgrades all packages; install what is needed only", words.join(" ")));
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        // Whatever follows what looks like a remark upgrades nothing.
+        let code = line.split(" #").next().unwrap_or_default();
+        for command in code.split([';', '&', '|', '(', ')', '{', '}']) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            if upgrades_all(&words) {
+                found.push(format!("`{}` upgrades all packages; install what is needed only", words.join(" ")));
+            }
         }
     }
     found
+}
+
+/// Verbs that upgrade all packages, when no package is named behind them.
+const ALL: [(&str, &[&str]); 7] = [
+    ("apt-get", &["upgrade", "dist-upgrade"]),
+    ("apt", &["upgrade", "full-upgrade", "dist-upgrade"]),
+    ("aptitude", &["safe-upgrade", "full-upgrade"]),
+    ("yum", &["update", "upgrade", "distro-sync"]),
+    ("dnf", &["update", "upgrade", "distro-sync"]),
+    ("zypper", &["up", "update", "dup", "dist-upgrade"]),
+    ("apk", &["upgrade"]),
+];
+
+fn upgrades_all(words: &[&str]) -> bool {
+    // Behind `sudo`, variables and the like, but not as a word of another program's: `yum install apt`.
+    let program = |word: &str| ALL.iter().find(|(name, _)| word.rsplit('/').next() == Some(name));
+    let Some((at, (_, verbs))) = words.iter().enumerate().find_map(|(at, word)| Some((at, program(word)?))) else {
+        return false;
+    };
+    let mut rest = words[at + 1..].iter().filter(|word| !word.starts_with('-') && !word.contains('='));
+    rest.next().is_some_and(|verb| verbs.contains(verb)) && rest.all(|word| word.contains(['<', '>']))
 }
 
 #[cfg(test)]
@@ -264,10 +278,29 @@ mod tests {
     #[test]
     fn full_upgrades_are_seen() {
         let seen = |text: &str| full_upgrades(text.as_bytes()).len();
-        for line in ["yum update -y", "apt-get -y dist-upgrade", "sudo dnf upgrade", "apt upgrade -y"] {
+        for line in [
+            "yum update -y",
+            "apt-get -y dist-upgrade",
+            "sudo dnf upgrade",
+            "apt upgrade -y",
+            "yum -y update && yum clean all",
+            "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get -y upgrade; apt-get clean",
+            "if ! (yum update -y); then exit 1; fi",
+            "/usr/bin/yum update -y >/dev/null 2>&1",
+            "apt-get -o Dpkg::Options::=--force-confold -y dist-upgrade",
+        ] {
             assert_eq!(seen(line), 1, "{line}");
         }
-        for line in ["yum update -y kernel", "apt-get update", "# yum update -y", "yum install -y x"] {
+        for line in [
+            "yum update -y kernel",
+            "apt-get update",
+            "# yum update -y",
+            "yum install -y x # and no yum update",
+            "yum install -y x",
+            "apt-get install -y apt upgrade",
+            "apt-get upgrade -y openssl && true",
+            "pip install --upgrade pip",
+        ] {
             assert_eq!(seen(line), 0, "{line}");
         }
     }

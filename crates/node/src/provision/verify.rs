@@ -48,6 +48,6 @@ impl Verify {
         let names: Vec<&str> = self.wish.profiles.iter().map(|profile| &*profile.name).collect();
         stage.ui.say(&format!("Verifying: {}", names.join(", ")));
         let ui = stage.ui;
-        stage.target.system(&mut |system| self.wish.enforce(system, ui))
+        stage.target.system(&mut |system| self.wish.enforce(system, ui).map(drop))
     }
 }

@@ -23,6 +23,7 @@ use kiln_sandbox::Cancel;
 use crate::artifact::Artifact;
 use crate::builder::{self, Builder, Choice, Job, Site};
 use crate::error::{NodeError, Result};
+use crate::guard::{self, Watched};
 use crate::images::Images;
 use crate::offline::Workshop;
 use crate::post;
@@ -94,6 +95,7 @@ pub fn check(template: &Template, choice: &Choice) -> Result<()> {
     };
     for build in &template.builds {
         note(builder::choose(build, choice).map(drop))?;
+        note(guard::of(build).map(drop))?;
         let facts = kiln_packer::model::BuildFacts::placeholders();
         for block in build.provisioners.iter().chain(&build.error_cleanup) {
             note(provision::parse(block, &facts).map(drop))?;
@@ -108,8 +110,14 @@ pub fn check(template: &Template, choice: &Choice) -> Result<()> {
 /// Runs all builds of a template.
 pub fn run(template: &Template, settings: &Settings, around: &Surroundings<'_>) -> Outcome {
     let uis: Vec<BuildUi> = template.builds.iter().enumerate().map(|(i, b)| around.ui.build(&b.name, i)).collect();
-    uis.iter().for_each(BuildUi::introduce);
-    around.ui.plain("");
+    if settings.debug {
+        around.ui.plain("Debug mode enabled. Builds will not be parallelized.");
+    }
+    // Programs are told no colours.
+    if !around.ui.is_for_programs() {
+        uis.iter().for_each(BuildUi::introduce);
+        around.ui.plain("");
+    }
     let started = Instant::now();
     let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..template.builds.len()).collect());
     let results: Mutex<Vec<Option<Result<Vec<Artifact>>>>> = Mutex::new(template.builds.iter().map(|_| None).collect());
@@ -124,7 +132,8 @@ pub fn run(template: &Template, settings: &Settings, around: &Surroundings<'_>) 
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(next) = next else { return };
-                    let result = whole(&template.builds[next], &uis[next], settings, around);
+                    let (build, ui, alone) = (&template.builds[next], &uis[next], template.builds.len() == 1);
+                    let result = whole(&Process { build, ui, settings, around, alone });
                     results.lock().unwrap_or_else(PoisonError::into_inner)[next] = Some(result);
                 }
             });
@@ -144,19 +153,20 @@ pub fn run(template: &Template, settings: &Settings, around: &Surroundings<'_>) 
 }
 
 /// One build from its beginning to the last post-processor, and the line that ends it.
-fn whole(build: &Build, ui: &BuildUi, settings: &Settings, around: &Surroundings<'_>) -> Result<Vec<Artifact>> {
+fn whole(process: &Process<'_>) -> Result<Vec<Artifact>> {
+    let Process { build, around, .. } = *process;
     let started = Instant::now();
     let result = match around.cancel.is_cancelled() {
         true => Err(NodeError::Cancelled),
-        false => Process { build, ui, settings, around }.run(),
+        false => process.run(),
     };
     let took = words(started.elapsed());
     match &result {
-        Ok(_) => around.ui.plain(&format!("Build '{}' finished after {took}.", build.name)),
+        Ok(_) => process.ui.conclude(&format!("Build '{}' finished after {took}.", build.name), false),
         Err(error) => {
-            around.ui.plain_error(&format!("Build '{}' errored after {took}: {error}", build.name));
+            process.ui.conclude(&format!("Build '{}' errored after {took}: {error}", build.name), true);
             if let Some(hint) = error.hint() {
-                around.ui.plain_error(&format!("hint: {hint}"));
+                process.ui.conclude(&format!("hint: {hint}"), true);
             }
         }
     }
@@ -181,6 +191,8 @@ pub struct Process<'a> {
     pub settings: &'a Settings,
     /// What it works with.
     pub around: &'a Surroundings<'a>,
+    /// Whether it is the only one.
+    pub alone: bool,
 }
 
 impl<'a> Process<'a> {
@@ -223,23 +235,24 @@ impl<'a> Process<'a> {
             self.debug_pause("the builder")?;
             builder.begin(job)
         })?;
+        let guard = self.attempt(builder, true, |_| guard::of(self.build))?;
+        let watched = Watched::begin(guard, builder.target(), self.ui);
         for (position, block) in self.build.provisioners.iter().enumerate() {
             self.attempt(builder, true, |builder| {
                 self.debug_pause(&format!("the provisioner {}", block.kind))?;
-                steps::provision(self, block, position, builder)
+                steps::provision(self, block, position, builder, self.around.cancel)
             })?;
         }
+        self.attempt(builder, true, |builder| watched.end(builder.target()))?;
         let Some(wish) = &self.settings.verify else {
             return self.attempt(builder, true, |builder| builder.finish(job));
         };
+        let wish = if self.alone { wish.clone() } else { wish.of_build(&self.build.name) };
+        let report = self.attempt(builder, true, |builder| wish.of_files(builder.target(), self.ui))?;
         self.attempt(builder, true, |builder| {
-            let names: Vec<&str> = wish.profiles.iter().map(|profile| &*profile.name).collect();
-            self.ui.say(&format!("Verifying: {}", names.join(", ")));
-            builder.target().system(&mut |system| wish.enforce(system, self.ui))
-        })?;
-        self.attempt(builder, true, |builder| {
+            let ran = !builder.target().is_offline();
             let made = builder.finish(job)?;
-            made.iter().try_for_each(|artifact| wish.enforce_disks(artifact, self.ui))?;
+            wish.of_result(made.as_ref(), report.clone(), ran, self.ui)?;
             Ok(made)
         })
     }

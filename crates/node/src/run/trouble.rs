@@ -123,8 +123,10 @@ impl Process<'_> {
             return;
         }
         self.ui.say("Running the cleanup provisioner...");
-        builder.target().obey(Cancel::new());
-        if let Err(error) = steps::provision(self, block, usize::from(u16::MAX), builder) {
+        // That the build was stopped does not stop this; a second signal stops everything.
+        let cancel = Cancel::new();
+        builder.target().obey(cancel.clone());
+        if let Err(error) = steps::provision(self, block, usize::from(u16::MAX), builder, &cancel) {
             self.ui.error(&format!("Error running the cleanup provisioner: {error}"));
         }
         builder.target().obey(self.around.cancel.clone());

@@ -3,7 +3,8 @@
 /// What stands in for a sensitive value.
 pub const SHOWN: &str = "<sensitive>";
 
-/// A line of a value of several lines is masked alone from this length on; shorter ones are too common.
+/// A line of a value of several lines is masked alone from this length on, and a value is plainly in something; shorter ones
+/// are too common.
 const MIN_LINE: usize = 6;
 
 /// The sensitive values of a template.
@@ -46,6 +47,12 @@ impl Masks {
         self.values.iter().any(|value| find(bytes, value.as_bytes()).is_some())
     }
 
+    /// The same of values that are long enough to be nowhere by chance.
+    pub fn is_plainly_in(&self, bytes: &[u8]) -> bool {
+        let mut long = self.values.iter().filter(|value| value.len() >= MIN_LINE);
+        long.any(|value| find(bytes, value.as_bytes()).is_some())
+    }
+
     /// The bytes without any of them.
     pub fn apply_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
@@ -82,6 +89,7 @@ mod tests {
         assert_eq!(masks.apply("a secret-and-more b secret c"), "a <sensitive> b <sensitive> c");
         assert_eq!(masks.apply_bytes(b"\xffsecret\xff"), b"\xff<sensitive>\xff");
         assert!(masks.is_in(b"..secret..") && !masks.is_in(b"secre"));
+        assert!(masks.is_plainly_in(b"..secret..") && !Masks::new(["root"]).is_plainly_in(b"/root"));
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl Ui {
         &self.masks
     }
 
+    /// Whether programs read it.
+    pub fn is_for_programs(&self) -> bool {
+        self.look.machine
+    }
+
     /// Says something that is of no build.
     pub fn plain(&self, text: &str) {
         self.put(None, Kind::Say, None, text);
@@ -189,6 +194,12 @@ impl BuildUi {
     /// An error.
     pub fn error(&self, text: &str) {
         self.ui.put(Some(&self.name), Kind::Error, Some(RED), text);
+    }
+
+    /// The line that ends it.
+    pub fn conclude(&self, text: &str, failed: bool) {
+        let (kind, color) = if failed { (Kind::Error, RED) } else { (Kind::Say, self.color) };
+        self.ui.put(None, kind, Some(color), text);
     }
 
     /// The line that begins a run: which colour this build has.

@@ -16,6 +16,7 @@ use super::locals::secrets;
 use super::project::{Found, Project, evaluate};
 use crate::config::{Config, Entry, Value};
 use crate::fault::{Fault, Place};
+use crate::hidden;
 use crate::model::{Block, Body, Build, BuildFacts, Common, Dialect, Outline, Template, Variable};
 use crate::render::{Scope as Texts, Setting};
 use crate::select::Selection;
@@ -51,6 +52,7 @@ pub(super) fn template(project: &Project, asked: &Asked) -> Result<Template, Vec
     };
     let globs = selection(asked, &mut faults);
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
+    let mut called = Vec::new();
     for found in &project.builds {
         let builds = one_build(project, found, &sources, &globs, &mut template, &mut faults);
         let prefix =
@@ -64,12 +66,18 @@ pub(super) fn template(project: &Project, asked: &Asked) -> Result<Template, Vec
             names.insert(build.name.clone(), build.place.clone());
             template.outline.builders.push((build.name.clone(), build.kind.clone()));
             let short = build.name.strip_prefix(&prefix).unwrap_or(&build.name);
+            called.extend([build.name.clone(), short.to_owned()]);
             if globs.takes(&[&build.name, short]) {
                 template.builds.push(build);
             }
         }
     }
-    if faults.iter().any(Fault::is_error) { Err(faults) } else { Ok(template) }
+    unmatched(&globs, project, called, &mut template.warnings);
+    if !faults.iter().any(Fault::is_error) {
+        return Ok(template);
+    }
+    hidden::mask(&mut faults, &template.sensitive);
+    Err(faults)
 }
 
 fn variable(one: &super::variables::Declared) -> Variable {
@@ -101,6 +109,22 @@ fn selection(asked: &Asked, faults: &mut Vec<Fault>) -> Selection {
         faults.push(Place::new(&source, Span::default()).error("BadPattern", message));
         Selection::default()
     })
+}
+
+/// Warns about patterns of the command line that name no build, of those that are `called` so, and no post-processor.
+fn unmatched(globs: &Selection, project: &Project, mut called: Vec<String>, warnings: &mut Vec<Fault>) {
+    for block in project.builds.iter().flat_map(pipelines).flatten() {
+        called.push(label(&block));
+        called.extend(constant(project, &block, "name", &mut Vec::new()));
+    }
+    let mut names: Vec<&str> = called.iter().map(String::as_str).collect();
+    names.dedup();
+    let source = Arc::new(Source { name: "command line".to_owned(), text: String::new() });
+    for pattern in globs.unmatched(&names) {
+        let message = format!("`{pattern}` matches no build and no post-processor");
+        let warning = Place::new(&source, Span::default()).warning("UnmatchedPattern", message);
+        warnings.push(warning.suggest(pattern, names.iter().copied()));
+    }
 }
 
 fn sources(project: &Project, faults: &mut Vec<Fault>) -> BTreeMap<(String, String), Found> {

@@ -16,6 +16,9 @@ const METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "POST"];
 
 /// Asks, and makes a value of the answer: `url`, `body`, `response_headers`.
 pub(super) fn fetch(values: &BTreeMap<&str, Value>, place: &Place, project: &Project) -> Result<Value, Fault> {
+    if !values.values().all(Value::is_wholly_known) {
+        return Ok(Value::unknown(Type::Any));
+    }
     let wrong = |key: &str, what: &str| place.error("WrongType", format!("`{key}` must be {what}"));
     let text = |key: &str| match values.get(key) {
         None => Ok(None),

@@ -25,6 +25,7 @@ use super::SharedWorld;
 use super::files::{self, Files};
 use super::project::{Found, evaluate};
 use crate::fault::{Fault, Place};
+use crate::hidden;
 use crate::world::Given;
 
 /// A variable.
@@ -71,7 +72,17 @@ pub(super) fn read(
     }
     let before = faults.len();
     assign(&mut variables, from, given, world, (faults, warnings));
+    if variables.iter().any(|one| one.sensitive) {
+        let names: Vec<&str> = variables.iter().map(|one| one.name.as_str()).collect();
+        let files: Vec<Arc<Source>> = from.variables.iter().chain(&given.var_files).cloned().collect();
+        hidden::hide(faults, &files, &names);
+        hidden::hide(warnings, &files, &names);
+    }
     let complete = faults.len() == before;
+    if given.unknown {
+        let unset = variables.iter_mut().filter(|one| one.value.is_none());
+        unset.for_each(|one| one.value = Some(Value::unknown(one.ty.clone().unwrap_or(Type::Any))));
+    }
     for one in &variables {
         if complete && one.value.is_none() {
             let fault = one.place.error("UnsetVariable", format!("the variable `{}` has no value", one.name));
@@ -275,7 +286,7 @@ impl Declared {
 }
 
 fn validate(one: &Declared, world: &SharedWorld, faults: &mut Vec<Fault>) {
-    let Some(value) = one.marked() else { return };
+    let Some(value) = one.marked().filter(Value::is_wholly_known) else { return };
     let scope =
         Scope::new(BTreeMap::from([("var".to_owned(), Value::object(BTreeMap::from([(one.name.clone(), value)])))]));
     for found in &one.validations {

@@ -11,9 +11,13 @@ use super::parse::parse;
 use super::raw::Raw;
 use crate::config::Value;
 use crate::fault::{Fault, Place};
+use crate::hidden;
 use crate::model::Variable;
 use crate::render::{Setting, execute, failed, library, undeclared};
 use crate::world::{Given, World};
+
+/// What values of the command line are from.
+const COMMAND_LINE: &str = "-var";
 
 /// How many variables may be followed from one to the next.
 const MAX_CHAIN: usize = 64;
@@ -43,8 +47,32 @@ struct Resolver<'a> {
     active: Mutex<Vec<String>>,
 }
 
-/// Works out the variables of a template.
+/// Works out the variables of a template. Where some are sensitive, no fault shows what files of variables hold.
 pub(super) fn resolve(
+    raw: &Raw,
+    source: &Arc<Source>,
+    given: &Given,
+    setting: &Arc<Setting>,
+    world: &dyn World,
+) -> Result<Variables, Vec<Fault>> {
+    let resolved = resolved(raw, source, given, setting, world);
+    if raw.sensitive.is_empty() {
+        return resolved;
+    }
+    let names: Vec<&str> = raw.variables.iter().map(|variable| variable.name.as_str()).collect();
+    match resolved {
+        Ok(mut variables) => {
+            hidden::hide(&mut variables.warnings, &given.var_files, &names);
+            Ok(variables)
+        }
+        Err(mut faults) => {
+            hidden::hide(&mut faults, &given.var_files, &names);
+            Err(faults)
+        }
+    }
+}
+
+fn resolved(
     raw: &Raw,
     source: &Arc<Source>,
     given: &Given,
@@ -62,13 +90,7 @@ pub(super) fn resolve(
     }
     for (name, one) in given_values(given, &mut faults) {
         if !raw.variables.iter().any(|variable| variable.name == name) {
-            let warning = one
-                .place
-                .warning("UndeclaredVariable", format!("the variable `{name}` is not declared by the template"));
-            warnings.push(match did_you_mean(&name, raw.variables.iter().map(|variable| variable.name.as_str())) {
-                Some(meant) => warning.hint(format!("did you mean `{meant}`?")),
-                None => warning.hint("it has no effect"),
-            });
+            warnings.push(nobody_declares(&name, &one, raw));
             continue;
         }
         written.insert(name, one);
@@ -117,6 +139,22 @@ pub(super) fn resolve(
     Ok(Variables { values, listed, sensitive, warnings })
 }
 
+/// That a value is of no variable. One of the command line is not shown: it may be a password under a misspelt name.
+fn nobody_declares(name: &str, one: &Written, raw: &Raw) -> Fault {
+    let place = match one.place.source.name == COMMAND_LINE {
+        true => {
+            let text = format!("{name}=…");
+            Place { span: Span::new(0, name.len()), source: Arc::new(Source { name: COMMAND_LINE.to_owned(), text }) }
+        }
+        false => one.place.clone(),
+    };
+    let warning = place.warning("UndeclaredVariable", format!("the variable `{name}` is not declared by the template"));
+    match did_you_mean(name, raw.variables.iter().map(|variable| variable.name.as_str())) {
+        Some(meant) => warning.hint(format!("did you mean `{meant}`?")),
+        None => warning.hint("it has no effect"),
+    }
+}
+
 /// What `-var-file` and then `-var` give; later ones replace earlier ones.
 fn given_values(given: &Given, faults: &mut Vec<Fault>) -> BTreeMap<String, Written> {
     let mut values = BTreeMap::new();
@@ -153,7 +191,7 @@ fn given_values(given: &Given, faults: &mut Vec<Fault>) -> BTreeMap<String, Writ
         // The command line is its own source, so that a caret can point into it.
         let line = format!("{name}={text}");
         let span = Span::new(name.len() + 1, line.len());
-        let source = Arc::new(Source { name: "-var".to_owned(), text: line });
+        let source = Arc::new(Source { name: COMMAND_LINE.to_owned(), text: line });
         values.insert(name.clone(), Written { text: text.clone(), place: Place { source, span } });
     }
     values

@@ -384,3 +384,64 @@ fn both_accept_and_refuse_the_same_directories() {
         assert_eq!(ours.is_ok(), *good, "{texts:?}: {:?}", ours.err().map(|faults| faults[0].to_string()));
     }
 }
+
+#[test]
+fn mistakes_of_files_with_secrets_do_not_show_them() {
+    let text = "variable \"pw\" {\n  type = string\n  sensitive = true\n  default = \"\"\n}\nvariable \"n\" {\n  \
+                type = number\n  default = 1\n}\nsource \"null\" \"a\" {\n  communicator = \"none\"\n}\nbuild {\n  \
+                sources = [\"source.null.a\"]\n}\n";
+    for (file, told) in [
+        ("pw = [\"hush-1\"]\n", "it is not shown"),
+        ("n = \"x\"\npw = \"hush-2\nn = 1\n", "v.pkrvars.hcl:2"),
+        ("pww = \"hush-3\"\n", "`pww`"),
+        ("n = \"hush-4\"\n", "`n` is not of its type"),
+        ("pw = hush + 1\n", "v.pkrvars.hcl:1"),
+        ("pw = <<EOT\nhush-5\n", "v.pkrvars.hcl:"),
+    ] {
+        let given = Given { var_files: vec![source("v.pkrvars.hcl", file)], ..plain() };
+        let shown: String = match loaded(text, &given) {
+            Ok(template) => template.warnings.iter().map(|fault| fault.render(false)).collect(),
+            Err(faults) => faults.iter().map(|fault| fault.render(false)).collect(),
+        };
+        assert!(shown.contains(told) && !shown.contains("hush"), "{file}: {shown}");
+    }
+    let given = Given { var_files: vec![source("v.pkrvars.hcl", "n = \"seen\"\n")], ..plain() };
+    let shown = loaded(&text.replace("sensitive = true", ""), &given).expect_err("a text is no number");
+    assert!(shown[0].render(false).contains("seen"), "{}", shown[0]);
+}
+
+#[test]
+fn patterns_that_match_nothing_are_told() {
+    let text = "source \"null\" \"one\" {\n  communicator = \"none\"\n}\nbuild {\n  name = \"all\"\n  sources = \
+                [\"source.null.one\"]\n  post-processor \"manifest\" {\n    name = \"record\"\n  }\n}\n";
+    let warned = |only: &[&str], except: &[&str]| {
+        let owned = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        let given = Given { only: owned(only), except: owned(except), ..plain() };
+        let template = loaded(text, &given).expect("a template");
+        (template.builds.len(), template.warnings.iter().map(|fault| fault.render(false)).collect::<String>())
+    };
+    for (only, except) in [(&["null.*"][..], &["record"][..]), (&["all.null.one"], &[]), (&[], &["manifest"])] {
+        assert_eq!(warned(only, except), (1, String::new()), "{only:?} {except:?}");
+    }
+    let (builds, told) = warned(&["null.on"], &[]);
+    assert_eq!(builds, 0);
+    assert!(told.contains("`null.on` matches no build") && told.contains("did you mean `null.one`?"), "{told}");
+}
+
+#[test]
+fn what_is_not_given_is_unknown_to_whoever_only_looks() {
+    let text = "variable \"r\" {\n  type = string\n  validation {\n    condition = length(var.r) > 2\n    error_message = \
+                \"Short.\"\n  }\n}\nlocals {\n  x = \"a-${var.r}\"\n}\ndata \"http\" \"d\" {\n  url = \
+                \"http://${var.r}/\"\n}\nsource \"null\" \"a\" {\n  ssh_host = local.x\n  dynamic \"k\" {\n    \
+                for_each = [var.r]\n    content {\n      v = data.http.d.body\n    }\n  }\n}\nbuild {\n  sources = \
+                [\"source.null.a\"]\n}\n";
+    let files = files(&[("a.pkr.hcl", text)]);
+    let looking = Given { unknown: true, ..plain() };
+    let shown = inspect(&files, &looking, &world(&[])).unwrap_or_else(|faults| panic!("{}", crate::rendered(&faults)));
+    assert!(shown.contains("var.r: \"<unknown>\"") && shown.contains("local.x: \"<unknown>\""), "{shown}");
+    assert!(shown.contains("null.a"), "{shown}");
+    let given = Given { unknown: true, ..with_vars(&[("r", "eu")]) };
+    let told = inspect(&files, &given, &world(&[])).expect_err("its value is too short");
+    assert!(crate::rendered(&told).contains("Short."), "{}", crate::rendered(&told));
+    assert!(inspect(&files, &plain(), &world(&[])).is_err());
+}

@@ -99,6 +99,34 @@ fn a_secret_that_is_no_template_is_not_shown() {
     assert!(shown.contains("`p` cannot be rendered") && !shown.contains("hush"), "{shown}");
 }
 
+#[test]
+fn mistakes_of_files_with_secrets_do_not_show_them() {
+    let text = r#"{"variables": {"p": "", "q": ""}, "sensitive-variables": ["p"], "builders": [{"type": "null"}]}"#;
+    let of = |file: &str, vars: &[(&str, &str)]| {
+        let given = Given { var_files: vec![source("v.json", file)], ..with_vars(vars) };
+        match loaded(text, &given) {
+            Ok(template) => crate::rendered(&template.warnings),
+            Err(faults) => crate::rendered(&faults),
+        }
+    };
+    for (file, told) in [
+        ("{\n  \"q\": \"x\"\n  \"p\": \"hush-1\"\n}", "v.json:3:3"),
+        ("{\"p\": [\"hush-2\"]}", "the variable `p` must be a text"),
+        ("{\"p\": hush}", "is no value"),
+        ("{\"pp\": \"hush-3\"}", "the variable `pp` is not declared"),
+        ("{\"q\": \"{{nope}}\", \"p\": \"hush-4\"}", "there is no function"),
+    ] {
+        let shown = of(file, &[]);
+        assert!(shown.contains(told) && shown.contains("v.json:") && !shown.contains("hush"), "{file}: {shown}");
+    }
+    let shown = of("{}", &[("pp", "hush-5")]);
+    assert!(shown.contains("pp=…") && shown.contains("did you mean `p`?") && !shown.contains("hush"), "{shown}");
+    // Where nothing is sensitive the line is shown as it is.
+    let plain = text.replace(r#"["p"]"#, "[]");
+    let given = Given { var_files: vec![source("v.json", "{\"q\": [\"seen\"]}")], ..crate::plain() };
+    assert!(crate::wrong(&plain, &given).contains("seen"));
+}
+
 const MANY: &str = r#"{
   "builders": [{"type": "file", "name": "one", "target": "a"}, {"type": "null", "name": "two"}, {"type": "qemu"}],
   "provisioners": [

@@ -19,13 +19,13 @@ use kiln_node::offline::Workshop;
 use kiln_node::run::ask::Lines;
 use kiln_node::run::trouble::OnError;
 use kiln_node::run::{self, Surroundings as Around};
-use kiln_node::ui::{Look, Masks, Ui};
+use kiln_node::ui::{Look, Ui};
 use kiln_oci::Platform;
 use kiln_oci::compress::Compression;
 use kiln_registry::{BlobSink, Client};
 use kiln_sandbox::{Cancel, Confinement, Init, Limits, Rung, Standing};
 
-use super::template::{self, TemplateOptions};
+use super::template::{self, Teller, TemplateOptions};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::options::RegistryOptions;
@@ -108,8 +108,8 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     };
     let wish = super::wish(&args.verify, &[], &args.verify_report)?;
     let epoch = surroundings::said_time()?;
-    let template = template::load(&args.template)?;
-    template::tell(&template.warnings);
+    let mut teller = Teller { machine: args.machine_readable, ..Teller::default() };
+    let template = teller.load(&args.template)?;
     let choice = Choice {
         builder: args.builder.clone(),
         base: args.base.clone(),
@@ -118,7 +118,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
     };
     match run::check(&template, &choice) {
         Ok(()) => {}
-        Err(NodeError::Template(found)) => return Err(template::mistakes(found)),
+        Err(NodeError::Template(found)) => return Err(teller.mistakes(&found)),
         Err(error) => return Err(failed(&error)),
     }
     let rung = match &*args.isolation {
@@ -135,8 +135,7 @@ pub fn run(args: &Args, global: &mut Global) -> Result<(), CliError> {
         timestamps: args.timestamp_ui,
         machine: args.machine_readable,
     };
-    let masks = Masks::new(template.sensitive.iter().map(|s| &**s));
-    let ui = Arc::new(Ui::new(look, masks, Box::new(std::io::stdout())));
+    let ui = Arc::new(Ui::new(look, teller.masks, Box::new(std::io::stdout())));
     let settings = run::Settings {
         parallel: args.parallel_builds,
         on_error,

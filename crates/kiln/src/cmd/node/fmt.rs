@@ -161,6 +161,9 @@ fn files(target: &Path, recursive: bool) -> Result<Vec<PathBuf>, CliError> {
             }
         }
     }
+    // As Packer calls them: without the working directory's dot.
+    let plain = |path: PathBuf| path.strip_prefix(".").map_or_else(|_| path.clone(), Path::to_owned);
+    let mut found: Vec<PathBuf> = found.into_iter().map(plain).collect();
     found.sort();
     Ok(found)
 }

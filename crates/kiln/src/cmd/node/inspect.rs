@@ -16,6 +16,12 @@ pub struct Args {
     /// Lines for programs: comma-separated values
     #[arg(long)]
     machine_readable: bool,
+    /// A variable's value (repeat); of a template in JSON the defaults are shown, whatever is given
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
+    /// A file of variables (repeat)
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
     /// The template, or the file of a kernel, or an image of the store with one
     #[arg(value_name = "TEMPLATE|KERNEL|IMAGE")]
     template: PathBuf,
@@ -24,6 +30,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   kiln node inspect node.pkr.hcl     variables, builds and what they consist of
+  kiln node inspect -var region=eu node.pkr.hcl
   kiln node inspect hello.spt        which unikernel it is, which monitor it is for, which devices it wants
   kiln node inspect hello:1          what an image says of the kernel in it";
 
@@ -40,7 +47,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             return Err(CliError::usage("-machine-readable: of templates in HCL2 there is only text"));
         }
         let (files, world) = template::hcl(&args.template)?;
-        let given = Given { packer_version: template::PACKER_VERSION.to_owned(), ..Given::default() };
+        // What must be given need not be given to whoever only looks.
+        let given = Given { unknown: true, ..template::given(&args.var, &args.var_file)? };
         let text = kiln_packer::hcl2::inspect(&files, &given, &world).map_err(template::mistakes)?;
         return crate::named::print(&text);
     }

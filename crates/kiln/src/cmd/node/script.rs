@@ -3,7 +3,7 @@
 use kiln_node::NodeError;
 use kiln_node::provision::own::script;
 
-use super::template::{self, TemplateOptions};
+use super::template::{Teller, TemplateOptions};
 use crate::error::CliError;
 
 /// The command line.
@@ -25,8 +25,8 @@ In the Dockerfile:
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let template = template::load(&args.template)?;
-    template::tell(&template.warnings);
+    let mut teller = Teller::default();
+    let template = teller.load(&args.template)?;
     let [build] = &template.builds[..] else {
         let names: Vec<&str> = template.builds.iter().map(|build| &*build.name).collect();
         let told =
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     };
     match script::of(build) {
         Ok(text) => crate::named::print(&text),
-        Err(NodeError::Template(found)) => Err(template::mistakes(found)),
+        Err(NodeError::Template(found)) => Err(teller.mistakes(&found)),
         Err(error) => Err(super::build::failed(&error)),
     }
 }

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use kiln_checks::system::{Directory, ImageTree};
 use kiln_checks::{LookError, Report, System};
-use kiln_engine::archive::{self, Input};
+use kiln_engine::archive::{self, Input, import};
 use kiln_node::NodeError;
 use kiln_node::disk::Disk;
+use kiln_oci::Digest;
+use kiln_oci::compress::Compression;
 
 use super::remote::SshArgs;
 use crate::cli::Global;
@@ -41,11 +43,17 @@ pub fn with(
         }
         let (around, progress) = named::offline(global, false, "Reading")?;
         let input = Input::Path(path);
-        let all = archive::select(&named::mover(&around), &input)?;
-        let (selection, _) = archive::only(&input.title(), all, name.as_deref())?;
         // Its layers are in the store for as long as this takes, without a name.
-        named::mover(&around).keep(&selection, &[])?;
-        let image = named::choose(&around, &selection.root.digest.to_string(), platform)?;
+        let digest = match name.is_none() && archive::is_root(&input) {
+            true => root_of(&around, &input, platform)?,
+            false => {
+                let all = archive::select(&named::mover(&around), &input)?;
+                let (selection, _) = archive::only(&input.title(), all, name.as_deref())?;
+                named::mover(&around).keep(&selection, &[])?;
+                selection.root.digest
+            }
+        };
+        let image = named::choose(&around, &digest.to_string(), platform)?;
         let report = image_report(&around, &image, text, judge)?;
         progress.finish();
         return Ok(report);
@@ -59,6 +67,15 @@ pub fn with(
     let report = image_report(&around, &image, &title, judge)?;
     progress.finish();
     Ok(report)
+}
+
+/// An image of the files of a root that is in a tar, as the builder `offline` writes it.
+fn root_of(around: &Surroundings, input: &Input, platform: &PlatformOption) -> Result<Digest, CliError> {
+    let platform = platform.or_host()?;
+    let compression = Compression::Zstd { level: 1 };
+    let wanted = import::Wanted { changes: &[], message: None, platform: &platform, created: 0, compression };
+    let tar = import::open(input)?;
+    Ok(import::import(&named::mover(around), tar, &input.title(), &wanted, None)?.digest)
 }
 
 /// Whether a target is a file with a disk.

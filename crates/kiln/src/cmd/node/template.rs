@@ -1,12 +1,14 @@
 //! A template with the options that all verbs share, and the world as it sees it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_node::ui::Masks;
 use kiln_packer::fault::Fault;
 use kiln_packer::hcl2::{self, Files, SharedWorld};
+use kiln_packer::machine::{self, Record};
 use kiln_packer::model::Template;
 use kiln_packer::world::{Answer, Given, Request, World};
 use kiln_spec::source::Source;
@@ -28,10 +30,10 @@ pub struct TemplateOptions {
     /// Only these builds, and post-processors of these names
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// All builds but these
-    #[arg(long, value_name = "GLOB,…", value_delimiter = ',', conflicts_with = "only")]
+    /// All builds but these, also of those that -only names
+    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     except: Vec<String>,
-    /// The template: a file, or a directory of *.pkr.hcl files
+    /// The template: a file, a directory of *.pkr.hcl files, or - for JSON on standard input
     #[arg(value_name = "TEMPLATE")]
     template: PathBuf,
 }
@@ -123,33 +125,39 @@ pub fn random() -> Result<[u8; 16], CliError> {
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    bounded(std::fs::File::open(path)?)
+}
+
+fn bounded(from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    from.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > MAX_FILE {
         true => Err(std::io::Error::other("it is larger than 64 MiB")),
         false => Ok(bytes),
     }
 }
 
-/// A template's file.
+/// A template's file; `-` is standard input.
 pub fn source(path: &Path) -> Result<Arc<Source>, CliError> {
-    let failed = |e| CliError::input(format!("cannot read {}: {e}", path.display()));
-    let text = String::from_utf8(read(path).map_err(failed)?)
-        .map_err(|_| CliError::input(format!("{} is not UTF-8", path.display())))?;
-    Ok(Arc::new(Source { name: path.display().to_string(), text }))
+    let piped = path == Path::new("-");
+    let name = if piped { "standard input".to_owned() } else { path.display().to_string() };
+    let bytes = if piped { bounded(std::io::stdin().lock()) } else { read(path) };
+    let bytes = bytes.map_err(|e| CliError::input(format!("cannot read {name}: {e}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| CliError::input(format!("{name} is not UTF-8")))?;
+    Ok(Arc::new(Source { name, text }))
 }
 
-/// Reads the template; its warnings go to standard error.
-pub fn load(options: &TemplateOptions) -> Result<Template, CliError> {
+/// Reads the template; or says what is wrong with it.
+fn load(options: &TemplateOptions) -> Result<Result<Template, Vec<Fault>>, CliError> {
     let given =
         Given { only: options.only.clone(), except: options.except.clone(), ..given(&options.var, &options.var_file)? };
     let path = &options.template;
     if is_hcl(path) {
         let (files, world) = hcl(path)?;
-        return hcl2::load(&files, &given, &world).map_err(mistakes);
+        return Ok(hcl2::load(&files, &given, &world));
     }
-    kiln_packer::json::load(&source(path)?, &given, &Here::new()?).map_err(mistakes)
+    Ok(kiln_packer::json::load(&source(path)?, &given, &Here::new()?))
 }
 
 /// What the command line says about variables.
@@ -190,14 +198,63 @@ pub const PACKER_VERSION: &str = "1.9.5";
 
 /// Shows what is wrong with a template, all of it.
 pub fn mistakes(found: Vec<Fault>) -> CliError {
-    tell(&found);
-    CliError::Told { code: 1 }
+    Teller::default().mistakes(&found)
 }
 
 /// Shows faults on standard error.
 pub fn tell(found: &[Fault]) {
-    let color = error::in_color();
-    for fault in found {
-        eprintln!("{}", fault.render(color).trim_end());
+    Teller::default().tell(found);
+}
+
+/// How mistakes of a template are told.
+#[derive(Debug, Clone, Default)]
+pub struct Teller {
+    /// For programs: as records on standard output, where they look for them.
+    pub machine: bool,
+    /// What must not be seen, once that is known.
+    pub masks: Masks,
+}
+
+impl Teller {
+    /// Reads the template, tells its warnings, and from then on hides what is sensitive in it.
+    ///
+    /// # Errors
+    /// Its mistakes were told.
+    pub fn load(&mut self, options: &TemplateOptions) -> Result<Template, CliError> {
+        let template = match load(options)? {
+            Ok(template) => template,
+            Err(found) => return Err(self.mistakes(&found)),
+        };
+        self.masks = Masks::new(template.sensitive.iter().map(|value| &**value));
+        self.tell(&template.warnings);
+        Ok(template)
+    }
+
+    /// Tells what is wrong, all of it.
+    pub fn mistakes(&self, found: &[Fault]) -> CliError {
+        self.tell(found);
+        CliError::Told { code: 1 }
+    }
+
+    /// Tells faults.
+    pub fn tell(&self, found: &[Fault]) {
+        let color = error::in_color() && !self.machine;
+        for fault in found {
+            let text = self.masks.apply(fault.render(color).trim_end());
+            if !self.machine {
+                eprintln!("{text}");
+                continue;
+            }
+            let kind = if fault.is_error() { "error" } else { "say" };
+            self.record(kind, &text);
+        }
+    }
+
+    /// A line of the user interface as a record.
+    pub fn record(&self, kind: &str, text: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let line = machine::line(i64::try_from(now).unwrap_or(i64::MAX), &Record::new("ui", [kind, text]));
+        // Nothing can be done about a reader that is gone.
+        let _ = std::io::stdout().write_all(line.as_bytes());
     }
 }

@@ -3,7 +3,7 @@
 use kiln_node::builder::Choice;
 use kiln_node::{NodeError, run};
 
-use super::template::{self, TemplateOptions};
+use super::template::{Teller, TemplateOptions};
 use crate::error::CliError;
 
 /// The command line.
@@ -19,6 +19,9 @@ pub struct Args {
     /// What the offline builder would start from
     #[arg(long, value_name = "DIR|FILE|IMAGE")]
     base: Option<String>,
+    /// Lines for programs: comma-separated values
+    #[arg(long)]
+    machine_readable: bool,
     /// What the template means.
     #[command(flatten)]
     template: TemplateOptions,
@@ -32,17 +35,22 @@ Examples:
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let template = template::load(&args.template)?;
-    template::tell(&template.warnings);
+    let mut teller = Teller { machine: args.machine_readable, ..Teller::default() };
+    let template = teller.load(&args.template)?;
     if !args.syntax_only {
         // What a base must be is asked when it is there.
         let (base, base_checksum) = (args.base.clone(), Some("none".to_owned()));
         let choice = Choice { builder: args.builder.clone(), base, base_checksum, format: None };
         match run::check(&template, &choice) {
             Ok(()) => {}
-            Err(NodeError::Template(found)) => return Err(template::mistakes(found)),
+            Err(NodeError::Template(found)) => return Err(teller.mistakes(&found)),
             Err(error) => return Err(super::build::failed(&error)),
         }
     }
-    crate::named::print("The configuration is valid.\n")
+    const VALID: &str = "The configuration is valid.";
+    if args.machine_readable {
+        teller.record("say", VALID);
+        return Ok(());
+    }
+    crate::named::print(&format!("{VALID}\n"))
 }

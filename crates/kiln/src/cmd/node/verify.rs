@@ -19,8 +19,8 @@ use crate::surroundings::said_time;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A root directory, a disk, an image of the store, an OCI layout or archive of an image, `local` for this host,
-    /// or ssh://USER@HOST[:PORT]
+    /// A root directory or a tar of one, a disk, an image of the store, an OCI layout or archive of an image, `local` for
+    /// this host, or ssh://USER@HOST[:PORT]
     #[arg(value_name = "TARGET", required_unless_present = "list")]
     target: Option<String>,
     /// A profile of Kiln's or a file with one; may be repeated
@@ -58,7 +58,7 @@ const EXAMPLES: &str = "\
 Examples:
   kiln node verify ./rootfs --profile ack          a directory that is a root file system
   kiln node verify node:1 --profile cluster-api    an image of the store
-  kiln node verify node.tar --profile sysdig       an archive of an image, or an OCI layout
+  kiln node verify node.tar --profile sysdig       a tar of a root, an archive of an image, or an OCI layout
   kiln node verify node.qcow2 --profile kubeadm    a disk (raw, qcow2, vhd, vmdk, Google's tar.gz), and whether it boots
   kiln node verify local --profile kubeadm         this host, running
   kiln node verify ssh://admin@node1 --sudo -p kubeadm

@@ -20,6 +20,7 @@ use crate::builder::Job;
 use crate::communicator::connect::{self, Watch};
 use crate::communicator::{Communicator, Login, Settings};
 use crate::error::{NodeError, Result};
+use crate::provision::arguments;
 use crate::target::{Commanded, pause};
 use crate::ui::words;
 
@@ -235,6 +236,10 @@ impl Qemu {
         let mut lists = Vec::new();
         for list in &self.config.arguments {
             lists.push(list.iter().map(|text| self.render(text)).collect::<Result<Vec<String>>>()?);
+        }
+        for list in &lists {
+            let hint = "give it in http_content, cd_content or floppy_content, or by a provisioner";
+            arguments::refuse("qemu", list, job.ui.whole().masks(), hint)?;
         }
         let overrides = Overrides(lists);
         if !overrides.0.is_empty() {

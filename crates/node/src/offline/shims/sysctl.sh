@@ -25,7 +25,7 @@ guard() {
     while IFS='	' read -r owned_name owned_value owner; do
         [ "$owned_name" = "$1" ] || continue
         [ "$owned_value" = "$2" ] && return 0
-        echo "sysctl: $1 is set to \`$2\`, but $owner sets it to \`$owned_value\`" >&2
+        echo "sysctl: $1 is set to \`$2\`, but $owner sets it to \`$owned_value\`; sysctl_allow in the template allows it by name" >&2
         return 1
     done <"$kiln_dir/guard"
     return 0

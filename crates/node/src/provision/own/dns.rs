@@ -1,7 +1,8 @@
 //! `kiln-dns`: `nameservers`, `search`, `options`, `upstreams` or `cloud`, `lock`.
 //!
 //! A node whose own name servers do not lead to its cloud's cannot reach the cloud's services. So the cloud's servers, given
-//! by address or by the cloud's name, must be among the name servers.
+//! by address or by the cloud's name, must be among the name servers. An image for Alibaba Cloud has its, unless `cloud` is
+//! `none`: for servers that ask them themselves.
 
 use std::net::IpAddr;
 
@@ -30,12 +31,14 @@ pub fn dns(config: &Config) -> Result<Own> {
     let search = f.strings("search")?.unwrap_or_default();
     let options = f.strings("options")?.unwrap_or_else(|| vec!["timeout:2".to_owned(), "attempts:3".to_owned()]);
     let mut upstreams = f.strings("upstreams")?.unwrap_or_default();
-    let cloud = f.string("cloud")?;
+    let usual = (config.scope().setting().build_type == "alicloud-ecs").then(|| "alicloud".to_owned());
+    // Addresses say it more exactly than a name.
+    let cloud = f.string("cloud")?.or(usual.filter(|_| upstreams.is_empty())).filter(|cloud| cloud != "none");
     let lock = f.bool("lock")?.unwrap_or(true);
     if let Some(cloud) = &cloud {
         let Some((_, known)) = CLOUDS.iter().find(|(name, _)| name == cloud) else {
             let fault = f.fault("cloud", "UnknownCloud", format!("the name servers of `{cloud}` are not known"));
-            return Err(fault.suggest(cloud, CLOUDS.map(|(name, _)| name)).into());
+            return Err(fault.suggest(cloud, CLOUDS.map(|(name, _)| name).into_iter().chain(["none"])).into());
         };
         upstreams.extend(known.iter().map(|s| (*s).to_owned()));
     }
@@ -48,7 +51,8 @@ pub fn dns(config: &Config) -> Result<Own> {
     }
     if !upstreams.is_empty() && !upstreams.iter().any(|u| servers.contains(u)) {
         let message = format!("none of the cloud's name servers is among nameservers: {}", upstreams.join(", "));
-        return Err(f.fault("nameservers", "NoUpstream", message).hint("add one of them").into());
+        let hint = "add one of them; or, if these ask them, \"cloud\": \"none\"";
+        return Err(f.fault("nameservers", "NoUpstream", message).hint(hint).into());
     }
     let plain = |word: &String| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
     if let Some(bad) = search.iter().chain(&options).find(|word| !plain(word)) {

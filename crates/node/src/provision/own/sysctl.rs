@@ -4,7 +4,7 @@ use kiln_packer::config::Config;
 
 use super::Own;
 use crate::error::{NodeError, Result};
-use crate::guard::{Guard, normal};
+use crate::guard::{self, normal};
 
 /// Reads a block.
 ///
@@ -15,7 +15,7 @@ pub fn sysctl(config: &Config) -> Result<Own> {
     let settings = f.map("settings")?.unwrap_or_default();
     let file = f.string("file")?.unwrap_or_else(|| "/etc/sysctl.d/99-kiln.conf".to_owned());
     let guard = f.string("guard")?.unwrap_or_else(|| "ack".to_owned());
-    let allow = f.strings("allow")?.unwrap_or_default();
+    let allow = guard::allowed(&f, "allow")?;
     if settings.is_empty() {
         return Err(f.fault("settings", "NoSettings", "kiln-sysctl has no settings").into());
     }
@@ -23,14 +23,7 @@ pub fn sysctl(config: &Config) -> Result<Own> {
         let fault = f.fault("file", "BadFile", format!("`{file}` is not read when a machine starts"));
         return Err(fault.hint("it must be /etc/sysctl.d/NAME.conf").into());
     }
-    let guard = match &*guard {
-        "ack" => Guard::ack(&allow),
-        "none" => Guard::none(),
-        other => {
-            let fault = f.fault("guard", "BadGuard", format!("there is no guard `{other}`"));
-            return Err(fault.suggest(other, ["ack", "none"]).into());
-        }
-    };
+    let guard = guard::named(&f, "guard", &guard, &allow)?;
     let mut text = String::new();
     for (name, value) in &settings {
         let key = normal(name);

@@ -22,6 +22,7 @@ use kiln_packer::model::Build;
 use crate::builder::keys;
 use crate::communicator::{Communicator, Settings};
 use crate::error::Result;
+use crate::guard;
 
 pub use image::ImageConfig;
 pub use machine::{MachineConfig, NetworkConfig, Source};
@@ -62,6 +63,7 @@ impl Config {
     /// The first that has a mistake.
     pub fn parse(build: &Build) -> Result<Config> {
         let f = build.config.fields();
+        f.ignore(&guard::KEYS);
         let mut communicator = Communicator::parse_in_cloud(&f)?;
         let mut user = String::new();
         if let Communicator::Ssh(settings) = &mut communicator {

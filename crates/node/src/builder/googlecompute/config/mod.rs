@@ -25,6 +25,7 @@ use kiln_packer::model::Build;
 
 use crate::communicator::Communicator;
 use crate::error::Result;
+use crate::guard;
 
 pub use account::Account;
 pub use disks::{Extra, Key, Kind};
@@ -86,6 +87,7 @@ impl Config {
     /// The first that has a mistake.
     pub fn parse(build: &Build) -> Result<Config> {
         let f = build.config.fields();
+        f.ignore(&guard::KEYS);
         let mut warnings = Vec::new();
         let communicator = communicator(&f)?;
         refuse(&f)?;

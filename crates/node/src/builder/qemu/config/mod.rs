@@ -27,6 +27,7 @@ use kiln_vm::{Accelerator, Machine, Overrides, VmError};
 
 use crate::communicator::Communicator;
 use crate::error::{NodeError, Result};
+use crate::guard;
 use crate::run::short_name;
 
 pub use boot::{Http, Late};
@@ -101,6 +102,7 @@ impl Config {
     /// The first that has a mistake.
     pub fn parse(build: &Build) -> Result<Config> {
         let f = build.config.fields();
+        f.ignore(&guard::KEYS);
         let communicator = Communicator::parse(&f)?;
         let user = match &communicator {
             Communicator::Ssh(settings) => settings.user(&f)?,
