@@ -109,7 +109,10 @@ fn forget(launch: &Launch, join: &Join) {
 }
 
 /// Waits until the API server of a master answers: etcd takes the next member only when this one is well.
-fn healthy(launch: &Launch, member: &Member) -> Result<()> {
+///
+/// # Errors
+/// When it does not in time.
+pub fn healthy(launch: &Launch, member: &Member) -> Result<()> {
     let began = Instant::now();
     loop {
         let said = member.machine.run(
