@@ -80,7 +80,8 @@ fn gone(text: &str, to: &str) -> std::result::Result<Vec<String>, String> {
         printable(&first.unwrap_or_default())
     })?;
     // How kubeadm writes arguments it changes itself; which there are it does not.
-    let is_named = |path: &str| [".extraArgs.", ".kubeletExtraArgs.", ".featureGates."].iter().any(|part| path.contains(part));
+    let is_named =
+        |path: &str| [".extraArgs.", ".kubeletExtraArgs.", ".featureGates."].iter().any(|part| path.contains(part));
     let changes = resolved.changes.iter().filter(|change| change.origin.layer == LAYER && is_named(&change.path));
     Ok(changes.map(|change| format!("{}: {}", change.path, change.what)).collect())
 }
@@ -93,8 +94,7 @@ mod tests {
         apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nkubernetesVersion: v1.23.1\n";
 
     fn json(maps: &[(&str, &str)]) -> Vec<u8> {
-        let items: Vec<Value> =
-            maps.iter().map(|(part, text)| serde_json::json!({"data": {*part: text}})).collect();
+        let items: Vec<Value> = maps.iter().map(|(part, text)| serde_json::json!({"data": {*part: text}})).collect();
         serde_json::json!({ "items": items }).to_string().into_bytes()
     }
 
@@ -103,7 +103,10 @@ mod tests {
         let text = documents(&json(&[("ClusterConfiguration", CLUSTER)])).unwrap();
         assert_eq!(gone(&text, "v1.23.9").unwrap(), Vec::<String>::new());
         let found = gone(&text, "v1.24.0").unwrap();
-        assert_eq!(found, ["ClusterConfiguration.apiServer.extraArgs.insecure-port: dropped: 1.24 has no --insecure-port"]);
+        assert_eq!(
+            found,
+            ["ClusterConfiguration.apiServer.extraArgs.insecure-port: dropped: 1.24 has no --insecure-port"]
+        );
         // Arguments are a list since 1.31, which kubeadm changes itself.
         assert!(gone(&text, "v1.31.0").unwrap().iter().all(|text| text.contains("extraArgs.")));
     }
@@ -113,7 +116,10 @@ mod tests {
         let kubelet = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfeatureGates: {DynamicKubeletConfig: true}\n";
         let text = documents(&json(&[("ClusterConfiguration", CLUSTER), ("kubelet", kubelet)])).unwrap();
         let found = gone(&text, "v1.26.0").unwrap();
-        assert!(found.iter().any(|text| text.starts_with("KubeletConfiguration.featureGates.DynamicKubeletConfig")), "{found:?}");
+        assert!(
+            found.iter().any(|text| text.starts_with("KubeletConfiguration.featureGates.DynamicKubeletConfig")),
+            "{found:?}"
+        );
     }
 
     #[test]

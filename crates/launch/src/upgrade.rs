@@ -14,6 +14,7 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use crate::agent::ledger::{Content, Item};
+use crate::config::configuration;
 use crate::error::{LaunchError, Result};
 use crate::event::Event;
 use crate::facts::HOME;
@@ -121,7 +122,9 @@ pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     run::one(launch, &registry::PHASE)?;
     let (masters, workers): (Vec<Waiting<'_>>, Vec<Waiting<'_>>) =
         waiting(launch, first)?.into_iter().partition(|waiting| waiting.member.is_master());
-    if masters.iter().any(|waiting| waiting.member.first) {
+    if configuration(launch)?.external_etcd {
+        launch.note(first, "etcd is elsewhere, and is not saved: that is yours to do");
+    } else if masters.iter().any(|waiting| waiting.member.first) {
         // Each attempt has one of its own: that of before the first is worth most.
         let name = format!("{}-{}", quote(from), etcd::DATED);
         etcd::snapshot(first, &format!("{HOME}/etcd"), &name)?;
@@ -228,8 +231,7 @@ fn renew(launch: &Launch, first: &Member, waiting: &Waiting<'_>) -> Result<()> {
         false => "node".to_owned(),
     };
     let line = format!("kubeadm upgrade {what}{}", init::ignored(launch));
-    let upgraded =
-        launch.clock.wait(|| machine.succeed_with("upgrade what kubeadm made", &line, Stdin::Empty, LIMIT));
+    let upgraded = launch.clock.wait(|| machine.succeed_with("upgrade what kubeadm made", &line, Stdin::Empty, LIMIT));
     upgraded.map_err(because)?;
     if member.is_master() {
         launch.clock.wait(|| join::healthy(launch, member))?;

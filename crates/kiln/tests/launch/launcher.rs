@@ -33,8 +33,13 @@ impl Launcher<'_> {
         fs::copy(fleet.known_hosts(), ssh.join("known_hosts")).unwrap();
         fs::copy(fleet.key(), ssh.join("id_ed25519")).unwrap();
         let launcher = Launcher { fleet, version, sudo: false };
-        let _ = launcher.kiln(&["cluster", "load", "-q", "-i", images.join("cluster.tar").to_str().unwrap()]);
+        launcher.load(&images);
         launcher
+    }
+
+    /// Takes the cluster image of a directory of images into the store.
+    pub fn load(&self, images: &Path) {
+        let _ = self.kiln(&["cluster", "load", "-q", "-i", images.join("cluster.tar").to_str().unwrap()]);
     }
 
     /// Logs in as a user who may become root, with a password.

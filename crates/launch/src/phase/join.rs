@@ -49,7 +49,7 @@ fn plan_worker(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     super::init::clear_earlier(launch, member)?;
     if member.is_master() {
-        super::init::files_are_there(member, &configuration(launch)?)?;
+        super::init::files_are_there(member, configuration(launch)?.as_ref())?;
     }
     let join = join_data(launch, member.is_master())?;
     match kubeadm_join(launch, member, &join) {

@@ -1,7 +1,7 @@
 //! `kiln cluster scale`: hosts that come, and hosts that leave.
 
-use kiln_launch::{balancer, reset};
 use kiln_launch::scale::{self, Leaving};
+use kiln_launch::{balancer, reset};
 
 use super::fleet::{self, Hosts, Wish};
 use super::run::How;
