@@ -237,7 +237,9 @@ fn renew(launch: &Launch, first: &Member, waiting: &Waiting<'_>) -> Result<()> {
         launch.clock.wait(|| join::healthy(launch, member))?;
     }
     if let Err(error) = launch.clock.wait(|| drain(&first.machine, &member.node, &launch.bundle.kubernetes, DRAIN)) {
-        uncordon(first, waiting)?;
+        if let Err(failed) = uncordon(first, waiting) {
+            launch.note(member, failed.to_string());
+        }
         return Err(error);
     }
     let changed = keep(launch, member).and_then(|()| run::again(launch, &runtime::PHASE, member)).and_then(|()| {

@@ -117,7 +117,8 @@ fn options_of_a_launch_are_refused_where_they_mean_nothing() {
         for option in
             [&["--peer-port", "7000"][..], &["--peer-rate", "5"], &["--no-peer-distribution"], &["--wait", "9"]]
         {
-            let words = [&["cluster"], verb, option, if verb == ["exec"] { &["--", "true"] } else { &[] }].concat();
+            let command: &[&str] = if verb == ["exec"] { &["--", "true"] } else { &[] };
+            let words = [&["cluster"], verb, option, command].concat();
             let said = t.kiln(&words).exits(2);
             assert!(said.stderr.contains(option[0]), "{words:?}: {said}");
         }

@@ -69,6 +69,8 @@ fn three_masters_and_a_worker_outlive_the_first() {
         assert_as_found(host, &before[number]);
     }
     one.boot();
+    // What is started at boot: it did not hear that it has left.
+    assert_eq!(one.run("systemctl is-active kiln-registry").text(), "active");
     launcher.cluster("reset", &["--hosts", one.address()]);
     assert_as_found(one, &before[0]);
 }

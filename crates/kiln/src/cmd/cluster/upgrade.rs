@@ -4,7 +4,7 @@ use kiln_launch::preflight::Finding;
 use kiln_launch::upgrade;
 
 use super::fleet::{self, Wish};
-use super::{bundle, join, run};
+use super::{bundle, join, run as launching};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -55,6 +55,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return if found.iter().any(Finding::is_error) { Err(CliError::Told { code: 3 }) } else { Ok(()) };
     }
     upgrade::upgrade(&launch, &record.kubernetes)?;
-    run::told(&launch, launch.first()?.name(), global.progress);
+    launching::told(&launch, launch.first()?.name(), global.progress);
     Ok(())
 }
