@@ -28,7 +28,7 @@ use crate::run::each;
 use crate::{diagnose, etcd, lint, plugins, run};
 
 /// What journals and events call it.
-const NAME: &str = "upgrade";
+pub const NAME: &str = "upgrade";
 /// Behind the key of a node in its journal: pods were kept away from it before.
 const CORDONED: &str = " cordoned";
 /// Where a host keeps programs while it is upgraded.

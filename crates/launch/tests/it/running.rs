@@ -86,7 +86,8 @@ fn a_node_that_was_left_in_the_middle_is_not_done_because_it_is_ready() {
     world.host(1).answer_once("get nodes -o json", Answer::output(old));
     // The power goes while it starts.
     world.host(2).answer("restart kubelet", Answer::disconnect());
-    upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap_err();
+    let error = upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap_err();
+    assert!(error.hint().unwrap().ends_with("the same command"), "{:?}", error.hint());
     assert!(!world.host(1).lines().iter().any(|line| line.contains("uncordon n2")));
     // It comes up with its new kubelet, and is still drained.
     world.host(2).answer("restart kubelet", Answer::output(""));
