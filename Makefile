@@ -23,8 +23,8 @@ emulators: ## install the object stores and validators that tests ask, into the 
 cosign: ## install cosign, which tests sign and verify with, into the user's cache
 	@scripts/cosign.sh
 
-kubernetes: ## compile Kubernetes 1.20 of Debian's source, for test-cluster, into the user's cache
-	@scripts/kubernetes.sh > /dev/null
+kubernetes: ## compile Kubernetes 1.20 of Debian's source, in two versions, for test-cluster, into the user's cache
+	@scripts/kubernetes.sh $(if $(KILN_K8S_BIN),$(if $(KILN_K8S_BIN_NEXT),next),next) > /dev/null
 
 build: ## debug build
 	cargo build --workspace

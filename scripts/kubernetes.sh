@@ -3,12 +3,15 @@
 # cache, of what Debian 12 has: Kubernetes' source, which it packages but does not build all of; Go, etcd and kubectl.
 # What cannot be had is replaced by a stand-in, named as such in docs/testing-clusters.md. With KILN_K8S_BIN=DIR nothing is
 # compiled: the binaries of that directory, of another version, are used.
+# `kubernetes.sh next` makes the release that clusters are upgraded to as well, with Go's cache of the first: the same source,
+# linked with another version; or takes KILN_K8S_BIN_NEXT=DIR.
 # Prints the directory with the programs, and Debian's CNI plugins in cni/. Safe to run again; quick when everything is there, and goes on where it was
 # interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=v1.20.2
+next=v1.20.3
 upstream=1.20.5+really1.20.2 # as Debian calls it
 upstream_sha256=b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc
 recipe=2                     # to be raised when what is built changes
@@ -22,29 +25,39 @@ standins=(crictl cluster-dns flanneld flannel)
 fail() { printf 'kubernetes: error: %s\n' "$1" >&2; printf 'hint: %s\n' "$2" >&2; exit 3; }
 say() { printf 'kubernetes: %s\n' "$1" >&2; }
 
-if [ -n "${KILN_K8S_BIN:-}" ]; then
+# Directories of programs that are compiled here: of each version one.
+sets=(bin)
+case ${1:-} in
+  '') given=${KILN_K8S_BIN:-} ;;
+  next)
+    given=${KILN_K8S_BIN_NEXT:-}
+    sets+=("bin-$next")
+    [ -n "$given" ] || [ -z "${KILN_K8S_BIN:-}" ] ||
+      fail "KILN_K8S_BIN is set, and KILN_K8S_BIN_NEXT is not" "it names a directory with the programs of the release that is upgraded to"
+    ;;
+  *) fail "unknown word $1" "nothing, or the word next" ;;
+esac
+if [ -n "$given" ]; then
   for name in "${compiled[@]}" kubectl; do
-    [ -x "$KILN_K8S_BIN/$name" ] || fail "$KILN_K8S_BIN has no program $name" "KILN_K8S_BIN names a directory with ${compiled[*]} and kubectl"
+    [ -x "$given/$name" ] || fail "$given has no program $name" "it has to have ${compiled[*]} and kubectl"
   done
-  compiled=() others=(etcd etcdctl pause)
+  compiled=() others=(etcd etcdctl pause) sets=(bin)
 fi
 
-# Ends with what is printed; programs of $KILN_K8S_BIN stand before those made here.
+# Ends with what is printed; programs that were given stand before those made here.
 done_with() {
   say "everything is there ($dir)"
   rm -rf "$dir/work"
   mkdir -p "$dir/bin/cni"
   cp --update /usr/lib/cni/{bridge,host-local,loopback,portmap,firewall} "$dir/bin/cni"
-  if [ -z "${KILN_K8S_BIN:-}" ]; then
-    echo "$dir/bin"
-  else
-    local chosen
-    chosen=$dir/bin-of-$(realpath "$KILN_K8S_BIN" | sha256sum | cut -c1-12)
+  local chosen=$dir/${sets[-1]}
+  [ -z "$given" ] || chosen=$dir/bin-of-$(realpath "$given" | sha256sum | cut -c1-12)
+  if [ "$chosen" != "$dir/bin" ]; then
     mkdir -p "$chosen"
     cp -r --update "$dir"/bin/{cni,etcd,etcdctl,pause,crictl,cluster-dns,flanneld,flannel} "$chosen"
-    cp -r --update "$KILN_K8S_BIN"/* "$chosen"
-    echo "$chosen"
+    if [ -n "$given" ]; then cp -r --update "$given"/* "$chosen"; else cp --update "$dir/bin/kubectl" "$chosen"; fi
   fi
+  echo "$chosen"
   exit 0
 }
 
@@ -54,16 +67,21 @@ exec 9> "$dir/.lock"
 flock 9
 
 if [ "$(cat "$dir/.recipe" 2>/dev/null)" != "$upstream $recipe" ]; then
-  rm -rf "$dir/bin" "$dir/work" "$dir/SHA256SUMS"
+  rm -rf "$dir"/bin "$dir"/bin-v* "$dir/work" "$dir/SHA256SUMS"
   mkdir -p "$dir/bin"
   echo "$upstream $recipe" > "$dir/.recipe"
 fi
 
-# Programs that are there and are what they were when they were made.
+# Programs that are there and are what they were when they were made. Those of all versions follow each other.
+wanted=()
+for name in "${others[@]}" "${standins[@]}"; do wanted+=("bin/$name"); done
+for name in "${compiled[@]}"; do
+  for set in "${sets[@]}"; do wanted+=("$set/$name"); done
+done
 missing=()
-for name in "${others[@]}" "${standins[@]}" "${compiled[@]}"; do
-  line=$(grep -s "  bin/$name\$" "$dir/SHA256SUMS" || true)
-  [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") || missing+=("$name")
+for file in "${wanted[@]}"; do
+  line=$(grep -s "  $file\$" "$dir/SHA256SUMS" || true)
+  [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") || missing+=("$file")
 done
 [ ${#missing[@]} -gt 0 ] || done_with
 
@@ -73,12 +91,13 @@ work=$dir/work
 tree=$work/go/src/k8s.io/kubernetes
 mkdir -p "$work/debs"
 
-# A finished program takes its place, and its checksum is noted.
+# A finished program takes its place, SET/NAME, and its checksum is noted.
 finish() {
   chmod 755 "$1"
   strip --strip-all "$1" 2>/dev/null || true # scripts have no symbols
-  mv "$1" "$dir/bin/$2"
-  { grep -sv "  bin/$2\$" "$dir/SHA256SUMS" || true; (cd "$dir" && sha256sum "bin/$2"); } > "$work/sums"
+  mkdir -p "$dir/${2%/*}"
+  mv "$1" "$dir/$2"
+  { grep -sv "  $2\$" "$dir/SHA256SUMS" || true; (cd "$dir" && sha256sum "$2"); } > "$work/sums"
   mv "$work/sums" "$dir/SHA256SUMS"
 }
 
@@ -140,28 +159,31 @@ describe() {
     { rm -f "$tree/$place"; tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot generate the API's description" "the whole log is $dir/kubernetes.log"; }
 }
 
+# Compiles a program to SET/NAME. Of another version only linking is done anew.
 compile() {
+  local name=${1##*/} stamp=$version flags=() place
+  [ "${1%/*}" = bin ] || stamp=$next
   source_tree
-  [ "$1" != kube-apiserver ] || describe
-  say "compiling $1"
-  local flags=() place
+  [ "$name" != kube-apiserver ] || describe
+  say "compiling $name $stamp"
   for place in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     place=k8s.io/kubernetes/vendor/$place
-    flags+=("-X $place.gitVersion=$version" "-X $place.gitMajor=1" "-X $place.gitMinor=20" "-X $place.gitTreeState=clean")
+    flags+=("-X $place.gitVersion=$stamp" "-X $place.gitMajor=1" "-X $place.gitMinor=20" "-X $place.gitTreeState=clean")
   done
-  case " ${standins[*]} " in *" $1 "*) rm -rf "$tree/cmd/$1"; cp -r "scripts/kubernetes/$1" "$tree/cmd/$1" ;; esac
-  go_build -o "$work/$1" -ldflags "-s -w ${flags[*]}" "./cmd/$1"
-  finish "$work/$1" "$1"
+  case " ${standins[*]} " in *" $name "*) rm -rf "$tree/cmd/$name"; cp -r "scripts/kubernetes/$name" "$tree/cmd/$name" ;; esac
+  go_build -o "$work/$name" -ldflags "-s -w ${flags[*]}" "./cmd/$name"
+  finish "$work/$name" "$1"
 }
 
-for name in "${missing[@]}"; do
+for file in "${missing[@]}"; do
+  name=${file##*/}
   case $name in
-    kubectl) package kubernetes-client; cp "$work/debs/kubernetes-client/usr/bin/kubectl" "$work/$name"; finish "$work/$name" "$name" ;;
-    etcdctl) package etcd-client; cp "$work/debs/etcd-client/usr/bin/etcdctl" "$work/$name"; finish "$work/$name" "$name" ;;
-    etcd) package etcd-server; cp "$work/debs/etcd-server/usr/bin/etcd" "$work/$name"; finish "$work/$name" "$name" ;;
+    kubectl) package kubernetes-client; cp "$work/debs/kubernetes-client/usr/bin/kubectl" "$work/$name"; finish "$work/$name" "$file" ;;
+    etcdctl) package etcd-client; cp "$work/debs/etcd-client/usr/bin/etcdctl" "$work/$name"; finish "$work/$name" "$file" ;;
+    etcd) package etcd-server; cp "$work/debs/etcd-server/usr/bin/etcd" "$work/$name"; finish "$work/$name" "$file" ;;
     # Of the same source, in C.
-    pause) source_tree; gcc -Os -Wall -static -DVERSION=3.2 -o "$work/$name" "$tree/build/pause/linux/pause.c"; finish "$work/$name" "$name" ;;
-    *) compile "$name" ;;
+    pause) source_tree; gcc -Os -Wall -static -DVERSION=3.2 -o "$work/$name" "$tree/build/pause/linux/pause.c"; finish "$work/$name" "$file" ;;
+    *) compile "$file" ;;
   esac
 done
 # The source and Go's cache, 2 GB, go.

@@ -13,12 +13,12 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 use serde_json::Value;
 
-use crate::config::SOCKET;
 use crate::error::{LaunchError, Result};
 use crate::facts::HOME;
 use crate::kubectl::KUBECTL;
 use crate::launch::Member;
 use crate::machine::{Machine, printable};
+use crate::phase::init::cri_socket;
 use crate::preflight::{is_node_name, minor};
 
 /// How long a master may take.
@@ -69,12 +69,12 @@ pub fn renew(machine: &Machine, kubernetes: &str) -> Result<()> {
     Ok(())
 }
 
-/// Adds names and addresses to the certificate of the API server, on these masters, the first of the cluster first. Returns
-/// those that were not in it.
+/// Adds names and addresses to the certificate of the API server, on these masters, the first of the cluster first, which
+/// runs this release. Returns those that were not in it.
 ///
 /// # Errors
 /// When a word is neither, or a step fails: masters before it have the new certificate, and the same again goes on.
-pub fn add_sans(masters: &[Member], sans: &[String]) -> Result<Vec<String>> {
+pub fn add_sans(masters: &[Member], kubernetes: &str, sans: &[String]) -> Result<Vec<String>> {
     sans.iter().try_for_each(|word| valid(word))?;
     let first = masters.first().ok_or_else(|| LaunchError::Wanted {
         what: "no master of the cluster is known".to_owned(),
@@ -82,10 +82,10 @@ pub fn add_sans(masters: &[Member], sans: &[String]) -> Result<Vec<String>> {
     })?;
     let named = with_sans(&configuration(&first.machine)?, sans)?;
     for member in masters {
-        certificate(member, &named)?;
+        certificate(member, kubernetes, &named)?;
     }
     let line = format!("kubeadm init phase upload-config kubeadm --config {FILE}; r=$?; rm -f {FILE}; exit $r");
-    first.machine.write(FILE, 0o600, named.documents(first))?;
+    first.machine.write(FILE, 0o600, named.documents(first, kubernetes))?;
     first.machine.succeed_with("keep the names in the cluster", &line, Stdin::Empty, LIMIT)?;
     Ok(named.new)
 }
@@ -102,10 +102,11 @@ struct Named {
 
 impl Named {
     /// What kubeadm reads on one master: what the cluster has, and what this master is.
-    fn documents(&self, member: &Member) -> String {
+    fn documents(&self, member: &Member, kubernetes: &str) -> String {
+        let socket = cri_socket(member, kubernetes);
         format!(
             "{}\n---\napiVersion: {}\nkind: InitConfiguration\nlocalAPIEndpoint:\n  advertiseAddress: \"{}\"\n\
-             nodeRegistration:\n  name: \"{}\"\n  criSocket: unix://{SOCKET}\n",
+             nodeRegistration:\n  name: \"{}\"\n  criSocket: {socket}\n",
             self.text.trim_end(),
             self.api,
             member.address,
@@ -177,9 +178,9 @@ fn with_sans(text: &str, sans: &[String]) -> Result<Named> {
 }
 
 /// Gives a master a new certificate for its API server. What it had is put back if kubeadm fails.
-fn certificate(member: &Member, named: &Named) -> Result<()> {
+fn certificate(member: &Member, kubernetes: &str, named: &Named) -> Result<()> {
     let machine = &member.machine;
-    machine.write(FILE, 0o600, named.documents(member))?;
+    machine.write(FILE, 0o600, named.documents(member, kubernetes))?;
     let kept = quote(&format!("{HOME}/pki-before"));
     let line = format!(
         "umask 077; d=/etc/kubernetes/pki; b={kept}; mkdir -p $b && cp -p $d/apiserver.crt $d/apiserver.key $b/ || exit 1; \

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use kiln_clusterfile::address::Reason;
 use kiln_clusterfile::kubeadm::of_host;
@@ -99,11 +100,20 @@ impl Configuration {
     }
 }
 
-/// Merges the configuration.
+/// The configuration, merged when it is asked for first: what goes into it is known when a launch begins.
 ///
 /// # Errors
 /// When a layer has mistakes.
-pub fn configuration(launch: &Launch) -> Result<Configuration> {
+pub fn configuration(launch: &Launch) -> Result<Arc<Configuration>> {
+    if let Some(known) = launch.configuration.get() {
+        return Ok(known.clone());
+    }
+    // Two threads that come here at once make the same.
+    let made = Arc::new(merge(launch)?);
+    Ok(launch.configuration.get_or_init(|| made).clone())
+}
+
+fn merge(launch: &Launch) -> Result<Configuration> {
     let first = launch.first()?;
     let mut layers = layers(launch, first, None)?;
     let once = merged(&layers, launch)?;

@@ -4,7 +4,7 @@
 //! original is kept for the reset. Version 2 of the format is read by containerd 1.x and 2.x, version 3 by 2.x.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use toml::{Table, Value};
 
@@ -20,6 +20,9 @@ pub struct Settings {
     /// Where CNI plugins are.
     pub cni_bin: Option<String>,
 }
+
+/// What the part of a mirror begins with in a `hosts.toml`.
+const HOST: &str = "\n[host.";
 
 /// Where directories of registries are.
 pub const CERTS: &str = "/etc/containerd/certs.d";
@@ -195,7 +198,7 @@ pub fn hosts_toml(registry: &str, mirrors: &[Mirror]) -> String {
             IpAddr::V6(address) => format!("[{address}]:{}", mirror.port),
         };
         let scheme = if mirror.authority.is_some() { "https" } else { "http" };
-        let _ = writeln!(out, "\n[host.{}]", quoted(&format!("{scheme}://{host}")));
+        let _ = writeln!(out, "{HOST}{}]", quoted(&format!("{scheme}://{host}")));
         let _ = writeln!(out, "capabilities = [\"pull\", \"resolve\"]");
         if let Some(path) = &mirror.authority {
             let _ = writeln!(out, "ca = {}", quoted(path));
@@ -204,9 +207,44 @@ pub fn hosts_toml(registry: &str, mirrors: &[Mirror]) -> String {
     out
 }
 
+/// A `hosts.toml` that [`hosts_toml`] made, without the mirrors at an address; none if it has none there, or no others.
+pub fn without_mirror(text: &str, gone: IpAddr) -> Option<String> {
+    let is_gone = |part: &&str| {
+        let host = part.split_once("://").and_then(|(_, rest)| rest.split_once('"'));
+        host.and_then(|(host, _)| host.parse::<SocketAddr>().ok()).is_some_and(|address| address.ip() == gone)
+    };
+    let mut parts = text.split(HOST);
+    let head = parts.next().unwrap_or_default();
+    let (out, left): (Vec<&str>, Vec<&str>) = parts.partition(is_gone);
+    (!out.is_empty() && !left.is_empty()).then(|| std::iter::once(head).chain(left).collect::<Vec<_>>().join(HOST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_is_taken_out_and_the_others_stay() {
+        let mirror = |address: &str| Mirror {
+            address: address.parse().unwrap(),
+            port: 5000,
+            authority: Some(format!("{CERTS}/kiln-{address}.crt")),
+        };
+        let (one, eleven, six) = (mirror("10.0.0.1"), mirror("10.0.0.11"), mirror("fd00::1"));
+        let text = hosts_toml("k8s.gcr.io", &[one.clone(), eleven.clone(), six.clone()]);
+        let left = without_mirror(&text, one.address).unwrap();
+        assert_eq!(left, hosts_toml("k8s.gcr.io", &[eleven.clone(), six.clone()]));
+        assert_eq!(
+            without_mirror(&left, six.address).unwrap(),
+            hosts_toml("k8s.gcr.io", std::slice::from_ref(&eleven))
+        );
+        assert_eq!(without_mirror(&text, "10.0.0.2".parse().unwrap()), None);
+        let last = hosts_toml("k8s.gcr.io", &[one]);
+        assert_eq!(without_mirror(&last, "10.0.0.1".parse().unwrap()), None, "the last one stays");
+        for bad in ["", "\n[host.", "\n[host.\"https://10.0.0.1:5000\n[host."] {
+            let _ = without_mirror(bad, "10.0.0.1".parse().unwrap());
+        }
+    }
 
     fn settings() -> Settings {
         Settings {

@@ -177,8 +177,10 @@ impl LaunchError {
             LaunchError::Preflight(_) | LaunchError::Unreached(_) => Some(
                 "put right what is named, or pass over checks by name: --ignore-preflight-errors=NAME,NAME".to_owned(),
             ),
-            LaunchError::Phase { errors, .. } => errors.iter().find_map(LaunchError::hint).or_else(|| {
-                Some("when that is put right, go on where it stopped: the same command with --resume".to_owned())
+            LaunchError::Phase { phase, errors } => errors.iter().find_map(LaunchError::hint).or_else(|| {
+                // An upgrade always goes on.
+                let with = if *phase == crate::upgrade::NAME { "" } else { " with --resume" };
+                Some(format!("when that is put right, go on where it stopped: the same command{with}"))
             }),
             _ => None,
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_clusterfile::address::{self, AddressError, Addresses, Choice};
@@ -13,6 +13,7 @@ use kiln_oci::Hasher;
 
 use crate::bundle::Bundle;
 use crate::clock::Clock;
+use crate::config::Configuration;
 use crate::error::{LaunchError, Result};
 use crate::event::{Event, Events};
 use crate::facts::HostFacts;
@@ -205,6 +206,8 @@ pub struct Launch {
     pub clock: Clock,
     /// Markers of hosts, as they are now.
     pub markers: Mutex<Vec<Option<Marker>>>,
+    /// What kubeadm is told, once it was asked for: see [`crate::config::configuration`].
+    pub configuration: OnceLock<Arc<Configuration>>,
 }
 
 impl Launch {

@@ -11,7 +11,8 @@
 //! [`launch`] what is to be, and the hosts of it       [`bundle`] what the cluster image has
 //! [`machine`] commands on a host, with their last words   [`facts`] what a host is, asked in one command
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
-//! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave      [`upgrade`] the next release
+//! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave
+//! [`upgrade`] the next release     [`lint`] what it no longer takes     [`balancer`] ways to API servers
 //! [`config`] what kubeadm is told          [`containerd`] [`units`] files of hosts     [`plugins`] what else is done, and when
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
 //! [`kubectl`] [`etcd`] on a master
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod balancer;
 pub mod bundle;
 pub mod cert;
 pub mod clock;
@@ -36,6 +38,7 @@ pub mod facts;
 pub mod journal;
 pub mod kubectl;
 pub mod launch;
+pub mod lint;
 pub mod machine;
 pub mod phase;
 pub mod plugins;

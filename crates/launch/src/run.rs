@@ -100,7 +100,7 @@ pub fn check(launch: &Launch) -> Result<Vec<Finding>> {
     for member in &launch.members {
         (rootfs::PHASE.plan)(launch, member)?;
     }
-    Ok(preflight::check(launch, &configuration(launch)?))
+    Ok(preflight::check(launch, configuration(launch)?.as_ref()))
 }
 
 /// Hosts as people read them: by which address their peers reach them, and why it is that one.

@@ -1,16 +1,17 @@
 //! Hosts that leave a running cluster: drained, out of etcd, deleted, reset.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use crate::error::Result;
-use crate::etcd;
 use crate::event::Event;
 use crate::kubectl::{KUBECTL, drain};
 use crate::launch::{Launch, Member};
 use crate::machine::SHORT;
+use crate::{balancer, etcd};
 
 /// How long pods may take to go.
 const DRAIN: Duration = Duration::from_secs(300);
@@ -29,7 +30,8 @@ pub struct Leaving {
     pub up: bool,
 }
 
-/// Takes a node out of the cluster, through a master that stays. The host itself need not answer.
+/// Takes a node out of the cluster, through a master that stays. The host itself need not answer. Nodes of the launch do not
+/// ask a master any more that has left.
 ///
 /// # Errors
 /// When a step fails: what comes behind it is not done. Draining fails when pods may not be evicted.
@@ -52,5 +54,9 @@ pub fn leave(launch: &Launch, master: &Member, leaving: &Leaving) -> Result<()> 
         &format!("{KUBECTL} delete node {node} --ignore-not-found"),
     )?;
     launch.events.event(Event::Note { host: None, text: format!("{} has left the cluster", leaving.node) });
+    if let (true, Ok(gone)) = (leaving.master, leaving.address.parse::<IpAddr>()) {
+        let others: Vec<&Member> = launch.members.iter().filter(|member| member.address != gone).collect();
+        balancer::forget(launch, &others, &[gone]);
+    }
     Ok(())
 }

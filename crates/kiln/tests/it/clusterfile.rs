@@ -105,3 +105,39 @@ fn the_configuration_has_what_the_clusterfile_says() {
         without.stderr
     );
 }
+
+/// A cluster of which only workers are remembered.
+const WORKERS: &str = r#"{"version":1,"name":"shop","id":"ab","image":"shop:1","digest":"sha256:0","kubernetes":"v1.20.2",
+    "hosts":[{"address":"127.0.0.77","node":"n2","master":false}]}"#;
+
+#[test]
+fn options_of_a_launch_are_refused_where_they_mean_nothing() {
+    let (t, _) = context(CLUSTERFILE);
+    for verb in [&["status"][..], &["reset"], &["cert"], &["exec"]] {
+        for option in
+            [&["--peer-port", "7000"][..], &["--peer-rate", "5"], &["--no-peer-distribution"], &["--wait", "9"]]
+        {
+            let command: &[&str] = if verb == ["exec"] { &["--", "true"] } else { &[] };
+            let words = [&["cluster"], verb, option, command].concat();
+            let said = t.kiln(&words).exits(2);
+            assert!(said.stderr.contains(option[0]), "{words:?}: {said}");
+        }
+    }
+    for option in [&["--peer-port", "7000"][..], &["--resume"], &["--from", "init"], &["--wait", "9"], &["-e", "A=b"]] {
+        let said = t.kiln(&[&["cluster", "scale", "--remove", "10.0.0.2"], option].concat()).exits(2);
+        assert!(said.stderr.contains("cannot be used with"), "{option:?}: {said}");
+    }
+}
+
+#[test]
+fn a_cluster_without_masters_has_a_status() {
+    let (t, _) = context(CLUSTERFILE);
+    let t = t.file("clusters/shop/cluster.json", 0o600, WORKERS);
+    let state = t.context().join("clusters").display().to_string();
+    let said = t.kiln(&["cluster", "status", "--name", "shop", "--state", &state]).exits(3);
+    assert!(said.stdout.contains("no master of it is known any more"), "{said}");
+    assert!(said.stdout.contains("127.0.0.77") && said.stdout.contains("worker  not known"), "{said}");
+    let json = t.kiln(&["cluster", "status", "--name", "shop", "--state", &state, "--json"]).exits(3).json();
+    assert_eq!(json["hosts"][0]["node"], "n2");
+    assert!(json["hosts"][0]["ready"].is_null() && json["error"].is_string(), "{json}");
+}

@@ -33,8 +33,13 @@ impl Launcher<'_> {
         fs::copy(fleet.known_hosts(), ssh.join("known_hosts")).unwrap();
         fs::copy(fleet.key(), ssh.join("id_ed25519")).unwrap();
         let launcher = Launcher { fleet, version, sudo: false };
-        let _ = launcher.kiln(&["cluster", "load", "-q", "-i", images.join("cluster.tar").to_str().unwrap()]);
+        launcher.load(&images);
         launcher
+    }
+
+    /// Takes the cluster image of a directory of images into the store.
+    pub fn load(&self, images: &Path) {
+        let _ = self.kiln(&["cluster", "load", "-q", "-i", images.join("cluster.tar").to_str().unwrap()]);
     }
 
     /// Logs in as a user who may become root, with a password.
@@ -44,6 +49,11 @@ impl Launcher<'_> {
 
     /// A Clusterfile with the first hosts of the fleet: so many masters, and so many workers behind them.
     pub fn clusterfile(&self, masters: usize, workers: usize) -> String {
+        self.clusterfile_with(masters, workers, "")
+    }
+
+    /// The same with more documents behind it.
+    pub fn clusterfile_with(&self, masters: usize, workers: usize, more: &str) -> String {
         let path = self.home().join("Clusterfile");
         let of = |role: &str, from: usize, count: usize| match count {
             0 => String::new(),
@@ -54,7 +64,7 @@ impl Launcher<'_> {
         };
         let text = format!(
             "apiVersion: sealer.io/v2\nkind: Cluster\nmetadata: {{name: shop}}\nspec:\n  image: kubernetes:{}\n  hosts:\n{}{}---\n\
-             apiVersion: kubeadm.k8s.io/{}\nkind: ClusterConfiguration\nnetworking: {{podSubnet: {}}}\n---\n{}",
+             apiVersion: kubeadm.k8s.io/{}\nkind: ClusterConfiguration\nnetworking: {{podSubnet: {}}}\n---\n{}{more}",
             self.version,
             of("master", 0, masters),
             of("node", masters, workers),

@@ -9,6 +9,61 @@ use kiln_testkit::fleet::Host;
 use crate::by_hand::{ADMIN, WEB, asked, kubectl, wait};
 use crate::launcher::{Launcher, assert_as_found, footprint};
 
+/// A template that a Config brings, and plugins of most types.
+const MORE: &str = "\
+---
+apiVersion: sealer.io/v1
+kind: Config
+metadata: {name: note}
+spec:
+  path: etc/note.txt.tmpl
+  strategy: overwrite
+  data: 'host {{ .HostIP }}, pods {{ .PodCIDR }}'
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: note}
+spec: {type: SHELL, action: PreGuest, data: 'cat etc/note.txt >> /tmp/note'}
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: nodes}
+spec: {type: SHELL, action: PostInstall, on: master, data: 'kubectl get nodes -o name > /tmp/nodes'}
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: disks}
+spec: {type: LABEL, data: '10.77.0.12 disk=ssd'}
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: owner}
+spec: {type: TAINT, data: '10.77.0.12 owner=me:PreferNoSchedule'}
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: save}
+spec: {type: ETCD, data: /tmp/etcd}
+---
+apiVersion: sealer.io/v1
+kind: Plugin
+metadata: {name: well}
+spec: {type: CLUSTERCHECK}
+";
+
+/// What of a Clusterfile is beside kubeadm: its Config, its template, and its plugins.
+fn assert_wishes(one: &Host, two: &Host) {
+    for host in [one, two] {
+        let note = host.run("cat /tmp/note").ok();
+        assert_eq!(note.text(), format!("host {}, pods 10.244.0.0/16", host.address()), "once on each host");
+    }
+    assert_eq!(one.run("cat /tmp/nodes").ok().text(), "node/node1\nnode/node2");
+    assert!(two.run("cat /tmp/nodes").code != 0, "that is for masters");
+    assert!(kubectl(one, "get nodes -l disk=ssd -o name").contains("node2"));
+    assert!(kubectl(one, "get node node2 -o 'jsonpath={.spec.taints}'").contains("PreferNoSchedule"));
+    assert_eq!(one.run("ls /tmp/etcd/*.db | wc -l").ok().text(), "1");
+}
+
 /// Two pods on two hosts, which answer through a port of each of these hosts.
 pub fn serve(fleet: &Fleet, first: &Host, hosts: &[&Host]) {
     // One at a time: a taint that a version does not know keeps the other.
@@ -38,13 +93,14 @@ fn a_cluster_is_launched_grows_shrinks_and_is_given_back() {
     let launcher = Launcher::new(&fleet);
     let (one, two, three) = (fleet.host(1), fleet.host(2), fleet.host(3));
     let before: Vec<String> = fleet.hosts().iter().map(footprint).collect();
-    let (file, ignore) = (launcher.clusterfile(1, 1), Launcher::ignore());
+    let (file, ignore) = (launcher.clusterfile_with(1, 1, MORE), Launcher::ignore());
 
     let plan = launcher.run(&file, &["--plan"]);
     assert!(plan.stdout.contains("kubeadm init: Kubernetes"), "{plan}");
     assert_as_found(one, &before[0]);
     let run = launcher.run(&file, &[]);
     assert!(run.stderr.contains("shop runs Kubernetes") && run.stderr.contains("kubelet and pods, "), "{run}");
+    assert_wishes(one, two);
     serve(&fleet, one, &[one, two]);
 
     // What is done is not done again, and no byte of the image moves.
@@ -71,6 +127,18 @@ fn a_cluster_is_launched_grows_shrinks_and_is_given_back() {
     launcher.cluster("cert", &["--renew"]);
     assert_ne!(one.run(serial).ok().text(), old.text());
     wait("all nodes with the new certificates", Duration::from_secs(90), || (ready(one) == 3).then_some(()));
+
+    // Further names for the API server, which is asked by one of them.
+    launcher.cluster("cert", &["--alt-names", "api.example.com,10.77.0.99"]);
+    let asked =
+        "openssl s_client -connect 10.77.0.11:6443 </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName";
+    let mut openssl = fleet.command("sh");
+    let names = String::from_utf8(openssl.args(["-c", asked]).output().unwrap().stdout).unwrap();
+    for name in ["DNS:api.example.com", "IP Address:10.77.0.99", "DNS:apiserver.cluster.local"] {
+        assert!(names.contains(name), "{name} is not among {names}");
+    }
+    assert!(kubectl(one, "-n kube-system get configmap kubeadm-config -o yaml").contains("api.example.com"));
+    wait("all nodes with that certificate", Duration::from_secs(90), || (ready(one) == 3).then_some(()));
 
     launcher.cluster("scale", &["--remove", two.address()]);
     assert!(!kubectl(one, "get nodes").contains("node2"));

@@ -8,3 +8,4 @@ mod launcher;
 mod launching;
 mod masters;
 mod mishaps;
+mod upgrading;

@@ -47,11 +47,30 @@ fn three_masters_and_a_worker_outlive_the_first() {
     // A master that is down leaves; a reset of all that are up, then the one that comes back.
     launcher.cluster("scale", &["--remove", one.address()]);
     assert!(!told(two, "get nodes").unwrap().contains("node1"));
+    // The worker does not ask it any more, and lives on.
+    let ways = worker.run("cat /etc/systemd/system/kiln-balancer.service").ok().text().to_owned();
+    assert!(ways.contains("--to 10.77.0.12:6443 --to 10.77.0.13:6443") && !ways.contains("10.77.0.11"), "{ways}");
+    assert_eq!(worker.run("systemctl is-active kiln-balancer").text(), "active");
+    let last = told(two, beat).unwrap();
+    wait("a beat of the worker by another way", Duration::from_secs(120), || {
+        told(two, beat).filter(|now| *now != last)
+    });
+    let status = launcher.cluster("status", &[]);
+    assert_eq!(status.stdout.matches("ready, v1.").count(), 3, "{status}");
+    assert!(!status.stdout.contains("phase"), "{status}");
+    // One that is given back without leaving first is not asked any more either.
+    let three = fleet.host(3);
+    launcher.cluster("reset", &["--hosts", three.address()]);
+    assert_as_found(three, &before[2]);
+    let ways = worker.run("cat /etc/systemd/system/kiln-balancer.service").ok().text().to_owned();
+    assert!(ways.contains("--to 10.77.0.12:6443\n") && !ways.contains("10.77.0.13"), "{ways}");
     launcher.cluster("reset", &[]);
-    for (number, host) in fleet.hosts().iter().enumerate().skip(1) {
+    for (host, number) in [(two, 1), (worker, 3)] {
         assert_as_found(host, &before[number]);
     }
     one.boot();
+    // What is started at boot: it did not hear that it has left.
+    assert_eq!(one.run("systemctl is-active kiln-registry").text(), "active");
     launcher.cluster("reset", &["--hosts", one.address()]);
     assert_as_found(one, &before[0]);
 }

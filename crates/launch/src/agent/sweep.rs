@@ -35,6 +35,9 @@ const SAVERS: [(&str, &str); 6] = [
     ("ip6tables-save", "ip6tables-restore"),
 ];
 
+/// Lines of saved rules that are looked at.
+const LINES: usize = 1_000_000;
+
 /// Whether a device is one of Kubernetes' networks.
 pub fn is_device(name: &str) -> bool {
     let whole = [
@@ -52,17 +55,26 @@ pub fn is_device(name: &str) -> bool {
     whole.contains(&name) || starts.iter().any(|start| name.starts_with(start))
 }
 
+/// `address/prefix` with the bits behind the prefix taken out; none if it is no network of IPv4, or is everything.
+fn network(text: &str) -> Option<(Ipv4Addr, u32)> {
+    let (address, prefix) = text.split_once('/')?;
+    let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u32>().ok()?);
+    let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix)?).filter(|_| prefix > 0)?;
+    Some((Ipv4Addr::from(u32::from(address) & mask), prefix))
+}
+
 /// The rules that flannel puts into FORWARD and POSTROUTING where it has no chains of its own, as they are saved; by its
 /// `subnet.env`.
 pub fn of_flannel(subnet: &str) -> Vec<String> {
     let value = |name: &str| subnet.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-    let network = |name: &str| {
-        let (address, prefix) = value(name)?.split_once('/')?;
-        let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u32>().ok()?);
-        let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix)?).filter(|_| prefix > 0)?;
-        Some(format!("{}/{prefix}", Ipv4Addr::from(u32::from(address) & mask)))
-    };
-    let (Some(all), Some(own)) = (network("FLANNEL_NETWORK"), network("FLANNEL_SUBNET")) else { return Vec::new() };
+    let network = |name: &str| network(value(name)?).map(|(address, prefix)| format!("{address}/{prefix}"));
+    match (network("FLANNEL_NETWORK"), network("FLANNEL_SUBNET")) {
+        (Some(all), Some(own)) => rules_of(&all, &own),
+        _ => Vec::new(),
+    }
+}
+
+fn rules_of(all: &str, own: &str) -> Vec<String> {
     vec![
         format!("FORWARD -s {all} -j ACCEPT"),
         format!("FORWARD -d {all} -j ACCEPT"),
@@ -71,6 +83,34 @@ pub fn of_flannel(subnet: &str) -> Vec<String> {
         format!("POSTROUTING ! -s {all} -d {own} -j RETURN"),
         format!("POSTROUTING ! -s {all} -d {all} -j MASQUERADE"),
     ]
+}
+
+/// The same without `subnet.env`, which is in memory: by the four rules that flannel puts into POSTROUTING. Only where all
+/// of them are there for one network are they taken for flannel's.
+pub fn by_rules(saved: &str) -> Vec<String> {
+    let bare: BTreeSet<String> =
+        saved.lines().take(LINES).filter_map(|line| line.strip_prefix("-A ")).map(bare).collect();
+    let multicast = " ! -d 224.0.0.0/4 -j MASQUERADE";
+    let networks = bare.iter().filter_map(|rule| rule.strip_prefix("POSTROUTING -s ")?.strip_suffix(multicast));
+    let mut out = Vec::new();
+    for all in networks {
+        let Some((address, prefix)) = network(all) else { continue };
+        let is_part = |own: &&str| {
+            let part = |(inner, longer): (Ipv4Addr, u32)| {
+                longer >= prefix && network(&format!("{inner}/{prefix}")) == Some((address, prefix))
+            };
+            network(own).is_some_and(part)
+        };
+        let start = format!("POSTROUTING ! -s {all} -d ");
+        let owns = bare.iter().filter_map(|rule| rule.strip_prefix(&start)?.strip_suffix(" -j RETURN")).filter(is_part);
+        for own in owns {
+            let rules = rules_of(all, own);
+            if rules.iter().skip(2).all(|rule| bare.contains(rule)) {
+                out.extend(rules);
+            }
+        }
+    }
+    out
 }
 
 /// A rule without what does not matter to what it does: flannel's comment, and how ports are chosen.
@@ -89,7 +129,7 @@ pub fn without_chains(saved: &str, more: &[String]) -> Option<String> {
     let ours = |name: &str| CHAINS.iter().any(|start| name.starts_with(start));
     let mut chains: BTreeSet<&str> = BTreeSet::new();
     let mut rules = Vec::new();
-    for line in saved.lines().take(1_000_000) {
+    for line in saved.lines().take(LINES) {
         if line.starts_with('*') {
             chains.clear();
             rules.clear();
@@ -194,7 +234,8 @@ fn rules(swept: &mut Swept) {
     let flannel = of_flannel(&fs::read_to_string("/run/flannel/subnet.env").unwrap_or_default());
     for (save, restore) in SAVERS {
         let Ok(saved) = ask(save, &[], None) else { continue };
-        let Some(input) = without_chains(&saved, &flannel) else { continue };
+        let known = if flannel.is_empty() { by_rules(&saved) } else { flannel.clone() };
+        let Some(input) = without_chains(&saved, &known) else { continue };
         let count = |start: &str| input.lines().filter(|line| line.starts_with(start)).count();
         let (chains, rules) = (count("-X "), count("-D "));
         match ask(restore, &["--noflush"], Some(&input)) {
@@ -270,6 +311,36 @@ mod tests {
         ] {
             assert!(of_flannel(bad).is_empty(), "{bad}");
         }
+    }
+
+    #[test]
+    fn rules_of_flannel_are_known_without_its_file_where_all_of_them_are_there() {
+        let nat = |rules: &[&str]| {
+            let rules: String = rules.iter().map(|rule| format!("-A POSTROUTING {rule}\n")).collect();
+            format!("*nat\n:POSTROUTING ACCEPT [0:0]\n{rules}COMMIT\n")
+        };
+        let all = [
+            "-s 10.244.0.0/16 -d 10.244.0.0/16 -m comment --comment \"flanneld masq\" -j RETURN",
+            "-s 10.244.0.0/16 ! -d 224.0.0.0/4 -m comment --comment \"flanneld masq\" -j MASQUERADE --random-fully",
+            "! -s 10.244.0.0/16 -d 10.244.3.0/24 -j RETURN",
+            "! -s 10.244.0.0/16 -d 10.244.0.0/16 -j MASQUERADE --random-fully",
+        ];
+        let saved = nat(&[&all[..], &["-s 10.0.0.0/8 -j MASQUERADE"]].concat())
+            + "*filter\n-A FORWARD -s 10.244.0.0/16 -j ACCEPT\n-A FORWARD -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n";
+        let text = without_chains(&saved, &by_rules(&saved)).unwrap();
+        assert_eq!(text.matches("-D POSTROUTING").count(), 4, "{text}");
+        assert!(text.contains("-D FORWARD -s 10.244.0.0/16 -j ACCEPT") && !text.contains("10.0.0.0/8"), "{text}");
+        // One that is missing, and a subnet of another network: somebody else's rules may look like these.
+        for n in 0..all.len() {
+            let mut some = all.to_vec();
+            some.remove(n);
+            assert!(by_rules(&nat(&some)).is_empty(), "without {}", all[n]);
+        }
+        let mut other = all.to_vec();
+        other[2] = "! -s 10.244.0.0/16 -d 10.245.3.0/24 -j RETURN";
+        assert!(by_rules(&nat(&other)).is_empty());
+        let everything = all.map(|rule| rule.replace("10.244.0.0/16", "0.0.0.0/0"));
+        assert!(by_rules(&nat(&everything.iter().map(String::as_str).collect::<Vec<_>>())).is_empty());
     }
 
     #[test]

@@ -78,23 +78,31 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
     kubeadm_reset(launch, member)
 }
 
-/// The socket of containerd, as kubeadm of a host wants it said: with a scheme since 1.24.
-pub fn cri_socket(launch: &Launch, member: &Member) -> String {
+/// The socket of containerd, as kubeadm of a host wants it said: with a scheme since 1.24. `kubernetes` is the release of
+/// the cluster.
+pub fn cri_socket(member: &Member, kubernetes: &str) -> String {
     // That of the host counts: kubeadm and kubelet come together.
-    let known = [&member.facts.kubelet, &launch.bundle.kubernetes].into_iter().map(|version| preflight::minor(version));
+    let known = [&member.facts.kubelet, kubernetes].into_iter().map(preflight::minor);
     match known.into_iter().find(|minor| *minor > 0) {
         Some(minor) if minor < 24 => SOCKET.to_owned(),
         _ => format!("unix://{SOCKET}"),
     }
 }
 
-/// `kubeadm reset` on a host.
+/// `kubeadm reset` on a host: by its own kubeadm, which knows best what it made, or else by the image's.
+pub fn reset_line(launch: &Launch, member: &Member) -> String {
+    let socket = cri_socket(member, &launch.bundle.kubernetes);
+    let image = quote(&format!("{}/bin", launch.bundle.rootfs()));
+    format!("PATH=$PATH:{image} kubeadm reset --force --cri-socket {socket}")
+}
+
+/// Resets what Kiln's kubeadm made on a host.
 ///
 /// # Errors
 /// When it fails.
 pub fn kubeadm_reset(launch: &Launch, member: &Member) -> Result<()> {
     member.machine.succeed("end the kubeadm of an earlier launch", END_EARLIER)?;
-    let line = format!("kubeadm reset --force --cri-socket {}", cri_socket(launch, member));
+    let line = reset_line(launch, member);
     member.machine.succeed_with("reset what kubeadm made", &line, Stdin::Empty, LIMIT)?;
     // It may have been there before: files in it are kept in the ledger.
     member

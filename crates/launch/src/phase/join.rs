@@ -49,7 +49,7 @@ fn plan_worker(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     super::init::clear_earlier(launch, member)?;
     if member.is_master() {
-        super::init::files_are_there(member, &configuration(launch)?)?;
+        super::init::files_are_there(member, configuration(launch)?.as_ref())?;
     }
     let join = join_data(launch, member.is_master())?;
     match kubeadm_join(launch, member, &join) {
@@ -109,7 +109,10 @@ fn forget(launch: &Launch, join: &Join) {
 }
 
 /// Waits until the API server of a master answers: etcd takes the next member only when this one is well.
-fn healthy(launch: &Launch, member: &Member) -> Result<()> {
+///
+/// # Errors
+/// When it does not in time.
+pub fn healthy(launch: &Launch, member: &Member) -> Result<()> {
     let began = Instant::now();
     loop {
         let said = member.machine.run(

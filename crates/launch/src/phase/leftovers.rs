@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kiln_host::Stdin;
-use kiln_host::command::quote;
 
 use super::{Order, Phase, Work, init};
 use crate::error::{LaunchError, Result};
@@ -30,9 +29,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    // The host's kubeadm knows best what it made; the image's is there in any case.
-    let path = quote(&format!("{}/bin", launch.bundle.rootfs()));
-    let line = format!("PATH=$PATH:{path} kubeadm reset --force --cri-socket {}", init::cri_socket(launch, member));
+    let line = init::reset_line(launch, member);
     member.machine.succeed_with("reset what an earlier kubeadm left", &line, Stdin::Empty, LIMIT)?;
     let left: Vec<&str> = PATHS.into_iter().filter(|path| *path != "/etc/cni/net.d").collect();
     let line = format!(

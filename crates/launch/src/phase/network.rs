@@ -109,7 +109,7 @@ fn interface(launch: &Launch) -> Option<Interface> {
 
 /// The first network of pods, as kubeadm got it.
 fn pod_network(launch: &Launch) -> Result<String> {
-    let networks = configuration(launch)?.networks;
+    let networks = configuration(launch)?.networks.clone();
     Ok(networks.into_iter().find(|(what, _)| what == "pods").map(|(_, network)| network).unwrap_or_default())
 }
 

@@ -134,7 +134,7 @@ fn variables(launch: &Launch, member: &Member, only: Option<&str>) -> Result<Var
     if only.is_some() {
         return Ok(variables);
     }
-    let networks = configuration(launch)?.networks;
+    let networks = configuration(launch)?.networks.clone();
     for (name, what) in [("PodCIDR", "pods"), ("SvcCIDR", "services")] {
         let of: Vec<&str> = networks.iter().filter(|(of, _)| of == what).map(|(_, network)| network.as_str()).collect();
         if variables.get(name).is_none() && !of.is_empty() {

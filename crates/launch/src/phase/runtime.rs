@@ -9,6 +9,7 @@ use kiln_host::command::quote;
 use super::distribute::agent;
 use super::{Order, Phase, Work};
 use crate::agent::ledger::{Changed, Content, Item, order};
+use crate::balancer::UNIT;
 use crate::config::{ENDPOINT, configuration};
 use crate::containerd::{self, CERTS, Mirror, Settings};
 use crate::error::{LaunchError, Result};
@@ -98,7 +99,7 @@ fn items(
         add(&authority_path(*address), 0o644, Content::Text(pem.clone()));
     }
     if let Some(unit) = balancer(launch, member)? {
-        add("/etc/systemd/system/kiln-balancer.service", 0o644, Content::Text(unit));
+        add(UNIT, 0o644, Content::Text(unit));
     }
     add("/etc/hosts", 0o644, Content::Lines(hosts_lines(launch, member, joined)?));
     Ok(order(items))
@@ -179,10 +180,29 @@ pub fn own_endpoint(launch: &Launch, member: &Member) -> Result<()> {
 /// # Errors
 /// When one cannot be written.
 pub fn install(launch: &Launch, member: &Member, items: Vec<Item>) -> Result<Changed> {
+    install_from(&launch.bundle.rootfs(), member, items)
+}
+
+/// The same, with programs of another directory of the host than the image's.
+///
+/// # Errors
+/// The same.
+pub fn install_from(rootfs: &str, member: &Member, items: Vec<Item>) -> Result<Changed> {
     let order = serde_json::to_vec(&items).unwrap_or_default();
-    let line = agent(&format!("install --rootfs {}", quote(&launch.bundle.rootfs())));
+    let line = agent(&format!("install --rootfs {}", quote(rootfs)));
     let said = member.machine.succeed_with("write files", &line, Stdin::Bytes(order), INSTALL)?;
     serde_json::from_slice(&said.stdout).map_err(|error| member.machine.nonsense("write files", error.to_string()))
+}
+
+/// Installs what kubeadm needs of an image before it upgrades a node: itself, and where images of that release come from,
+/// whose registry may be another one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn install_kubeadm(launch: &Launch, member: &Member) -> Result<()> {
+    let all = items(launch, member, &super::registry::authorities(launch)?, true)?;
+    let is_needed = |item: &Item| item.to == "/usr/bin/kubeadm" || item.to.starts_with(CERTS);
+    install(launch, member, all.into_iter().filter(is_needed).collect()).map(drop)
 }
 
 fn settings(launch: &Launch) -> Result<Settings> {

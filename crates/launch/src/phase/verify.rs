@@ -37,6 +37,8 @@ pub struct Node {
     pub why: String,
     /// The version of its kubelet.
     pub version: String,
+    /// Whether new pods are kept away from it.
+    pub cordoned: bool,
     /// Words of its role labels.
     pub roles: Vec<String>,
 }
@@ -61,6 +63,7 @@ pub fn nodes(text: &[u8]) -> Option<Vec<Node>> {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned(),
+            cordoned: item.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false),
             roles: roles.map(str::to_owned).collect(),
         })
     };
@@ -183,9 +186,9 @@ fn lacks<'l>(member: &'l Member, seen: &[Node]) -> Option<(&'l Member, String)> 
 mod tests {
     #[test]
     fn nodes_are_read() {
-        let text = br#"{"items":[{"metadata":{"name":"a","labels":{"node-role.kubernetes.io/master":""}},"status":{"conditions":[{"type":"Ready","status":"False","message":"cni \u001b plugin not initialized"}],"nodeInfo":{"kubeletVersion":"v1.20.2"}}}]}"#;
+        let text = br#"{"items":[{"metadata":{"name":"a","labels":{"node-role.kubernetes.io/master":""}},"spec":{"unschedulable":true},"status":{"conditions":[{"type":"Ready","status":"False","message":"cni \u001b plugin not initialized"}],"nodeInfo":{"kubeletVersion":"v1.20.2"}}}]}"#;
         let nodes = super::nodes(text).unwrap();
-        assert_eq!((nodes[0].ready, nodes[0].roles[0].as_str()), (false, "master"));
+        assert_eq!((nodes[0].ready, nodes[0].cordoned, nodes[0].roles[0].as_str()), (false, true, "master"));
         assert!(nodes[0].why.contains("plugin not initialized") && !nodes[0].why.contains('\x1b'));
         for bad in [&b""[..], b"{}", b"{\"items\":[{}]}", b"[]"] {
             assert_eq!(super::nodes(bad), None);

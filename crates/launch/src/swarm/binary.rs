@@ -49,14 +49,15 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// A line that gets the binary from a host, looks at it, and puts it in its place.
-pub(crate) fn line(from: SocketAddr, digest: &str) -> String {
+/// A line that gets the binary from a host, looks at it, and puts it in its place. No more than its size is taken: whoever
+/// answers must not fill the disk.
+pub(crate) fn line(from: SocketAddr, digest: &str, size: u64) -> String {
     let (to, draft) = (quote(AGENT), quote(&format!("{AGENT}.kiln-new")));
     let way = quote(&format!("/dev/tcp/{}/{}", from.ip(), from.port()));
-    let script = quote(r#"exec 3<>"$0" && printf 'binary %s\n' "$1" >&3 && cat <&3"#);
+    let script = quote(r#"exec 3<>"$0" && printf 'binary %s\n' "$1" >&3 && head -c "$2" <&3"#);
     format!(
         "umask 077; mkdir -p \"$(dirname {to})\" && rm -f {draft} && timeout 5 bash -c ': <>\"$0\"' {way} && \
-         timeout {FETCH} bash -c {script} {way} {digest} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
+         timeout {FETCH} bash -c {script} {way} {digest} {size} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
          chmod 755 {draft} && sync {draft} && mv -f {draft} {to}"
     )
 }
@@ -78,7 +79,7 @@ impl Swarm {
                 From::Host(borrowed, address) => {
                     barred.insert(borrowed.1);
                     let limit = Duration::from_secs(FETCH + 30);
-                    let line = line(address, &self.binary);
+                    let line = line(address, &self.binary, self.binary_size);
                     let said = member.machine.run("get this binary from another host", &line, Stdin::Empty, limit)?;
                     if said.exit.success() {
                         return Ok(());
@@ -118,8 +119,27 @@ mod tests {
 
     #[test]
     fn the_line_is_one_of_shell_and_looks_before_it_moves() {
-        let line = line("[fd00::1]:4000".parse().unwrap(), &"ab".repeat(32));
+        let line = line("[fd00::1]:4000".parse().unwrap(), &"ab".repeat(32), 1234);
         let at = |text: &str| line.find(text).unwrap_or_else(|| panic!("no {text} in {line}"));
         assert!(at("/dev/tcp/fd00::1/4000") < at("sha256sum -c") && at("sha256sum -c") < at("mv -f"), "{line}");
+    }
+
+    #[test]
+    fn a_host_that_sends_without_end_fills_no_disk() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let from = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Until nobody reads any more.
+                while stream.write_all(&[0; 64 << 10]).is_ok() {}
+            }
+        });
+        let home = tempfile::tempdir().unwrap();
+        let line = line(from, &"ab".repeat(32), 1000).replace("/var/lib/kiln", home.path().to_str().unwrap());
+        let ran = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
+        assert!(!ran.status.success(), "it is not what it was to be");
+        assert_eq!(std::fs::metadata(home.path().join("bin/kiln.kiln-new")).unwrap().len(), 1000);
+        assert!(!home.path().join("bin/kiln").exists());
     }
 }

@@ -23,6 +23,7 @@ mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -114,6 +115,7 @@ pub struct Swarm {
     peers: Peers,
     authority: Authority,
     binary: String,
+    binary_size: u64,
     parallel: usize,
     began: Instant,
     events: Arc<dyn Events>,
@@ -161,6 +163,12 @@ pub fn gather<'a>(launch: &'a Launch, working: &[&Member]) -> Result<Option<Gath
     Ok(Some(gathered))
 }
 
+/// The size of a file.
+fn size_of(path: &Path) -> Result<u64> {
+    let failed = |why: String| LaunchError::File { what: "read", path: path.to_owned(), why };
+    std::fs::metadata(path).map(|meta| meta.len()).map_err(|error| failed(error.to_string()))
+}
+
 impl Drop for Gathered<'_> {
     fn drop(&mut self) {
         self.launch.learned().swarm = None;
@@ -200,6 +208,7 @@ impl Swarm {
             peers,
             authority: Authority::new().map_err(failed)?,
             binary: launch.options.binary_digest.clone(),
+            binary_size: size_of(&launch.options.binary)?,
             parallel: launch.options.parallel.max(1),
             began: Instant::now(),
             events: launch.events.clone(),

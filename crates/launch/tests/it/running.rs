@@ -37,6 +37,99 @@ fn an_upgrade_installs_on_each_host_once_and_forgets_nobody() {
     assert_eq!(world.state().record().unwrap().unwrap().kubernetes, "v1.20.3");
 }
 
+/// Nodes as the API lists them, of a release, with what else their spec says.
+fn nodes(world: &World, version: impl Fn(usize) -> &'static str, spec: &str) -> String {
+    let node = |n: usize| {
+        format!(
+            r#"{{"metadata":{{"name":"n{n}"}},"spec":{{{spec}}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"{}"}}}}}}"#,
+            version(n)
+        )
+    };
+    format!("{{\"items\":[{}]}}", (1..=world.hosts.len()).map(node).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn a_node_that_fails_gets_its_kubelet_back_and_pods_again() {
+    let world = World::new(1, 1);
+    world.run().unwrap();
+    world.wish(|_, bundle| bundle.kubernetes = "v1.20.3".into());
+    // The worker never comes with the new one.
+    let list = nodes(&world, |n| if n == 1 { "v1.20.3" } else { "v1.20.2" }, "");
+    world.host(1).answer("get nodes -o json", Answer::output(list));
+    world.host(2).answer("ls /var/lib/kiln/before/bin", Answer::output("kubelet\nnonsense\n"));
+    let before = world.host(2).lines().len();
+    let error = upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap_err();
+    assert!(error.to_string().contains("10.0.0.2: cannot have the node n2 ready with v1.20.3"), "{error}");
+    let ran = world.host(2).ran().split_off(before);
+    let at = |text: &str| {
+        ran.iter().rposition(|ran| ran.line.contains(text)).unwrap_or_else(|| panic!("no {text} in {ran:#?}"))
+    };
+    let back = at("agent install --rootfs /var/lib/kiln/before");
+    let order = String::from_utf8_lossy(&ran[back].stdin).into_owned();
+    assert!(order.contains("/usr/bin/kubelet") && !order.contains("nonsense"), "by the ledger: {order}");
+    assert!(at("cp -p /usr/bin/") < back && back < at("restart kubelet"), "{ran:#?}");
+    assert!(at("restart kubelet") < at("rm -rf /var/lib/kiln/before"), "{ran:#?}");
+    world.place(1, "uncordon n2");
+    let entry = &world.state().journal("10.0.0.2").unwrap().entries;
+    assert!(entry.iter().any(|entry| entry.phase == "upgrade" && entry.state == "failed"), "{entry:?}");
+    assert_eq!(world.state().record().unwrap().unwrap().kubernetes, "v1.20.2");
+}
+
+#[test]
+fn a_node_that_was_left_in_the_middle_is_not_done_because_it_is_ready() {
+    let world = World::new(1, 1);
+    world.run().unwrap();
+    world.wish(|_, bundle| bundle.kubernetes = "v1.20.3".into());
+    let old = nodes(&world, |_| "v1.20.2", "");
+    let new = nodes(&world, |_| "v1.20.3", "\"unschedulable\":true");
+    world.host(1).answer("get nodes -o json", Answer::output(new));
+    world.host(1).answer_once("get nodes -o json", Answer::output(old));
+    // The power goes while it starts.
+    world.host(2).answer("restart kubelet", Answer::disconnect());
+    let error = upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap_err();
+    assert!(error.hint().unwrap().ends_with("the same command"), "{:?}", error.hint());
+    assert!(!world.host(1).lines().iter().any(|line| line.contains("uncordon n2")));
+    // It comes up with its new kubelet, and is still drained.
+    world.host(2).answer("restart kubelet", Answer::output(""));
+    let before = world.host(1).lines().len();
+    upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap();
+    let lines = world.host(1).lines().split_off(before);
+    assert!(lines.iter().any(|line| line.contains("uncordon n2")), "{lines:#?}");
+    for done in ["kubeadm upgrade", "snapshot save", "drain n1"] {
+        assert!(!lines.iter().any(|line| line.contains(done)), "the first is done: {done}: {lines:#?}");
+    }
+    assert_eq!(world.state().record().unwrap().unwrap().kubernetes, "v1.20.3");
+}
+
+#[test]
+fn a_node_that_its_user_cordoned_stays_so() {
+    let world = World::new(1, 0);
+    world.run().unwrap();
+    world.wish(|_, bundle| bundle.kubernetes = "v1.20.3".into());
+    let cordoned = "\"unschedulable\":true";
+    world.host(1).answer("get nodes -o json", Answer::output(nodes(&world, |_| "v1.20.3", cordoned)));
+    world.host(1).answer_once("get nodes -o json", Answer::output(nodes(&world, |_| "v1.20.2", cordoned)));
+    upgrade::upgrade(&world.launch().unwrap(), "v1.20.2").unwrap();
+    world.place(1, "drain n1");
+    assert!(!world.host(1).lines().iter().any(|line| line.contains("uncordon")));
+}
+
+#[test]
+fn arguments_that_the_release_does_not_take_stop_an_upgrade_before_it_begins() {
+    let mut world = World::new(1, 0);
+    world.run().unwrap();
+    world.wish(|_, bundle| bundle.kubernetes = "v1.24.0".into());
+    world.host(1).answer("get nodes -o json", Answer::output(nodes(&world, |_| "v1.24.0", "")));
+    let map = r#"{"items":[{"data":{"ClusterConfiguration":"apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\napiServer: {extraArgs: {insecure-port: \"0\"}}\n"}}]}"#;
+    world.host(1).answer("get configmaps kubeadm-config", Answer::output(map));
+    let before = world.host(1).lines().len();
+    let error = upgrade::upgrade(&world.launch().unwrap(), "v1.23.9").unwrap_err();
+    assert!(error.details().iter().any(|line| line.contains("ERROR UpgradeArguments")), "{:#?}", error.details());
+    assert_eq!(world.host(1).lines().len(), before + 2, "it is asked, and nothing else");
+    world.options.ignore = vec!["UpgradeArguments".into()];
+    upgrade::upgrade(&world.launch().unwrap(), "v1.23.9").unwrap();
+}
+
 #[test]
 fn an_upgrade_is_of_all_hosts() {
     let world = World::new(1, 1);
@@ -79,7 +172,7 @@ fn names_are_added_to_certificates_of_all_masters() {
     world.host(1).answer("get configmap kubeadm-config", Answer::output(map));
     let launch = world.launch().unwrap();
     let masters: Vec<Member> = launch.members.clone();
-    assert_eq!(cert::add_sans(&masters, &["api.example".into()]).unwrap(), ["api.example"]);
+    assert_eq!(cert::add_sans(&masters, "v1.20.2", &["api.example".into()]).unwrap(), ["api.example"]);
     for (n, address) in [(1, "10.0.0.1"), (2, "10.0.0.2")] {
         assert!(
             world.place(n, "kubeadm init phase certs apiserver")
@@ -89,14 +182,20 @@ fn names_are_added_to_certificates_of_all_masters() {
         let file = ran.iter().find(|ran| ran.line.contains("kiln-sans.yaml.kiln-new")).unwrap();
         let text = String::from_utf8_lossy(&file.stdin).into_owned();
         assert!(text.contains("api.example") && text.contains(&format!("advertiseAddress: \"{address}\"")), "{text}");
+        assert!(text.contains("criSocket: /run/containerd/containerd.sock\n"), "1.20 wants no scheme: {text}");
     }
     assert!(world.place(1, "upload-config kubeadm") > world.place(1, "certs apiserver"));
     assert!(!world.host(2).lines().iter().any(|line| line.contains("upload-config")));
-    assert!(cert::add_sans(&masters, &["a;b".into()]).is_err());
+    assert!(cert::add_sans(&masters, "v1.20.2", &["a;b".into()]).is_err());
     world.host(1).answer("get configmap kubeadm-config", Answer::output("{}"));
-    assert!(
-        cert::add_sans(&masters, &["api.example".into()]).unwrap_err().to_string().contains("no ClusterConfiguration")
-    );
+    let error = cert::add_sans(&masters, "v1.20.2", &["api.example".into()]).unwrap_err();
+    assert!(error.to_string().contains("no ClusterConfiguration"), "{error}");
+    // Since 1.24 kubeadm wants a scheme.
+    world.host(1).answer("get configmap kubeadm-config", Answer::output(map.replace("v1beta2", "v1beta3")));
+    cert::add_sans(&masters, "v1.30.2", &["api.example".into()]).unwrap();
+    let ran = world.host(2).ran();
+    let file = ran.iter().rev().find(|ran| ran.line.contains("kiln-sans.yaml.kiln-new")).unwrap();
+    assert!(String::from_utf8_lossy(&file.stdin).contains("criSocket: unix:///run/containerd/containerd.sock\n"));
 }
 
 #[test]

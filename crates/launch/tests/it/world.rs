@@ -1,7 +1,7 @@
 //! Hosts that are only remembered, and a small cluster image for them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kiln_clusterfile::model::{Cluster, Env, Host, Network, Registry, Role, Said, Ssh};
@@ -257,6 +257,7 @@ impl World {
             clock: kiln_launch::clock::Clock::default(),
             learned: Mutex::new(Learned::default()),
             markers: Mutex::new(markers),
+            configuration: OnceLock::new(),
         })
     }
 

@@ -56,7 +56,16 @@ pub const IGNORED: &str = "SystemVerification";
 /// If they cannot be made.
 #[must_use]
 pub fn programs() -> PathBuf {
-    script("kubernetes.sh", None)
+    script("kubernetes.sh", &[], None)
+}
+
+/// The programs of the release that [`programs`] can be upgraded to, or those that `KILN_K8S_BIN_NEXT` names.
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn next_programs() -> PathBuf {
+    script("kubernetes.sh", &["next"], None)
 }
 
 /// The version of the programs, with `v`.
@@ -78,12 +87,22 @@ pub fn version(programs: &Path) -> String {
 /// If they cannot be made.
 #[must_use]
 pub fn images(kiln: &Path) -> PathBuf {
-    script("cluster-image.sh", Some(kiln))
+    script("cluster-image.sh", &[], Some(kiln))
+}
+
+/// The same of [`next_programs`].
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn next_images(kiln: &Path) -> PathBuf {
+    script("cluster-image.sh", &["next"], Some(kiln))
 }
 
 /// Runs a script of the tree that prints a path.
-fn script(name: &str, kiln: Option<&Path>) -> PathBuf {
+fn script(name: &str, words: &[&str], kiln: Option<&Path>) -> PathBuf {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts").join(name));
+    command.args(words);
     if let Some(kiln) = kiln {
         command.env("KILN", kiln);
     }

@@ -47,7 +47,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         let events = Lines::new(global.progress);
         let masters: Vec<Member> =
             launching::gather(machines.clone(), fleet::is_dual(&cluster), &options, &events, &cancel)?;
-        let new = cert::add_sans(&masters, &words)?;
+        let new = cert::add_sans(&masters, &record.kubernetes, &words)?;
         let text =
             if new.is_empty() { "they were in it already".to_owned() } else { format!("new are {}", new.join(", ")) };
         eprintln!("the API servers of {} have new certificates: {text}", record.name);

@@ -44,7 +44,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
-    let wish = Wish { hosts: args.hosts.clone(), ..Wish::default() };
+    let wish = Wish { hosts: args.hosts.clone(), may_lack_masters: true, ..Wish::default() };
     let cluster = args.fleet.cluster(&wish)?.cluster;
     let options = args.fleet.options(&wish)?;
     let mut machines = args.fleet.machines(&cluster, &fleet::cancel())?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use kiln_clusterfile::model::{Env, Role, Ssh as Login};
@@ -53,15 +53,24 @@ pub struct Args {
     /// The address by which its peers reach a host (repeat)
     #[arg(long, value_name = "HOST=ADDRESS", help_heading = "Hosts")]
     node_address: Vec<String>,
-    /// Pass over these checks, by kubeadm's names; `all` is every one
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    ignore_preflight_errors: Vec<String>,
     /// The command for services on hosts
     #[arg(long, value_name = "COMMAND", default_value = "systemctl", help_heading = "Hosts")]
     service_manager: String,
     /// Hosts that are worked on at one time
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Hosts")]
     parallel: usize,
+    /// Where clusters are remembered [default: $KILN_STATE, else ~/.local/state/kiln/clusters]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// How a launch goes about it: for verbs that bring an image to hosts.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Launching {
+    /// Pass over these checks, by kubeadm's names; `all` is every one
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    ignore_preflight_errors: Vec<String>,
     /// Send the image from here to each host, in place of having hosts bring each other what one of them has
     #[arg(long, help_heading = "Hosts")]
     no_peer_distribution: bool,
@@ -74,9 +83,6 @@ pub struct Args {
     /// How long nodes may take to become ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
-    /// Where clusters are remembered [default: $KILN_STATE, else ~/.local/state/kiln/clusters]
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
 }
 
 /// Hosts on the command line.
@@ -108,8 +114,10 @@ pub struct Wish {
     pub from: Option<String>,
     /// Resets what an earlier kubeadm left on hosts.
     pub reset_leftovers: bool,
-    /// Hosts are given back: those that are left may be workers only, whose master was given back before.
-    pub giving_back: bool,
+    /// How a launch goes about it; of verbs that launch.
+    pub launching: Option<Launching>,
+    /// Those that are left may be workers only, whose master was given back before.
+    pub may_lack_masters: bool,
 }
 
 /// A cluster as it was read, once.
@@ -172,7 +180,7 @@ impl Args {
                 let state = State::of(&root, self.name.as_deref().unwrap_or(kiln_clusterfile::DEFAULT_NAME))?;
                 let record = state.record()?;
                 // Workers whose master was given back before are no cluster, and are given back all the same.
-                let is_left = |known: &&Record| wish.giving_back && !known.hosts.iter().any(|host| host.master);
+                let is_left = |known: &&Record| wish.may_lack_masters && !known.hosts.iter().any(|host| host.master);
                 let left = record.as_ref().filter(is_left);
                 if let (Some(known), None) = (&record, left) {
                     add(&mut flags, known);
@@ -293,21 +301,23 @@ impl Args {
                     .with_hint(format!("they are: {}", names.join(", "))));
             }
         }
+        let plain = Options::default();
+        let launching = wish.launching.as_ref();
         Ok(Options {
-            ignore: self.ignore_preflight_errors.clone(),
+            ignore: launching.map(|how| how.ignore_preflight_errors.clone()).unwrap_or_default(),
             service_manager: self.service_manager.clone(),
             resume: wish.resume || wish.from.is_some(),
             from: wish.from.clone(),
             parallel: self.parallel.clamp(1, 1000),
             reset_leftovers: wish.reset_leftovers,
-            patience: Duration::from_secs(self.wait),
-            peers: (!self.no_peer_distribution).then(|| Peers {
-                port: self.peer_port,
-                rate: self.peer_rate.map(|rate| rate << 20),
+            patience: launching.map_or(plain.patience, |how| Duration::from_secs(how.wait)),
+            peers: launching.filter(|how| !how.no_peer_distribution).map(|how| Peers {
+                port: how.peer_port,
+                rate: how.peer_rate.map(|rate| rate << 20),
                 ..Peers::default()
             }),
             file: self.file.as_deref().filter(|path| *path != Path::new("-")).and_then(|path| path.canonicalize().ok()),
-            ..Options::default()
+            ..plain
         })
     }
 
@@ -372,6 +382,7 @@ pub fn assemble(
         clock: Clock::default(),
         learned: Mutex::new(Learned::default()),
         markers: Mutex::new(markers),
+        configuration: OnceLock::new(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! `kiln cluster reset`: hosts are given back as they were found.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use kiln_clusterfile::Cluster;
+use kiln_clusterfile::{Cluster, Host};
 use kiln_launch::event::Events;
 use kiln_launch::journal::{Record, State};
 use kiln_launch::launch::settle;
 use kiln_launch::reset::{self, Extent, Given};
-use kiln_launch::{Bundle, Launch, LaunchError, Member, run as launching};
+use kiln_launch::{Bundle, Launch, LaunchError, Member, balancer, run as launching};
 
 use super::fleet::{self, Lines, Wish};
 use super::{bundle, unsupported};
@@ -20,7 +21,8 @@ const EXAMPLES: &str = "\
 Examples:
   kiln cluster reset                          the whole cluster, as it is remembered here
   kiln cluster reset --plan                   what would be done
-  kiln cluster reset --hosts 10.0.0.3         only this host, also one that has left its cluster
+  kiln cluster reset --hosts 10.0.0.3         only this host, also one that has left its cluster; others do not ask it
+                                              any more, if it was a master
   kiln cluster reset -f Clusterfile           hosts of a Clusterfile
 
 What Kiln wrote is removed, what was in its place is put back, and so are settings; devices, chains of iptables,
@@ -108,9 +110,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let only = args.hosts.as_deref().map(kiln_kubeadm::hosts::parse).transpose();
     let only = only.map_err(|e| CliError::usage(format!("--hosts: {e}")))?;
     let fleet::Known { mut cluster, record, state } =
-        args.fleet.cluster(&Wish { giving_back: true, ..Wish::default() })?;
+        args.fleet.cluster(&Wish { may_lack_masters: true, ..Wish::default() })?;
     unsupported::refuse(&cluster)?;
     let mut id = record.as_ref().map(|record| record.id.clone()).unwrap_or_default();
+    let mut stay = cluster.clone();
+    stay.hosts.clear();
     if let Some(only) = &only {
         for wanted in only {
             if !cluster.hosts.iter().any(|known| known.address() == wanted.address) {
@@ -119,7 +123,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
                 cluster.hosts.push(args.fleet.stranger(wanted.address, wanted.port, false));
             }
         }
-        cluster.hosts.retain(|host| only.iter().any(|wanted| wanted.address == host.address()));
+        let is_meant = |host: &Host| only.iter().any(|wanted| wanted.address == host.address());
+        (cluster.hosts, stay.hosts) = cluster.hosts.into_iter().partition(is_meant);
     }
     let remembered = record.iter().flat_map(|record| &record.hosts);
     let left = remembered.filter(|known| !cluster.hosts.iter().any(|host| host.address().to_string() == known.address));
@@ -130,6 +135,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let extent = if left.is_empty() { Extent::Cluster } else { Extent::Hosts };
     plugins_are_not_run(&args.fleet, record.as_ref());
     let bundle = bundle::only_named(surroundings::open_store(global)?, record.as_ref());
+    let staying = Staying { cluster: stay, bundle: bundle.clone(), id: id.clone(), state: state.clone() };
     let (launch, down) = reachable(&args.fleet, cluster, bundle, id, state, global)?;
     if args.plan {
         let text = launch.members.iter().fold(String::new(), |text, member| {
@@ -141,7 +147,35 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let members: Vec<&Member> = launch.members.iter().collect();
     let all = reset::run(&launch, &members, extent)?;
     all.iter().for_each(tell);
+    if let Some(record) = &record {
+        staying.forget(args, record, &all, global)?;
+    }
     finish(&launch, &all, &down)
+}
+
+/// What is not given back.
+struct Staying {
+    cluster: Cluster,
+    bundle: Bundle,
+    id: String,
+    state: State,
+}
+
+impl Staying {
+    /// Has hosts that stay not ask masters any more that were given back.
+    fn forget(self, args: &Args, record: &Record, all: &[Given], global: &Global) -> Result<(), CliError> {
+        let is_gone = |address: &str| all.iter().any(|given| given.is_done && given.host == address);
+        let gone = record.hosts.iter().filter(|host| host.master && is_gone(&host.address));
+        let gone = gone.filter_map(|host| host.node_address.as_ref().unwrap_or(&host.address).parse::<IpAddr>().ok());
+        let gone: Vec<IpAddr> = gone.collect();
+        if gone.is_empty() || self.cluster.hosts.is_empty() {
+            return Ok(());
+        }
+        let (launch, down) = reachable(&args.fleet, self.cluster, self.bundle, self.id, self.state, global)?;
+        balancer::forget(&launch, &launch.members.iter().collect::<Vec<_>>(), &gone);
+        down.iter().for_each(|(name, why)| balancer::missed(&launch, name, &gone, why));
+        Ok(())
+    }
 }
 
 /// Looks at what was given back, and forgets it.

@@ -65,6 +65,8 @@ pub struct How {
     /// Run `kubeadm reset` first on hosts where an earlier kubeadm, which was not Kiln's, left something
     #[arg(long)]
     reset_leftovers: bool,
+    #[command(flatten)]
+    launching: fleet::Launching,
 }
 
 impl How {
@@ -78,7 +80,8 @@ impl How {
             resume: self.resume,
             from: self.from.clone(),
             reset_leftovers: self.reset_leftovers,
-            giving_back: false,
+            launching: Some(self.launching.clone()),
+            may_lack_masters: false,
         }
     }
 }
@@ -118,7 +121,7 @@ pub fn launch(fleet: &fleet::Args, known: Known, wish: &Wish, how: &How, global:
 }
 
 /// Tells what there is now, and how long it took.
-fn told(launch: &Launch, first: &str, style: Style) {
+pub fn told(launch: &Launch, first: &str, style: Style) {
     let (name, kubernetes, hosts) = (&launch.cluster.name.value, &launch.bundle.kubernetes, launch.members.len());
     let took = launch.clock.took();
     let (all, waiting, own) = (took.all.as_secs_f64(), took.waiting.as_secs_f64(), took.own().as_secs_f64());

@@ -1,7 +1,7 @@
 //! `kiln cluster scale`: hosts that come, and hosts that leave.
 
-use kiln_launch::reset;
 use kiln_launch::scale::{self, Leaving};
+use kiln_launch::{balancer, reset};
 
 use super::fleet::{self, Hosts, Wish};
 use super::run::How;
@@ -16,6 +16,23 @@ Examples:
   kiln cluster scale --remove 10.0.0.4,10.0.0.5       drain them, delete them, give the hosts back
   kiln cluster scale --remove 10.0.0.3                of a master, etcd's member goes first; the host may be down";
 
+/// What has a meaning only for hosts that join.
+const JOINING: [&str; 13] = [
+    "masters",
+    "nodes",
+    "env",
+    "cmds",
+    "json",
+    "resume",
+    "from",
+    "reset_leftovers",
+    "ignore_preflight_errors",
+    "no_peer_distribution",
+    "peer_port",
+    "peer_rate",
+    "wait",
+];
+
 /// Join hosts to a cluster, or take them out of it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -23,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     hosts: Hosts,
     /// Hosts to take out, as --nodes
-    #[arg(long, value_name = "LIST", conflicts_with_all = ["masters", "nodes"])]
+    #[arg(long, value_name = "LIST", conflicts_with_all = JOINING)]
     remove: Option<String>,
     #[command(flatten)]
     fleet: fleet::Args,
@@ -80,7 +97,12 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
         let known = || host.node_address.clone().unwrap_or_else(|| host.address.clone());
         let address = member.map_or_else(known, |member| member.address.to_string());
         let (node, up) = (host.node.clone(), member.is_some());
-        scale::leave(&launch, stays, &Leaving { node, address, master: host.master, up })?;
+        scale::leave(&launch, stays, &Leaving { node, address: address.clone(), master: host.master, up })?;
+        if let (true, Ok(gone)) = (host.master, address.parse()) {
+            for (name, why) in down.iter().filter(|(name, _)| !is_leaving(name)) {
+                balancer::missed(&launch, name, &[gone], why);
+            }
+        }
         let remains = member.map(|member| reset::run(&launch, &[member], reset::Extent::Hosts)).transpose()?;
         record.hosts.retain(|known| known.address != host.address);
         launch.state.keep(&record)?;

@@ -43,7 +43,8 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let root = args.fleet.state_root()?;
     let names = State::names(&root);
-    let fleet::Known { cluster, record, state } = args.fleet.cluster(&Wish::default())?;
+    let wish = Wish { may_lack_masters: true, ..Wish::default() };
+    let fleet::Known { cluster, record, state } = args.fleet.cluster(&wish)?;
     if args.list || (record.is_none() && names.len() != 1) {
         return list(&names, args.json);
     }
@@ -56,7 +57,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let all: Vec<Machine> = machines.iter().map(|(_, machine)| machine.clone()).collect();
     machines.retain(|(host, _)| host.is_master());
     let asked = launching::ask_all(machines, &options, &Lines::new(crate::progress::Style::Quiet));
-    let mut nodes: Result<Vec<Node>, String> = Err("no master answers".to_owned());
+    let lacking = if asked.is_empty() { "no master of it is known any more" } else { "no master answers" };
+    let mut nodes: Result<Vec<Node>, String> = Err(lacking.to_owned());
     for (host, machine, facts) in asked {
         let answer = facts.and_then(|facts| verify::ask(&kiln_launch::Member::new(host, machine, facts, true)));
         match answer {

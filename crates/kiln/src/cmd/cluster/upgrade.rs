@@ -1,9 +1,10 @@
 //! `kiln cluster upgrade`: a cluster to the next release.
 
+use kiln_launch::preflight::Finding;
 use kiln_launch::upgrade;
 
 use super::fleet::{self, Wish};
-use super::{bundle, join};
+use super::{bundle, join, run as launching};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -13,8 +14,9 @@ Examples:
   kiln cluster upgrade shop:v2 --plan      what would be done
   kiln cluster upgrade shop:v2             etcd is saved, masters one after the other, workers in waves
 
-One minor release at a time. A node that does not become ready gets its old kubelet back, and the upgrade stops; the
-same command goes on with the nodes that are left.";
+One minor release at a time. Before anything is changed, arguments and feature gates of the cluster are looked at that the
+release does not take. A node that does not become ready gets its old kubelet back, and the upgrade stops; the same command
+goes on with the nodes that are left, also after kiln or a host has died.";
 
 /// Upgrade a cluster to the Kubernetes of another image
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,8 @@ pub struct Args {
     image: String,
     #[command(flatten)]
     fleet: fleet::Args,
+    #[command(flatten)]
+    launching: fleet::Launching,
     /// Print what would be done; change nothing
     #[arg(long)]
     plan: bool,
@@ -32,14 +36,25 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let wish = Wish { image: Some(args.image.clone()), resume: true, ..Wish::default() };
+    let launching = Some(args.launching.clone());
+    let wish = Wish { image: Some(args.image.clone()), resume: true, launching, ..Wish::default() };
     let known = args.fleet.cluster(&wish)?;
     let Some(record) = known.record.clone() else { return Err(join::unknown(&known.cluster.name.value)) };
     let launch = args.fleet.launch(known, &wish, |cluster, _| bundle::read(global, &args.image, cluster), global)?;
+    // An upgrade that is done is in the record.
+    if (record.digest == launch.bundle.root.digest.to_string()) && record.kubernetes == launch.bundle.kubernetes {
+        eprintln!("{} runs Kubernetes {} of {} already: nothing to do", record.name, record.kubernetes, record.image);
+        return Ok(());
+    }
     upgrade::follows(&record.kubernetes, &launch.bundle.kubernetes)?;
     if args.plan {
-        let lines = upgrade::plan(&launch, &record.kubernetes);
-        return named::print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        let found = upgrade::findings(&launch, &record.kubernetes)?;
+        let found_lines = found.iter().flat_map(Finding::lines);
+        let lines = upgrade::plan(&launch, &record.kubernetes).into_iter().chain(found_lines);
+        named::print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+        return if found.iter().any(Finding::is_error) { Err(CliError::Told { code: 3 }) } else { Ok(()) };
     }
-    Ok(upgrade::upgrade(&launch, &record.kubernetes)?)
+    upgrade::upgrade(&launch, &record.kubernetes)?;
+    launching::told(&launch, launch.first()?.name(), global.progress);
+    Ok(())
 }
