@@ -5,6 +5,7 @@ mod books;
 mod gc;
 mod googlecompute;
 mod marks;
+mod offline;
 mod publish;
 mod scenes;
 #[path = "../../../host/tests/it/sshd.rs"]
