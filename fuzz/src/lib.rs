@@ -15,7 +15,7 @@ pub mod targets;
 #[cfg(feature = "registry")]
 use targets::{answers, requests};
 use targets::{
-    chart, clusterfile, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer,
+    btrfs, chart, clusterfile, compressed, disk, dockerfile, documents, expand, ext4, glob, hcl, ignore, index, layer,
     manifests, names, node, packages, packer, passwd, template, tree, unikernel, xfs,
 };
 
@@ -32,6 +32,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     #[cfg(feature = "registry")]
     Target { name: "answers", run: answers::run },
+    Target { name: "btrfs", run: btrfs::run },
     Target { name: "chart", run: chart::run },
     Target { name: "clusterfile", run: clusterfile::run },
     Target { name: "compressed", run: compressed::run },

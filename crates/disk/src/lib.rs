@@ -4,7 +4,7 @@
 //! same input gives the same bytes. What is read is hostile: every number from a disk is checked before it is used.
 //!
 //! [`io`] what a disk is to the rest         [`error`] what can go wrong        [`ext4`] its writer and its reader
-//! [`xfs`] [`btrfs`] their writers     [`files`] what the writers of file systems have in common     [`fs`] what readers do
+//! [`btrfs`] its writer and its reader     [`xfs`] its writer     [`files`] what the writers of file systems have in common     [`fs`] what readers do
 //! [`image`] raw, qcow2, VHD, VMDK, tar.gz of Google's cloud       [`part`] GPT and MBR       [`fat`] its writer and its reader
 //! [`boot`] kernels and boot loaders     [`layout`] what is where on a disk
 //! [`root`] which partition of a disk has the system     [`write`] all of it together

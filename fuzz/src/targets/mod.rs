@@ -2,6 +2,7 @@
 
 #[cfg(feature = "registry")]
 pub mod answers;
+pub mod btrfs;
 pub mod chart;
 pub mod clusterfile;
 pub mod compressed;

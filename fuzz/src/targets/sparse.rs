@@ -19,6 +19,18 @@ pub(super) fn file(mut patches: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The same patches one by one, with their offsets, and the length in whatever unit.
+pub(super) fn patches(mut rest: &[u8]) -> (u64, Vec<(u64, Vec<u8>)>) {
+    let Some(len) = number::<2>(&mut rest) else { return (0, Vec::new()) };
+    let mut found = Vec::new();
+    while let (Some(at), Some(len)) = (number::<4>(&mut rest), number::<2>(&mut rest)) {
+        let (patch, after) = rest.split_at(len.min(rest.len()));
+        rest = after;
+        found.push((at as u64, patch.to_vec()));
+    }
+    (len as u64, found)
+}
+
 fn number<const N: usize>(bytes: &mut &[u8]) -> Option<usize> {
     let (number, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;

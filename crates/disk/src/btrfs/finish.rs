@@ -1,11 +1,15 @@
 //! What is written when all files are there: the trees, and the superblocks.
 
+use std::collections::BTreeMap;
+
 use kiln_oci::Meta;
 
 use super::head::{self, Root};
 use super::items::{Items, Node};
 use super::names::{Refs, dir_item, hash};
-use super::raw::{Bytes, CHUNKS, CSUMS, DEVICE, FIRST_INO, FORMAT, GENERATION, Key, NODE64, SUPERS, group, item, tree};
+use super::raw::{
+    Bytes, CHUNKS, CSUMS, DEVICE, FIRST_INO, FORMAT, GENERATION, Key, NODE64, SUPERS, get64, group, item, tree,
+};
 use super::space::Chunk;
 use super::{Inode, Summary, Writer};
 use crate::error::Result;
@@ -30,9 +34,9 @@ impl<W: WriteAt> Writer<W> {
         self.options.used(FORMAT)?;
         self.directories()?;
         self.inode_items();
-        self.files.sort();
-        let files = std::mem::replace(&mut self.files, Items::new(tree::FS));
-        let fixed = [files, self.sum_items(), self.relocation(), self.identifiers()];
+        let mut fixed: Vec<Items> = std::mem::take(&mut self.files).into_values().collect();
+        fixed.iter_mut().for_each(Items::sort);
+        fixed.extend([self.sum_items(), self.relocation(), self.identifiers()]);
         // What the chunks of the system and of metadata will be like is not known yet, but how many there are.
         let guess = |kind, start| Chunk { kind: kind | group::DUP, start, len: 1, used: 0 };
         let data = self.space.data.clone();
@@ -54,37 +58,59 @@ impl<W: WriteAt> Writer<W> {
 
     /// The items of names.
     fn directories(&mut self) -> Result<()> {
-        let mut refs = Refs::default();
-        refs.add(FIRST_INO, FIRST_INO, 0, b"..");
-        for (ino, dir) in &self.intake.names.dirs {
+        let mut refs: BTreeMap<u64, Refs> = BTreeMap::new();
+        let trees: Vec<u64> = self.files.keys().copied().collect();
+        for tree in trees {
+            refs.entry(tree).or_default().add(FIRST_INO, FIRST_INO, 0, b"..");
+        }
+        let dirs = std::mem::take(&mut self.intake.names.dirs);
+        for (ino, dir) in &dirs {
             let implied = Inode::new(mode::DIR, &self.options.implied(0o755));
             let inode = self.inodes.entry(*ino).or_insert(implied);
             inode.size = dir.children.keys().map(|name| 2 * name.len() as u64).sum();
+            // One that never came is in the tree of the directory it is in, which was made before it.
+            let above = self.subvolumes.place(dir.parent).0;
+            self.subvolumes.inherit(*ino, above);
+            let at = self.subvolumes.place(*ino);
+            let names = refs.entry(at.0).or_default();
             let mut by_sum: Vec<(u64, Bytes)> = Vec::with_capacity(dir.children.len());
             for (index, (name, child)) in (FIRST_INDEX..).zip(&dir.children) {
-                let bytes = dir_item(Key(child.ino, item::INODE, 0), name, b"", child.kind, GENERATION);
-                self.files.add(Key(*ino, item::DIR_INDEX, index), &bytes.0);
+                let location = match self.subvolumes.roots.get(&child.ino) {
+                    Some(subvolume) => {
+                        self.joins.push(Join { above: at.0, id: subvolume.id, dir: at.1, index, name: name.to_vec() });
+                        Key(subvolume.id, item::ROOT, u64::MAX)
+                    }
+                    None => {
+                        names.add(child.ino, at.1, index, name);
+                        Key(child.ino, item::INODE, 0)
+                    }
+                };
+                let bytes = dir_item(location, name, b"", child.kind, GENERATION);
+                self.put(at, item::DIR_INDEX, index, bytes.clone());
                 by_sum.push((hash(name), bytes));
-                refs.add(child.ino, *ino, index, name);
             }
             by_sum.sort_by_key(|(sum, _)| *sum);
             for same in by_sum.chunk_by(|a, b| a.0 == b.0) {
                 let bytes: Vec<u8> = same.iter().flat_map(|(_, bytes)| &bytes.0).copied().collect();
                 if bytes.len() > super::items::LARGEST {
-                    let path = self.intake.names.path(*ino);
+                    let ino = *ino;
+                    self.intake.names.dirs = dirs;
+                    let path = self.intake.names.path(ino);
                     return Err(self.intake.refuse(&path, "too many of its names have the same sum".to_owned()));
                 }
-                self.files.add(Key(*ino, item::DIR, same[0].0), &bytes);
+                self.put(at, item::DIR, same[0].0, Bytes(bytes));
             }
         }
-        refs.items().for_each(|(key, bytes)| self.files.put(key, bytes));
+        for (tree, refs) in refs {
+            refs.items().for_each(|(key, bytes)| self.put((tree, key.0), key.1, key.2, bytes));
+        }
         Ok(())
     }
 
     fn inode_items(&mut self) {
         let made = self.options.made();
-        for (ino, inode) in &self.inodes {
-            self.files.put(Key(*ino, item::INODE, 0), inode.item(made));
+        for (ino, inode) in std::mem::take(&mut self.inodes) {
+            self.put(self.subvolumes.place(ino), item::INODE, 0, inode.item(made));
         }
     }
 
@@ -113,8 +139,12 @@ impl<W: WriteAt> Writer<W> {
 
     fn identifiers(&self) -> Items {
         let mut items = Items::new(tree::UUID);
-        let half = |at: usize| self.ids.files[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
-        items.put(Key(half(0), item::UUID, half(8)), Bytes::default().u64(tree::FS));
+        let trees = [tree::FS].into_iter().chain(self.subvolumes.roots.values().map(|one| one.id));
+        for tree in trees {
+            let id = self.ids.of_files(tree);
+            items.put(Key(get64(&id, 0), item::UUID, get64(&id, 8)), Bytes::default().u64(tree));
+        }
+        items.sort();
         items
     }
 
@@ -160,7 +190,13 @@ impl<W: WriteAt> Writer<W> {
         let mut items = Items::new(tree::ROOT);
         let made = self.options.made();
         for root in roots {
-            items.put(Key(root.owner, item::ROOT, 0), head::root(root, &self.ids, made));
+            let read_only = self.subvolumes.roots.values().any(|one| one.id == root.owner && one.read_only);
+            items.put(Key(root.owner, item::ROOT, 0), head::root(root, read_only, &self.ids, made));
+        }
+        for join in &self.joins {
+            let name = Bytes::default().many(&[join.dir, join.index]).u16(join.name.len() as u16).bytes(&join.name);
+            items.put(Key(join.above, item::ROOT_REF, join.id), name.clone());
+            items.put(Key(join.id, item::ROOT_BACKREF, join.above), name);
         }
         let name = Bytes::default().u64(0).u16(DEFAULT.len() as u16).bytes(DEFAULT);
         items.put(Key(tree::FS, item::INODE_REF, tree::DIR), name);
@@ -168,11 +204,16 @@ impl<W: WriteAt> Writer<W> {
         items.put(Key(tree::DIR, item::INODE, 0), Inode::new(mode::DIR, &meta).item(made));
         let parent = Bytes::default().u64(0).u16(2).bytes(b"..");
         items.put(Key(tree::DIR, item::INODE_REF, tree::DIR), parent);
-        let location = Key(tree::FS, item::ROOT, u64::MAX);
+        let location = Key(self.default(), item::ROOT, u64::MAX);
         let default = dir_item(location, DEFAULT, b"", kind::DIR, 0);
         items.put(Key(tree::DIR, item::DIR, hash(DEFAULT)), default);
         items.sort();
         items
+    }
+
+    /// The number of the subvolume that is mounted when nothing else is said.
+    fn default(&self) -> u64 {
+        self.subvolumes.default.max(tree::FS)
     }
 
     /// Decides where all nodes go: those of the tree of chunks to the first chunk, all others to the last.
@@ -233,7 +274,7 @@ impl<W: WriteAt> Writer<W> {
         let used = chunks.iter().map(|chunk| chunk.used).sum();
         for at in SUPERS.into_iter().rev().filter(|at| at + BLOCK64 <= self.space.size) {
             self.sink.flush()?;
-            let with = (&self.options, &self.ids, &self.space);
+            let with = (&self.options, &self.ids, &self.space, self.subvolumes.default > tree::FS);
             let roots = [&arranged.top, &arranged.chunk_root];
             let bytes = head::superblock(at, with, roots, system, (used, allocated(chunks)));
             self.sink.write(at / BLOCK64, &bytes)?;
@@ -242,6 +283,16 @@ impl<W: WriteAt> Writer<W> {
         let taken: u64 = chunks.iter().map(|chunk| chunk.used * chunk.stripes().len() as u64).sum();
         Ok(Summary { size: self.space.size, free: self.space.size - taken })
     }
+}
+
+/// A name of a subvolume in another one.
+#[derive(Debug)]
+pub(crate) struct Join {
+    above: u64,
+    id: u64,
+    dir: u64,
+    index: u64,
+    name: Vec<u8>,
 }
 
 /// Trees that depend on where everything is, and where their nodes go.

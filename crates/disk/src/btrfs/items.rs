@@ -5,7 +5,7 @@ use crate::crc::crc32c;
 use crate::error::Result;
 
 /// Bytes of what a node says of itself.
-const HEAD: usize = 101;
+pub(crate) const HEAD: usize = 101;
 /// Bytes of a node for what it holds.
 pub(crate) const ROOM: usize = NODE - HEAD;
 /// Bytes that an item takes besides its own.
@@ -13,7 +13,7 @@ pub(crate) const ITEM: usize = Key::LEN + 8;
 /// The most bytes of one item.
 pub(crate) const LARGEST: usize = ROOM - ITEM;
 /// Bytes of a pointer to a node below, and how many there can be.
-const POINTER: usize = Key::LEN + 16;
+pub(crate) const POINTER: usize = Key::LEN + 16;
 const POINTERS: usize = ROOM / POINTER;
 
 /// The items of one tree.

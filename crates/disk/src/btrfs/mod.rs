@@ -1,11 +1,12 @@
-//! The btrfs file system: a writer, without a mount, a loop device or another tool.
+//! The btrfs file system: a writer and a reader, without a mount, a loop device or another tool.
 //!
 //! It is what `mkfs.btrfs` makes of one device since 5.15: metadata twice and data once, checksums (crc32c) of both, a
-//! tree of free space, no items for holes, nothing compressed, and one subvolume, the fifth tree. Data goes to the disk
-//! as it comes; the trees follow when everything is known, the superblocks at the very end.
+//! tree of free space, no items for holes, nothing compressed, and one subvolume, the fifth tree, unless it is to have
+//! others. Data goes to the disk as it comes; the trees follow when everything is known, the superblocks at the very end.
 //!
 //! [`space`] where what lies     [`items`] how trees are stored     [`names`] names and attributes as items
 //! [`plan`] how much a tree of files needs     [`finish`] what is written last     [`head`] the superblock
+//! [`subvolumes`] trees of files in others     [`read`] what others wrote, with all its ways to store it
 //!
 //! Every name is an item of its directory, by its sum and by its place, and one of its file.
 
@@ -14,18 +15,25 @@ mod head;
 mod items;
 mod names;
 mod plan;
-mod raw;
+pub(crate) mod raw;
+pub mod read;
 mod space;
+mod subvolumes;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use kiln_oci::name::escape;
 use kiln_oci::{Entry, EntryKind, Meta, Mtime};
 
+use self::finish::Join;
 use self::items::Items;
 pub use self::plan::Plan;
 use self::raw::{Bytes, FIRST_INO, FORMAT, GENERATION, Ids, Key, NODE64, item, tree};
+pub use self::read::{Body, Image, Layout, Part, Superblock, Walk};
 use self::space::Space;
+pub use self::subvolumes::Subvolume;
+use self::subvolumes::Subvolumes;
 use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
 use crate::ext4::InodeFlags;
@@ -49,7 +57,7 @@ const MAX_EXTENT: u64 = 128 << 20;
 /// The most names a file can have.
 const MAX_LINKS: u32 = 65_535;
 /// Marks that btrfs has, and where.
-const MARKS: [(InodeFlags, u32); 6] = [
+pub(crate) const MARKS: [(InodeFlags, u32); 6] = [
     (InodeFlags::SYNC, 1 << 5),
     (InodeFlags::IMMUTABLE, 1 << 6),
     (InodeFlags::APPEND, 1 << 7),
@@ -106,7 +114,11 @@ pub struct Writer<W> {
     intake: Intake,
     inodes: BTreeMap<u64, Inode>,
     next_ino: u64,
-    files: Items,
+    /// The items of all trees of files.
+    files: BTreeMap<u64, Items>,
+    subvolumes: Subvolumes,
+    /// Where subvolumes are, once that is known.
+    joins: Vec<Join>,
     extents: Items,
     /// By the address at which they start, checksums of blocks that follow each other.
     sums: Vec<(u64, Vec<u32>)>,
@@ -138,7 +150,9 @@ impl<W: WriteAt> Writer<W> {
             intake: Intake::new(FORMAT, FIRST_INO),
             inodes: BTreeMap::new(),
             next_ino: FIRST_INO + 1,
-            files: Items::new(tree::FS),
+            files: BTreeMap::from([(tree::FS, Items::new(tree::FS))]),
+            subvolumes: Subvolumes::default(),
+            joins: Vec::new(),
             extents: Items::new(tree::EXTENT),
             sums: Vec::new(),
             names: 0,
@@ -185,11 +199,18 @@ impl<W: WriteAt> Writer<W> {
         Ok((dir, fresh(&mut self.next_ino)?))
     }
 
+    /// Adds an item of an inode to the tree that it is in.
+    fn put(&mut self, (tree, ino): (u64, u64), kind: u8, number: u64, bytes: Bytes) {
+        self.files.entry(tree).or_insert_with(|| Items::new(tree)).put(Key(ino, kind, number), bytes);
+    }
+
     /// Notes an inode with its attributes and marks.
     fn keep(&mut self, path: &[u8], ino: u64, mut inode: Inode, meta: &Meta) -> Result<()> {
         inode.flags |= self.options.marks(FORMAT, path, &MARKS)?;
         let attrs = names::attributes(&meta.xattrs).map_err(|why| self.intake.refuse(path, why))?;
-        attrs.into_iter().for_each(|(sum, bytes)| self.files.put(Key(ino, item::XATTR, sum), bytes));
+        self.subvolumes.keep(path, ino);
+        let at = self.subvolumes.place(ino);
+        attrs.into_iter().for_each(|(sum, bytes)| self.put(at, item::XATTR, sum, bytes));
         self.inodes.insert(ino, inode);
         Ok(())
     }
@@ -199,6 +220,7 @@ impl<W: WriteAt> Writer<W> {
             return Err(self.intake.refuse(path, format!("it has {size} bytes, {MAX_SIZE} are the most")));
         }
         let (dir, ino) = self.place(path)?;
+        self.subvolumes.keep(path, ino);
         let mut inode = Inode { size, ..Inode::new(mode::FILE, meta) };
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut found = Vec::new();
@@ -228,7 +250,7 @@ impl<W: WriteAt> Writer<W> {
     /// Data that is in the tree.
     fn inline(&mut self, ino: u64, bytes: &[u8]) {
         let head = Bytes::default().u64(GENERATION).u64(bytes.len() as u64).u32(0).u8(0);
-        self.files.put(Key(ino, item::EXTENT_DATA, 0), head.bytes(bytes));
+        self.put(self.subvolumes.place(ino), item::EXTENT_DATA, 0, head.bytes(bytes));
     }
 
     /// Writes blocks of a file, and notes their checksums.
@@ -271,16 +293,18 @@ impl<W: WriteAt> Writer<W> {
     fn refer(&mut self, ino: u64, extent: &Extent) {
         let Extent { from, at, len } = *extent;
         let head = Bytes::default().u64(GENERATION).u64(len).u32(0).u8(1);
-        self.files.put(Key(ino, item::EXTENT_DATA, from), head.many(&[at, len, 0, len]));
+        let place = self.subvolumes.place(ino);
+        self.put(place, item::EXTENT_DATA, from, head.many(&[at, len, 0, len]));
         let counted = Bytes::default().many(&[1, GENERATION, 1]).u8(item::EXTENT_DATA_REF);
-        self.extents.put(Key(at, item::EXTENT, len), counted.many(&[tree::FS, ino, from]).u32(1));
+        self.extents.put(Key(at, item::EXTENT, len), counted.many(&[place.0, place.1, from]).u32(1));
     }
 
     /// About how many bytes of metadata what came so far will be.
     fn metadata(&self) -> u64 {
         let sums = self.sums.iter().map(|(_, sums)| sums.len() as u64 * 4).sum::<u64>();
-        let bytes = self.files.size() + self.extents.size() + self.names + sums;
-        bytes + bytes / 8 + 24 * NODE64
+        let files: u64 = self.files.values().map(Items::size).sum();
+        let bytes = files + self.extents.size() + self.names + sums;
+        bytes + bytes / 8 + (24 + self.files.len() as u64) * NODE64
     }
 
     fn symlink(&mut self, path: &[u8], target: &[u8], meta: &Meta) -> Result<()> {
@@ -289,6 +313,7 @@ impl<W: WriteAt> Writer<W> {
             return Err(self.intake.refuse(path, why));
         }
         let (dir, ino) = self.place(path)?;
+        self.subvolumes.keep(path, ino);
         let len = target.len() as u64;
         let mut inode = Inode { size: len, bytes: len, ..Inode::new(mode::SYMLINK, meta) };
         inode.mode = u32::from(mode::SYMLINK) | 0o777;
@@ -302,6 +327,10 @@ impl<W: WriteAt> Writer<W> {
         let next = &mut self.next_ino;
         let (dir, child) = self.intake.link(path, target, &mut || fresh(next))?;
         self.names += 200 + 3 * path.len() as u64;
+        if self.subvolumes.tree_at(path) != self.subvolumes.place(child.ino).0 {
+            let why = format!("`/{}`, which it links to, is in another subvolume", escape(target));
+            return Err(self.intake.refuse(path, why));
+        }
         let flags = self.options.marks(FORMAT, path, &MARKS)?;
         if let Some(inode) = self.inodes.get_mut(&child.ino) {
             if inode.links >= MAX_LINKS {

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 255;
 const REFS: usize = 4000;
 /// Namespaces that there are. Of `system.`, only access control lists.
 const SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+pub(crate) const LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
 
 /// The sum of a name.
 pub(crate) fn hash(name: &[u8]) -> u64 {

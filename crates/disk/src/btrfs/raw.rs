@@ -2,6 +2,8 @@
 
 use kiln_oci::Mtime;
 
+use crate::ext4::raw::get_split;
+
 /// The name errors use for this file system.
 pub(crate) const FORMAT: &str = "btrfs file system";
 
@@ -28,6 +30,7 @@ pub(crate) mod tree {
     /// No tree, but the directory of them.
     pub const DIR: u64 = 6;
     pub const CSUM: u64 = 7;
+    pub const QUOTA: u64 = 8;
     pub const UUID: u64 = 9;
     pub const FREE_SPACE: u64 = 10;
     pub const RELOCATION: u64 = -9i64 as u64;
@@ -49,6 +52,8 @@ pub(crate) mod item {
     pub const EXTENT_DATA: u8 = 108;
     pub const CSUM: u8 = 128;
     pub const ROOT: u8 = 132;
+    pub const ROOT_BACKREF: u8 = 144;
+    pub const ROOT_REF: u8 = 156;
     pub const EXTENT: u8 = 168;
     pub const METADATA: u8 = 169;
     pub const TREE_BLOCK_REF: u8 = 176;
@@ -85,6 +90,17 @@ impl Key {
         b[9..].copy_from_slice(&self.2.to_le_bytes());
         b
     }
+
+    /// The key that `bytes` start with, if there are enough of them.
+    pub fn read(bytes: &[u8]) -> Option<Key> {
+        let kind = *bytes.get(8)?;
+        (bytes.len() >= Key::LEN).then(|| Key(get64(bytes, 0), kind, get64(bytes, 9)))
+    }
+}
+
+/// A field of a structure; zero where the structure ends before it.
+pub(crate) fn get64(bytes: &[u8], at: usize) -> u64 {
+    get_split(bytes, at, at + 4)
 }
 
 /// A structure as it grows.
@@ -137,7 +153,7 @@ pub(crate) struct Ids {
     pub fs: [u8; 16],
     pub device: [u8; 16],
     pub chunks: [u8; 16],
-    /// Of the tree of files.
+    /// Of the top tree of files.
     pub files: [u8; 16],
 }
 
@@ -145,5 +161,13 @@ impl Ids {
     pub fn new(fs: [u8; 16]) -> Ids {
         let other = |by: u32, mask: u8| fs.map(|b| b.rotate_left(by) ^ mask);
         Ids { fs, device: other(3, 0x5A), chunks: other(5, 0xC3), files: other(1, 0x96) }
+    }
+
+    /// Of a tree of files: the top, or a subvolume.
+    pub fn of_files(&self, tree: u64) -> [u8; 16] {
+        let mut id = self.files;
+        let number = if tree == self::tree::FS { 0 } else { tree };
+        id.iter_mut().zip(number.to_le_bytes()).for_each(|(b, n)| *b ^= n);
+        id
     }
 }

@@ -21,7 +21,8 @@ use kiln_oci::{Entry, Mtime};
 
 pub(crate) use self::lookup::{list, resolve};
 pub use self::walk::Walk;
-pub(crate) use self::walk::inode_at;
+pub(crate) use self::walk::{found, inode_at};
+use crate::btrfs;
 use crate::error::{DiskError, Result};
 use crate::ext4::{self, InodeFlags};
 use crate::io::ReadAt;
@@ -120,6 +121,8 @@ pub enum Fs<R> {
     Ext4(Box<ext4::Image<R>>),
     /// XFS.
     Xfs(Box<xfs::Image<R>>),
+    /// btrfs.
+    Btrfs(Box<btrfs::Image<R>>),
 }
 
 /// The same for every variant of [`Fs`].
@@ -128,6 +131,7 @@ macro_rules! each {
         match $fs {
             Fs::Ext4($image) => $do,
             Fs::Xfs($image) => $do,
+            Fs::Btrfs($image) => $do,
         }
     };
 }
@@ -144,6 +148,12 @@ impl<R> From<xfs::Image<R>> for Fs<R> {
     }
 }
 
+impl<R> From<btrfs::Image<R>> for Fs<R> {
+    fn from(image: btrfs::Image<R>) -> Fs<R> {
+        Fs::Btrfs(Box::new(image))
+    }
+}
+
 impl<R: ReadAt> Fs<R> {
     /// Opens the file system at the first byte of `source`, of which it is known what it is; `None` for what is not read.
     ///
@@ -154,6 +164,7 @@ impl<R: ReadAt> Fs<R> {
         match content {
             Content::Ext => ext4::Image::open(source).map(|image| Some(image.into())),
             Content::Xfs => xfs::Image::open(source).map(|image| Some(image.into())),
+            Content::Btrfs => btrfs::Image::open(source).map(|image| Some(image.into())),
             _ => Ok(None),
         }
     }
@@ -181,7 +192,7 @@ impl<R: ReadAt> Fs<R> {
         match self {
             Fs::Ext4(image) => image.superblock().needs_recovery,
             // One whose log is needed is not read.
-            Fs::Xfs(_) => false,
+            Fs::Xfs(_) | Fs::Btrfs(_) => false,
         }
     }
 
@@ -195,6 +206,7 @@ impl<R: ReadAt> Fs<R> {
         match self {
             Fs::Ext4(_) => ext4::raw::SUPER_OFFSET,
             Fs::Xfs(_) => 0,
+            Fs::Btrfs(_) => btrfs::raw::SUPERS[0],
         }
     }
 

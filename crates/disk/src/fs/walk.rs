@@ -149,7 +149,7 @@ fn meta<I: Inodes>(image: &I, inode: &I::Inode, about: &About) -> Result<Meta> {
 }
 
 /// An inode as an entry.
-pub(super) fn found<I: Inodes>(image: &I, path: Vec<u8>, ino: u64, inode: &I::Inode, about: &About) -> Result<Found> {
+pub(crate) fn found<I: Inodes>(image: &I, path: Vec<u8>, ino: u64, inode: &I::Inode, about: &About) -> Result<Found> {
     let (major, minor) = about.device;
     let kind = match about.kind() {
         mode::FILE => EntryKind::File { size: about.size },

@@ -92,8 +92,7 @@ impl Content {
             Content::Luks | Content::Bitlocker => "it is encrypted",
             Content::Lvm => "it belongs to LVM, whose volumes Kiln does not read",
             Content::Raid => "it is a member of a software RAID",
-            Content::Btrfs => "it is btrfs; Kiln reads ext2 to ext4 and XFS",
-            Content::F2fs => "it is F2FS; Kiln reads ext2 to ext4 and XFS",
+            Content::F2fs => "it is F2FS; Kiln reads ext2 to ext4, XFS and btrfs",
             Content::Squashfs | Content::Erofs => "its file system cannot be changed",
             _ => return None,
         })

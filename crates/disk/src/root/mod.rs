@@ -5,9 +5,11 @@
 //! partition table is that of a root. Where no one partition has most, the disk is refused with what it has.
 //!
 //! [`content`] what a partition holds, by its first bytes     [`fstab`] which file systems a system mounts
+//! [`subvolumes`] which part of a btrfs is the root, and which ones are mounted in it
 
 pub mod content;
 pub mod fstab;
+mod subvolumes;
 
 use std::fs::File;
 use std::path::Path;
@@ -36,7 +38,7 @@ pub struct Root {
     pub partition: Partition,
     /// The file system of the root, with what its journal has.
     pub fs: Fs<Window<Disk>>,
-    /// What `/etc/fstab` of the root mounts.
+    /// What `/etc/fstab` of the root mounts, but for subvolumes of the root's own file system: those are in their places.
     pub mounts: Vec<Mount>,
     /// What the root was told by, for people.
     pub evidence: String,
@@ -93,10 +95,13 @@ pub fn find(format: Format, disk: Disk, number: Option<u32>) -> Result<Root> {
         Some(number) => given(number, &seen, &candidates)?,
         None => choose(&seen, &candidates)?,
     };
-    let Candidate { partition, fs, mounts, signs } = candidates.swap_remove(chosen);
+    let Candidate { partition, fs, mounts, signs, subvolume } = candidates.swap_remove(chosen);
     let mut evidence = signs.iter().map(|s| s.says).collect::<Vec<_>>().join(", ");
     if number.is_some() {
         evidence = "it was given".to_owned();
+    }
+    if let Some(subvolume) = subvolume {
+        evidence = format!("{evidence}, {subvolume}");
     }
     Ok(Root { format, disk, table, partition, fs, mounts, evidence })
 }
@@ -124,12 +129,15 @@ struct Candidate {
     fs: Fs<Window<Disk>>,
     mounts: Vec<Mount>,
     signs: Vec<Sign>,
+    /// Which subvolume it is.
+    subvolume: Option<String>,
 }
 
 impl Candidate {
     /// What is in a partition; `None` for what is not read.
     fn look(content: Content, part: Window<Disk>, partition: &Partition, alone: bool) -> Result<Option<Candidate>> {
-        let Some(fs) = Fs::open(content, part)? else { return Ok(None) };
+        let Some(mut fs) = Fs::open(content, part)? else { return Ok(None) };
+        let subvolume = subvolumes::enter(&mut fs)?;
         let mut signs = Vec::new();
         let mut sign = |weight, says| signs.push(Sign { weight, says });
         if alone {
@@ -138,14 +146,14 @@ impl Candidate {
         if matches!(partition.kind, Kind::Gpt(k) if k == kind::ROOT_X86_64 || k == kind::ROOT_ARM64) {
             sign(2, "its type is that of a root");
         }
-        if has(&fs, &[b"etc/os-release", b"usr/lib/os-release"])? {
+        if has(&fs, NAMED)? {
             sign(4, "it has os-release");
         }
-        if has(&fs, &[b"sbin/init", b"usr/lib/systemd/systemd", b"lib/systemd/systemd", b"bin/sh"])? {
+        if has(&fs, STARTED)? {
             sign(4, "it has a program to start");
         }
         let mounts = nothing_there(fs.read(b"etc/fstab", fstab::MAX))?.flatten();
-        let mounts = mounts.map(|text| fstab::parse(&text)).unwrap_or_default();
+        let mut mounts = mounts.map(|text| fstab::parse(&text)).unwrap_or_default();
         let names = names(partition, &fs);
         if let Some(mount) = mounts.iter().find(|mount| mount.target == "/") {
             match mount.names(&names) {
@@ -154,12 +162,22 @@ impl Candidate {
                 Some(false) => {}
             }
         }
-        Ok(Some(Candidate { partition: partition.clone(), fs, mounts, signs }))
+        subvolumes::mount(&mut fs, &names, &mut mounts)?;
+        Ok(Some(Candidate { partition: partition.clone(), fs, mounts, signs, subvolume }))
     }
 
     fn weight(&self) -> u32 {
         self.signs.iter().map(|sign| sign.weight).sum()
     }
+}
+
+/// Where the name of a system is, and programs that are started first.
+const NAMED: &[&[u8]] = &[b"etc/os-release", b"usr/lib/os-release"];
+const STARTED: &[&[u8]] = &[b"sbin/init", b"usr/lib/systemd/systemd", b"lib/systemd/systemd", b"bin/sh"];
+
+/// Whether a file system has a system.
+fn has_system(fs: &Fs<Window<Disk>>) -> Result<bool> {
+    Ok(has(fs, NAMED)? && has(fs, STARTED)?)
 }
 
 /// Whether one of these is there, be it a link to nowhere.

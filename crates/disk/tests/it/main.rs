@@ -1,6 +1,7 @@
 //! Disks that Kiln writes are read by the tools everybody has, and the other way round.
 
 mod boots;
+mod btrfs;
 mod ext4;
 mod filesystems;
 mod formats;

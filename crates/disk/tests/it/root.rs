@@ -134,7 +134,7 @@ fn roots_that_cannot_be_read_are_named() {
         (0, &b"LUKS\xba\xbe"[..], "it is encrypted"),
         (536, b"LVM2 001", "belongs to LVM"),
         (0, b"XFSB", "version 0 of its format"),
-        (0x1_0040, b"_BHRfS_M", "it is btrfs"),
+        (0x1_0040, b"_BHRfS_M", "the btrfs file system is damaged"),
         (4096, &[0xfc, 0x4e, 0x2b, 0xa9], "software RAID"),
     ] {
         let mut disk = Disk::new(&cloud());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("sgdisk", "gdisk"),
@@ -13,6 +13,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("mdir", "mtools"),
     ("tar", "tar"),
     ("btrfs", "btrfs-progs"),
+    ("mkfs.btrfs", "btrfs-progs"),
     ("e2fsck", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
     ("mke2fs", "e2fsprogs"),

@@ -139,7 +139,7 @@ fn fill(
 }
 
 /// Forgets the marks of files that the disk does not have, or has no more.
-fn keep_marks(flags: &mut BTreeMap<Vec<u8>, InodeFlags>, rows: &[(Entry, Body<'_>)]) {
+pub(super) fn keep_marks(flags: &mut BTreeMap<Vec<u8>, InodeFlags>, rows: &[(Entry, Body<'_>)]) {
     let there: BTreeSet<&[u8]> = rows.iter().map(|(entry, _)| &*entry.path).collect();
     flags.retain(|path, _| there.contains(&**path));
 }
@@ -181,19 +181,30 @@ fn write_rows(
     session: &Session,
 ) -> Result<(), DiskError> {
     for (entry, body) in rows {
-        if session.check_cancelled().is_err() {
-            let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
-            return Err(DiskError::Body { path: text(&entry.path), source });
-        }
-        let opened: io::Result<Box<dyn Read + '_>> = match body {
-            Body::None => Ok(Box::new(io::empty())),
-            Body::Bytes(bytes) => Ok(Box::new(&**bytes)),
-            Body::File(file) => root.open_file(file).map(|read| Box::new(read) as Box<dyn Read>),
-        };
-        let mut opened = opened.map_err(|source| DiskError::Body { path: text(&entry.path), source })?;
-        writer.append(entry, &mut opened)?;
+        put_row(&mut *writer, entry, body, root, session)?;
     }
     writer.finish()
+}
+
+/// Puts an entry into a file system.
+pub(super) fn put_row(
+    writer: &mut dyn Fill,
+    entry: &Entry,
+    body: &Body<'_>,
+    root: &Root,
+    session: &Session,
+) -> Result<(), DiskError> {
+    if session.check_cancelled().is_err() {
+        let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
+        return Err(DiskError::Body { path: text(&entry.path), source });
+    }
+    let opened: io::Result<Box<dyn Read + '_>> = match body {
+        Body::None => Ok(Box::new(io::empty())),
+        Body::Bytes(bytes) => Ok(Box::new(&**bytes)),
+        Body::File(file) => root.open_file(file).map(|read| Box::new(read) as Box<dyn Read>),
+    };
+    let mut opened = opened.map_err(|source| DiskError::Body { path: text(&entry.path), source })?;
+    writer.append(entry, &mut opened)
 }
 
 fn text(path: &[u8]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! [`image`] a name in the store     [`registry`] a push     [`archive`] one file, OCI or docker, or an OCI layout
 //! [`files`] the file system itself, as a directory or a tar     [`disk`] a bootable disk
-//! [`rebuilt`] a disk whose root is replaced     [`microvm`] a machine with one application
+//! [`rebuilt`] a disk whose root is replaced, with its [`subvolumes`]     [`microvm`] a machine with one application
 //!
 //! [`ahead`] layers pushed before the image is whole
 
@@ -14,6 +14,7 @@ pub mod image;
 pub mod microvm;
 pub mod rebuilt;
 pub mod registry;
+mod subvolumes;
 
 use std::fs::File;
 use std::path::PathBuf;

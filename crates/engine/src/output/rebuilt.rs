@@ -31,6 +31,7 @@ use kiln_oci::{Digest, Entry, EntryKind, Meta};
 
 use super::Artifact;
 use super::disk::{Body, rows, seed, write_ext4, write_xfs};
+use super::subvolumes;
 use crate::error::{EngineError, Result};
 use crate::rootfs::Root;
 use crate::session::Session;
@@ -202,6 +203,11 @@ impl Fill<'_> {
                 };
                 // What the base has its boot loader and kernel read.
                 write_xfs(target, options, superblock.features(), &rows, self.root, self.session)
+            }
+            Fs::Btrfs(image) => {
+                let options =
+                    volume::Options { label, time, blank: true, flags, ..volume::Options::new(part.len, base.uuid()) };
+                subvolumes::write(target, options, &rows, image, (self.root, self.session))
             }
         }
     }

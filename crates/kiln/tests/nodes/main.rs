@@ -4,6 +4,7 @@
 
 mod beside;
 mod boots;
+mod btrfs;
 mod cache;
 mod disks;
 mod failures;

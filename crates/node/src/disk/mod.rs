@@ -109,20 +109,21 @@ impl Disk {
     /// Puts what `fstab` mounts of this disk where it would be, and the EFI system partition where tools look for it.
     fn mount(&mut self, parts: &[(Volume, Part)]) -> Result<(), DiskError> {
         // Without a table that can be read, nothing is mounted: the checks that read it say why.
-        let mut mounts: Vec<(String, Option<u32>)> = Vec::new();
+        let mut mounts: Vec<(String, Option<u32>, String)> = Vec::new();
         for mount in fstab::of(&*self).unwrap_or_default() {
             if let Ok(Some(volume)) = self.media.find(&mount.device) {
-                mounts.push((mount.target, volume.number));
+                mounts.push((mount.target, volume.number, mount.options.join(",")));
             }
         }
-        if let Some(esp) = self.media.esp.filter(|esp| !mounts.iter().any(|(_, number)| *number == Some(*esp))) {
-            mounts.push(("/boot/efi".to_owned(), Some(esp)));
+        if let Some(esp) = self.media.esp.filter(|esp| !mounts.iter().any(|(_, number, _)| *number == Some(*esp))) {
+            mounts.push(("/boot/efi".to_owned(), Some(esp), String::new()));
         }
         // What is mounted below another comes after it.
         mounts.sort();
-        for (target, number) in mounts {
+        for (target, number, options) in mounts {
             let target: Vec<u8> = components(target.as_bytes()).collect::<Vec<_>>().join(&b'/');
             let Some((volume, window)) = parts.iter().find(|(volume, _)| volume.number == number) else { continue };
+            // Subvolumes of the root's own file system are in their places.
             if target.is_empty() || number == self.media.root {
                 continue;
             }
@@ -133,8 +134,14 @@ impl Disk {
                     self.add(&target, Files::Fat(reader, entries))?;
                 }
                 _ => {
-                    if let Some(fs) = Fs::open(Content::of(window), window.clone())? {
-                        self.add(&target, Files::Linux(fs))?;
+                    if let Some(mut fs) = Fs::open(Content::of(window), window.clone())? {
+                        let there = match &mut fs {
+                            Fs::Btrfs(image) => image.enter(&options)?,
+                            _ => true,
+                        };
+                        if there {
+                            self.add(&target, Files::Linux(fs))?;
+                        }
                     }
                 }
             }

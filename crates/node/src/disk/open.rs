@@ -9,6 +9,7 @@ use kiln_disk::DiskError;
 use kiln_disk::image::{self, Format, Source};
 use kiln_disk::image::{Backing, MAX_SIZE};
 use kiln_disk::io::{ReadAt, WriteAt};
+use kiln_disk::root::Content;
 
 use crate::error::{NodeError, Result};
 
@@ -20,13 +21,17 @@ const HEAD: u64 = 64 << 10;
 /// Whether a file is a disk: of a format that says so, with a partition table, or with a file system.
 pub(super) fn is_disk(path: &Path) -> Result<bool> {
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(2048).read_to_end(&mut head));
+    let file = File::open(path).map_err(NodeError::file("read", path))?;
+    let read = (&file).take(2048).read_to_end(&mut head);
     read.map_err(NodeError::file("read", path))?;
     let at = |offset: usize, bytes: &[u8]| head.get(offset..offset + bytes.len()) == Some(bytes);
     let formats: [&[u8]; 7] =
         [b"XFSB", b"QFI\xfb", b"KDMV", b"conectix", b"vhdxfile", b"COWD", b"# Disk DescriptorFile"];
     if formats.iter().any(|magic| at(0, magic)) || at(512, b"EFI PART") || at(1080, b"\x53\xef") || at(510, b"\x55\xaa")
     {
+        return Ok(true);
+    }
+    if Content::of(&file) == Content::Btrfs {
         return Ok(true);
     }
     Ok(at(0, &GZIP) && first_name(path).is_some_and(|name| name == "disk.raw"))

@@ -20,6 +20,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use kiln_disk::root::Content;
 use kiln_engine::archive::import;
 use kiln_engine::transfer::Mover;
 use kiln_engine::{EngineError, Session};
@@ -225,10 +226,11 @@ fn take(session: &Session, tar: Box<dyn Read + Send>, title: &str, platform: &Pl
 fn is_disk(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(NodeError::file("open", path))?;
-    file.take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
+    (&file).take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
     let boots = start.get(510..512) == Some(&[0x55, 0xaa]);
     let gpt = start.get(512..520) == Some(b"EFI PART");
     let files = start.get(1080..1082) == Some(&[0x53, 0xef]) || start.starts_with(b"XFSB");
+    let files = files || Content::of(&file) == Content::Btrfs;
     // The header of a tar has its magic at 257, where a boot sector has code.
     let tar = start.get(257..262) == Some(b"ustar");
     Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || files) && !tar) || gpt)
@@ -251,11 +253,12 @@ mod tests {
         sector[510..].copy_from_slice(&[0x55, 0xaa]);
         std::fs::write(at("a.raw"), sector).unwrap();
         std::fs::write(at("a.xfs"), b"XFSB\0\0\x10\0").unwrap();
+        std::fs::write(at("a.btrfs"), [&[0; 0x1_0040][..], b"_BHRfS_M"].concat()).unwrap();
         assert_eq!(Base::find(&at("root")).unwrap(), Base::Directory(at("root").into()));
         assert_eq!(Base::find(&at("layout")).unwrap(), Base::Layout(at("layout")));
         assert_eq!(Base::find(&at("a.tar")).unwrap(), Base::Tar(at("a.tar").into()));
         assert_eq!(Base::find("debian:12").unwrap(), Base::Image("debian:12".to_owned()));
-        for disk in ["a.qcow2", "a.raw", "a.xfs"] {
+        for disk in ["a.qcow2", "a.raw", "a.xfs", "a.btrfs"] {
             assert_eq!(Base::find(&at(disk)).unwrap(), Base::Disk(at(disk).into()));
         }
         let error = Base::find(&at("gone")).unwrap_err();

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use kiln_disk::fs::Fs;
 use kiln_disk::image::{self, Backing, Format};
 use kiln_disk::layout::Spec;
 use kiln_disk::{DiskError, root};
@@ -29,6 +30,8 @@ const TIMES: u64 = 4;
 const MORE: u64 = 16 << 30;
 /// Directories without which no program of a system runs.
 const NEEDED: [&str; 8] = ["/usr", "/var", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/opt"];
+/// Of what may be many, so many are named.
+const SHOWN: usize = 8;
 /// Kinds of mounts that are of no disk.
 const VIRTUAL: [&str; 12] =
     ["swap", "proc", "sysfs", "tmpfs", "devpts", "nfs", "nfs4", "cifs", "9p", "virtiofs", "overlay", "none"];
@@ -95,6 +98,16 @@ impl BaseDisk {
         let lost = self.root.fs.features_lost();
         if !lost.is_empty() {
             found.push(format!("the new root file system is without {}", lost.join(", ")));
+        }
+        let Fs::Btrfs(image) = &self.root.fs else { return found };
+        if image.superblock().copy {
+            found.push("the first superblock is damaged, a copy of it is used".to_owned());
+        }
+        let copies = image.copies().unwrap_or_default();
+        if !copies.is_empty() {
+            let names: Vec<String> = copies.iter().take(SHOWN).map(|path| format!("`{}`", escape(path))).collect();
+            let more = copies.len().checked_sub(SHOWN + 1).map_or(String::new(), |n| format!(" and {} more", n + 1));
+            found.push(format!("the new disk is without the read-only snapshots {}{more}", names.join(", ")));
         }
         found
     }
@@ -214,7 +227,9 @@ const MACHINE: &str = "a virtual machine can: -builder qemu";
 
 fn refused(path: &Path, e: &DiskError) -> NodeError {
     let hint = match e {
-        DiskError::Damaged { .. } => "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn, xfs_repair -n",
+        DiskError::Damaged { .. } => {
+            "see what is wrong: qemu-img check, sgdisk -v, e2fsck -fn, xfs_repair -n, btrfs check"
+        }
         DiskError::NoRoot { .. } | DiskError::Unsupported { .. } => MACHINE,
         _ => "",
     };

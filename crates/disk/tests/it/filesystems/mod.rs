@@ -2,7 +2,7 @@
 
 mod both;
 mod btrfs;
-mod kind;
+pub(crate) mod kind;
 mod xfs;
 mod xfs_hostile;
 mod xfs_read;

@@ -1,0 +1,7 @@
+//! The btrfs reader against btrfs-progs and the kernel.
+
+mod hostile;
+mod made;
+mod read;
+mod refused;
+mod subvolumes;
