@@ -84,13 +84,15 @@ impl Superblock {
         let mut bytes = vec![0; SIZE];
         let (mut best, mut why): (Option<Superblock>, _) = (None, None);
         for at in SUPERS.into_iter().filter(|at| at.saturating_add(SIZE as u64) <= len) {
-            source.read_exact_at(&mut bytes, at).map_err(failed(at))?;
-            match Superblock::parse(&bytes, at) {
+            let read = source.read_exact_at(&mut bytes, at).map_err(failed(at));
+            match read.and_then(|()| Superblock::parse(&bytes, at)) {
                 Ok(found) => {
                     // A copy of a file system that was here before is none of this one.
                     let newer = best.as_ref().is_none_or(|b| b.uuid == found.uuid && b.generation < found.generation);
                     best = if newer { Some(Superblock { copy: at != SUPERS[0], ..found }) } else { best };
                 }
+                // A copy does not know of a log, and is not asked about what the first one says.
+                Err(e @ DiskError::Unsupported { .. }) if at == SUPERS[0] => return Err(e),
                 Err(e) if at == SUPERS[0] => why = Some(e),
                 Err(_) => {}
             }
