@@ -84,8 +84,8 @@ impl Superblock {
         let mut bytes = vec![0; SIZE];
         let (mut best, mut why): (Option<Superblock>, _) = (None, None);
         for at in SUPERS.into_iter().filter(|at| at.saturating_add(SIZE as u64) <= len) {
-            source.read_exact_at(&mut bytes, at).map_err(failed(at))?;
-            match Superblock::parse(&bytes, at) {
+            let read = source.read_exact_at(&mut bytes, at).map_err(failed(at));
+            match read.and_then(|()| Superblock::parse(&bytes, at)) {
                 Ok(found) => {
                     // A copy of a file system that was here before is none of this one.
                     let newer = best.as_ref().is_none_or(|b| b.uuid == found.uuid && b.generation < found.generation);
