@@ -30,7 +30,9 @@ build: ## debug build
 	cargo build --workspace
 
 release: ## the static binary, checked to be static
-	cargo build --release --package kiln
+	cargo build --profile small --package kiln-doctor --bin kiln-doctor-host
+	@gzip -9nc $(TARGET)/small/kiln-doctor-host > $(TARGET)/small/kiln-doctor-host.gz
+	KILN_DOCTOR_HOST=$(abspath $(TARGET))/small/kiln-doctor-host.gz cargo build --release --package kiln
 	@scripts/static.sh $(TARGET)/release/kiln
 
 image: release ## Kiln's own image, built by Kiln (IMAGE="-t registry.example/kiln --push" for arguments)

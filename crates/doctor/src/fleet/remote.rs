@@ -32,11 +32,13 @@ echo 'there is no directory from which programs may be run' >&2; exit 1";
 const MANY: usize = 4;
 
 /// A program that is sent to hosts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parcel {
     path: PathBuf,
     /// It as gzip has it.
     packed: Option<Arc<[u8]>>,
+    /// The part of it that tells facts and sends packets, as gzip has it.
+    part: Option<Arc<[u8]>>,
 }
 
 impl Parcel {
@@ -44,7 +46,17 @@ impl Parcel {
     pub fn new(path: &Path, hosts: usize) -> Parcel {
         // That it cannot be read is said of each host that it is sent to.
         let packed = if hosts < MANY { None } else { pack(path).ok() };
-        Parcel { path: path.to_owned(), packed: packed.map(Arc::from) }
+        Parcel { path: path.to_owned(), packed: packed.map(Arc::from), part: None }
+    }
+
+    /// With the small program beside the one at a path, for all that it can do: `kiln-doctor-host`, as gzip has it.
+    pub fn with_part(path: &Path, part: &[u8]) -> Parcel {
+        Parcel { path: path.to_owned(), packed: None, part: Some(part.into()) }
+    }
+
+    /// Without the small program.
+    fn whole(&self) -> Parcel {
+        Parcel { part: None, ..self.clone() }
     }
 }
 
@@ -168,7 +180,8 @@ impl<'a> Placed<'a> {
 
     fn send(&self, asking: &Asking<'_>, cancel: &Cancel) -> Result<(), DoctorError> {
         let failed = |why: String| DoctorError::Host { host: self.name.clone(), why };
-        if asking.binary.packed.as_ref().is_some_and(|packed| self.unpacked(packed, cancel)) {
+        let packed = asking.binary.part.as_ref().or(asking.binary.packed.as_ref());
+        if packed.is_some_and(|packed| self.unpacked(packed, cancel)) {
             return Ok(());
         }
         let path = &asking.binary.path;
@@ -206,11 +219,13 @@ impl Drop for Placed<'_> {
     }
 }
 
-/// Runs this program on a host, and says what it said.
+/// Runs this program on a host, all of it, and says what it said.
 ///
 /// # Errors
 /// When the host cannot be reached. That the program fails is in its output.
 pub fn run(name: &str, host: &dyn Host, asking: &Asking<'_>, words: &[&str]) -> Result<Output, DoctorError> {
+    let whole = asking.binary.whole();
+    let asking = &Asking { binary: &whole, ..*asking };
     limited(name, asking, |cancel| {
         let placed = Placed::new(name, host, asking, cancel)?;
         let output = host.output(&placed.command(words.iter().copied()), cancel);

@@ -1,13 +1,16 @@
 //! Hosts that answer, lie, hang and refuse: a program that stands for Kiln is sent to this machine and run.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use kiln_doctor::Fleet;
 use kiln_doctor::facts::gather;
-use kiln_doctor::fleet::remote::{Asking, Parcel, Placed, gather as ask};
+use kiln_doctor::fleet::remote::{Asking, Parcel, Placed, gather as ask, parse, run};
+use kiln_doctor::probe::Order;
 use kiln_doctor::report::{Outcome, Report};
 use kiln_host::recording::Answer;
 use kiln_host::{Cancel, Host, Local, Network, Recording};
@@ -75,6 +78,45 @@ fn a_host_without_gzip() {
     host.answer("mktemp", Answer::output("/tmp/kiln-doctor.a1B2c3D4"));
     let error = Placed::new("h", &host, &Asking { binary: &absent, ..asking }, &cancel).err().unwrap().to_string();
     assert!(error.contains("cannot read") && error.contains("nothing"), "{error}");
+}
+
+/// The small program is what hosts get to tell of themselves, and the whole one for everything else.
+#[test]
+fn hosts_get_no_more_than_they_need() {
+    let (directory, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+    let parcel = Parcel::with_part(&program(directory.path(), "exit 0"), b"the part");
+    let asking = Asking { binary: &parcel, limit: Duration::from_secs(3), sudo: false, cancel: &cancel };
+    let host = Recording::new("root@h");
+    host.answer("mktemp", Answer::output("/tmp/kiln-doctor.a1B2c3D4"));
+    host.answer("gzip", Answer::output(""));
+    drop(Placed::new("h", &host, &asking, &cancel).unwrap());
+    let unpacked = host.ran().into_iter().find(|ran| ran.line.contains("gzip")).unwrap();
+    assert_eq!(unpacked.stdin, b"the part");
+    assert_eq!(host.file("/tmp/kiln-doctor.a1B2c3D4/kiln"), None);
+    run("h", &host, &asking, &["doctor", "fix", "undo"]).unwrap();
+    let (_, sent) = host.file("/tmp/kiln-doctor.a1B2c3D4/kiln").unwrap();
+    assert_eq!(sent, fs::read(directory.path().join("program")).unwrap());
+}
+
+/// The small program says what the library says, and knows nothing else.
+#[test]
+fn the_program_for_hosts() {
+    let say = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_kiln-doctor-host")).args(words).output().unwrap();
+    let told = say(&["doctor", "--facts-json"]);
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let facts = parse("h", &told.stdout, (0, i64::MAX)).unwrap();
+    let here = gather(Path::new("/"), None).unwrap();
+    assert_eq!((facts.system.hostname, facts.system.machine_id), (here.system.hostname, here.system.machine_id));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let order = |to: SocketAddr| serde_json::to_string(&Order::Connect { to, from: None, wait: 2000 }).unwrap();
+    let open = say(&["doctor", "probe", &order(listener.local_addr().unwrap())]);
+    assert!(open.status.success() && !open.stdout.is_empty(), "{open:?}");
+    for bad in [&[][..], &["doctor"], &["doctor", "fix", "leases.leaked", "--yes"], &["--facts-json"]] {
+        let refused = say(bad);
+        assert_eq!((refused.status.code(), refused.stdout.as_slice()), (Some(2), &b""[..]), "{bad:?}");
+    }
+    let garbage = say(&["doctor", "probe", "{"]);
+    assert!(garbage.status.code() == Some(3) && String::from_utf8_lossy(&garbage.stderr).contains("the order"));
 }
 
 fn facts() -> Vec<u8> {

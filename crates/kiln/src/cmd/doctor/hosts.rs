@@ -23,6 +23,9 @@ use crate::error::CliError;
 use crate::ssh::Login;
 use crate::surroundings::stop_on_signals;
 
+/// The program for other hosts, as gzip has it; empty when this build has none (`build.rs`).
+const HOST_PROGRAM: &[u8] = include_bytes!(env!("KILN_DOCTOR_HOST_PROGRAM"));
+
 /// Options that say which hosts.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -189,7 +192,10 @@ impl Args {
         // Those who are not root need its rights to see rules and namespaces.
         let (root, others) = hosts.into_iter().partition(|(_, host)| host.name().starts_with("root@"));
         let limit = Duration::from_secs(self.timeout.max(1));
-        let binary = remote::Parcel::new(&binary, targets.len());
+        let binary = match HOST_PROGRAM {
+            [] => remote::Parcel::new(&binary, targets.len()),
+            part => remote::Parcel::with_part(&binary, part),
+        };
         // Who is stopped takes away what was sent to hosts.
         let flag = Arc::new(AtomicBool::new(false));
         stop_on_signals(kiln_sandbox::Cancel::new(), flag.clone());
