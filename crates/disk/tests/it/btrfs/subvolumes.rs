@@ -173,7 +173,7 @@ fn the_subvolume_that_names_itself_is_the_root_and_others_are_mounted_in_it() {
     let other: Vec<&str> = found.mounts.iter().map(|mount| &*mount.target).collect();
     assert_eq!(other, ["/", "/srv"]);
     let all: Vec<String> = found.fs.walk().map(|found| String::from_utf8(found.unwrap().entry.path).unwrap()).collect();
-    assert_eq!(all.len(), 14, "{all:?}");
+    assert_eq!(all.len(), 15, "{all:?}");
     // What fills it anew is told where all of this belongs.
     let kiln_disk::fs::Fs::Btrfs(image) = &found.fs else { panic!("it is btrfs") };
     let layout = image.layout().unwrap();
