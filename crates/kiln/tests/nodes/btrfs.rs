@@ -109,6 +109,9 @@ fn template(provisioners: &str) -> String {
 const CHANGES: &str = r#"{"type": "shell", "inline": ["echo new >/etc/new", "echo newer >>/var/lib/data",
     "mkdir -p /home/other", "echo other >/home/other/file", "chattr -i /etc/changed", "rm -r /var/lib/machines"]}"#;
 
+/// What is changed on a disk of Kiln's own.
+const OWN: &str = r#"{"type": "shell", "inline": ["echo new >/etc/new", "echo newer >>/var/lib/data"]}"#;
+
 #[test]
 fn a_root_in_a_subvolume_is_changed_and_all_of_them_are_where_they_were() {
     let node = Node::over(base());
@@ -186,8 +189,12 @@ fn a_disk_of_kiln_is_a_base_again_and_again() {
         .file("boot/initrd.img-6.1.0-1", 0o644, "an initramfs")
         .file("sbin/init", 0o755, "#!/bin/sh\n")
         .file("etc/os-release", 0o644, "ID=own\n")
+        .dir("var", 0o755)
         .dir("var/lib", 0o755)
         .file("var/lib/data", 0o644, "old")
+        .dir("usr/lib", 0o755)
+        .dir("usr/lib/systemd", 0o755)
+        .dir("usr/lib/systemd/boot", 0o755)
         .dir("usr/lib/systemd/boot/efi", 0o755)
         .file("usr/lib/systemd/boot/efi/systemd-bootx64.efi", 0o644, "MZ a boot loader");
     node.t.write("root.tar", 0o644, root.tar());
@@ -197,10 +204,10 @@ fn a_disk_of_kiln_is_a_base_again_and_again() {
     let output = format!("--output=type=disk,fs=btrfs,boot=uefi,size=700M,label=own,dest={}", own.display());
     let _ = node.t.kiln(&["build", &output, "."]).ok();
     node.write("own.yaml", PROFILE);
-    node.write("t.json", &template(CHANGES).replace(r#", "rm -r /var/lib/machines""#, ""));
+    node.write("t.json", &template(OWN));
     let build = || node.t.kiln(&["node", "build", "-color=false", "-force", "-builder", "offline", "t.json"]).ok();
     let out = build().stdout;
-    assert!(out.contains("root file system: partition 2") && !out.contains("subvolume"), "{out}");
+    assert!(out.contains("root file system: partition ") && !out.contains("subvolume"), "{out}");
     let made = dir.join("out/node.img");
     let verify = || node.t.kiln(&["node", "verify", made.to_str().unwrap(), "-p", "own.yaml", "--json"]).ok().json();
     assert_eq!(verify()["checks"][1]["verdict"], "pass");

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(with(&[20, b'a', b'b', b'c', 0xE0 | 2 << 2, 0]).unwrap(), b"abcabcabcab");
         // Of any length, and further away than 16 KiB.
         let long = with(&[&[18, b'x', 0x20, 0, 0, 0, 200, 0, 0][..]].concat()).unwrap();
-        assert_eq!(long.len(), 1 + 2 + 31 + 255 * 3 + 200 - 255);
+        assert_eq!(long.len(), 1 + 2 + 31 + 255 * 3 + 200);
         let far =
             [&[18, b'x', b'y'][..1], b"x", &[0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
         assert!(with(&far).is_none(), "its length has no end");

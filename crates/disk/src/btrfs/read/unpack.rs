@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use flate2::{Decompress, FlushDecompress, Status};
+
 use super::lzo;
 use crate::ext4::raw::get32;
 
@@ -32,7 +34,7 @@ impl Packing {
                 bytes.extend(&packed[..packed.len().min(len)]);
                 true
             }
-            Packing::Zlib => flate2::read::ZlibDecoder::new(packed).take(limit).read_to_end(&mut bytes).is_ok(),
+            Packing::Zlib => inflate(packed, len, &mut bytes).is_some(),
             Packing::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(packed).map(|decoder| decoder.single_frame());
                 decoder.is_ok_and(|mut decoder| {
@@ -47,6 +49,16 @@ impl Packing {
         bytes.resize(len, 0);
         Ok(bytes)
     }
+}
+
+/// Unpacks a stream up to its end, or to `len` bytes. One that ends before is cut off.
+fn inflate(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Option<()> {
+    out.resize(len, 0);
+    let mut decoder = Decompress::new(true);
+    let status = decoder.decompress(packed, out, FlushDecompress::None).ok()?;
+    let there = usize::try_from(decoder.total_out()).ok()?;
+    out.truncate(there);
+    (status == Status::StreamEnd || there == len).then_some(())
 }
 
 /// Unpacks segments, of which each is a block: the bytes of all of them come first, and the bytes of each before it. No
@@ -100,7 +112,7 @@ mod tests {
 
     #[test]
     fn segments_have_numbers_that_are_checked() {
-        // Two segments of literals: the first ends so that the second's number would go over the end of a block.
+        // Two segments of literals.
         let literals =
             |n: u8, len: usize| [&[u8::try_from(len + 17).unwrap()][..], &vec![n; len], &[17, 0, 0]].concat();
         let (one, two) = (literals(b'a', 100), literals(b'b', 50));
