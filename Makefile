@@ -57,8 +57,8 @@ test: setup emulators cosign lint unikernel ## everything CI runs: lint, unit an
 
 test-cluster: setup kubernetes ## clusters of a real Kubernetes on hosts that are containers (as root; TESTS="bed::" for some)
 	@scripts/cluster-hosts.sh > /dev/null
-	cargo nextest run --profile cluster --run-ignored only -p kiln-testkit --lib -E 'test(/^fleet::/)'
-	cargo nextest run --profile cluster --run-ignored only -p kiln --test launch $(TESTS)
+	cargo nextest run --workspace --profile cluster --run-ignored only \
+	  -E 'binary_id(kiln::launch) + (binary_id(kiln-testkit) & test(/^fleet::/))' $(TESTS)
 
 rungs: ## what RUN sees and leaves, on the rungs of users without rights (who can set no limits)
 	@for rung in plain-userns userns1 plain-emulated; do echo "rung $$rung"; export KILN_TEST_RUNG=$$rung; \

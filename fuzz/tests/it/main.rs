@@ -34,7 +34,7 @@ fn every_input_is_handled() {
 #[test]
 fn the_corpus_is_small() {
     let size: u64 = TARGETS.iter().flat_map(inputs).map(|file| fs::metadata(file).unwrap().len()).sum();
-    assert!(size < 200 << 10, "the corpus has {size} bytes");
+    assert!(size < 256 << 10, "the corpus has {size} bytes");
 }
 
 /// Inputs made from the corpus by simple means: cut, doubled, one byte changed. Cheap, and without a fuzzer.

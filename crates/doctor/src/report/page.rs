@@ -74,7 +74,7 @@ fn drawing(report: &Report<'_>) -> String {
                     .as_ref()
                     .is_some_and(|(x, y)| (x == &from.name && y == &to.name) || (x == &to.name && y == &from.name))
             });
-            if !broken && !(has_pods(from) && has_pods(to)) {
+            if !(broken || has_pods(from) && has_pods(to)) {
                 continue;
             }
             let middle = |place: &(usize, usize)| (place.0 + WIDTH / 2, place.1 + HEIGHT / 2);

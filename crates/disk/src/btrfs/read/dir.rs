@@ -43,7 +43,7 @@ impl<R: ReadAt> Image<R> {
             if (item.key.0, item.key.1) != (dir.ino, item::DIR_INDEX) {
                 break;
             }
-            let (location, name, _, rest) = parts(item.bytes()).ok_or_else(|| wrong("a name is cut off"))?;
+            let Part { location, name, rest, .. } = part(item.bytes()).ok_or_else(|| wrong("a name is cut off"))?;
             if !rest.is_empty() || name.is_empty() || matches!(name, b"." | b"..") {
                 return Err(wrong("an entry has no name that can be"));
             }
@@ -85,7 +85,7 @@ impl<R: ReadAt> Image<R> {
             // Those whose names have the same sum stand together.
             let mut rest = item.bytes();
             while !rest.is_empty() {
-                let (_, name, value, more) = parts(rest).ok_or_else(|| wrong("one is cut off"))?;
+                let Part { name, value, rest: more, .. } = part(rest).ok_or_else(|| wrong("one is cut off"))?;
                 rest = more;
                 if name.starts_with(b"btrfs.") {
                     continue;
@@ -106,13 +106,21 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
-/// Of a name's item: what it names, the name, its value, and what follows.
-fn parts(b: &[u8]) -> Option<(Key, &[u8], &[u8], &[u8])> {
+/// What a name's item starts with.
+struct Part<'a> {
+    location: Key,
+    name: &'a [u8],
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The first of a name's item, and what follows.
+fn part(b: &[u8]) -> Option<Part<'_>> {
     let location = Key::read(b)?;
     let (value, name) = (usize::from(get16(b, 25)), usize::from(get16(b, 27)));
     let (name, rest) = b.get(HEAD..)?.split_at_checked(name)?;
     let (value, rest) = rest.split_at_checked(value)?;
-    Some((location, name, value, rest))
+    Some(Part { location, name, value, rest })
 }
 
 impl<R: ReadAt> Image<R> {

@@ -64,11 +64,9 @@ impl Roots {
             match kind {
                 item::ROOT if id == tree::CSUM => sums = Some(Subvolume::parse(id, item.bytes())?.root),
                 item::ROOT if id == tree::QUOTA => quotas = true,
-                item::ROOT if is_files(id) => {
-                    // One without a reference is being deleted.
-                    if id == tree::FS || get32(item.bytes(), 216) > 0 {
-                        found.insert(id, Subvolume::parse(id, item.bytes())?);
-                    }
+                // One without a reference is being deleted.
+                item::ROOT if is_files(id) && (id == tree::FS || get32(item.bytes(), 216) > 0) => {
+                    found.insert(id, Subvolume::parse(id, item.bytes())?);
                 }
                 item::ROOT_BACKREF if is_files(id) => {
                     let (dir, len) = (get64(item.bytes(), 0), usize::from(get16(item.bytes(), 16)));

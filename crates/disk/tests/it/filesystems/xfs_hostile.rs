@@ -134,13 +134,13 @@ fn what_is_cut_off_is_an_error() {
             assert!(matches!(Image::open(&image), Err(DiskError::Damaged { .. })), "{how}: {len}");
             image.len = whole;
         }
-        // What is behind some place reads as zeros.
-        while let Some((at, _)) = image.parts.pop() {
-            if at % 7 == 0 {
-                let noticed = Image::open(&image).map_or(true, |image| exhaust(&Fs::from(image)).1 > 0);
-                assert!(noticed || at > MIB, "{how}: {at}");
-            }
+        // What is behind some place reads as zeros, which may be what nobody uses; at last there is no root.
+        let mut noticed = false;
+        while image.parts.len() > 1 {
+            image.parts.truncate(image.parts.len() - 1 - image.parts.len() / 8);
+            noticed = Image::open(&image).map_or(true, |image| exhaust(&Fs::from(image)).1 > 0);
         }
+        assert!(noticed, "{how}");
     }
 }
 
@@ -148,7 +148,7 @@ fn what_is_cut_off_is_an_error() {
 fn checksums_notice_every_byte_of_metadata() {
     let (how, mut image) = images().remove(0);
     let (entries, errors) = exhaust(&Fs::from(Image::open(&image).unwrap()));
-    assert!(entries > 700 && errors == 0);
+    assert!(entries > 700 && errors == 0, "{entries} entries, {errors} errors");
     // A superblock, an inode, a directory's block, attributes, a tree of extents, a link's target, a value.
     for mark in [&b"XFSB"[..], b"IN", b"XDD3", &[0x3b, 0xee], &[0x3e, 0xbe], b"BMA3", b"XSLM", b"XARM"] {
         let offset = if mark.len() == 2 && mark != b"IN" { 8 } else { 0 };

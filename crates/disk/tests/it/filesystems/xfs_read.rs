@@ -58,7 +58,7 @@ pub fn filled(how: &str, size: u64, names: usize) -> NamedTempFile {
     for (path, commands) in [
         ("/a", vec!["attr_set -u -v 9 near".to_owned()]),
         ("/file", vec!["attr_set -s -v 20 capability".to_owned(), "attr_set -r -v 9000 long".to_owned()]),
-        ("/far", (0..150).map(|n| format!("attr_set -u -v {} {}{n}", n * 7, "name".repeat(20))).collect()),
+        ("/far", (0..150).map(|n| format!("attr_set -u -v {} {}{n}", 1 + n * 7, "name".repeat(20))).collect()),
     ] {
         let path = format!("path {path}");
         let mut args = vec!["-x", "-c", &path];
@@ -189,7 +189,7 @@ fn what_the_kernel_here_does_not_mount_is_read() {
         };
         assert_eq!(lens("a"), [("user.near".to_owned(), 9)], "{how}");
         assert_eq!(lens("file"), [("security.capability".to_owned(), 20), ("trusted.long".to_owned(), 9000)], "{how}");
-        let mut far: Vec<_> = (0..150).map(|n| (format!("user.{}{n}", "name".repeat(20)), n * 7)).collect();
+        let mut far: Vec<_> = (0..150).map(|n| (format!("user.{}{n}", "name".repeat(20)), 1 + n * 7)).collect();
         far.sort();
         assert_eq!(lens("far"), far, "{how}");
         assert!(lens("many").is_empty(), "{how}");
