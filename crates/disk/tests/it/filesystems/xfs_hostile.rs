@@ -65,6 +65,7 @@ fn images() -> Vec<(&'static str, Parts)> {
         for n in 0..200 {
             std::os::unix::fs::FileExt::write_all_at(&holes, b"x", n * 9000).unwrap();
         }
+        drop(holes);
         std::os::unix::fs::symlink("x".repeat(800), at("link")).unwrap();
         std::os::unix::fs::symlink("x", at("d/short")).unwrap();
         for n in 0..60 {
