@@ -127,6 +127,8 @@ pub fn upgrade(launch: &Launch, from: &str) -> Result<()> {
     } else if masters.iter().any(|waiting| waiting.member.first) {
         // Each attempt has one of its own: that of before the first is worth most.
         let name = format!("{}-{}", quote(from), etcd::DATED);
+        // The snapshot is asked for through its kubelet, which an attempt before this one may have started just now.
+        until(launch, first, first, "reach its kubelet", |node| answers(first, node))?;
         etcd::snapshot(first, &format!("{HOME}/etcd"), &name)?;
     }
     for master in &masters {
@@ -324,19 +326,28 @@ fn put_back(launch: &Launch, member: &Member) -> Result<()> {
 
 /// Waits until a node is ready with the kubelet that it had.
 fn well(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
-    let line = launch.service("is-active kubelet");
     let is_well = |node: &verify::Node| node.ready && node.version != launch.bundle.kubernetes;
-    let runs = || -> Result<bool> {
-        Ok(member.machine.run("ask for its kubelet", &line, Stdin::Empty, SHORT)?.exit.success())
-    };
-    until(launch, first, member, "have it ready with its old kubelet", |node| Ok(is_well(node) && runs()?))
+    until(
+        launch,
+        first,
+        member,
+        "have it ready with its old kubelet",
+        |node| Ok(is_well(node) && answers(first, node)?),
+    )
+}
+
+/// Whether the API server reaches the kubelet of a node: one that does not run is ready for some time yet.
+fn answers(first: &Member, node: &verify::Node) -> Result<bool> {
+    let line =
+        format!("{KUBECTL} get --raw {} >/dev/null", quote(&format!("/api/v1/nodes/{}/proxy/healthz", node.name)));
+    Ok(first.machine.run("ask for its kubelet", &line, Stdin::Empty, SHORT)?.exit.success())
 }
 
 /// Waits until a node is ready with its new kubelet.
 fn ready(launch: &Launch, first: &Member, member: &Member) -> Result<()> {
     let to = &launch.bundle.kubernetes;
     let what = format!("have the node {} ready with {to}", member.node);
-    until(launch, first, member, &what, |node| Ok(node.ready && node.version == *to))
+    until(launch, first, member, &what, |node| Ok(node.ready && node.version == *to && answers(first, node)?))
 }
 
 /// Asks for a node until it is as it is to be.
