@@ -4,13 +4,14 @@
 //! between those that its parent gives it: so no node is in a tree twice, and going through one has an end.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::chunks::Chunks;
 use super::damaged;
 use super::superblock::Superblock;
 use crate::btrfs::items::{HEAD, ITEM, POINTER};
 use crate::btrfs::raw::{Key, get64};
+use crate::cache::Cache;
 use crate::error::Result;
 use crate::ext4::raw::get32;
 use crate::io::ReadAt;
@@ -19,9 +20,6 @@ use crate::io::ReadAt;
 const CACHED: usize = 1024;
 /// No tree is higher.
 const MAX_LEVEL: u8 = 7;
-
-/// A node in memory.
-type Held = (u64, Arc<Vec<u8>>);
 
 /// Where a tree starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +39,7 @@ impl From<(u64, u8, u64)> for Root {
 pub(crate) struct Nodes<R> {
     pub chunks: Chunks<R>,
     pub superblock: Superblock,
-    cache: Mutex<Vec<Option<Held>>>,
+    cache: Cache,
 }
 
 /// An item of a tree.
@@ -75,22 +73,12 @@ pub(crate) struct Cursor<'a, R> {
 
 impl<R: ReadAt> Nodes<R> {
     pub fn new(chunks: Chunks<R>, superblock: Superblock) -> Nodes<R> {
-        Nodes { chunks, superblock, cache: Mutex::new(vec![None; CACHED]) }
+        Nodes { chunks, superblock, cache: Cache::new(CACHED) }
     }
 
     /// The node at an address, checked.
     fn get(&self, root: Root) -> Result<Arc<Vec<u8>>> {
-        let slot = (root.at / self.superblock.node_size as u64 % CACHED as u64) as usize;
-        let held = self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot].clone();
-        let bytes = match held.filter(|(at, _)| *at == root.at) {
-            Some((_, bytes)) => bytes,
-            None => {
-                let bytes = Arc::new(self.load(root)?);
-                let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-                cache[slot] = Some((root.at, Arc::clone(&bytes)));
-                bytes
-            }
-        };
+        let bytes = self.cache.get(root.at, root.at / self.superblock.node_size as u64, || self.load(root))?;
         // What is the node's own was checked; how it fits in here may be another than before.
         if bytes[100] != root.level || get64(&bytes, 80) != root.generation {
             return Err(wrong(root.at, "it is another one than its parent says"));

@@ -1,9 +1,10 @@
 //! Blocks of the disk, as they are once the journal's changes are in their places.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::damaged;
+use crate::cache::Cache;
 use crate::error::{DiskError, Result};
 use crate::io::ReadAt;
 
@@ -19,9 +20,6 @@ pub(crate) struct Journaled {
     pub escaped: bool,
 }
 
-/// A block in memory.
-type Held = (u64, Arc<Vec<u8>>);
-
 /// The blocks of a file system.
 pub(crate) struct Blocks<R> {
     source: R,
@@ -29,32 +27,27 @@ pub(crate) struct Blocks<R> {
     pub count: u64,
     /// What the journal has newer, by block.
     newer: BTreeMap<u64, Journaled>,
-    cache: Mutex<Vec<Option<Held>>>,
+    cache: Cache,
 }
 
 impl<R: ReadAt> Blocks<R> {
     pub fn new(source: R, size: u64, count: u64) -> Blocks<R> {
-        Blocks { source, size, count, newer: BTreeMap::new(), cache: Mutex::new(vec![None; CACHED]) }
+        Blocks { source, size, count, newer: BTreeMap::new(), cache: Cache::new(CACHED) }
     }
 
     /// From now on, what the journal has takes the place of what is older.
     pub fn set_newer(&mut self, newer: BTreeMap<u64, Journaled>) {
         self.newer = newer;
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).fill(None);
+        self.cache.clear();
     }
 
     /// A block of metadata.
     pub fn get(&self, block: u64) -> Result<Arc<Vec<u8>>> {
-        let slot = (block % CACHED as u64) as usize;
-        let held = self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot].clone();
-        if let Some((_, bytes)) = held.filter(|(at, _)| *at == block) {
-            return Ok(bytes);
-        }
-        let mut bytes = vec![0; self.size as usize];
-        self.read(block, 0, &mut bytes)?;
-        let bytes = Arc::new(bytes);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot] = Some((block, Arc::clone(&bytes)));
-        Ok(bytes)
+        self.cache.get(block, block, || {
+            let mut bytes = vec![0; self.size as usize];
+            self.read(block, 0, &mut bytes)?;
+            Ok(bytes)
+        })
     }
 
     /// Reads from `within` a block on, into the blocks that follow.

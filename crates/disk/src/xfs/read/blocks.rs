@@ -1,40 +1,33 @@
 //! Blocks of the disk, the last ones kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::error::{DiskError, Result};
 use crate::io::ReadAt;
 
 /// Blocks kept in memory.
 const CACHED: usize = 512;
 
-/// A block in memory.
-type Held = (u64, Arc<Vec<u8>>);
-
 /// The blocks of a file system, by where they are on disk.
 pub(crate) struct Blocks<R> {
     source: R,
     pub size: u64,
-    cache: Mutex<Vec<Option<Held>>>,
+    cache: Cache,
 }
 
 impl<R: ReadAt> Blocks<R> {
     pub fn new(source: R, size: u64) -> Blocks<R> {
-        Blocks { source, size, cache: Mutex::new(vec![None; CACHED]) }
+        Blocks { source, size, cache: Cache::new(CACHED) }
     }
 
     /// A block of metadata.
     pub fn get(&self, block: u64) -> Result<Arc<Vec<u8>>> {
-        let slot = (block % CACHED as u64) as usize;
-        let held = self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot].clone();
-        if let Some((_, bytes)) = held.filter(|(at, _)| *at == block) {
-            return Ok(bytes);
-        }
-        let mut bytes = vec![0; self.size as usize];
-        self.read(block * self.size, &mut bytes)?;
-        let bytes = Arc::new(bytes);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)[slot] = Some((block, Arc::clone(&bytes)));
-        Ok(bytes)
+        self.cache.get(block, block, || {
+            let mut bytes = vec![0; self.size as usize];
+            self.read(block * self.size, &mut bytes)?;
+            Ok(bytes)
+        })
     }
 
     /// Reads from a byte on.
