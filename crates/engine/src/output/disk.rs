@@ -123,18 +123,18 @@ fn fill(
 ) -> Result<(), DiskError> {
     let rows = rows(&root.tree, wish.changes)?;
     let time = u32::try_from(wish.epoch).unwrap_or(u32::MAX);
-    let (label, mut flags) = (wish.label.to_owned(), spec.flags.clone());
+    let (label, flags) = (wish.label.to_owned(), spec.flags.clone());
     if spec.filesystem == Filesystem::Ext4 {
         let options = ext4::Options { label, time, blank: true, flags, ..ext4::Options::new(wish.len, wish.id.0) };
         return write_ext4(target, options, &rows, root, session);
     }
-    keep_marks(&mut flags, &rows);
-    let options = volume::Options { label, time, flags, blank: true, ..volume::Options::new(wish.len, wish.id.0) };
+    let mut options = volume::Options { label, time, flags, blank: true, ..volume::Options::new(wish.len, wish.id.0) };
     if spec.filesystem == Filesystem::Xfs {
         return write_xfs(target, options, xfs::Features::default(), &rows, root, session);
     }
     let mut plan = btrfs::Plan::new();
     rows.iter().for_each(|(entry, _)| plan.add(entry));
+    keep_marks(&mut options.flags, &rows);
     write_rows(Box::new(btrfs::Writer::new(target, options, Some(&plan))?), &rows, root, session)
 }
 
@@ -186,6 +186,15 @@ fn write_rows(
     writer.finish()
 }
 
+/// # Errors
+/// When who builds wants no more.
+pub(super) fn stop_if_cancelled(session: &Session, entry: &Entry) -> Result<(), DiskError> {
+    session.check_cancelled().map_err(|_| {
+        let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
+        DiskError::Body { path: text(&entry.path), source }
+    })
+}
+
 /// Puts an entry into a file system.
 pub(super) fn put_row(
     writer: &mut dyn Fill,
@@ -194,10 +203,7 @@ pub(super) fn put_row(
     root: &Root,
     session: &Session,
 ) -> Result<(), DiskError> {
-    if session.check_cancelled().is_err() {
-        let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
-        return Err(DiskError::Body { path: text(&entry.path), source });
-    }
+    stop_if_cancelled(session, entry)?;
     let opened: io::Result<Box<dyn Read + '_>> = match body {
         Body::None => Ok(Box::new(io::empty())),
         Body::Bytes(bytes) => Ok(Box::new(&**bytes)),

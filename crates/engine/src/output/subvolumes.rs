@@ -17,11 +17,12 @@ use kiln_disk::DiskError;
 use kiln_disk::btrfs::{Image, Layout, Part, Plan, Subvolume, Writer};
 use kiln_disk::ext4::InodeFlags;
 use kiln_disk::files::Options;
+use kiln_disk::fs::Files;
 use kiln_disk::io::{ReadAt, Window, WriteAt};
 use kiln_oci::name::escape;
 use kiln_oci::{Entry, EntryKind};
 
-use super::disk::{Body, keep_marks, put_row};
+use super::disk::{Body, keep_marks, put_row, stop_if_cancelled};
 use crate::rootfs::Root;
 use crate::session::Session;
 
@@ -54,10 +55,7 @@ pub(super) fn write<R: ReadAt>(
             EntryKind::File { .. } => Box::new(image.open_file(found)?),
             _ => Box::new(io::empty()),
         };
-        if session.check_cancelled().is_err() {
-            let source = io::Error::new(io::ErrorKind::Interrupted, "cancelled");
-            return Err(DiskError::Body { path: escape(&found.entry.path), source });
-        }
+        stop_if_cancelled(session, &found.entry)?;
         writer.append(&found.entry, &mut body)?;
     }
     writer.finish()?;
