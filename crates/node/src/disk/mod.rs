@@ -30,6 +30,7 @@ use kiln_oci::name::{components, escape, join};
 use kiln_oci::tree::{Children, FileRef, Follow, Node, NodeKind};
 use kiln_oci::{Digest, Entry, EntryKind, Meta, Tree};
 
+pub(crate) use self::open::{FORMATS, is_file_system};
 use crate::error::{NodeError, Result};
 
 /// The most files that are looked at. A node has some hundred thousand.

@@ -18,6 +18,15 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// How much of an archive is unpacked before it is known to be a disk.
 const HEAD: u64 = 64 << 10;
 
+/// First bytes of formats of disks.
+pub(crate) const FORMATS: [&[u8]; 6] =
+    [b"QFI\xfb", b"KDMV", b"vhdxfile", b"conectix", b"COWD", b"# Disk DescriptorFile"];
+
+/// Whether a file with these first bytes is one file system of those that are read, without a partition table.
+pub(crate) fn is_file_system(head: &[u8], file: &File) -> bool {
+    head.get(1080..1082) == Some(b"\x53\xef") || matches!(Content::of(file), Content::Xfs | Content::Btrfs)
+}
+
 /// Whether a file is a disk: of a format that says so, with a partition table, or with a file system.
 pub(super) fn is_disk(path: &Path) -> Result<bool> {
     let mut head = Vec::new();
@@ -25,13 +34,8 @@ pub(super) fn is_disk(path: &Path) -> Result<bool> {
     let read = (&file).take(2048).read_to_end(&mut head);
     read.map_err(NodeError::file("read", path))?;
     let at = |offset: usize, bytes: &[u8]| head.get(offset..offset + bytes.len()) == Some(bytes);
-    let formats: [&[u8]; 7] =
-        [b"XFSB", b"QFI\xfb", b"KDMV", b"conectix", b"vhdxfile", b"COWD", b"# Disk DescriptorFile"];
-    if formats.iter().any(|magic| at(0, magic)) || at(512, b"EFI PART") || at(1080, b"\x53\xef") || at(510, b"\x55\xaa")
-    {
-        return Ok(true);
-    }
-    if Content::of(&file) == Content::Btrfs {
+    let says_so = FORMATS.iter().any(|magic| at(0, magic)) || at(512, b"EFI PART") || at(510, b"\x55\xaa");
+    if says_so || is_file_system(&head, &file) {
         return Ok(true);
     }
     Ok(at(0, &GZIP) && first_name(path).is_some_and(|name| name == "disk.raw"))

@@ -20,7 +20,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kiln_disk::root::Content;
 use kiln_engine::archive::import;
 use kiln_engine::transfer::Mover;
 use kiln_engine::{EngineError, Session};
@@ -30,6 +29,7 @@ use kiln_plan::options::NamedContext;
 
 use super::disk::BaseDisk;
 use super::rootfs;
+use crate::disk;
 use crate::error::{NodeError, Result};
 
 /// The name of the base in the Dockerfile that a build is.
@@ -53,9 +53,6 @@ pub enum Base {
     /// An image by its name.
     Image(String),
 }
-
-/// First bytes of formats of disks.
-const DISKS: [&[u8]; 6] = [b"QFI\xfb", b"KDMV", b"vhdxfile", b"conectix", b"COWD", b"# Disk DescriptorFile"];
 
 impl Base {
     /// What a text means.
@@ -229,11 +226,10 @@ fn is_disk(path: &Path) -> Result<bool> {
     (&file).take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
     let boots = start.get(510..512) == Some(&[0x55, 0xaa]);
     let gpt = start.get(512..520) == Some(b"EFI PART");
-    let files = start.get(1080..1082) == Some(&[0x53, 0xef]) || start.starts_with(b"XFSB");
-    let files = files || Content::of(&file) == Content::Btrfs;
+    let files = disk::is_file_system(&start, &file);
     // The header of a tar has its magic at 257, where a boot sector has code.
     let tar = start.get(257..262) == Some(b"ustar");
-    Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || files) && !tar) || gpt)
+    Ok(disk::FORMATS.iter().any(|magic| start.starts_with(magic)) || ((boots || files) && !tar) || gpt)
 }
 
 #[cfg(test)]
