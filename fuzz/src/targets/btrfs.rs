@@ -1,15 +1,14 @@
 //! Strangers' btrfs, as patches of zeros (`sparse`). Each patch gets its right checksum: without that nothing behind a
 //! checksum would ever be reached.
 
-use std::io::{self, Read};
+use std::io;
 
 use kiln_disk::ReadAt;
 use kiln_disk::btrfs::Image;
+use kiln_disk::fs::Files;
 
-use super::sparse;
+use super::{files, sparse};
 
-/// Of the many files one can point at the same blocks, this many bytes are read.
-const MAX_READ: usize = 8 << 20;
 /// Shorter patches are data, not nodes.
 const NODE: usize = 4096;
 
@@ -51,23 +50,7 @@ pub fn run(bytes: &[u8]) {
     }
     // In MiB: such file systems are not small.
     let Ok(mut image) = Image::open(Device { len: len << 20, patches }) else { return };
-    let mut left = MAX_READ;
-    for found in image.walk() {
-        let Ok(found) = found else { return };
-        let by_path = image.lookup_link(&found.entry.path);
-        if let Ok(Some(again)) = by_path {
-            assert_eq!(again.ino, found.ino, "a walk and a look find the same");
-        }
-        let _ = image.list(&found).map(|names| assert!(names.iter().all(|n| !n.contains(&b'/'))));
-        if let Ok(mut body) = image.open_file(&found) {
-            let mut taken = Vec::new();
-            let size = body.size();
-            if (&mut body).take(left as u64).read_to_end(&mut taken).is_ok() && taken.len() < left {
-                assert_eq!(taken.len() as u64, size, "a file has as many bytes as it says");
-            }
-            left -= taken.len();
-        }
-    }
+    files::read_all(&image);
     let _ = image.layout().map(|layout| assert!(layout.parts.iter().all(|part| !part.path.is_empty())));
     for options in ["subvolid=5", "subvolid=256", "subvol=a/b"] {
         if image.enter(options).is_ok_and(|there| there) {

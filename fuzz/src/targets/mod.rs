@@ -11,6 +11,7 @@ pub mod dockerfile;
 pub mod documents;
 pub mod expand;
 pub mod ext4;
+mod files;
 pub mod glob;
 pub mod hcl;
 pub mod ignore;

@@ -30,7 +30,7 @@ use self::finish::Join;
 use self::items::Items;
 pub use self::plan::Plan;
 use self::raw::{Bytes, FIRST_INO, FORMAT, GENERATION, Ids, Key, NODE64, item, tree};
-pub use self::read::{Body, Image, Layout, Part, Superblock, Walk};
+pub use self::read::{Body, Image, Layout, Part, Superblock};
 use self::space::Space;
 pub use self::subvolumes::Subvolume;
 use self::subvolumes::Subvolumes;

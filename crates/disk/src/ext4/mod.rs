@@ -12,5 +12,5 @@ pub(crate) mod raw;
 pub mod read;
 pub mod write;
 
-pub use read::{Body, Found, Image, Superblock, Walk};
+pub use read::{Body, Image, Superblock};
 pub use write::{InodeFlags, Options, Plan, Summary, Writer};

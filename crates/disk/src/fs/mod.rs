@@ -1,12 +1,12 @@
 //! File systems that are read, whatever they are: files of a root, or of what is mounted beside it.
 //!
-//! [`Fs`] is one of them. What its inodes are is told by each reader ([`Inodes`]); going through all of them and following
-//! a path to one of them is the same for all. Nothing that is read is believed: a directory is in one place, paths are
+//! [`Fs`] is one of them. What its inodes are, and the bytes of its files, is told by each reader ([`Inodes`], [`Files`]);
+//! going through all of them and following a path to one of them is the same for all. Nothing that is read is believed: a directory is in one place, paths are
 //! not longer than they can be, links lead nowhere out of the file system.
 //!
 //! [`walk`] all that is there     [`lookup`] one of them, by its path
 //!
-//! Adding a file system that is read: a reader beside its writer that is an [`Inodes`], a variant of [`Fs`], and no
+//! Adding a file system that is read: a reader beside its writer that is [`Files`], a variant of [`Fs`], and no
 //! obstacle any more in [`Content`].
 
 mod lookup;
@@ -17,13 +17,13 @@ use std::io::Read;
 
 use kiln_oci::entry::Xattrs;
 use kiln_oci::name::escape;
-use kiln_oci::{Entry, Mtime};
+use kiln_oci::{Entry, EntryKind, Mtime};
 
-pub(crate) use self::lookup::{list, resolve};
 pub use self::walk::Walk;
 pub(crate) use self::walk::{found, inode_at};
 use crate::btrfs;
 use crate::error::{DiskError, Result};
+use crate::ext4::raw::mode;
 use crate::ext4::{self, InodeFlags};
 use crate::io::ReadAt;
 use crate::root::Content;
@@ -67,7 +67,7 @@ pub struct About {
 impl About {
     /// The kind of file, as the bits of its mode.
     pub(crate) fn kind(&self) -> u16 {
-        self.mode & ext4::raw::mode::TYPE
+        self.mode & mode::TYPE
     }
 }
 
@@ -113,6 +113,80 @@ pub trait Inodes {
     /// # Errors
     /// When they are damaged or cannot be read.
     fn xattrs(&self, inode: &Self::Inode) -> Result<Xattrs>;
+}
+
+/// A file system whose files are read.
+pub trait Files: Inodes + Sized {
+    /// What errors of the disk call an inode.
+    const INODE: &'static str;
+    /// The bytes of a file, from its start to its end. Holes read as zeros without the disk being asked.
+    type Body<'a>: Read
+    where
+        Self: 'a;
+
+    /// The bytes of a regular file with an inode, which a path leads to.
+    ///
+    /// # Errors
+    /// For what is not read of files, and what reading may say.
+    fn body_of(&self, path: &[u8], inode: Self::Inode) -> Result<Self::Body<'_>>;
+
+    /// All that it holds: a directory before what is in it, names sorted by their bytes.
+    fn walk(&self) -> Walk<'_, Self> {
+        Walk::new(self)
+    }
+
+    /// The bytes of a regular file that was found.
+    ///
+    /// # Errors
+    /// [`DiskError::Path`] for what is none, and what reading may say.
+    fn open_file(&self, file: &Found) -> Result<Self::Body<'_>> {
+        let (inode, about) = inode_at(self, &file.entry.path, file.ino)?;
+        match about.kind() {
+            mode::FILE => self.body_of(&file.entry.path, inode),
+            _ => Err(refuse::<Self>(&file.entry.path, "it is not a regular file")),
+        }
+    }
+
+    /// All bytes of the file at a path, links followed; `None` if nothing is there.
+    ///
+    /// # Errors
+    /// [`DiskError::Path`] for what is no regular file or longer than `limit`, and what reading may say.
+    fn read(&self, path: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(found) = self.lookup(path)? else { return Ok(None) };
+        let body = self.open_file(&found)?;
+        match found.entry.kind {
+            EntryKind::File { size } if size > limit => {
+                Err(refuse::<Self>(path, format!("it has {size} bytes, {limit} are the most that is read of it")))
+            }
+            _ => all(body, limit, Self::INODE, found.ino).map(Some),
+        }
+    }
+
+    /// What is at a path, links followed, also a last one. They lead nowhere out of the file system: an absolute target
+    /// starts at its root, and `..` stops there. The entry's path is the one without links. `None` if nothing is there.
+    ///
+    /// # Errors
+    /// [`DiskError::Path`] for links in circles and for what is below something that is no directory, and what reading
+    /// may say.
+    fn lookup(&self, path: &[u8]) -> Result<Option<Found>> {
+        lookup::resolve(self, path, true)
+    }
+
+    /// As [`Files::lookup`], but a link at the end of the path is what is found.
+    ///
+    /// # Errors
+    /// As [`Files::lookup`].
+    fn lookup_link(&self, path: &[u8]) -> Result<Option<Found>> {
+        lookup::resolve(self, path, false)
+    }
+
+    /// The names in a directory that was found, sorted; none in anything else.
+    ///
+    /// # Errors
+    /// What reading may say.
+    fn list(&self, dir: &Found) -> Result<Vec<Vec<u8>>> {
+        lookup::list(self, dir)
+    }
 }
 
 /// A file system that is read.

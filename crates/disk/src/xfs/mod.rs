@@ -32,7 +32,7 @@ use self::geometry::{Geometry, Space};
 use self::inode::{Attrs, Format, Inode, MAX_LINKS};
 pub use self::plan::Plan;
 use self::raw::{DENSE_ROOT_INO, FORMAT, Owner, ROOT_INO, magic, put32, put64, seal};
-pub use self::read::{Body, Found, Image, Superblock, Walk};
+pub use self::read::{Body, Image, Superblock};
 use crate::error::{DiskError, Result};
 use crate::ext4::InodeFlags;
 use crate::ext4::raw::mode;

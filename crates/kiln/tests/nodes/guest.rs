@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kiln_disk::fs::Files;
 use kiln_oci::EntryKind;
 use kiln_testkit::tools::tool;
 use kiln_testkit::{Initramfs, Rootfs, TestContext};
@@ -192,7 +193,7 @@ impl Root {
 
     /// One line for each file: kind, mode, owner and content.
     pub fn dump(&self) -> Vec<String> {
-        let line = |found: kiln_disk::ext4::Found| {
+        let line = |found: kiln_disk::fs::Found| {
             let content = match &found.entry.kind {
                 EntryKind::File { .. } => {
                     let mut bytes = Vec::new();

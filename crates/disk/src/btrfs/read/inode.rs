@@ -56,11 +56,6 @@ impl Inode {
         Inode { mode, uid: 0, gid: 0, size: 0, mtime, links: 1, node, flags: 0, device: 0 }
     }
 
-    /// The file type.
-    pub(crate) fn kind(&self) -> u16 {
-        self.mode & mode::TYPE
-    }
-
     /// Whether its data has checksums.
     pub(crate) fn sums(&self) -> bool {
         self.flags & NO_SUMS == 0

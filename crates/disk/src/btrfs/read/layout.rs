@@ -10,7 +10,7 @@ use super::{Image, Node};
 use crate::btrfs::raw::{FIRST_INO, SUPERS, tree};
 use crate::error::Result;
 use crate::files::BLOCK64;
-use crate::fs::{self, Found, Inodes};
+use crate::fs::{self, Files, Found, Inodes};
 use crate::io::ReadAt;
 
 /// A subvolume.

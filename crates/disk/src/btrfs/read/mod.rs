@@ -28,7 +28,7 @@ mod unpack;
 use std::collections::BTreeMap;
 
 use kiln_oci::entry::Xattrs;
-use kiln_oci::name::{MAX_PATH, escape};
+use kiln_oci::name::MAX_PATH;
 
 pub use self::body::Body;
 use self::chunks::Chunks;
@@ -41,7 +41,7 @@ use super::raw::{CHUNKS, FORMAT, Key, item};
 use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
 use crate::ext4::raw::mode;
-use crate::fs::{self, About, Found, Inodes, Names};
+use crate::fs::{self, About, Files, Inodes, Names};
 use crate::io::ReadAt;
 
 /// Bits of the number of an inode in its subvolume.
@@ -58,9 +58,6 @@ pub struct Image<R> {
     /// By the directory on which one is mounted, what is mounted there.
     mounts: BTreeMap<u64, usize>,
 }
-
-/// Goes through a file system.
-pub type Walk<'a, R> = fs::Walk<'a, Image<R>>;
 
 /// An inode of a subvolume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,64 +140,6 @@ impl<R: ReadAt> Image<R> {
         let known = self.roots.subvolumes.get(node.tree).or(self.roots.subvolumes.first());
         known.map_or(Root { at: u64::MAX, level: 0, generation: 0 }, |subvolume| subvolume.root)
     }
-
-    /// The bytes of a regular file that was found.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is none, and what reading may say.
-    pub fn open_file(&self, file: &Found) -> Result<Body<'_, R>> {
-        let (inode, _) = fs::inode_at(self, &file.entry.path, file.ino)?;
-        if inode.kind() != mode::FILE {
-            let path = escape(&file.entry.path);
-            return Err(DiskError::Path { format: FORMAT, path, why: "it is not a regular file".to_owned() });
-        }
-        Ok(Body::new(self, inode, Some(&file.entry.path)))
-    }
-
-    /// All bytes of the file at a path, links followed; `None` if nothing is there.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is no regular file or longer than `limit`, and what reading may say.
-    pub fn read(&self, path: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(found) = self.lookup(path)? else { return Ok(None) };
-        let body = self.open_file(&found)?;
-        if body.size() > limit {
-            let why = format!("it has {} bytes, {limit} are the most that is read of it", body.size());
-            return Err(DiskError::Path { format: FORMAT, path: escape(path), why });
-        }
-        fs::all(body, limit, "btrfs inode", found.ino).map(Some)
-    }
-
-    /// All that it holds.
-    pub fn walk(&self) -> Walk<'_, R> {
-        Walk::new(self)
-    }
-
-    /// What is at a path, links followed, also a last one. They lead nowhere out of the file system: an absolute target
-    /// starts at its root, and `..` stops there. The entry's path is the one without links. `None` if nothing is there.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for links in circles and for what is below something that is no directory, and what reading
-    /// may say.
-    pub fn lookup(&self, path: &[u8]) -> Result<Option<Found>> {
-        fs::resolve(self, path, true)
-    }
-
-    /// As [`Image::lookup`], but a link at the end of the path is what is found.
-    ///
-    /// # Errors
-    /// As [`Image::lookup`].
-    pub fn lookup_link(&self, path: &[u8]) -> Result<Option<Found>> {
-        fs::resolve(self, path, false)
-    }
-
-    /// The names in a directory that was found, sorted; none in anything else.
-    ///
-    /// # Errors
-    /// What reading may say.
-    pub fn list(&self, dir: &Found) -> Result<Vec<Vec<u8>>> {
-        fs::list(self, dir)
-    }
 }
 
 impl<R: ReadAt> Inodes for Image<R> {
@@ -252,12 +191,24 @@ impl<R: ReadAt> Inodes for Image<R> {
             return Err(wrong("the length of its target makes no sense"));
         }
         let body = Body::new(self, link.clone(), None);
-        let target = fs::all(body, MAX_PATH as u64, "btrfs inode", link.node.ino)?;
+        let target = fs::all(body, MAX_PATH as u64, Self::INODE, link.node.ino)?;
         if target.contains(&0) { Err(wrong("its target has a NUL byte")) } else { Ok(target) }
     }
 
     fn xattrs(&self, inode: &Inode) -> Result<Xattrs> {
         self.attributes(inode.node)
+    }
+}
+
+impl<R: ReadAt> Files for Image<R> {
+    const INODE: &'static str = "btrfs inode";
+    type Body<'a>
+        = Body<'a, R>
+    where
+        R: 'a;
+
+    fn body_of(&self, path: &[u8], inode: Inode) -> Result<Body<'_, R>> {
+        Ok(Body::new(self, inode, Some(path)))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{HIDDEN, Image, Node, damaged};
 use crate::btrfs::raw::{FORMAT, tree};
 use crate::error::{DiskError, Result};
 use crate::ext4::raw::mode;
-use crate::fs::{self, Names};
+use crate::fs::{self, Files, Names};
 use crate::io::ReadAt;
 
 /// Of so many subvolumes it is looked which one is the root.

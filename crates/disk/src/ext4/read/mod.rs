@@ -5,33 +5,32 @@
 //! the place of what is older; nothing is written.
 //!
 //! [`superblock`] what it is      [`blocks`] its bytes      [`journal`] newer ones      [`inode`] [`map`] [`body`] files
-//! [`dir`] [`xattr`] what they have                         [`lookup`] finding them
+//! [`dir`] [`xattr`] what they have                         [`files`] what all of it is to [`fs`]
 //!
 //! Reading a feature more: its row in [`superblock`]'s list, and what it changes in one of the others.
 
 mod blocks;
 mod body;
 mod dir;
+mod files;
 mod inode;
 mod journal;
-mod lookup;
 mod map;
 mod superblock;
 mod xattr;
 
 use std::collections::BTreeMap;
 
-use kiln_oci::name::{MAX_PATH, escape};
+use kiln_oci::name::MAX_PATH;
 
 use self::blocks::Blocks;
 pub use self::body::Body;
 use self::inode::Inode;
 pub use self::superblock::Superblock;
-use super::raw::{FORMAT, SUPER_OFFSET, SUPER_SIZE, get16, get32, iflags, mode};
+use super::raw::{FORMAT, SUPER_OFFSET, SUPER_SIZE, get16, get32, iflags};
 use crate::crc::crc32c;
 use crate::error::{DiskError, Result};
-use crate::fs;
-pub use crate::fs::Found;
+use crate::fs::{self, Files};
 use crate::io::ReadAt;
 
 /// A file system that is read.
@@ -39,9 +38,6 @@ pub struct Image<R> {
     blocks: Blocks<R>,
     superblock: Superblock,
 }
-
-/// Goes through a file system.
-pub type Walk<'a, R> = fs::Walk<'a, Image<R>>;
 
 impl<R: ReadAt> Image<R> {
     /// Opens the file system that starts at the first byte of `source`.
@@ -86,33 +82,6 @@ impl<R: ReadAt> Image<R> {
         &self.superblock
     }
 
-    /// The bytes of a regular file that was found.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is none, and what reading may say.
-    pub fn open_file(&self, file: &Found) -> Result<Body<'_, R>> {
-        let (inode, _) = fs::inode_at(self, &file.entry.path, file.ino)?;
-        if inode.kind() != mode::FILE {
-            let path = escape(&file.entry.path);
-            return Err(DiskError::Path { format: FORMAT, path, why: "it is not a regular file".to_owned() });
-        }
-        self.body(inode)
-    }
-
-    /// All bytes of the file at a path, links followed; `None` if nothing is there.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is no regular file or longer than `limit`, and what reading may say.
-    pub fn read(&self, path: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(found) = self.lookup(path)? else { return Ok(None) };
-        let body = self.open_file(&found)?;
-        if body.size() > limit {
-            let why = format!("it has {} bytes, {limit} are the most that is read of it", body.size());
-            return Err(DiskError::Path { format: FORMAT, path: escape(path), why });
-        }
-        fs::all(body, limit, "ext4 inode", found.ino).map(Some)
-    }
-
     fn body(&self, inode: Inode) -> Result<Body<'_, R>> {
         self.checked_size(&inode)?;
         if inode.has(iflags::ENCRYPT) {
@@ -125,7 +94,7 @@ impl<R: ReadAt> Image<R> {
     /// All bytes of an inode, at most `limit`.
     fn bytes(&self, inode: Inode, limit: u64) -> Result<Vec<u8>> {
         let ino = u64::from(inode.ino);
-        fs::all(self.body(inode)?, limit, "ext4 inode", ino)
+        fs::all(self.body(inode)?, limit, <Image<R> as Files>::INODE, ino)
     }
 
     /// A file's size, if blocks with 32-bit numbers can be that much.

@@ -1,11 +1,12 @@
-//! What an xfs tells of its inodes, and those that are found.
+//! What an xfs tells of its inodes and files.
 
 use kiln_oci::entry::Xattrs;
+use kiln_oci::name::escape;
 
-use super::inode::Inode;
-use super::{Found, Image, Walk};
-use crate::error::Result;
-use crate::fs::{self, About, Inodes, Names};
+use super::inode::{Inode, REALTIME};
+use super::{Body, Image};
+use crate::error::{DiskError, Result};
+use crate::fs::{About, Files, Inodes, Names};
 use crate::io::ReadAt;
 use crate::xfs::raw::FORMAT;
 
@@ -51,35 +52,18 @@ impl<R: ReadAt> Inodes for Image<R> {
     }
 }
 
-impl<R: ReadAt> Image<R> {
-    /// All that it holds.
-    pub fn walk(&self) -> Walk<'_, R> {
-        Walk::new(self)
-    }
+impl<R: ReadAt> Files for Image<R> {
+    const INODE: &'static str = "xfs inode";
+    type Body<'a>
+        = Body<'a, R>
+    where
+        R: 'a;
 
-    /// What is at a path, links followed, also a last one. They lead nowhere out of the file system: an absolute target
-    /// starts at its root, and `..` stops there. The entry's path is the one without links. `None` if nothing is there.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`](crate::DiskError::Path) for links in circles and for what is below something that is no
-    /// directory, and what reading may say.
-    pub fn lookup(&self, path: &[u8]) -> Result<Option<Found>> {
-        fs::resolve(self, path, true)
-    }
-
-    /// As [`Image::lookup`], but a link at the end of the path is what is found.
-    ///
-    /// # Errors
-    /// As [`Image::lookup`].
-    pub fn lookup_link(&self, path: &[u8]) -> Result<Option<Found>> {
-        fs::resolve(self, path, false)
-    }
-
-    /// The names in a directory that was found, sorted; none in anything else.
-    ///
-    /// # Errors
-    /// What reading may say.
-    pub fn list(&self, dir: &Found) -> Result<Vec<Vec<u8>>> {
-        fs::list(self, dir)
+    fn body_of(&self, path: &[u8], inode: Inode) -> Result<Body<'_, R>> {
+        if inode.flags & REALTIME != 0 {
+            let what = format!("a realtime device, on which `/{}` is", escape(path));
+            return Err(DiskError::Unsupported { format: FORMAT, what });
+        }
+        Ok(Body::new(self, inode))
     }
 }

@@ -5,7 +5,7 @@
 //! whose log has changes that are not in their places is refused; nothing is written.
 //!
 //! [`superblock`] what it is     [`log`] whether it was left in order     [`blocks`] its bytes
-//! [`inode`] [`map`] [`body`] files     [`dir`] [`attr`] what they have     [`lookup`] finding them
+//! [`inode`] [`map`] [`body`] files     [`dir`] [`attr`] what they have     [`files`] what all of it is to [`fs`](crate::fs)
 //!
 //! Reading a feature more: its row in [`superblock`]'s list, and what it changes in one of the others.
 
@@ -13,26 +13,21 @@ mod attr;
 mod blocks;
 mod body;
 mod dir;
+mod files;
 mod inode;
 mod log;
-mod lookup;
 mod map;
 mod superblock;
 
-use kiln_oci::name::escape;
-
 use self::blocks::Blocks;
 pub use self::body::Body;
-use self::inode::{Inode, REALTIME};
+use self::inode::Inode;
 pub use self::superblock::Superblock;
 pub(crate) use self::superblock::{incompat, ro_compat};
 use super::attr::VALUE_HEAD;
 use super::inode::Format;
 use super::raw::{FORMAT, be16, be32, magic};
 use crate::error::{DiskError, Result};
-use crate::ext4::raw::mode;
-use crate::fs;
-pub use crate::fs::Found;
 use crate::io::ReadAt;
 
 /// The longest target of a link.
@@ -43,9 +38,6 @@ pub struct Image<R> {
     blocks: Blocks<R>,
     superblock: Superblock,
 }
-
-/// Goes through a file system.
-pub type Walk<'a, R> = fs::Walk<'a, Image<R>>;
 
 impl<R: ReadAt> Image<R> {
     /// Opens the file system that starts at the first byte of `source`.
@@ -77,36 +69,6 @@ impl<R: ReadAt> Image<R> {
     /// What it says about itself.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
-    }
-
-    /// The bytes of a regular file that was found.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is none, and what reading may say.
-    pub fn open_file(&self, file: &Found) -> Result<Body<'_, R>> {
-        let (inode, _) = fs::inode_at(self, &file.entry.path, file.ino)?;
-        if inode.kind() != mode::FILE {
-            return Err(fs::refuse::<Self>(&file.entry.path, "it is not a regular file"));
-        }
-        if inode.flags & REALTIME != 0 {
-            let what = format!("a realtime device, on which `/{}` is", escape(&file.entry.path));
-            return Err(DiskError::Unsupported { format: FORMAT, what });
-        }
-        Ok(Body::new(self, inode))
-    }
-
-    /// All bytes of the file at a path, links followed; `None` if nothing is there.
-    ///
-    /// # Errors
-    /// [`DiskError::Path`] for what is no regular file or longer than `limit`, and what reading may say.
-    pub fn read(&self, path: &[u8], limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some(found) = self.lookup(path)? else { return Ok(None) };
-        let body = self.open_file(&found)?;
-        if body.size() > limit {
-            let why = format!("it has {} bytes, {limit} are the most that is read of it", body.size());
-            return Err(fs::refuse::<Self>(path, why));
-        }
-        fs::all(body, limit, "xfs inode", found.ino).map(Some)
     }
 
     fn inode_of(&self, ino: u64) -> Result<Inode> {

@@ -1,37 +1,23 @@
 //! Damage, by chance and by intention: errors, never panics, never without an end.
 
 use std::fs;
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use kiln_disk::ReadAt;
 use kiln_disk::btrfs::Image;
-use kiln_oci::EntryKind;
+use kiln_disk::fs::Fs;
 
 use super::made::{MIB, mkfs, mount};
 use super::refused::seal;
 use crate::ext4::tree::noise;
+use crate::reading;
 use crate::tools::{run, text};
 
-/// Reads all that can be read; how many entries and errors there were.
-fn exhaust<R: ReadAt>(image: &Image<R>) -> (usize, usize) {
-    let (mut entries, mut errors) = (0, 0);
-    for item in image.walk() {
-        let Ok(item) = item else {
-            errors += 1;
-            continue;
-        };
-        entries += 1;
-        if matches!(item.entry.kind, EntryKind::File { .. }) {
-            let body = image.open_file(&item).map(|body| body.take(1 << 20).read_to_end(&mut Vec::new()));
-            errors += usize::from(!matches!(body, Ok(Ok(_))));
-        }
-        if entries % 50 == 1 {
-            let _ = image.lookup(&item.entry.path);
-        }
-    }
-    errors += usize::from(image.layout().is_err());
-    (entries, errors)
+/// Reads all that can be read, also as a whole; how many entries and errors there were.
+fn exhaust<R: ReadAt>(image: Image<R>) -> (usize, usize) {
+    let as_a_whole = usize::from(image.layout().is_err());
+    let (entries, errors) = reading::exhaust(&Fs::from(image));
+    (entries, errors + as_a_whole)
 }
 
 /// A small image with something of everything, and the places of its nodes.
@@ -73,7 +59,7 @@ fn changed_bytes_never_break_the_reader() {
     for node in [4096, 16_384] {
         let (mut bytes, nodes) = small(node);
         let image = Image::open(&bytes[..]).unwrap();
-        let (entries, errors) = exhaust(&image);
+        let (entries, errors) = exhaust(image);
         assert!(entries > 150 && errors == 0, "{entries} {errors}");
         let (mut state, mut noticed) = (7, 0);
         for round in 0..rounds {
@@ -105,7 +91,7 @@ fn changed_bytes_never_break_the_reader() {
             }
             let start = Instant::now();
             noticed += match Image::open(&bytes[..]) {
-                Ok(image) => exhaust(&image).1,
+                Ok(image) => exhaust(image).1,
                 Err(_) => 1,
             };
             assert!(start.elapsed() < Duration::from_secs(60), "{node}: round {round}, seed {seed} takes too long");

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use kiln_disk::ReadAt;
 use kiln_disk::btrfs::Image;
+use kiln_disk::fs::Files;
 use kiln_oci::{Entry, EntryKind, name};
 use tempfile::NamedTempFile;
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use kiln_disk::ext4::InodeFlags;
+use kiln_disk::fs::Files;
 use kiln_oci::{Entry, EntryKind, name};
 use rustix::fs::{FallocateFlags, fallocate};
 

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use kiln_disk::ReadAt;
 use kiln_disk::btrfs::Image;
+use kiln_disk::fs::Files;
 
 use super::made::{MIB, contents, mkfs, mount, open};
 use crate::ext4::tree::{blank, noise};

@@ -3,6 +3,7 @@
 use std::fs;
 
 use kiln_disk::btrfs::{Image, Subvolume, Writer};
+use kiln_disk::fs::Files;
 use kiln_disk::{DiskError, Window, WriteAt, root};
 use kiln_oci::{EntryKind, Meta};
 use tempfile::NamedTempFile;

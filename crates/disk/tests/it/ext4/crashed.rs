@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kiln_disk::DiskError;
 use kiln_disk::ext4::Image;
-use kiln_disk::fs::Fs;
+use kiln_disk::fs::{Files, Fs};
 use tempfile::NamedTempFile;
 
 use super::tree::{Mounted, Tree, blank, e2fs, noise, said, tool};

@@ -5,32 +5,13 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use kiln_disk::ext4::Image;
+use kiln_disk::fs::{Files, Fs};
 use kiln_disk::{DiskError, ReadAt};
-use kiln_oci::EntryKind;
 
 use super::tree::{blank, e2fs, noise};
+use crate::reading::exhaust;
 
 const MIB: u64 = 1 << 20;
-
-/// Reads all that can be read; how many entries and errors there were.
-fn exhaust<R: ReadAt>(image: &Image<R>) -> (usize, usize) {
-    let (mut entries, mut errors) = (0, 0);
-    for item in image.walk() {
-        let Ok(item) = item else {
-            errors += 1;
-            continue;
-        };
-        entries += 1;
-        if matches!(item.entry.kind, EntryKind::File { .. }) {
-            let body = image.open_file(&item).map(|body| body.take(1 << 20).read_to_end(&mut Vec::new()));
-            errors += usize::from(!matches!(body, Ok(Ok(_))));
-        }
-        if entries % 50 == 1 {
-            let _ = image.lookup(&item.entry.path);
-        }
-    }
-    (entries, errors)
-}
 
 /// Images with all their metadata near their start, small enough to be copied often.
 fn images() -> Vec<(&'static str, Vec<u8>)> {
@@ -88,7 +69,7 @@ fn flipped_bits_never_break_the_reader() {
             }
             let start = Instant::now();
             errors += match Image::open(&bytes) {
-                Ok(image) => exhaust(&image).1,
+                Ok(image) => exhaust(&Fs::from(image)).1,
                 Err(_) => 1,
             };
             assert!(start.elapsed() < Duration::from_secs(60), "{how}: round {round}, seed {seed} takes too long");
@@ -116,7 +97,7 @@ fn what_is_cut_off_is_an_error() {
         }
         for len in (2048..bytes.len()).step_by(900_009) {
             let image = Image::open(Short(bytes[..len].to_vec(), 8 * MIB));
-            assert!(image.is_err() || exhaust(&image.unwrap()).0 > 0 || len < 1_000_000, "{how}: {len}");
+            assert!(image.is_err() || exhaust(&Fs::from(image.unwrap())).0 > 0 || len < 1_000_000, "{how}: {len}");
         }
     }
 }
@@ -125,14 +106,14 @@ fn what_is_cut_off_is_an_error() {
 fn checksums_notice_every_byte_of_metadata() {
     let (_, good) = images().pop().unwrap();
     let image = Image::open(good.clone()).unwrap();
-    let (entries, errors) = exhaust(&image);
+    let (entries, errors) = exhaust(&Fs::from(image));
     assert!(entries > 200 && errors == 0);
     // An inode's owner, a directory's name, a descriptor.
     let name = good.windows(8).position(|w| w == b"name-100").unwrap();
     for at in [name, 4096 + 8, 1024 + 0x68] {
         let mut bytes = good.clone();
         bytes[at] ^= 1;
-        let noticed = Image::open(bytes).map_or(true, |image| exhaust(&image).1 > 0);
+        let noticed = Image::open(bytes).map_or(true, |image| exhaust(&Fs::from(image)).1 > 0);
         assert!(noticed, "byte {at}");
     }
 }

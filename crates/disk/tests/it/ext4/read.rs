@@ -5,7 +5,7 @@ use std::io::Read;
 
 use kiln_disk::DiskError;
 use kiln_disk::ext4::{Image, InodeFlags};
-use kiln_disk::fs::Fs;
+use kiln_disk::fs::{Files, Fs};
 use kiln_oci::EntryKind;
 use tempfile::NamedTempFile;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kiln_disk::DiskError;
 use kiln_disk::ext4::InodeFlags;
-use kiln_disk::fs::Fs;
+use kiln_disk::fs::{Files, Fs};
 use kiln_disk::xfs::{Features, Image, Plan, Writer};
 use kiln_oci::EntryKind;
 use rustix::fs::XattrFlags;
