@@ -211,6 +211,13 @@ pub struct Looked {
     pub reached: Option<Reached>,
 }
 
+impl Looked {
+    /// The error of whom the user stopped.
+    pub fn stopped(&self) -> Result<(), CliError> {
+        self.reached.as_ref().map_or(Ok(()), Reached::stopped)
+    }
+}
+
 /// Hosts over SSH.
 pub struct Reached {
     root: Vec<(String, Box<dyn Host>)>,
