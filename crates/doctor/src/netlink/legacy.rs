@@ -8,21 +8,21 @@ use super::sets::OneOf;
 
 /// All rules but those of single services. Words: iptables(8), iptables-extensions(8).
 pub fn rules(text: &str) -> Vec<Rule> {
-    let mut out = Vec::new();
-    let mut table = String::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name.to_owned();
-        } else if let Some((chain, words)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
-            && !is_of_services(chain)
-        {
-            out.push(rule(&table, chain, words));
-        }
-        if out.len() == RULES {
-            break;
-        }
-    }
-    out
+    let rules = appended(text).filter_map(|(table, rest)| {
+        let (chain, words) = rest.split_once(' ').filter(|(chain, _)| !is_of_services(chain))?;
+        Some(rule(table, chain, words))
+    });
+    rules.take(RULES).collect()
+}
+
+/// The lines of rules in what `iptables-save` prints: the table, and what follows `-A`, of which the chain is the first
+/// word.
+pub(crate) fn appended(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut table = "";
+    text.lines().filter_map(move |line| {
+        table = line.strip_prefix('*').unwrap_or(table);
+        Some((table, line.strip_prefix("-A ")?))
+    })
 }
 
 /// Words, some in quotes.
