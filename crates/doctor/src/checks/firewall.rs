@@ -390,8 +390,8 @@ fn forward_drop(fleet: &Fleet) -> Vec<Found> {
         let devices: Vec<&str> = links.map(|link| link.name.as_str()).filter(|name| *name != "lo").collect();
         let other = other_pod(&network, &own);
         let packet = |from, to| Packet { protocol: 6, port: Some(80), from, to, devices: devices.clone() };
-        let dropped = dropped_at(kernel, FORWARD, &packet(own.ip, other))
-            .or_else(|| dropped_at(kernel, FORWARD, &packet(other, own.ip)));
+        let bases = at(kernel, FORWARD);
+        let dropped = dropped(&bases, &packet(own.ip, other)).or_else(|| dropped(&bases, &packet(other, own.ip)));
         out.extend(dropped.map(|rule| Found::on(&host.name, rule)));
     }
     out
