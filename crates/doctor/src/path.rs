@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::firewall::{Packet, dropped_at, towards};
+use crate::checks::firewall::{Doors, Packet, dropped_at};
 use crate::fleet::{Fleet, uplink_addresses};
 use crate::netlink::route::{Link, Route, Tables};
 use crate::netlink::services::Service;
@@ -294,17 +294,8 @@ impl<'a> Way<'a> {
             let kind = Kind::Vxlan { hosts: (local, remote), port: vxlan.port, vni: vxlan.vni, macs: (sender, mac) };
             self.crosses(host, peer, kind, ((own, next), link.mtu));
         }
-        let outer = |from| Packet {
-            protocol: 17,
-            port: Some(vxlan.port),
-            from,
-            to: forward.host,
-            devices: vxlan.local.map(|from| towards(&kernel.tables, from)).unwrap_or_default(),
-        };
-        let rule = vxlan
-            .local
-            .and_then(|from| dropped_at(kernel, 0, &outer(from)).or_else(|| dropped_at(kernel, 1, &outer(from))));
-        if let Some(rule) = rule {
+        let outer = (17, Some(vxlan.port));
+        if let Some(rule) = vxlan.local.and_then(|from| Doors::new(kernel).enters(outer, forward.host, from)) {
             return self.lost(peer, "rules of INPUT", rule);
         }
         let listens =

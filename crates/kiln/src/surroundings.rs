@@ -128,6 +128,13 @@ fn client_with(config: Config) -> Result<(Client, Arc<AtomicBool>), CliError> {
     Ok((Client::new(Config { cancel: flag.clone(), ..config })?, flag))
 }
 
+/// A flag that the user's signals set, for what is done on hosts.
+pub fn cancel() -> kiln_host::Cancel {
+    let flag = Arc::new(AtomicBool::new(false));
+    stop_on_signals(Cancel::new(), flag.clone());
+    kiln_host::Cancel::from(flag)
+}
+
 /// The first SIGINT, SIGTERM or SIGHUP stops what runs and cleans up; the second gives up at once.
 pub fn stop_on_signals(cancel: Cancel, flag: Arc<AtomicBool>) {
     stop_on_signals_saying(cancel, flag, String::new);

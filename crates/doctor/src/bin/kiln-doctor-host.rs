@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_doctor::facts;
-use kiln_doctor::probe::agent::READY;
+use kiln_doctor::probe::agent::say_ready;
 use kiln_doctor::probe::{Order, wire};
 
 fn main() -> ExitCode {
@@ -34,11 +34,7 @@ fn main() -> ExitCode {
 
 fn probed(order: &str) -> Result<String, String> {
     let order: Order = serde_json::from_str(order).map_err(|error| format!("the order: {error}"))?;
-    let ready = || {
-        let mut stdout = std::io::stdout();
-        // Who asked sees by the missing line that nobody listens.
-        let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
-    };
+    let ready = || say_ready(&mut std::io::stdout());
     said(wire::obey(&order, Path::new("/"), &ready))
 }
 

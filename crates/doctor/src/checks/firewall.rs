@@ -143,7 +143,6 @@ fn at(kernel: &Kernel, hook: u32) -> Vec<Base<'_>> {
 }
 
 /// A packet, as far as rules look at it.
-#[derive(Clone)]
 pub struct Packet<'a> {
     /// Devices that it may come in by, or leave by; one where that is known.
     pub devices: Vec<&'a str>,
@@ -259,7 +258,7 @@ fn words(rule: &Rule, kind: &str) -> String {
 }
 
 /// The device that leads to another host; all that lead out where no route does.
-pub fn towards(tables: &Tables, peer: IpAddr) -> Vec<&str> {
+fn towards(tables: &Tables, peer: IpAddr) -> Vec<&str> {
     let link = tables.route_to(peer).and_then(|route| tables.by_index(route.link?));
     match link {
         Some(link) => vec![link.name.as_str()],
@@ -282,14 +281,15 @@ fn blocked(fleet: &Fleet) -> Vec<Found> {
 }
 
 /// What packets of a host itself pass: in, and out.
-struct Doors<'a> {
+pub struct Doors<'a> {
     tables: &'a Tables,
     enter: Vec<Base<'a>>,
     leave: Vec<Base<'a>>,
 }
 
 impl<'a> Doors<'a> {
-    fn new(kernel: &'a Kernel) -> Doors<'a> {
+    /// Those of a host.
+    pub fn new(kernel: &'a Kernel) -> Doors<'a> {
         let enter = [PREROUTING, INPUT].into_iter().flat_map(|hook| at(kernel, hook)).collect();
         Doors { tables: &kernel.tables, enter, leave: at(kernel, OUTPUT) }
     }
@@ -301,7 +301,8 @@ impl<'a> Doors<'a> {
         dropped(&self.enter, &packet(peer, own)).or_else(|| dropped(&self.leave, &packet(own, peer)))
     }
 
-    fn enters(&self, (protocol, port): (u8, Option<u16>), own: IpAddr, peer: IpAddr) -> Option<String> {
+    /// The rule that throws away what comes from a peer.
+    pub fn enters(&self, (protocol, port): (u8, Option<u16>), own: IpAddr, peer: IpAddr) -> Option<String> {
         let packet = Packet { protocol, port, from: peer, to: own, devices: towards(self.tables, peer) };
         dropped(&self.enter, &packet)
     }
@@ -389,8 +390,8 @@ fn forward_drop(fleet: &Fleet) -> Vec<Found> {
         let devices: Vec<&str> = links.map(|link| link.name.as_str()).filter(|name| *name != "lo").collect();
         let other = other_pod(&network, &own);
         let packet = |from, to| Packet { protocol: 6, port: Some(80), from, to, devices: devices.clone() };
-        let dropped = dropped_at(kernel, FORWARD, &packet(own.ip, other))
-            .or_else(|| dropped_at(kernel, FORWARD, &packet(other, own.ip)));
+        let bases = at(kernel, FORWARD);
+        let dropped = dropped(&bases, &packet(own.ip, other)).or_else(|| dropped(&bases, &packet(other, own.ip)));
         out.extend(dropped.map(|rule| Found::on(&host.name, rule)));
     }
     out

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::Unread;
 use super::root::Root;
 
+/// Where the kernel's messages about AppArmor go without auditd.
+const LOGS: [&str; 3] = ["/var/log/kern.log", "/var/log/syslog", "/var/log/messages"];
+/// Lines that are kept of what was forbidden.
+const DENIED: usize = 5;
+
 /// The rest of a machine.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
 pub struct System {
@@ -80,6 +85,8 @@ impl System {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let uuid = if here { root.head("/sys/class/dmi/id/product_uuid", 100) } else { None };
         let swaps = if here { root.text("/proc/swaps", unread).unwrap_or_default() } else { String::new() };
+        let log = |path: &str| root.tail(path, 256 << 10).unwrap_or_default();
+        let audit = log("/var/log/audit/audit.log");
         System {
             hostname: hostname.unwrap_or_default(),
             machine_id: word(root.text("/etc/machine-id", unread)),
@@ -96,11 +103,11 @@ impl System {
                 .is_some_and(|text| text.lines().any(|l| l.trim() == "ENABLED=yes")),
             forward_files: forward_files(root, unread),
             selinux: if here { root.head("/sys/fs/selinux/enforce", 1).map(|byte| byte == b"1") } else { None },
-            denials: denials(&root.tail("/var/log/audit/audit.log", 256 << 10).unwrap_or_default()),
-            armor: LOGS
-                .iter()
-                .flat_map(|path| armor(&root.tail(path, 256 << 10).unwrap_or_default()))
-                .take(5)
+            denials: denials(&audit),
+            armor: armor(&audit)
+                .into_iter()
+                .chain(LOGS.iter().flat_map(|path| armor(&log(path))))
+                .take(DENIED)
                 .collect(),
             swaps: swaps.lines().skip(1).filter_map(|l| l.split_whitespace().next()).map(str::to_owned).collect(),
             disks: ["/", "/var/lib/etcd", "/var/lib/kubelet", "/var/lib/containerd", "/var/log"]
@@ -115,21 +122,22 @@ impl System {
 fn denials(text: &str) -> Vec<String> {
     let ours =
         ["container_t", "container_runtime_t", "comm=\"flannel", "comm=\"bridge\"", "comm=\"host-local\"", "cni"];
-    let denied = |line: &&str| line.contains("avc:") && line.contains("denied") && !line.contains("permissive=1");
-    let lines = text.lines().rev().filter(denied).filter(|line| ours.iter().any(|word| line.contains(word)));
-    lines.take(5).map(|line| line.chars().take(400).collect()).collect()
+    let denied = |line: &str| line.contains("avc:") && line.contains("denied") && !line.contains("permissive=1");
+    newest(text, |line| denied(line) && ours.iter().any(|word| line.contains(word)))
 }
-
-/// Where the kernel's messages about AppArmor go, with auditd and without.
-const LOGS: [&str; 4] = ["/var/log/audit/audit.log", "/var/log/kern.log", "/var/log/syslog", "/var/log/messages"];
 
 /// `audit: type=1400 audit(…): apparmor="DENIED" operation="open" profile="…" name="…" comm="bridge" …`. What is
 /// forbidden to applications in containers is no matter of their network.
 fn armor(text: &str) -> Vec<String> {
     let programs = ["flanneld", "flannel", "bridge", "host-local", "portmap", "loopback", "calico", "calico-ipam"];
     let ours = |line: &str| programs.iter().any(|name| line.contains(&format!("comm=\"{name}\"")));
-    let denied = text.lines().rev().filter(|line| line.contains("apparmor=\"DENIED\"") && ours(line));
-    denied.take(5).map(|line| line.chars().take(400).collect()).collect()
+    newest(text, |line| line.contains("apparmor=\"DENIED\"") && ours(line))
+}
+
+/// The last lines of a log that are wanted, the newest first.
+fn newest(text: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let lines = text.lines().rev().filter(|line| wanted(line));
+    lines.take(DENIED).map(|line| line.chars().take(400).collect()).collect()
 }
 
 fn nameservers(text: &str) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! Rules and chains of Kubernetes and its networks in what `iptables-save` prints: a script that takes them out, and one
 //! that puts them back. Nothing here runs a program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::leftover::left_chain;
+use crate::netlink::legacy::appended;
 
 /// What `iptables-restore --noflush` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,14 +95,7 @@ fn restore(tables: &[(String, Table)]) -> String {
 /// A script that makes rules again, without the rules of other chains that are there: they would be twice. Chains of
 /// Kubernetes are emptied by their line.
 pub fn lacking(script: &str, saved: &str) -> String {
-    let mut table = "";
-    let mut there = std::collections::BTreeSet::new();
-    for line in saved.lines() {
-        match line.strip_prefix('*') {
-            Some(name) => table = name,
-            None => drop(line.strip_prefix("-A ").map(|rule| there.insert((table, rule)))),
-        }
-    }
+    let there: BTreeSet<(&str, &str)> = appended(saved).collect();
     let (mut out, mut table) = (String::new(), "");
     for line in script.lines() {
         table = line.strip_prefix('*').unwrap_or(table);

@@ -8,21 +8,21 @@ use super::sets::OneOf;
 
 /// All rules but those of single services. Words: iptables(8), iptables-extensions(8).
 pub fn rules(text: &str) -> Vec<Rule> {
-    let mut out = Vec::new();
-    let mut table = String::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name.to_owned();
-        } else if let Some((chain, words)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' '))
-            && !is_of_services(chain)
-        {
-            out.push(rule(&table, chain, words));
-        }
-        if out.len() == RULES {
-            break;
-        }
-    }
-    out
+    let rules = appended(text).filter_map(|(table, rest)| {
+        let (chain, words) = rest.split_once(' ').filter(|(chain, _)| !is_of_services(chain))?;
+        Some(rule(table, chain, words))
+    });
+    rules.take(RULES).collect()
+}
+
+/// The lines of rules in what `iptables-save` prints: the table, and what follows `-A`, of which the chain is the first
+/// word.
+pub(crate) fn appended(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut table = "";
+    text.lines().filter_map(move |line| {
+        table = line.strip_prefix('*').unwrap_or(table);
+        Some((table, line.strip_prefix("-A ")?))
+    })
 }
 
 /// Words, some in quotes.
@@ -95,13 +95,13 @@ fn meant(rule: &mut Rule, option: &str, value: String) -> bool {
     let network =
         |value: &str| if value.contains('/') { value.parse().ok() } else { format!("{value}/32").parse().ok() };
     match option {
-        "-s" => rule.from = network(&value),
-        "-d" => rule.to = network(&value),
+        "-s" => return read(&mut rule.from, network(&value)),
+        "-d" => return read(&mut rule.to, network(&value)),
         "-i" => rule.input = Some(value),
         "-o" => rule.output = Some(value),
-        "-p" if value == "all" => return true,
-        "-p" => rule.protocol = protocol(&value),
-        "--dport" => rule.ports = ports(&value),
+        "-p" if value == "all" => {}
+        "-p" => return read(&mut rule.protocol, protocol(&value)),
+        "--dport" => return read(&mut rule.ports, ports(&value)),
         "--dports" => {
             let all: Option<Vec<(u16, u16)>> = value.split(',').map(ports).collect();
             let understood = all.is_some();
@@ -114,9 +114,13 @@ fn meant(rule: &mut Rule, option: &str, value: String) -> bool {
         "-j" | "-g" => target(rule, value),
         _ => return false,
     }
-    let had = [rule.from.is_some(), rule.to.is_some(), rule.protocol.is_some(), rule.ports.is_some()];
-    let wanted = ["-s", "-d", "-p", "--dport"].iter().position(|known| *known == option);
-    wanted.and_then(|at| had.get(at).copied()).unwrap_or(true)
+    true
+}
+
+/// Puts what a value means in its place; false when it means nothing.
+fn read<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    *place = value;
+    place.is_some()
 }
 
 fn target(rule: &mut Rule, name: String) {

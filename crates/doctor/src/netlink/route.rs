@@ -10,7 +10,7 @@ use super::{NetlinkError, Socket, array, attribute, attributes, text, u16_at, u3
 use crate::facts::Network;
 
 /// The table that routes are in where nothing else is said.
-const MAIN: u32 = 254;
+pub const MAIN: u32 = 254;
 
 /// An address of a device on its link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

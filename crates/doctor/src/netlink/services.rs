@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::legacy::{protocol, words};
+use super::legacy::{appended, protocol, words};
 use super::nft::{Chain, Rule, Verdict, verdict};
 use super::route::ip;
 use super::{NetlinkError, Socket, array, attribute, attributes};
@@ -170,18 +170,8 @@ fn after_hash<'a>(chain: &'a str, start: &str) -> Option<&'a str> {
 
 /// Rules as `iptables-save` prints them, as far as they are those of services.
 pub fn saved(text: &str) -> Vec<Rule> {
-    let mut out = Vec::new();
-    let mut table = String::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name.to_owned();
-        } else if let Some(rest) = line.strip_prefix("-A KUBE-")
-            && out.len() < 10 * SERVICES
-        {
-            out.push(rule(&table, rest));
-        }
-    }
-    out
+    let rules = appended(text).filter_map(|(table, rest)| Some(rule(table, rest.strip_prefix("KUBE-")?)));
+    rules.take(10 * SERVICES).collect()
 }
 
 fn rule(table: &str, rest: &str) -> Rule {

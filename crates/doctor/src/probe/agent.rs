@@ -13,11 +13,17 @@ use crate::facts::within;
 use crate::{DoctorError, patience};
 
 /// The line by which a listener says that it listens.
-pub const READY: &str = "listening";
+const READY: &str = "listening";
 /// How long a host may take with an order beside the time that the order itself has.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The most that a host may say.
 const SAID: usize = 64 << 10;
+
+/// Says that it listens, for a [`Remote`] that reads what this program says.
+pub fn say_ready(out: &mut dyn Write) {
+    // Who asked sees by the missing line that nobody listens.
+    let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
+}
 
 /// A host that can be told to send and to listen. It may be told several things at a time.
 pub trait Agent: Send + Sync {

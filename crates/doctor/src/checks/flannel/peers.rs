@@ -7,13 +7,14 @@ use crate::Fleet;
 use crate::checks::Found;
 use crate::facts::Network;
 use crate::fleet::is_public;
-use crate::netlink::route::{Route, Tables};
+use crate::netlink::route::{MAIN, Route, Tables};
 
 pub(super) fn route(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (from, to) in pairs(&overlay(fleet)) {
         let wanted = Network { ip: to.own.first(), prefix: to.own.prefix };
-        let route = from.tables.routes.iter().find(|route| route.kind == 1 && route.table == 254 && route.to == wanted);
+        let route =
+            from.tables.routes.iter().find(|route| route.kind == 1 && route.table == MAIN && route.to == wanted);
         let through = |index| from.tables.by_index(index).map(|link| link.name.as_str()).unwrap_or_default();
         // Over the tunnel, or straight to the host.
         let right = |route: &Route| {
@@ -43,7 +44,7 @@ pub(super) fn route(fleet: &Fleet) -> Vec<Found> {
 /// the network comes before the one for all of it.
 fn first<'a>(tables: &'a Tables, network: &Network) -> Option<&'a Route> {
     let part = |route: &&Route| {
-        route.table == 254 && network.covers(&route.to) && route.to.prefix > network.prefix && route.to.prefix < 32
+        route.table == MAIN && network.covers(&route.to) && route.to.prefix > network.prefix && route.to.prefix < 32
     };
     let pod = match network.first() {
         IpAddr::V4(ip) => IpAddr::from((u32::from(ip).saturating_add(2)).to_be_bytes()),

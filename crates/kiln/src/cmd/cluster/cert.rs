@@ -7,6 +7,7 @@ use super::join;
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::named;
+use crate::surroundings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +38,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let fleet::Known { mut cluster, record, .. } = args.fleet.cluster(&Wish::default())?;
     let Some(record) = record else { return Err(join::unknown(&cluster.name.value)) };
     args.fleet.add_remembered(&mut cluster, &record);
-    let cancel = fleet::cancel();
+    let cancel = surroundings::cancel();
     let mut machines = args.fleet.machines(&cluster, &cancel)?;
     machines.retain(|(host, _)| host.is_master());
     let words: Vec<String> =

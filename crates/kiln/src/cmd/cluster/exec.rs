@@ -10,6 +10,7 @@ use super::fleet::{self, Hosts, Wish};
 use crate::cli::Global;
 use crate::error::{self, CliError};
 use crate::named;
+use crate::surroundings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,7 @@ pub fn run(args: &Args, _global: &Global) -> Result<(), CliError> {
     let wish = Wish { hosts: args.hosts.clone(), may_lack_masters: true, ..Wish::default() };
     let cluster = args.fleet.cluster(&wish)?.cluster;
     let options = args.fleet.options(&wish)?;
-    let mut machines = args.fleet.machines(&cluster, &fleet::cancel())?;
+    let mut machines = args.fleet.machines(&cluster, &surroundings::cancel())?;
     if let Some(role) = &args.role {
         let role = kiln_clusterfile::model::Role::of(role);
         machines.retain(|(host, _)| host.is(&role));

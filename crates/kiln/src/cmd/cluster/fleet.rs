@@ -260,7 +260,7 @@ impl Args {
         }
         let bundle = image(&cluster, record.as_ref())?;
         let options = self.sending(self.options(wish)?)?;
-        let cancel = cancel();
+        let cancel = surroundings::cancel();
         let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
         let hosts = self.machines(&cluster, &cancel)?;
         let members = run::gather(hosts, is_dual(&cluster), &options, &*events, &cancel)?;
@@ -384,13 +384,6 @@ pub fn assemble(
         markers: Mutex::new(markers),
         configuration: OnceLock::new(),
     }
-}
-
-/// A flag that the user's signals set.
-pub fn cancel() -> Cancel {
-    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    surroundings::stop_on_signals(kiln_sandbox::Cancel::new(), flag.clone());
-    Cancel::from(flag)
 }
 
 /// What is remembered of a cluster, as if it had been said on the command line.

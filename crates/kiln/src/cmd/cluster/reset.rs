@@ -56,7 +56,7 @@ pub fn reachable(
     global: &Global,
 ) -> Result<(Launch, Down), CliError> {
     let options = fleet.options(&Wish::default())?;
-    let cancel = fleet::cancel();
+    let cancel = surroundings::cancel();
     let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
     let mut down = Vec::new();
     let mut members: Vec<Member> = Vec::new();

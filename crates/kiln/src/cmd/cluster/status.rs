@@ -11,6 +11,7 @@ use super::{join, network};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
+use crate::surroundings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,7 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let Some(record) = record else {
         return Err(join::unknown(&cluster.name.value).with_hint(format!("there is: --name {}", names.join(", "))));
     };
-    let cancel = fleet::cancel();
+    let cancel = surroundings::cancel();
     let options = args.fleet.options(&Wish::default())?;
     let mut machines = args.fleet.machines(&cluster, &cancel)?;
     let all: Vec<Machine> = machines.iter().map(|(_, machine)| machine.clone()).collect();

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kiln_clusterfile::{Flags, read};
@@ -21,7 +20,7 @@ use kiln_spec::source::Source;
 
 use crate::error::CliError;
 use crate::ssh::Login;
-use crate::surroundings::stop_on_signals;
+use crate::surroundings;
 
 /// The program for other hosts, as gzip has it; empty when this build has none (`build.rs`).
 const HOST_PROGRAM: &[u8] = include_bytes!(env!("KILN_DOCTOR_HOST_PROGRAM"));
@@ -172,7 +171,7 @@ impl Args {
             return Ok(None);
         }
         let network = Network::start().map_err(|error| CliError::environment(error.to_string()))?;
-        let user = crate::surroundings::ssh_user(self.accept_new_host_keys)?;
+        let user = surroundings::ssh_user(self.accept_new_host_keys)?;
         let mut hosts: Vec<(String, Box<dyn Host>)> = Vec::new();
         let mut failed = Vec::new();
         for login in &targets {
@@ -197,9 +196,8 @@ impl Args {
             part => remote::Parcel::with_part(&binary, part),
         };
         // Who is stopped takes away what was sent to hosts.
-        let flag = Arc::new(AtomicBool::new(false));
-        stop_on_signals(kiln_sandbox::Cancel::new(), flag.clone());
-        Ok(Some(Reached { root, others, failed, binary, limit, cancel: Cancel::from(flag), _network: network }))
+        let cancel = surroundings::cancel();
+        Ok(Some(Reached { root, others, failed, binary, limit, cancel, _network: network }))
     }
 }
 
@@ -211,6 +209,13 @@ pub struct Looked {
     pub agents: Vec<Here>,
     /// Hosts over SSH.
     pub reached: Option<Reached>,
+}
+
+impl Looked {
+    /// The error of whom the user stopped.
+    pub fn stopped(&self) -> Result<(), CliError> {
+        self.reached.as_ref().map_or(Ok(()), Reached::stopped)
+    }
 }
 
 /// Hosts over SSH.

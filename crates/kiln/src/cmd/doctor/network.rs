@@ -6,7 +6,7 @@ use kiln_doctor::path;
 use kiln_doctor::probe::{self, Proof};
 use kiln_doctor::report::{Outcome, Report, json, junit, page, text};
 
-use super::hosts::{self, Looked, Reached};
+use super::hosts::{self, Looked};
 use super::{agents, fix};
 use crate::error::CliError;
 use crate::named;
@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let mut looked = args.hosts.look()?;
     if args.probe {
         looked.fleet.proofs = proofs(&looked);
-        looked.reached.as_ref().map_or(Ok(()), Reached::stopped)?;
+        looked.stopped()?;
     }
     let fleet = looked.fleet;
     let report = Report::new(&fleet);

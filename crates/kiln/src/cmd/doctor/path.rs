@@ -7,7 +7,7 @@ use kiln_doctor::names;
 use kiln_doctor::path::{self, Hop, Trace};
 
 use super::agents;
-use super::hosts::{self, Looked, Reached};
+use super::hosts::{self, Looked};
 use crate::error::CliError;
 use crate::named;
 
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     if !args.no_probe {
         let target = SocketAddr::new(to.ip, to.port.unwrap_or(PORT));
         let hops = proved(&looked, &trace, target, &from, Duration::from_secs(args.wait));
-        looked.reached.as_ref().map_or(Ok(()), Reached::stopped)?;
+        looked.stopped()?;
         trace.hops.extend(hops);
     }
     if args.json {

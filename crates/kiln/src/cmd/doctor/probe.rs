@@ -1,9 +1,8 @@
 //! What a host is told to send or to listen for, by a Kiln elsewhere: `kiln doctor path` runs this there.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use kiln_doctor::probe::agent::READY;
+use kiln_doctor::probe::agent::say_ready;
 use kiln_doctor::probe::{Order, wire};
 
 use crate::error::CliError;
@@ -22,11 +21,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let order: Order = serde_json::from_str(&args.order).map_err(|e| CliError::usage(format!("the order: {e}")))?;
-    let ready = || {
-        let mut stdout = std::io::stdout();
-        // Who asked sees by the missing line that nobody listens.
-        let _ = writeln!(stdout, "{READY}").and_then(|()| stdout.flush());
-    };
+    let ready = || say_ready(&mut std::io::stdout());
     let answer = wire::obey(&order, &args.root, &ready).map_err(CliError::environment)?;
     named::print(&format!("{}\n", serde_json::to_string(&answer).unwrap_or_default()))
 }
