@@ -96,6 +96,13 @@ pub struct HostRecord {
     pub node_address: Option<String>,
 }
 
+impl HostRecord {
+    /// The address by which its peers reach it: the one to log in at, where the record does not say.
+    pub fn peer_address(&self) -> &str {
+        self.node_address.as_deref().unwrap_or(&self.address)
+    }
+}
+
 /// A cluster, as it is known on this side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

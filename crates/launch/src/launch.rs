@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_clusterfile::address::{self, AddressError, Addresses, Choice};
+use kiln_clusterfile::model::Role;
 use kiln_clusterfile::{Cluster, Host};
 use kiln_host::Cancel;
 use kiln_oci::Hasher;
@@ -126,6 +127,11 @@ impl Member {
     /// Whether the control plane runs on it.
     pub fn is_master(&self) -> bool {
         self.host.is_master()
+    }
+
+    /// Whether it is a node of the cluster: a host may have other roles only.
+    pub fn is_node(&self) -> bool {
+        self.is_master() || self.host.is(&Role::Node)
     }
 }
 

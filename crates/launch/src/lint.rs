@@ -30,15 +30,12 @@ pub fn check(launch: &Launch, from: &str) -> Result<Vec<Finding>> {
         minor(from)
     );
     let said = first.machine.succeed("ask for kubeadm's configuration", &line)?;
-    match documents(&said.stdout).as_deref().map(|text| gone(text, to)) {
-        Some(Ok(gone)) => Ok(gone.into_iter().map(|text| finding(launch, first, text)).collect()),
+    let kept = documents(&said.stdout).ok_or_else(|| "none are kept".to_owned());
+    match kept.and_then(|text| gone(&text, to)) {
+        Ok(gone) => Ok(gone.into_iter().map(|text| finding(launch, first, text)).collect()),
         // Not known is not wrong: that it was not looked at is told.
-        Some(Err(why)) => {
+        Err(why) => {
             launch.note(first, format!("whether {to} takes all arguments of the cluster is not known: {why}"));
-            Ok(Vec::new())
-        }
-        None => {
-            launch.note(first, format!("whether {to} takes all arguments of the cluster is not known: none are kept"));
             Ok(Vec::new())
         }
     }

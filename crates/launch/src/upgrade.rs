@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use kiln_clusterfile::model::{Phase as When, Role};
+use kiln_clusterfile::model::Phase as When;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
@@ -175,8 +175,7 @@ struct Waiting<'l> {
 fn waiting<'l>(launch: &'l Launch, first: &Member) -> Result<Vec<Waiting<'l>>> {
     let nodes = verify::ask(first)?;
     let mut out = Vec::new();
-    let is_node = |member: &&Member| member.is_master() || member.host.is(&Role::Node);
-    for member in launch.members.iter().filter(is_node) {
+    for member in launch.members.iter().filter(|member| member.is_node()) {
         let node = nodes.iter().find(|node| node.name == member.node);
         let journal = launch.state.journal(member.name())?;
         let begun = journal.entries.into_iter().find(|entry| entry.phase == NAME && entry.state != "done");

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
+use kiln_clusterfile::model::Cidr;
 use serde::{Deserialize, Serialize};
 
 /// What a sweep did.
@@ -56,18 +57,18 @@ pub fn is_device(name: &str) -> bool {
 }
 
 /// `address/prefix` with the bits behind the prefix taken out; none if it is no network of IPv4, or is everything.
-fn network(text: &str) -> Option<(Ipv4Addr, u32)> {
+fn network(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.split_once('/')?;
-    let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u32>().ok()?);
-    let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix)?).filter(|_| prefix > 0)?;
-    Some((Ipv4Addr::from(u32::from(address) & mask), prefix))
+    let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?.into(), prefix.parse::<u8>().ok()?);
+    let address = Cidr { address, prefix }.first();
+    (1..=32).contains(&prefix).then_some(Cidr { address, prefix })
 }
 
 /// The rules that flannel puts into FORWARD and POSTROUTING where it has no chains of its own, as they are saved; by its
 /// `subnet.env`.
 pub fn of_flannel(subnet: &str) -> Vec<String> {
     let value = |name: &str| subnet.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-    let network = |name: &str| network(value(name)?).map(|(address, prefix)| format!("{address}/{prefix}"));
+    let network = |name: &str| network(value(name)?).map(|network| network.to_string());
     match (network("FLANNEL_NETWORK"), network("FLANNEL_SUBNET")) {
         (Some(all), Some(own)) => rules_of(&all, &own),
         _ => Vec::new(),
@@ -94,13 +95,9 @@ pub fn by_rules(saved: &str) -> Vec<String> {
     let networks = bare.iter().filter_map(|rule| rule.strip_prefix("POSTROUTING -s ")?.strip_suffix(multicast));
     let mut out = Vec::new();
     for all in networks {
-        let Some((address, prefix)) = network(all) else { continue };
-        let is_part = |own: &&str| {
-            let part = |(inner, longer): (Ipv4Addr, u32)| {
-                longer >= prefix && network(&format!("{inner}/{prefix}")) == Some((address, prefix))
-            };
-            network(own).is_some_and(part)
-        };
+        let Some(whole) = network(all) else { continue };
+        let is_part =
+            |own: &&str| network(own).is_some_and(|own| own.prefix >= whole.prefix && whole.contains(own.address));
         let start = format!("POSTROUTING ! -s {all} -d ");
         let owns = bare.iter().filter_map(|rule| rule.strip_prefix(&start)?.strip_suffix(" -j RETURN")).filter(is_part);
         for own in owns {

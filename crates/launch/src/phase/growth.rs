@@ -3,7 +3,7 @@
 //! That a host joined so is in its marker: what comes behind joining is done also when the launch stopped in between, and
 //! the cluster looks as if it had always had the host.
 
-use kiln_clusterfile::model::{Phase as When, Role};
+use kiln_clusterfile::model::Phase as When;
 
 use super::prepare::work;
 use super::{Order, Phase, Work};
@@ -39,9 +39,8 @@ fn was_done(launch: &Launch, member: &Member, phase: &str) -> bool {
 /// Whether the cluster ran before this launch, and a host is to join it now.
 fn is_new(launch: &Launch, member: &Member) -> bool {
     let ran = launch.members.iter().any(|other| other.first && was_done(launch, other, super::verify::PHASE.name));
-    let is_node = member.is_master() || member.host.is(&Role::Node);
     let joined = [super::join::MASTERS.name, super::join::WORKERS.name];
-    ran && is_node && !member.first && !joined.iter().any(|phase| was_done(launch, member, phase))
+    ran && member.is_node() && !member.first && !joined.iter().any(|phase| was_done(launch, member, phase))
 }
 
 /// What was begun on a host before it joined, and is not done behind it.

@@ -109,8 +109,9 @@ fn interface(launch: &Launch) -> Option<Interface> {
 
 /// The first network of pods, as kubeadm got it.
 fn pod_network(launch: &Launch) -> Result<String> {
-    let networks = configuration(launch)?.networks.clone();
-    Ok(networks.into_iter().find(|(what, _)| what == "pods").map(|(_, network)| network).unwrap_or_default())
+    let configuration = configuration(launch)?;
+    let pods = configuration.networks.iter().find(|(what, _)| what == "pods");
+    Ok(pods.map(|(_, network)| network.clone()).unwrap_or_default())
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {

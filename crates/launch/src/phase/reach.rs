@@ -71,7 +71,7 @@ fn ways(launch: &Launch) -> Result<Vec<Way>> {
         members.iter().enumerate().filter(|(_, member)| is(member)).map(|(at, _)| at).collect()
     };
     let (all, masters) = (places(&|_| true), places(&Member::is_master));
-    let nodes = places(&|member| member.is_master() || member.host.is(&kiln_clusterfile::model::Role::Node));
+    let nodes = places(&Member::is_node);
     let registry: Vec<usize> = {
         let hosts: BTreeSet<_> = launch.registry_members().iter().map(|member| member.host.address()).collect();
         places(&|member| hosts.contains(&member.host.address()))

@@ -134,9 +134,10 @@ fn variables(launch: &Launch, member: &Member, only: Option<&str>) -> Result<Var
     if only.is_some() {
         return Ok(variables);
     }
-    let networks = configuration(launch)?.networks.clone();
+    let configuration = configuration(launch)?;
     for (name, what) in [("PodCIDR", "pods"), ("SvcCIDR", "services")] {
-        let of: Vec<&str> = networks.iter().filter(|(of, _)| of == what).map(|(_, network)| network.as_str()).collect();
+        let networks = configuration.networks.iter();
+        let of: Vec<&str> = networks.filter(|(of, _)| of == what).map(|(_, network)| network.as_str()).collect();
         if variables.get(name).is_none() && !of.is_empty() {
             variables.set(name, [of.join(",")]);
         }

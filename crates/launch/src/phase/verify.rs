@@ -173,9 +173,8 @@ fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> 
 
 /// Why a host is not a node that works.
 fn lacks<'l>(member: &'l Member, seen: &[Node]) -> Option<(&'l Member, String)> {
-    let is_node = member.is_master() || member.host.is(&kiln_clusterfile::model::Role::Node);
     match seen.iter().find(|node| node.name == member.node) {
-        _ if !is_node => None,
+        _ if !member.is_node() => None,
         None => Some((member, "the cluster has no such node".to_owned())),
         Some(node) if node.ready => None,
         Some(node) => Some((member, node.why.clone())),

@@ -6,16 +6,23 @@ use kiln_launch::{Member, cert, run, upgrade};
 
 use crate::world::World;
 
+/// Nodes as the API lists them, of a release, with what else their spec says.
+fn nodes(world: &World, version: impl Fn(usize) -> &'static str, spec: &str) -> String {
+    let node = |n: usize| {
+        format!(
+            r#"{{"metadata":{{"name":"n{n}"}},"spec":{{{spec}}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"{}"}}}}}}"#,
+            version(n)
+        )
+    };
+    format!("{{\"items\":[{}]}}", (1..=world.hosts.len()).map(node).collect::<Vec<_>>().join(","))
+}
+
 /// A world whose image brings another release, which nodes have once they were asked.
 fn upgraded(world: &World) {
     world.wish(|_, bundle| bundle.kubernetes = "v1.20.3".into());
-    let nodes: Vec<String> = (1..=world.hosts.len())
-        .map(|n| format!(r#"{{"metadata":{{"name":"n{n}"}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"v1.20.3"}}}}}}"#))
-        .collect();
-    let list = format!("{{\"items\":[{}]}}", nodes.join(","));
     let question = "get nodes -o json";
-    world.host(1).answer(question, Answer::output(list.clone()));
-    world.host(1).answer_once(question, Answer::output(list.replace("v1.20.3", "v1.20.2")));
+    world.host(1).answer(question, Answer::output(nodes(world, |_| "v1.20.3", "")));
+    world.host(1).answer_once(question, Answer::output(nodes(world, |_| "v1.20.2", "")));
 }
 
 #[test]
@@ -35,17 +42,6 @@ fn an_upgrade_installs_on_each_host_once_and_forgets_nobody() {
     let places = places.map(|text| world.place(1, text));
     assert!(places.is_sorted(), "{places:?}");
     assert_eq!(world.state().record().unwrap().unwrap().kubernetes, "v1.20.3");
-}
-
-/// Nodes as the API lists them, of a release, with what else their spec says.
-fn nodes(world: &World, version: impl Fn(usize) -> &'static str, spec: &str) -> String {
-    let node = |n: usize| {
-        format!(
-            r#"{{"metadata":{{"name":"n{n}"}},"spec":{{{spec}}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"{}"}}}}}}"#,
-            version(n)
-        )
-    };
-    format!("{{\"items\":[{}]}}", (1..=world.hosts.len()).map(node).collect::<Vec<_>>().join(","))
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Staying {
     fn forget(self, args: &Args, record: &Record, all: &[Given], global: &Global) -> Result<(), CliError> {
         let is_gone = |address: &str| all.iter().any(|given| given.is_done && given.host == address);
         let gone = record.hosts.iter().filter(|host| host.master && is_gone(&host.address));
-        let gone = gone.filter_map(|host| host.node_address.as_ref().unwrap_or(&host.address).parse::<IpAddr>().ok());
+        let gone = gone.filter_map(|host| host.peer_address().parse::<IpAddr>().ok());
         let gone: Vec<IpAddr> = gone.collect();
         if gone.is_empty() || self.cluster.hosts.is_empty() {
             return Ok(());

@@ -94,7 +94,7 @@ fn remove(args: &Args, list: &str, global: &Global) -> Result<(), CliError> {
     let mut failed = false;
     for host in record.hosts.clone().iter().filter(|host| is_leaving(&host.address)) {
         let member = launch.members.iter().find(|member| member.host.address().to_string() == host.address);
-        let known = || host.node_address.clone().unwrap_or_else(|| host.address.clone());
+        let known = || host.peer_address().to_owned();
         let address = member.map_or_else(known, |member| member.address.to_string());
         let (node, up) = (host.node.clone(), member.is_some());
         scale::leave(&launch, stays, &Leaving { node, address: address.clone(), master: host.master, up })?;
