@@ -25,13 +25,12 @@ pub(super) fn is_disk(path: &Path) -> Result<bool> {
     let read = (&file).take(2048).read_to_end(&mut head);
     read.map_err(NodeError::file("read", path))?;
     let at = |offset: usize, bytes: &[u8]| head.get(offset..offset + bytes.len()) == Some(bytes);
-    let formats: [&[u8]; 7] =
-        [b"XFSB", b"QFI\xfb", b"KDMV", b"conectix", b"vhdxfile", b"COWD", b"# Disk DescriptorFile"];
+    let formats: [&[u8]; 6] = [b"QFI\xfb", b"KDMV", b"conectix", b"vhdxfile", b"COWD", b"# Disk DescriptorFile"];
     if formats.iter().any(|magic| at(0, magic)) || at(512, b"EFI PART") || at(1080, b"\x53\xef") || at(510, b"\x55\xaa")
     {
         return Ok(true);
     }
-    if Content::of(&file) == Content::Btrfs {
+    if matches!(Content::of(&file), Content::Xfs | Content::Btrfs) {
         return Ok(true);
     }
     Ok(at(0, &GZIP) && first_name(path).is_some_and(|name| name == "disk.raw"))

@@ -229,8 +229,8 @@ fn is_disk(path: &Path) -> Result<bool> {
     (&file).take(2048).read_to_end(&mut start).map_err(NodeError::file("read", path))?;
     let boots = start.get(510..512) == Some(&[0x55, 0xaa]);
     let gpt = start.get(512..520) == Some(b"EFI PART");
-    let files = start.get(1080..1082) == Some(&[0x53, 0xef]) || start.starts_with(b"XFSB");
-    let files = files || Content::of(&file) == Content::Btrfs;
+    let ext = start.get(1080..1082) == Some(&[0x53, 0xef]);
+    let files = ext || matches!(Content::of(&file), Content::Xfs | Content::Btrfs);
     // The header of a tar has its magic at 257, where a boot sector has code.
     let tar = start.get(257..262) == Some(b"ustar");
     Ok(DISKS.iter().any(|magic| start.starts_with(magic)) || ((boots || files) && !tar) || gpt)
