@@ -22,6 +22,13 @@ const fn ack(key: &'static str, value: &'static str) -> Protected {
     Protected { key, value, owner: "ACK" }
 }
 
+impl Protected {
+    /// Whether a line for `key`, a name or a pattern of names, sets it.
+    pub fn is_set_by(&self, key: &str) -> bool {
+        key == self.key || (key.contains('*') && fnmatch(key, self.key))
+    }
+}
+
 /// The parameters that Alibaba Cloud's Container Service (ACK) sets on its nodes.
 pub const ACK: [Protected; 21] = [
     ack("vm.max_map_count", "262144"),
@@ -80,9 +87,7 @@ pub fn breaches<'a>(
     let mut found = Vec::new();
     for setting in settings.into_iter().filter(|setting| setting.value.is_some()) {
         for protected in table {
-            let hit =
-                setting.key == protected.key || (setting.key.contains('*') && fnmatch(&setting.key, protected.key));
-            if hit && !allowed.iter().any(|name| name == protected.key) {
+            if protected.is_set_by(&setting.key) && !allowed.iter().any(|name| name == protected.key) {
                 found.push(Breach { protected: *protected, setting: setting.clone() });
             }
         }

@@ -17,6 +17,11 @@ pub const BUILD: &str = "kiln-build";
 /// On images: which build made them.
 pub const IMAGE: &str = "kiln-image";
 
+/// Whether a label is one of these, or may become one: a user has no say in it.
+pub fn is_ours(label: &str) -> bool {
+    label.starts_with("kiln-")
+}
+
 /// Something a build makes.
 #[derive(Debug, Clone, Copy)]
 pub struct Thing<'a> {

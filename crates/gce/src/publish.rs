@@ -133,7 +133,7 @@ impl Publish {
                 "up to 63 lower-case letters, digits, `_` and `-`; a key begins with a letter",
             );
         }
-        if let Some(key) = self.labels.keys().find(|key| key.starts_with("kiln-")) {
+        if let Some(key) = self.labels.keys().find(|key| marks::is_ours(key)) {
             return wrong(&format!("the label `{key}`"), "it is Kiln's own: leftovers are found by it");
         }
         if self.storage_locations.len() > 1 {

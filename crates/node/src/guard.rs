@@ -11,7 +11,6 @@ use kiln_checks::guard::{self, ACK, Breach, Protected};
 use kiln_checks::read::sysctl::{canonical, same};
 use kiln_packer::fields::Fields;
 use kiln_packer::model::Build;
-use kiln_spec::glob::fnmatch;
 
 use crate::error::{NodeError, Result};
 use crate::target::Target;
@@ -91,8 +90,7 @@ impl Guard {
     /// When somebody else sets it to something else.
     pub fn check(&self, name: &str, value: &str) -> Result<()> {
         let name = normal(name);
-        let sets = |o: &&Protected| o.key == name || (name.contains('*') && fnmatch(&name, o.key));
-        match self.owned.iter().filter(sets).find(|o| !same(o.value, value)) {
+        match self.owned.iter().find(|o| o.is_set_by(&name) && !same(o.value, value)) {
             None => Ok(()),
             Some(owned) => {
                 let value = value.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -3,6 +3,12 @@
 //! `*` stands for any text, `?` for one character, `[a-z]` and `[!a-z]` for one of a set, `{a,b}` for one of several
 //! texts, and `\` takes a sign's meaning away. Names hold no directories: `*` matches all characters.
 
+use std::sync::Arc;
+
+use kiln_spec::source::{Source, Span};
+
+use crate::fault::{Fault, Place};
+
 /// The longest pattern, and the most texts its braces may stand for.
 const MAX_PATTERN: usize = 1024;
 const MAX_ALTERNATIVES: usize = 256;
@@ -54,6 +60,17 @@ impl Selection {
     pub fn unmatched<'s>(&'s self, names: &[&str]) -> Vec<&'s str> {
         let globs = self.only.iter().chain(&self.except);
         globs.filter(|glob| !names.iter().any(|name| glob.matches(name))).map(|glob| glob.pattern.as_str()).collect()
+    }
+
+    /// A warning for each pattern that matches none of `names`, those of all builds and post-processors.
+    pub fn warnings(&self, names: &[&str]) -> Vec<Fault> {
+        let source = Arc::new(Source { name: "command line".to_owned(), text: String::new() });
+        let place = Place::new(&source, Span::default());
+        let warning = |pattern: &str| {
+            let message = format!("`{pattern}` matches no build and no post-processor");
+            place.warning("UnmatchedPattern", message).suggest(pattern, names.iter().copied())
+        };
+        self.unmatched(names).into_iter().map(warning).collect()
     }
 }
 

@@ -1,9 +1,8 @@
 //! Disks with a root in btrfs as bases: Kiln's own, and one with subvolumes, as the kernel and btrfs-progs see what comes out.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::disks::{put, run, sum};
+use crate::disks::{Mounted, put, run, sum};
 use crate::{Node, base};
 
 const MIB: u64 = 1 << 20;
@@ -21,27 +20,9 @@ const FSTAB: &str = "UUID=5f3c0f9e-1111-4222-8333-0123456789ab / btrfs compress=
 const PROFILE: &str = "name: own\nchecks:\n  - {id: own.new, title: it is new, file: {path: /etc/new, contains: new}}\n  \
     - {id: own.var, title: what is mounted is there, file: {path: /var/lib/data, contains: newer}}\n";
 
-/// A file system of a disk, mounted by the kernel until this is dropped.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
-impl Mounted {
-    fn new(at: PathBuf, disk: &Path, start: u64, options: &str) -> Mounted {
-        std::fs::create_dir(&at).unwrap();
-        let how = format!("loop,offset={start},sizelimit={LEN}{options}");
-        run("mount", &["-o", &how, "-t", "btrfs", disk.to_str().unwrap(), at.to_str().unwrap()]);
-        Mounted(at)
-    }
-
-    fn at(&self, path: &str) -> String {
-        self.0.join(path).to_str().unwrap().to_owned()
-    }
+/// The root of a disk, mounted by the kernel.
+fn mounted(at: PathBuf, disk: &Path, options: &str) -> Mounted {
+    Mounted::of("btrfs", at, disk, &format!(",offset={},sizelimit={LEN}{options}", START * 512))
 }
 
 /// The bytes of a partition as a file of its own, checked by its tool.
@@ -68,7 +49,7 @@ fn disk(node: &Node, fstab: &str) -> PathBuf {
     run("mkfs.btrfs", &["-q", "-U", UUID, "-L", "fedora", part.to_str().unwrap()]);
     put(&path, &std::fs::read(&part).unwrap(), START * 512);
     std::fs::remove_file(&part).unwrap();
-    let mounted = Mounted::new(dir.join("mnt"), &path, START * 512, ",compress-force=zstd");
+    let mounted = mounted(dir.join("mnt"), &path, ",compress-force=zstd");
     for name in ["root", "home", "var", "data"] {
         run("btrfs", &["-q", "subvolume", "create", &mounted.at(name)]);
     }
@@ -132,7 +113,7 @@ fn a_root_in_a_subvolume_is_changed_and_all_of_them_are_where_they_were() {
     assert!(area(&made, 256 << 10, 1 << 20).starts_with(b"# GRUB Environment Block"));
     let super_block = run("btrfs", &["inspect-internal", "dump-super", dir.join("checked").to_str().unwrap()]);
     assert!(super_block.contains(UUID) && super_block.contains("fedora"), "{super_block}");
-    let top = Mounted::new(dir.join("top"), &made, START * 512, ",ro,subvolid=5");
+    let top = mounted(dir.join("top"), &made, ",ro,subvolid=5");
     let list = run("btrfs", &["subvolume", "list", &top.at("")]);
     let names: Vec<&str> = list.lines().filter_map(|line| line.rsplit(' ').next()).collect();
     assert_eq!(names, ["root", "home", "var", "data"], "{list}");
@@ -165,7 +146,7 @@ fn disks_whose_root_is_not_clear_or_damaged_are_refused() {
     let node = Node::over(base());
     let raw = disk(&node, "LABEL=fedora / btrfs subvol=other 0 0\n");
     let dir = node.t.context();
-    let top = Mounted::new(dir.join("top"), &raw, START * 512, "");
+    let top = mounted(dir.join("top"), &raw, "");
     run("btrfs", &["-q", "subvolume", "snapshot", &top.at("root"), &top.at("root-after")]);
     drop(top);
     node.write("t.json", &template(CHANGES));

@@ -11,10 +11,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use kiln_engine::{EngineError, whole};
 use kiln_packer::config::Config;
 use kiln_packer::render::Text;
 
-use super::{Job, Made, temporary_beside};
+use super::{Job, Made};
 use crate::artifact::Artifact;
 use crate::builder::make_parents;
 use crate::error::{NodeError, Result};
@@ -133,31 +134,33 @@ fn form_of(name: &str) -> Option<Form> {
 
 /// Writes an archive, which is there when it is whole.
 fn write(path: &Path, files: &[PathBuf], form: Form, level: Option<i64>) -> Result<()> {
-    let new = temporary_beside(path).map_err(NodeError::file("write", path))?;
-    let out = new.as_file().try_clone().map_err(NodeError::file("write", path))?;
-    fill(out, path, files, form, level)?;
-    let kept = new.as_file().sync_all().and_then(|()| new.persist(path).map(drop).map_err(|e| e.error));
-    kept.map_err(NodeError::file("write", path))
+    Ok(whole::file(path, "write", |out| fill(out, path, files, form, level))?)
 }
 
-fn fill(out: File, path: &Path, files: &[PathBuf], form: Form, level: Option<i64>) -> Result<()> {
+fn fill(out: &mut File, path: &Path, files: &[PathBuf], form: Form, level: Option<i64>) -> Result<(), EngineError> {
     match form {
         Form::Zip => zip(out, path, files, level),
         Form::Tar(codec) => compressed(out, path, codec, level, &mut |out| tar(out, path, files)),
         Form::Single(codec) => compressed(out, path, codec, level, &mut |out| {
             files.iter().try_for_each(|from| {
-                let mut file = File::open(from).map_err(NodeError::file("read", from))?;
-                io::copy(&mut file, out).map(drop).map_err(NodeError::file("compress", from))
+                let mut file = File::open(from).map_err(EngineError::file("read", from))?;
+                io::copy(&mut file, out).map(drop).map_err(EngineError::file("compress", from))
             })
         }),
     }
 }
 
 /// What fills an archive.
-type Fill<'a> = dyn FnMut(&mut dyn Write) -> Result<()> + 'a;
+type Fill<'a> = dyn FnMut(&mut dyn Write) -> Result<(), EngineError> + 'a;
 
-fn compressed(out: File, path: &Path, codec: Codec, level: Option<i64>, fill: &mut Fill<'_>) -> Result<()> {
-    let failed = |e: io::Error| NodeError::file("write", path)(e);
+fn compressed(
+    out: &mut File,
+    path: &Path,
+    codec: Codec,
+    level: Option<i64>,
+    fill: &mut Fill<'_>,
+) -> Result<(), EngineError> {
+    let failed = |e: io::Error| EngineError::file("write", path)(e);
     let small = |default: u32| level.and_then(|l| u32::try_from(l).ok()).map_or(default, |l| l.min(9));
     let mut out = io::BufWriter::new(out);
     match codec {
@@ -193,19 +196,19 @@ fn compressed(out: File, path: &Path, codec: Codec, level: Option<i64>, fill: &m
     out.flush().map_err(failed)
 }
 
-fn tar(out: &mut dyn Write, path: &Path, files: &[PathBuf]) -> Result<()> {
+fn tar(out: &mut dyn Write, path: &Path, files: &[PathBuf]) -> Result<(), EngineError> {
     let mut archive = tar::Builder::new(out);
     archive.sparse(true);
     for from in files {
         let name = from.file_name().unwrap_or(from.as_os_str());
-        let mut file = File::open(from).map_err(NodeError::file("read", from))?;
-        archive.append_file(name, &mut file).map_err(NodeError::file("compress", from))?;
+        let mut file = File::open(from).map_err(EngineError::file("read", from))?;
+        archive.append_file(name, &mut file).map_err(EngineError::file("compress", from))?;
     }
-    archive.finish().map_err(NodeError::file("write", path))
+    archive.finish().map_err(EngineError::file("write", path))
 }
 
-fn zip(out: File, path: &Path, files: &[PathBuf], level: Option<i64>) -> Result<()> {
-    let failed = |e: zip::result::ZipError| NodeError::file("write", path)(io::Error::other(e));
+fn zip(out: &mut File, path: &Path, files: &[PathBuf], level: Option<i64>) -> Result<(), EngineError> {
+    let failed = |e: zip::result::ZipError| EngineError::file("write", path)(io::Error::other(e));
     let mut archive = zip::ZipWriter::new(io::BufWriter::new(out));
     let method = if level == Some(0) { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
     let level = level.filter(|l| (1..=9).contains(l));
@@ -214,10 +217,10 @@ fn zip(out: File, path: &Path, files: &[PathBuf], level: Option<i64>) -> Result<
     for from in files {
         let name = from.file_name().unwrap_or(from.as_os_str()).to_string_lossy().into_owned();
         archive.start_file(name, options).map_err(failed)?;
-        let mut file = File::open(from).map_err(NodeError::file("read", from))?;
-        io::copy(&mut file, &mut archive).map_err(NodeError::file("compress", from))?;
+        let mut file = File::open(from).map_err(EngineError::file("read", from))?;
+        io::copy(&mut file, &mut archive).map_err(EngineError::file("compress", from))?;
     }
-    archive.finish().map_err(failed)?.flush().map_err(NodeError::file("write", path))
+    archive.finish().map_err(failed)?.flush().map_err(EngineError::file("write", path))
 }
 
 #[cfg(test)]

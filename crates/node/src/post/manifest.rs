@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kiln_engine::{EngineError, whole};
 use kiln_packer::config::Config;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, Made, temporary_beside};
+use super::{Job, Made};
 use crate::artifact::Artifact;
 use crate::builder::make_parents;
 use crate::error::{NodeError, Result};
@@ -123,7 +124,8 @@ impl Manifest {
 
 /// Reads, adds, writes. With `force` what earlier runs recorded is forgotten.
 fn add(path: &Path, entry: Entry, uuid: &str, force: bool) -> Result<()> {
-    let failed = |e: std::io::Error| NodeError::file("write the manifest", path)(e);
+    let action = "write the manifest";
+    let failed = |e: std::io::Error| NodeError::file(action, path)(e);
     // Behind a link, what it points to is what is replaced.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut text = String::new();
@@ -149,16 +151,10 @@ fn add(path: &Path, entry: Entry, uuid: &str, force: bool) -> Result<()> {
     // As Go writes it: these letters only as escapes.
     let json = serde_json::to_string_pretty(&written).unwrap_or_default();
     let json = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    let write = || {
-        let mut new = temporary_beside(path)?;
-        new.write_all(json.as_bytes())?;
-        if let Some(mode) = before {
-            new.as_file().set_permissions(mode)?;
-        }
-        new.as_file().sync_all()?;
-        new.persist(path).map(drop).map_err(|e| e.error)
-    };
-    write().map_err(failed)
+    Ok(whole::file(path, action, |out| {
+        let moded = before.map_or(Ok(()), |mode| out.set_permissions(mode));
+        moded.and_then(|()| out.write_all(json.as_bytes())).map_err(EngineError::file(action, path))
+    })?)
 }
 
 /// The manifest's lock: a lock on a file beside it, which is there as long as somebody writes, as Packer has it.

@@ -12,7 +12,7 @@ pub mod checksum;
 pub mod compress;
 pub mod manifest;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kiln_packer::config::Config;
 use kiln_packer::model::{Block, Build, BuildFacts};
@@ -101,15 +101,6 @@ pub struct Made {
     pub keep: bool,
     /// Whether that cannot be changed: the new one needs the old one's files.
     pub forced: bool,
-}
-
-/// A file that takes the place of `path` when it is whole.
-fn temporary_beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As any new file is made; the umask takes from it.
-    let mode = std::fs::Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(".kiln-").permissions(mode).tempfile_in(dir)
 }
 
 impl Run<'_> {

@@ -119,12 +119,7 @@ fn unmatched(globs: &Selection, project: &Project, mut called: Vec<String>, warn
     }
     let mut names: Vec<&str> = called.iter().map(String::as_str).collect();
     names.dedup();
-    let source = Arc::new(Source { name: "command line".to_owned(), text: String::new() });
-    for pattern in globs.unmatched(&names) {
-        let message = format!("`{pattern}` matches no build and no post-processor");
-        let warning = Place::new(&source, Span::default()).warning("UnmatchedPattern", message);
-        warnings.push(warning.suggest(pattern, names.iter().copied()));
-    }
+    warnings.extend(globs.warnings(&names));
 }
 
 fn sources(project: &Project, faults: &mut Vec<Fault>) -> BTreeMap<(String, String), Found> {

@@ -95,12 +95,7 @@ fn check(build: &Build, faults: &mut Vec<Fault>) {
 fn unmatched(raw: &Raw, builds: &[Build], selection: &Selection, warnings: &mut Vec<Fault>) {
     let mut names: Vec<&str> = builds.iter().map(|build| build.name.as_str()).collect();
     names.extend(raw.post_processors.iter().flatten().map(name_of));
-    for pattern in selection.unmatched(&names) {
-        let fault = super::command_line(&format!("`{pattern}` matches no build and no post-processor"));
-        let place = fault.place();
-        let warning = place.warning("UnmatchedPattern", fault.diagnostic.message);
-        warnings.push(warning.suggest(pattern, names.iter().copied()));
-    }
+    warnings.extend(selection.warnings(&names));
 }
 
 /// What `-except` calls a post-processor.

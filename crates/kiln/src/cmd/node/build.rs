@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_engine::event::{Events, Silent};
 use kiln_engine::images::{Images, Pull};
@@ -241,8 +240,7 @@ fn workshop(
     uuid: &str,
     epoch: Option<i64>,
 ) -> Workshop {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = template::now();
     let (store, lease, cancel) = (around.store.clone(), around.lease.clone(), around.cancel.clone());
     let (client, standing) = (around.images.clone(), standing.clone());
     let sessions = move |events: Arc<dyn Events>| {

@@ -1,7 +1,6 @@
 //! `kiln node inspect`: what a template consists of, whatever variables are set to; or which unikernel a file or image has.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_packer::world::Given;
 
@@ -53,9 +52,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         return crate::named::print(&text);
     }
     let found = kiln_packer::json::inspect(&template::source(&args.template)?).map_err(template::mistakes)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     crate::named::print(&match args.machine_readable {
-        true => found.machine_readable(i64::try_from(now).unwrap_or(i64::MAX)),
+        true => found.machine_readable(template::now()),
         false => found.text(),
     })
 }

@@ -47,15 +47,10 @@ struct Here {
 
 impl Here {
     fn new() -> Result<Here, CliError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let bytes = random()?;
         let directory = std::env::current_dir()
             .map_err(|e| CliError::environment(format!("the working directory cannot be found: {e}")))?;
-        Ok(Here {
-            now: i64::try_from(now).unwrap_or(i64::MAX),
-            random: u128::from_ne_bytes(bytes),
-            directory: directory.display().to_string(),
-        })
+        Ok(Here { now: now(), random: u128::from_ne_bytes(bytes), directory: directory.display().to_string() })
     }
 }
 
@@ -113,6 +108,12 @@ impl World for Here {
         found.sort();
         Ok(found)
     }
+}
+
+/// What the clock says, in seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    i64::try_from(since).unwrap_or(i64::MAX)
 }
 
 /// Random bytes of the system.
@@ -252,8 +253,7 @@ impl Teller {
 
     /// A line of the user interface as a record.
     pub fn record(&self, kind: &str, text: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let line = machine::line(i64::try_from(now).unwrap_or(i64::MAX), &Record::new("ui", [kind, text]));
+        let line = machine::line(now(), &Record::new("ui", [kind, text]));
         // Nothing can be done about a reader that is gone.
         let _ = std::io::stdout().write_all(line.as_bytes());
     }

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_checks::profile::BUILT_IN;
 use kiln_checks::report::{document, html, log, text};
@@ -10,6 +9,7 @@ use kiln_checks::{Profile, Report};
 
 use super::remote::SshArgs;
 use super::target;
+use super::template::now;
 use crate::cli::Global;
 use crate::error::{CliError, in_color};
 use crate::named::{self, PlatformOption};
@@ -152,8 +152,4 @@ fn render(report: &Report, format: &str, args: &Args, now: i64) -> String {
         "kubeadm" => log::kubeadm(report),
         _ => text::render(report, text::Options { color, all: args.all }),
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
 }

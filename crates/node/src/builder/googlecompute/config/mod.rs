@@ -18,7 +18,7 @@ mod machine;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_gce::names;
+use kiln_gce::{marks, names};
 use kiln_packer::fault::Place;
 use kiln_packer::fields::Fields;
 use kiln_packer::model::Build;
@@ -210,7 +210,7 @@ fn labels(f: &Fields<'_>, key: &str) -> Result<std::collections::BTreeMap<String
             let hint = "up to 63 lower-case letters, digits, `_` and `-`; a key begins with a letter";
             return Err(f.fault(key, "BadLabel", message).hint(hint).into());
         }
-        if name.starts_with("kiln-") {
+        if marks::is_ours(name) {
             let message = format!("the label `{name}` is Kiln's own: leftovers are found by it");
             return Err(f.fault(key, "BadLabel", message).into());
         }
