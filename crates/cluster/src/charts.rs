@@ -8,6 +8,8 @@
 //!                                       else values that look like images, and lines of its templates
 //! ```
 
+use std::collections::BTreeMap;
+
 use kiln_engine::rootfs::Root;
 use kiln_helm::{Capabilities, Chart, Files, Kind, Limits, Manifest, Release, RenderError, Rendered, Values, images};
 use kiln_manifests::rule;
@@ -156,10 +158,14 @@ impl Found {
         // What only tests run is not needed on a site that has no network.
         let hooks =
             hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
+        let mut files = BTreeMap::new();
+        for file in &rendered.files {
+            files.entry(&*file.path).or_insert_with(|| (&file.file, file.origins()));
+        }
         for Manifest { path, text, line, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
-            let Some(file) = rendered.files.iter().find(|file| file.path == *path) else { continue };
-            let origin = |below: usize| file.origin(line + below - 1);
-            collector.rendered(&format!("{}/{}", self.path, file.file), text, &origin)?;
+            let Some((file, origins)) = files.get(&**path) else { continue };
+            let origin = |below: usize| origins.of(line + below - 1);
+            collector.rendered(&format!("{}/{file}", self.path), text, &origin)?;
         }
         for file in &rendered.crds {
             collector.rendered(&format!("{}/{}", self.path, file.file), &file.text, &Some)?;
