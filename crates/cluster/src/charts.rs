@@ -178,9 +178,8 @@ impl Found {
 
     fn take(&self, named: &images::Named, certainty: Certainty, collector: &mut Collector<'_>) -> Result<()> {
         let file = format!("{}: {}", self.path, named.place);
-        let rule = if named.is_listed { rule::CHART.id } else { rule::VALUES.id };
-        let place = Named { file, line: None, object: None, rule: rule.to_owned(), certainty, platforms: Vec::new() };
-        collector.name(&named.image, place)
+        let rule = if named.is_listed { &rule::CHART } else { &rule::VALUES };
+        collector.name(&named.image, Named::new(file, rule, certainty))
     }
 
     fn failed(&self, why: &str, collector: &mut Collector<'_>) -> Result<()> {
