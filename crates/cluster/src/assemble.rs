@@ -293,10 +293,9 @@ fn add_base(base: &Inventory, options: &scan::Options, scan: &mut Scan) {
         let known = base.report.images.iter().find(|known| known.name == text);
         // The places are the base's: its child may have other files there.
         let named = known.map(|known| known.named.iter().map(|named| named.within(&base.title)).collect::<Vec<_>>());
-        let named = named.filter(|named| !named.is_empty()).unwrap_or_else(|| {
-            let (file, rule) = (base.title.clone(), rule::BASE.id.to_owned());
-            vec![Named { file, line: None, object: None, rule, certainty: Certainty::Certain, platforms: Vec::new() }]
-        });
+        let named = named
+            .filter(|named| !named.is_empty())
+            .unwrap_or_else(|| vec![Named::new(base.title.clone(), &rule::BASE, Certainty::Certain)]);
         scan.images.push(Wanted { named, ..Wanted::new(name.clone()) });
     }
     scan.possible.retain(|possible| !scan.images.iter().any(|wanted| wanted.name.to_string() == possible.name));
@@ -325,8 +324,7 @@ fn add_registry(tree: &InImage<'_>, scan: &mut Scan) -> Result<()> {
             continue;
         };
         let file = format!("{REGISTRY}/docker/registry/v2/repositories/{}", found.repository);
-        let (rule, certainty) = (rule::REGISTRY.id.to_owned(), Certainty::Certain);
-        let named = Named { file, line: None, object: None, rule, certainty, platforms: Vec::new() };
+        let named = Named::new(file, &rule::REGISTRY, Certainty::Certain);
         scan.images.push(Wanted { named: vec![named], ..Wanted::new(name) });
     }
     Ok(())

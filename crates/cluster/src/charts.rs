@@ -8,6 +8,8 @@
 //!                                       else values that look like images, and lines of its templates
 //! ```
 
+use std::collections::BTreeMap;
+
 use kiln_engine::rootfs::Root;
 use kiln_helm::{Capabilities, Chart, Files, Kind, Limits, Manifest, Release, RenderError, Rendered, Values, images};
 use kiln_manifests::rule;
@@ -156,10 +158,14 @@ impl Found {
         // What only tests run is not needed on a site that has no network.
         let hooks =
             hooks.filter(|hook| !hook.events.iter().all(|e| e == "test" || e == "test-success" || e == "test-failure"));
+        let mut files = BTreeMap::new();
+        for file in &rendered.files {
+            files.entry(&*file.path).or_insert_with(|| (&file.file, file.origins()));
+        }
         for Manifest { path, text, line, .. } in rendered.manifests.iter().chain(hooks.map(|hook| &hook.manifest)) {
-            let Some(file) = rendered.files.iter().find(|file| file.path == *path) else { continue };
-            let origin = |below: usize| file.origin(line + below - 1);
-            collector.rendered(&format!("{}/{}", self.path, file.file), text, &origin)?;
+            let Some((file, origins)) = files.get(&**path) else { continue };
+            let origin = |below: usize| origins.of(line + below - 1);
+            collector.rendered(&format!("{}/{file}", self.path), text, &origin)?;
         }
         for file in &rendered.crds {
             collector.rendered(&format!("{}/{}", self.path, file.file), &file.text, &Some)?;
@@ -172,9 +178,8 @@ impl Found {
 
     fn take(&self, named: &images::Named, certainty: Certainty, collector: &mut Collector<'_>) -> Result<()> {
         let file = format!("{}: {}", self.path, named.place);
-        let rule = if named.is_listed { rule::CHART.id } else { rule::VALUES.id };
-        let place = Named { file, line: None, object: None, rule: rule.to_owned(), certainty, platforms: Vec::new() };
-        collector.name(&named.image, place)
+        let rule = if named.is_listed { &rule::CHART } else { &rule::VALUES };
+        collector.name(&named.image, Named::new(file, rule, certainty))
     }
 
     fn failed(&self, why: &str, collector: &mut Collector<'_>) -> Result<()> {

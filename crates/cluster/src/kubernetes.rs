@@ -66,8 +66,7 @@ pub(crate) fn add(root: &Root, options: &Options, scan: &mut Scan) -> Result<()>
             continue;
         };
         let (file, line) = needed.place.clone();
-        let rule = KUBEADM.id.to_owned();
-        let named = Named { file, line, object: None, rule, certainty: Certainty::Certain, platforms: Vec::new() };
+        let named = Named { line, ..Named::new(file, &KUBEADM, Certainty::Certain) };
         let instead = instead(&name).filter(|other| *other != name);
         match scan.images.iter_mut().find(|wanted| wanted.name.to_string() == name.to_string()) {
             Some(known) => {

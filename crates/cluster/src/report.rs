@@ -1,5 +1,6 @@
 //! Who named what: kept in the image, so that `kiln cluster images --why` can say it anywhere.
 
+use kiln_manifests::rule::Rule;
 use kiln_oci::Platform;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// A file that names an image by a rule, and says no more of it.
+    pub fn new(file: String, rule: &Rule, certainty: Certainty) -> Named {
+        Named { file, line: None, object: None, rule: rule.id.to_owned(), certainty, platforms: Vec::new() }
+    }
+
     /// The same place, as that of another image.
     pub fn within(&self, image: &str) -> Named {
         Named { file: format!("{image}: {}", self.file), ..self.clone() }

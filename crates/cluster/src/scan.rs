@@ -251,12 +251,9 @@ fn lines(collector: &mut Collector<'_>, file: &str, lines: &[list::Line]) -> Res
             continue;
         }
         let named = Named {
-            file: file.to_owned(),
             line: Some(line.line),
-            object: None,
-            rule: rule::FILE.id.to_owned(),
-            certainty: Certainty::Certain,
             platforms: line.platforms.clone(),
+            ..Named::new(file.to_owned(), &rule::FILE, Certainty::Certain)
         };
         collector.reference(line.name.clone(), named)?;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kiln_oci::cluster::{App, AppKind, Launch, SPEC, Spec, Type};
 use kiln_spec::ast::ArgDecl;
 use kiln_spec::expand::Expander;
-use kiln_spec::kubefile::{APPS, Dialect, Kubefile};
+use kiln_spec::kubefile::{APPS, Dialect, Kubefile, whole_commands};
 
 use crate::error::{ClusterError, Result};
 
@@ -161,19 +161,17 @@ impl Compose<'_> {
 ///
 /// ```text
 /// ["/bin/sh", "-c", "helm install a"]       the text: it was written without a list
-/// ["helm install a", "kubectl get no"]      a command each, as sealos has it: no program has blanks in its name
+/// ["helm install a", "kubectl get no"]      a command each, as sealos has it
 /// ["kubectl", "apply", "-f", "a b"]         one command
 /// ```
 fn docker_commands(words: &[String]) -> Vec<Launch> {
-    let run = |text: &str| Launch::Run(text.trim().to_owned());
-    match words {
+    let texts = match words {
         [] => Vec::new(),
-        [shell, option, text, ..] if shell == "/bin/sh" && option == "-c" => vec![run(text)],
-        [first, ..] if first.trim().contains(char::is_whitespace) => {
-            words.iter().filter(|word| !word.trim().is_empty()).map(|word| run(word)).collect()
-        }
-        _ => vec![run(&words.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" "))],
-    }
+        [shell, option, text, ..] if shell == "/bin/sh" && option == "-c" => vec![text.trim().to_owned()],
+        _ => whole_commands(words)
+            .unwrap_or_else(|| vec![words.iter().map(|word| argument(word)).collect::<Vec<_>>().join(" ")]),
+    };
+    texts.into_iter().map(Launch::Run).collect()
 }
 
 /// An argument that stays one, in which variables are still replaced.

@@ -40,6 +40,7 @@ pub use error::{ChartError, RenderError};
 pub use files::{Files, MAX_FILE, MAX_FILES, MAX_TOTAL};
 pub use manifest::{Hook, Manifest};
 pub use metadata::{Dependency, Kind, Maintainer, Metadata};
+pub use origin::Origins;
 pub use release::{Capabilities, KUBE_VERSION, Release};
 pub use render::{Limits, Rendered, RenderedFile, computed_values, render};
 pub use strvals::{SetError, SetKind};

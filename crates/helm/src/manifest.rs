@@ -78,13 +78,15 @@ const ORDER: [&str; 39] = [
 pub(crate) fn sort(outputs: &[(String, String)]) -> Result<(Vec<Manifest>, Vec<Hook>), RenderError> {
     let (mut manifests, mut hooks) = (Vec::new(), Vec::new());
     for (path, output) in outputs {
+        let (mut line, mut counted) = (1, 0);
         for text in split(output) {
+            let begin = text.as_ptr() as usize - output.as_ptr() as usize;
+            line += output[counted..begin].matches('\n').count();
+            counted = begin;
             let broken = |error| RenderError::Manifest { template: path.clone(), error };
             let document = yaml::parse(text).map_err(broken)?;
             let of = |value: Option<&Yaml>| value.and_then(Yaml::as_str).unwrap_or_default().to_owned();
             let (kind, name) = (of(document.get("kind")), of(document.at("metadata.name")));
-            let before = text.as_ptr() as usize - output.as_ptr() as usize;
-            let line = output[..before].matches('\n').count() + 1;
             let manifest = Manifest { path: path.clone(), kind, name, text: text.to_owned(), line };
             let annotation =
                 |key: &str| document.at("metadata.annotations").and_then(|all| all.get(key)).and_then(Yaml::as_str);

@@ -1,22 +1,47 @@
 //! From a line that a template gave to the line of the template that gave it.
 
+use std::collections::BTreeMap;
+
 use crate::render::RenderedFile;
 
+/// For each line of a text, the line of the template that it comes from.
+#[derive(Debug)]
+pub struct Origins(Vec<Option<usize>>);
+
+impl Origins {
+    /// The line of the template that a line of the text comes from, both from 1, where that can be told.
+    pub fn of(&self, line: usize) -> Option<usize> {
+        self.0.get(line.checked_sub(1)?).copied().flatten()
+    }
+}
+
 impl RenderedFile {
-    /// The line of the template that a line of the text comes from, both from 1, where that can be told by the keys that
-    /// lines have: as many times as in the text there is the same key, or once in what is repeated.
-    pub fn origin(&self, line: usize) -> Option<usize> {
-        let wanted = key(self.text.lines().nth(line.checked_sub(1)?)?)?;
-        let with_key = |text: &str| -> Vec<usize> {
-            (1..).zip(text.lines()).filter(|(_, other)| key(other) == Some(wanted)).map(|(number, _)| number).collect()
-        };
-        let (given, written) = (with_key(&self.text), with_key(&self.template));
-        match written[..] {
-            [only] => Some(only),
-            _ if given.len() == written.len() => written.get(given.iter().position(|number| *number == line)?).copied(),
-            _ => None,
+    /// Where its lines come from, as far as that can be told by the keys that lines have: as many times as in the text
+    /// there is the same key, or once in what is repeated.
+    pub fn origins(&self) -> Origins {
+        let (given, written) = (by_key(&self.text), by_key(&self.template));
+        let mut origins = vec![None; self.text.lines().count()];
+        for (key, lines) in &given {
+            let Some(from) = written.get(key) else { continue };
+            if let [only] = from[..] {
+                lines.iter().for_each(|line| origins[*line] = Some(only + 1));
+            } else if from.len() == lines.len() {
+                lines.iter().zip(from).for_each(|(line, from)| origins[*line] = Some(from + 1));
+            }
+        }
+        Origins(origins)
+    }
+}
+
+/// The lines that begin with each key, from 0.
+fn by_key(text: &str) -> BTreeMap<&str, Vec<usize>> {
+    let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        if let Some(key) = key(line) {
+            lines.entry(key).or_default().push(number);
         }
     }
+    lines
 }
 
 /// The key that a line of YAML begins with.
@@ -41,7 +66,8 @@ mod tests {
             text: text.to_owned(),
             template: template.to_owned(),
         };
-        (0..=text.lines().count() + 1).map(|line| file.origin(line)).collect()
+        let found = file.origins();
+        (0..=text.lines().count() + 1).map(|line| found.of(line)).collect()
     }
 
     #[test]

@@ -98,6 +98,14 @@ pub struct App {
 /// The directory of the root file system that has a directory for each application.
 pub const APPS: &str = "application/apps";
 
+/// The commands of a list whose items are whole commands, as in `CMD ["kubectl apply -f app.yaml"]`; none where they are
+/// the words of one. No program has blanks in its name, so the first item tells.
+pub fn whole_commands(list: &[String]) -> Option<Vec<String>> {
+    let first = list.first()?.trim();
+    let items = list.iter().map(|item| item.trim()).filter(|item| !item.is_empty());
+    first.contains(char::is_whitespace).then(|| items.map(str::to_owned).collect())
+}
+
 /// Parses a Kubefile. Never fails: what is wrong is in the diagnostics. A dialect that is given wins over what the file
 /// looks like, and over its `# kiln:dialect=`.
 pub fn parse(source: &Source, dialect: Option<Dialect>) -> (Kubefile, Vec<Diagnostic>) {

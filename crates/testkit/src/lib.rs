@@ -6,6 +6,7 @@
 //! [`context`] a directory to build from     [`command`] running `kiln` and other tools
 //! [`filter`] what changes from run to run   [`registry`] Debian's docker-registry on loopback
 //! [`server`] a server that says what a test writes     [`containerd`] Debian's containerd
+//! [`serving`] `kiln registry serve`
 //! [`rootfs`] files of a base image          [`layout`] an OCI layout on disk
 //! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
@@ -34,6 +35,7 @@ pub mod plain;
 pub mod registry;
 pub mod rootfs;
 pub mod server;
+pub mod serving;
 mod tls;
 pub mod tools;
 
@@ -49,4 +51,5 @@ pub use layout::Layout;
 pub use plain::Ids;
 pub use registry::{Auth, Registry};
 pub use rootfs::{Rootfs, busybox_layer};
+pub use serving::Serving;
 pub use tar::EntryType;

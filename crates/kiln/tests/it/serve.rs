@@ -1,57 +1,13 @@
 //! `kiln registry`: the binary as a registry, its signals, its death, its files.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-
-use kiln_testkit::{Layout, Output, TestContext};
+use kiln_testkit::{Layout, Output, Serving, TestContext};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::images::{context, digest, with_app};
 
-/// `kiln registry serve` as a process of its own, on a free port.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Serving {
-    fn start(t: &TestContext, args: &[&str]) -> Serving {
-        let line = [&["registry", "serve", "--addr", "127.0.0.1:0"], args].concat();
-        let mut command = t.command(&line);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("start kiln");
-        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let (send, receive) = mpsc::channel();
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if let Some((_, url)) = line.split_once("serving at ") {
-                    let address = url.split("://").nth(1).unwrap_or_default().trim_end_matches(['"', '}']);
-                    let _ = send.send(address.to_owned());
-                }
-            }
-        });
-        let address = receive.recv_timeout(Duration::from_secs(60)).expect("it serves");
-        Serving { child, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).expect("signal kiln");
-    }
-
-    fn reference(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn signal(serving: &Serving, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(serving.child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).expect("signal kiln");
 }
 
 /// curl's headers and status.
@@ -81,7 +37,7 @@ fn a_death_in_the_midst_of_a_push_costs_nothing() {
         curl(&t, &["-X", method, "--data-binary", &format!("@{}", file.display()), &url]).ok()
     };
     assert_eq!(header(&send(&serving, &first, "PATCH", ""), "range"), "0-1199999");
-    serving.signal(Signal::KILL);
+    signal(&serving, Signal::KILL);
     drop(serving);
     let _ = t.kiln(&["fsck"]).ok();
     let serving = Serving::start(&t, &[]);
@@ -105,7 +61,7 @@ fn kiln_pushes_to_kiln_and_a_signal_ends_it() {
     assert_eq!(other.kiln(&["cat", "localhost/team/app:1", "/etc/motd"]).ok().text(), "hello");
     let fresh = context();
     assert_eq!(fresh.kiln(&["pull", "-q", &name]).ok().text(), pushed.text());
-    serving.signal(Signal::TERM);
+    signal(&serving, Signal::TERM);
     let status = serving.child.wait().unwrap();
     assert_eq!(status.code(), Some(0), "{status}");
     let _ = other.kiln(&["fsck"]).ok();

@@ -1,43 +1,15 @@
 //! `kiln registry serve --image`: every image of a cluster image, pulled back by the clients that people have.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
-use kiln_testkit::Containerd;
+use kiln_testkit::{Containerd, Serving};
 
 use crate::KUBEFILE;
 use crate::site::Site;
-
-/// `kiln registry serve` on a free port, for one image.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Serving {
-    fn start(site: &Site, image: &str) -> Serving {
-        let mut command = site.t.command(&["registry", "serve", "--addr", "127.0.0.1:0", "--image", image]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| line.split_once("serving at http://").map(|(_, at)| at.trim().to_owned()));
-        // What it logs from now on is read, so that it can go on.
-        std::thread::spawn(move || lines.for_each(drop));
-        Serving { child, address: address.expect("it serves") }
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn skopeo_podman_and_containerd_pull_every_image_back() {
     let site = Site::new().with_kubernetes();
     let _ = site.build(KUBEFILE, "a:1", &[]).ok();
-    let serving = Serving::start(&site, "a:1");
+    let serving = Serving::start(&site.t, &["--image", "a:1"]);
     let dir = tempfile::tempdir().unwrap();
     let containerd = Containerd::start(dir.path());
     let hosts = containerd.mirror(&format!("http://{}", serving.address), &["docker.io", "quay.example"]);

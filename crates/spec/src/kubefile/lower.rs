@@ -3,7 +3,7 @@
 use super::copy;
 use super::dialect::{Dialect, Reason};
 use super::read::{Instruction as Extra, Placed, Read};
-use super::{APPS, App, Content, Kubefile, Role};
+use super::{APPS, App, Content, Kubefile, Role, whole_commands};
 use crate::ast::{self, Add, ArgDecl, Command, Copy, Files, Instruction, Op, Pair, Sourced, Stage};
 use crate::diag::Diagnostic;
 use crate::source::{Span, Word};
@@ -302,17 +302,12 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Commands as the shell takes them. No program has blanks in its name: where the first text of a list has, each is a
-/// whole command, as in `CMD ["kubectl apply -f app.yaml"]`.
+/// Commands as the shell takes them.
 pub(super) fn command_texts(command: &Command) -> Vec<String> {
     match command {
         Command::Shell(word) => vec![word.text.clone()],
-        Command::Exec(words) => match words.first() {
-            Some(first) if first.trim().contains(char::is_whitespace) => {
-                words.iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
-            }
-            _ => vec![words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")],
-        },
+        Command::Exec(words) => whole_commands(words)
+            .unwrap_or_else(|| vec![words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")]),
     }
 }
 
