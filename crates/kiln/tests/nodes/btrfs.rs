@@ -10,6 +10,8 @@ const MIB: u64 = 1 << 20;
 const START: u64 = 14_336;
 const LEN: u64 = 400 * MIB;
 const UUID: &str = "5f3c0f9e-1111-4222-8333-0123456789ab";
+/// That of another disk: the kernel does not mount two with one identifier at the same time.
+const OTHER: &str = "5f3c0f9e-1111-4222-8333-0123456789ac";
 
 /// What `fstab` says on Fedora: the top has no system.
 const FSTAB: &str = "UUID=5f3c0f9e-1111-4222-8333-0123456789ab / btrfs compress=zstd:1,subvol=root 0 0\n\
@@ -37,7 +39,7 @@ fn partition(disk: &Path, start: u64, to: &Path) {
 }
 
 /// A disk with a boot loader's area, an EFI system partition, and a root in one of several subvolumes.
-fn disk(node: &Node, fstab: &str) -> PathBuf {
+fn disk(node: &Node, fstab: &str, uuid: &str) -> PathBuf {
     let dir = node.t.context();
     let path = dir.join("disk.raw");
     let at = path.to_str().unwrap();
@@ -46,7 +48,7 @@ fn disk(node: &Node, fstab: &str) -> PathBuf {
     run("sgdisk", &["-n", "2:4096:+5M", "-t", "2:ef00", "-n", &root, "-t", "3:8300", at]);
     let part = dir.join("part");
     std::fs::File::create(&part).unwrap().set_len(LEN).unwrap();
-    run("mkfs.btrfs", &["-q", "-U", UUID, "-L", "fedora", part.to_str().unwrap()]);
+    run("mkfs.btrfs", &["-q", "-U", uuid, "-L", "fedora", part.to_str().unwrap()]);
     put(&path, &std::fs::read(&part).unwrap(), START * 512);
     std::fs::remove_file(&part).unwrap();
     let mounted = mounted(dir.join("mnt"), &path, ",compress-force=zstd");
@@ -96,7 +98,7 @@ const OWN: &str = r#"{"type": "shell", "inline": ["echo new >/etc/new", "echo ne
 #[test]
 fn a_root_in_a_subvolume_is_changed_and_all_of_them_are_where_they_were() {
     let node = Node::over(base());
-    let raw = disk(&node, FSTAB);
+    let raw = disk(&node, FSTAB, UUID);
     let (dir, before) = (node.t.context(), sum(&raw));
     node.write("t.json", &template(CHANGES));
     let out = node.t.kiln(&["node", "build", "-color=false", "-builder", "offline", "t.json"]).ok().stdout;
@@ -144,7 +146,7 @@ fn a_root_in_a_subvolume_is_changed_and_all_of_them_are_where_they_were() {
 #[test]
 fn disks_whose_root_is_not_clear_or_damaged_are_refused() {
     let node = Node::over(base());
-    let raw = disk(&node, "LABEL=fedora / btrfs subvol=other 0 0\n");
+    let raw = disk(&node, "LABEL=fedora / btrfs subvol=other 0 0\n", OTHER);
     let dir = node.t.context();
     let top = mounted(dir.join("top"), &raw, "");
     run("btrfs", &["-q", "subvolume", "snapshot", &top.at("root"), &top.at("root-after")]);
@@ -158,7 +160,7 @@ fn disks_whose_root_is_not_clear_or_damaged_are_refused() {
     // Each of two says that another one is it.
     refused("more than one system, of which none is the default: subvolume `root`, subvolume `root-after`");
     std::fs::remove_file(&raw).unwrap();
-    let raw = disk(&node, FSTAB);
+    let raw = disk(&node, FSTAB, OTHER);
     put(&raw, &[0x5A; 100], START * 512 + (64 << 10) + 200);
     put(&raw, &[0x5A; 100], START * 512 + (64 << 20) + 200);
     refused("the btrfs file system is damaged: its superblock: its checksum is wrong");

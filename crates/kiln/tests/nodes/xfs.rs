@@ -19,7 +19,8 @@ fn filesystem(dir: &Path) -> PathBuf {
     let at = path.to_str().unwrap();
     std::fs::File::create(&path).unwrap().set_len(320 * MIB).unwrap();
     run("mkfs.xfs", &["-q", "-m", &format!("bigtime=0,inobtcount=0,uuid={UUID}"), "-L", "cloudimg", at]);
-    let mounted = Mounted::of("xfs", dir.join("mnt"), &path, "");
+    // Another test may have one with this identifier mounted.
+    let mounted = Mounted::of("xfs", dir.join("mnt"), &path, ",nouuid");
     run("tar", &["-C", &mounted.at(""), "-xf", dir.join("base.tar").to_str().unwrap()]);
     for path in ["etc/acl", "etc/locked", "etc/changed", "etc/held"] {
         std::fs::write(mounted.at(path), path).unwrap();
@@ -142,7 +143,7 @@ fn a_file_system_alone_is_a_base_and_one_in_disorder_is_none() {
         &Mounted::of("xfs", dir.join("new"), &made, ",ro,nouuid"),
     );
     // Copied from under a machine that runs.
-    let mounted = Mounted::of("xfs", dir.join("running"), &path, "");
+    let mounted = Mounted::of("xfs", dir.join("running"), &path, ",nouuid");
     std::fs::write(mounted.at("etc/late"), "late").unwrap();
     run("sync", &["-f", &mounted.at("")]);
     run("cp", &["--sparse=always", path.to_str().unwrap(), dir.join("crashed.xfs").to_str().unwrap()]);
