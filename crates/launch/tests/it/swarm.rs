@@ -52,8 +52,8 @@ impl Bed {
     fn new(odd: &[Odd]) -> Bed {
         let dir = tempfile::tempdir().unwrap();
         let mut world = World::new(1, odd.len() - 1);
-        // A binary that a shell of a host can look at by its digest.
-        std::fs::write(&world.options.binary, noise(200_000, 3)).unwrap();
+        // A binary that a shell of a host can look at by its digest; small, for a slow host may be the first to have it.
+        std::fs::write(&world.options.binary, noise(20_000, 3)).unwrap();
         world.options.binary_digest = Digest::of(&std::fs::read(&world.options.binary).unwrap()).hex();
         world.options.peers = Some(Peers { patience: Duration::from_millis(700), ..Peers::default() });
         let store = Store::open(dir.path().join("here")).unwrap();
