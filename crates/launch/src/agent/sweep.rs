@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use kiln_clusterfile::model::Cidr;
@@ -56,12 +56,13 @@ pub fn is_device(name: &str) -> bool {
     whole.contains(&name) || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// `address/prefix` with the bits behind the prefix taken out; none if it is no network of IPv4, or is everything.
+/// `address/prefix` with the bits behind the prefix taken out; none if it is no network, or is everything.
 fn network(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.split_once('/')?;
-    let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?.into(), prefix.parse::<u8>().ok()?);
-    let address = Cidr { address, prefix }.first();
-    (1..=32).contains(&prefix).then_some(Cidr { address, prefix })
+    let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+    let full = if address.is_ipv6() { 128 } else { 32 };
+    let is_some = (1..=full).contains(&prefix);
+    is_some.then(|| Cidr { address: Cidr { address, prefix }.first(), prefix })
 }
 
 /// The rules that flannel puts into FORWARD and POSTROUTING where it has no chains of its own, as they are saved; by its
@@ -69,10 +70,16 @@ fn network(text: &str) -> Option<Cidr> {
 pub fn of_flannel(subnet: &str) -> Vec<String> {
     let value = |name: &str| subnet.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
     let network = |name: &str| network(value(name)?).map(|network| network.to_string());
-    match (network("FLANNEL_NETWORK"), network("FLANNEL_SUBNET")) {
+    let of = |all: &str, own: &str| match (network(all), network(own)) {
         (Some(all), Some(own)) => rules_of(&all, &own),
         _ => Vec::new(),
-    }
+    };
+    [of("FLANNEL_NETWORK", "FLANNEL_SUBNET"), of("FLANNEL_IPV6_NETWORK", "FLANNEL_IPV6_SUBNET")].concat()
+}
+
+/// Where flannel's rules do not hide who sends.
+fn multicast(network: &str) -> &'static str {
+    if network.contains(':') { "ff00::/8" } else { "224.0.0.0/4" }
 }
 
 fn rules_of(all: &str, own: &str) -> Vec<String> {
@@ -80,7 +87,7 @@ fn rules_of(all: &str, own: &str) -> Vec<String> {
         format!("FORWARD -s {all} -j ACCEPT"),
         format!("FORWARD -d {all} -j ACCEPT"),
         format!("POSTROUTING -s {all} -d {all} -j RETURN"),
-        format!("POSTROUTING -s {all} ! -d 224.0.0.0/4 -j MASQUERADE"),
+        format!("POSTROUTING -s {all} ! -d {} -j MASQUERADE", multicast(all)),
         format!("POSTROUTING ! -s {all} -d {own} -j RETURN"),
         format!("POSTROUTING ! -s {all} -d {all} -j MASQUERADE"),
     ]
@@ -91,17 +98,20 @@ fn rules_of(all: &str, own: &str) -> Vec<String> {
 pub fn by_rules(saved: &str) -> Vec<String> {
     let bare: BTreeSet<String> =
         saved.lines().take(LINES).filter_map(|line| line.strip_prefix("-A ")).map(bare).collect();
-    let multicast = " ! -d 224.0.0.0/4 -j MASQUERADE";
-    let networks = bare.iter().filter_map(|rule| rule.strip_prefix("POSTROUTING -s ")?.strip_suffix(multicast));
+    let all = |rule: &str| {
+        let (all, rest) = rule.strip_prefix("POSTROUTING -s ")?.split_once(" ! -d ")?;
+        (rest == format!("{} -j MASQUERADE", multicast(all))).then(|| all.to_owned())
+    };
+    let networks: BTreeSet<String> = bare.iter().filter_map(|rule| all(rule)).collect();
     let mut out = Vec::new();
     for all in networks {
-        let Some(whole) = network(all) else { continue };
+        let Some(whole) = network(&all) else { continue };
         let is_part =
             |own: &&str| network(own).is_some_and(|own| own.prefix >= whole.prefix && whole.contains(own.address));
         let start = format!("POSTROUTING ! -s {all} -d ");
         let owns = bare.iter().filter_map(|rule| rule.strip_prefix(&start)?.strip_suffix(" -j RETURN")).filter(is_part);
         for own in owns {
-            let rules = rules_of(all, own);
+            let rules = rules_of(&all, own);
             if rules.iter().skip(2).all(|rule| bare.contains(rule)) {
                 out.extend(rules);
             }
@@ -338,6 +348,25 @@ mod tests {
         assert!(by_rules(&nat(&other)).is_empty());
         let everything = all.map(|rule| rule.replace("10.244.0.0/16", "0.0.0.0/0"));
         assert!(by_rules(&nat(&everything.iter().map(String::as_str).collect::<Vec<_>>())).is_empty());
+    }
+
+    #[test]
+    fn rules_of_flannel_for_ipv6_go_with_its_file_and_without() {
+        let all = "-A FORWARD -s fd01::/48 -j ACCEPT\n-A FORWARD -d fd01::/48 -j ACCEPT\n-A FORWARD -s fd02::/48 -j ACCEPT\nCOMMIT\n*nat\n\
+            -A POSTROUTING -s fd01::/48 -d fd01::/48 -j RETURN\n-A POSTROUTING -s fd01::/48 ! -d ff00::/8 -j MASQUERADE --random-fully\n\
+            -A POSTROUTING ! -s fd01::/48 -d fd01:0:0:3::/64 -j RETURN\n-A POSTROUTING ! -s fd01::/48 -d fd01::/48 -j MASQUERADE\nCOMMIT\n";
+        let saved = format!("*filter\n:FORWARD ACCEPT [0:0]\n{all}");
+        let env = "FLANNEL_IPV6_NETWORK=fd01::/48\nFLANNEL_IPV6_SUBNET=fd01:0:0:3::1/64\nFLANNEL_MTU=1430\n";
+        for known in [of_flannel(env), by_rules(&saved)] {
+            let text = without_chains(&saved, &known).unwrap();
+            assert_eq!((text.matches("-D ").count(), text.contains("fd02")), (6, false), "{text}");
+        }
+        // Of everything, and of another family's multicast, they are somebody else's.
+        for other in [saved.replace("fd01::/48", "::/0"), saved.replace("ff00::/8", "224.0.0.0/4")] {
+            assert!(by_rules(&other).is_empty(), "{other}");
+        }
+        assert!(of_flannel("FLANNEL_IPV6_NETWORK=::/0\nFLANNEL_IPV6_SUBNET=fd01::1/64").is_empty());
+        assert!(of_flannel("FLANNEL_IPV6_NETWORK=fd01::/129\nFLANNEL_IPV6_SUBNET=fd01::1/64").is_empty());
     }
 
     #[test]
