@@ -116,6 +116,16 @@ pub enum AddressError {
         /// Which family.
         v6: bool,
     },
+    /// The address that the user chose is of a family that the cluster's networks are not of.
+    #[error("{host} is to be reached at {wanted} ({origin}), and the cluster's networks have no {} addresses", family(&.wanted.is_ipv6()))]
+    OtherFamily {
+        /// The host.
+        host: IpAddr,
+        /// The address.
+        wanted: IpAddr,
+        /// Who said it.
+        origin: Origin,
+    },
     /// A peer cannot reach any of them.
     #[error("{peer} has no route to any address of {host} ({})", list(.tried))]
     Unreachable {
@@ -264,7 +274,7 @@ fn one(
     }
     if hosts.len() == 1 {
         let login = own.iter().find(|address| is_login(address));
-        let default = facts[i].routes.iter().find(|route| route.destination.prefix == 0).map(|route| &route.interface);
+        let default = facts[i].routes.iter().find(|route| is_default(route, v6)).map(|route| &route.interface);
         let leading = own.iter().find(|address| Some(&address.interface) == default);
         return Ok(match (login, own.len()) {
             (_, 1) => choice(own[0], Reason::Only),
@@ -295,6 +305,11 @@ fn one(
             Err(AddressError::Unreachable { host: name, peer, tried: own.iter().map(|a| a.address).collect() })
         }
     }
+}
+
+/// Whether it is the default route of a family.
+fn is_default(route: &Route, v6: bool) -> bool {
+    route.destination.prefix == 0 && route.destination.address.is_ipv6() == v6
 }
 
 /// How a peer gets to an address, the better the larger.

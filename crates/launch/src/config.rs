@@ -16,11 +16,14 @@ use kiln_clusterfile::kubeadm::of_host;
 use kiln_kubeadm::{Content, Kind, Layer, Origin, Resolved, Value, render, resolve};
 
 use crate::error::{LaunchError, Result};
+use crate::families;
 use crate::launch::{Join, Launch, Member};
 use crate::phase::rootfs;
 
 /// The name by which nodes reach the API server.
 pub const ENDPOINT: &str = "apiserver.cluster.local";
+/// What origins call what nobody says.
+const DEFAULT: &str = "default";
 /// The socket of containerd.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -83,12 +86,20 @@ pub struct Configuration {
     pub cgroup_driver: String,
     /// Networks of pods, then of services, with what they are of.
     pub networks: Vec<(String, String)>,
+    /// What nobody said, and was decided because of the families of addresses.
+    pub decided: Vec<String>,
 }
 
 impl Configuration {
     /// Whether nodes reach API servers by Kiln's own way, and not by a name or address of the user's.
     pub fn is_own(&self) -> bool {
         self.endpoint == ENDPOINT
+    }
+
+    /// Families of addresses that the cluster has, the main one first; `true` is IPv6.
+    pub fn families(&self) -> Vec<bool> {
+        let of = |what: &'static str| self.networks.iter().filter(move |(of, _)| of == what).map(|(_, n)| n.as_str());
+        families::of(of("services").chain(of("pods")))
     }
 
     /// Where nodes reach the API server: `apiserver.cluster.local:6443`, `[fd00::1]:6443`.
@@ -115,7 +126,7 @@ pub fn configuration(launch: &Launch) -> Result<Arc<Configuration>> {
 
 fn merge(launch: &Launch) -> Result<Configuration> {
     let first = launch.first()?;
-    let mut layers = layers(launch, first, None)?;
+    let (mut layers, decided) = layers(launch, first, None)?;
     let once = merged(&layers, launch)?;
     let mut sans: BTreeSet<String> = computed_sans(launch).into_iter().collect();
     if let Some(Content::List(items)) =
@@ -134,8 +145,7 @@ fn merge(launch: &Launch) -> Result<Configuration> {
     let mut networks = Vec::new();
     for (what, field) in [("pods", "podSubnet"), ("services", "serviceSubnet")] {
         let said = text(Kind::ClusterConfiguration, &["networking", field]);
-        networks
-            .extend(said.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| (what.to_owned(), n.to_owned())));
+        networks.extend(families::split(&said).map(|n| (what.to_owned(), n.to_owned())));
     }
     let cgroup_driver = text(Kind::KubeletConfiguration, &["cgroupDriver"]);
     let bind_port = match at(&resolved, Kind::InitConfiguration, &["localAPIEndpoint", "bindPort"]).map(|v| &v.content)
@@ -145,7 +155,7 @@ fn merge(launch: &Launch) -> Result<Configuration> {
     };
     let external = at(&resolved, Kind::ClusterConfiguration, &["etcd", "external"]);
     let external_etcd = external.is_some_and(|external| external.content != Content::Null);
-    Ok(Configuration { endpoint, port, bind_port, external_etcd, cgroup_driver, networks, resolved })
+    Ok(Configuration { endpoint, port, bind_port, external_etcd, cgroup_driver, networks, decided, resolved })
 }
 
 /// `apiserver.cluster.local:6443`, `[fd00::1]:6443`, or without the port.
@@ -171,19 +181,54 @@ fn at<'r>(resolved: &'r Resolved, kind: Kind, path: &[&str]) -> Option<&'r Value
 fn computed_sans(launch: &Launch) -> Vec<String> {
     let mut sans = vec!["127.0.0.1".to_owned(), ENDPOINT.to_owned()];
     for master in launch.masters() {
-        sans.extend([master.address.to_string(), master.host.address().to_string(), master.node.clone()]);
+        sans.push(families::loopback(master.address).to_owned());
+        sans.extend(master.addresses().map(|address| address.to_string()));
+        sans.extend([master.host.address().to_string(), master.node.clone()]);
     }
     sans.extend(launch.cluster.cert_sans.iter().map(|san| san.value.clone()));
     sans
 }
 
-/// All layers for one host, the highest first.
-fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Vec<Layer>> {
-    // What the user says of this one host is over what documents say of all.
-    let said = member.chosen.iter().filter_map(|choice| match &choice.reason {
-        Reason::Said(origin) => Some((choice.address, origin.clone())),
+/// All layers for one host, the highest first; and what was decided for families of addresses.
+fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<(Vec<Layer>, Vec<String>)> {
+    let mut layers = said_layers(launch, member, join)?;
+    let mut decided = Vec::new();
+    let once = merged(&layers, launch)?;
+    let mut made = Made::new("families");
+    let network = |field: &str| at(&once, Kind::ClusterConfiguration, &["networking", field]);
+    let text = |field| network(field).and_then(Value::as_text).unwrap_or_default();
+    let said = |field| network(field).filter(|value| value.origin.layer != DEFAULT).and_then(Value::as_text);
+    let default = (text("podSubnet"), text("serviceSubnet"));
+    let v6 = launch.first()?.address.is_ipv6();
+    let filled = families::filled(said("podSubnet"), said("serviceSubnet"), default, v6);
+    for (field, what, network) in [("podSubnet", "pods", filled.0), ("serviceSubnet", "services", filled.1)] {
+        if let Some(network) = network {
+            decided.push(format!("nobody names a network of {what}, and IPv6 is meant: it is {network}"));
+            made.text(Kind::ClusterConfiguration, &["networking", field], network);
+        }
+    }
+    layers.push(made.layer());
+    let once = merged(&layers, launch)?;
+    let of = |field| at(&once, Kind::ClusterConfiguration, &["networking", field]).and_then(Value::as_text);
+    let all = ["podSubnet", "serviceSubnet"].into_iter().filter_map(of).flat_map(families::split);
+    if families::of(all).len() > 1 && crate::preflight::minor(&launch.bundle.kubernetes) == families::DUAL_SINCE {
+        let mut made = Made::new("families");
+        for (kind, path, content) in families::gates(&once) {
+            made.put(kind, path, content);
+        }
+        decided.push(format!("the feature gate {} is switched on: networks are of both families", families::GATE));
+        layers.insert(0, made.layer());
+    }
+    Ok((layers, decided))
+}
+
+fn said_layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Vec<Layer>> {
+    // What the user says of this one host is over what documents say of all; with it goes the address of the other family.
+    let origin = member.chosen.iter().find_map(|choice| match &choice.reason {
+        Reason::Said(origin) => Some(origin.clone()),
         _ => None,
     });
+    let said = member.chosen.iter().filter_map(|choice| Some((choice.address, origin.clone()?)));
     let mut layers = vec![of_host(&member.host, &said.collect::<Vec<_>>())];
     layers.extend(launch.cluster.kubeadm.iter().cloned());
     layers.push(of_hosts(launch, member, join)?);
@@ -262,7 +307,7 @@ pub fn init_yaml(configuration: &Configuration) -> String {
 /// # Errors
 /// When a layer has mistakes.
 pub fn join_yaml(launch: &Launch, member: &Member, join: &Join) -> Result<String> {
-    let resolved = merged(&layers(launch, member, Some(join))?, launch)?;
+    let resolved = merged(&layers(launch, member, Some(join))?.0, launch)?;
     Ok(yaml(&resolved, &[Kind::JoinConfiguration]))
 }
 
@@ -271,7 +316,7 @@ pub fn join_yaml(launch: &Launch, member: &Member, join: &Join) -> Result<String
 /// # Errors
 /// When a layer has mistakes.
 pub fn upload_yaml(launch: &Launch, join: &Join) -> Result<String> {
-    let mut all = layers(launch, launch.first()?, None)?;
+    let (mut all, _) = layers(launch, launch.first()?, None)?;
     let mut made = Made::new("hosts");
     made.text(Kind::InitConfiguration, &["certificateKey"], join.certificate_key.clone());
     all.insert(0, made.layer());

@@ -15,10 +15,12 @@ const SNAPSHOT: Duration = Duration::from_secs(1800);
 /// What a snapshot is called that carries its time.
 pub const DATED: &str = "etcd-$(date -u +%Y%m%dT%H%M%SZ).db";
 
-fn etcdctl(kubectl: &str, node: &str) -> String {
+/// `v6` is whether the host's main address is of IPv6: its etcd then listens at that loopback.
+fn etcdctl(kubectl: &str, node: &str, v6: bool) -> String {
+    let local = if v6 { "[::1]" } else { "127.0.0.1" };
     let pki = "/etc/kubernetes/pki/etcd";
     format!(
-        "{kubectl} -n kube-system exec {} -- etcdctl --endpoints=https://127.0.0.1:2379 --cacert={pki}/ca.crt \
+        "{kubectl} -n kube-system exec {} -- etcdctl --endpoints=https://{local}:2379 --cacert={pki}/ca.crt \
          --cert={pki}/server.crt --key={pki}/server.key",
         quote(&format!("etcd-{node}"))
     )
@@ -34,7 +36,7 @@ pub fn snapshot(member: &Member, dir: &str, name: &str) -> Result<()> {
     let dir = quote(dir);
     let line = format!(
         "umask 077; mkdir -p {dir} && {} snapshot save {made} && mv -f {made} {dir}/{name}",
-        etcdctl(ADMIN, &member.node)
+        etcdctl(ADMIN, &member.node, member.address.is_ipv6())
     );
     member.machine.succeed_with("save etcd", &line, Stdin::Empty, SNAPSHOT).map(drop)
 }
@@ -44,7 +46,8 @@ pub fn snapshot(member: &Member, dir: &str, name: &str) -> Result<()> {
 /// # Errors
 /// When it is the only one, or etcd does not answer.
 pub fn remove(machine: &Machine, node: &str, address: &str) -> Result<()> {
-    let etcdctl = etcdctl(KUBECTL, node);
+    // All masters have one of the same family.
+    let etcdctl = etcdctl(KUBECTL, node, address.contains(':'));
     let said = machine.succeed("ask etcd for its members", &format!("{etcdctl} member list"))?;
     let Some(id) = member_of(&said.text(), address).map(str::to_owned) else { return Ok(()) };
     if said.text().lines().filter(|line| member_id(line).is_some()).count() < 2 {

@@ -28,10 +28,11 @@ const LINES: usize = 20_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Programs that are looked for.
-pub const PROGRAMS: [&str; 17] = [
+pub const PROGRAMS: [&str; 18] = [
     "conntrack",
     "ip",
     "iptables",
+    "ip6tables",
     "mount",
     "nsenter",
     "ebtables",
@@ -63,11 +64,12 @@ pub const PATHS: [&str; 11] = [
     "/etc/cni/net.d",
 ];
 
-/// Kernel settings that matter.
-const SETTINGS: [&str; 3] = [
+/// Kernel settings that matter; the shell finds those of devices.
+const SETTINGS: [&str; 4] = [
     "/proc/sys/net/bridge/bridge-nf-call-iptables",
     "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
     "/proc/sys/net/ipv6/conf/default/forwarding",
+    "/proc/sys/net/ipv6/conf/*/accept_ra",
 ];
 
 /// Services that matter.
@@ -281,6 +283,10 @@ fn network(facts: &mut HostFacts, answers: &Answers<'_>) {
         };
         let (address, prefix) = address.split_once('/').unwrap_or((address, ""));
         let Ok(address) = address.parse::<IpAddr>() else { continue };
+        // Of IPv6 those that go away again, that are not taken for new connections, or that another host has.
+        if address.is_ipv6() && words.any(|word| ["temporary", "deprecated", "dadfailed"].contains(&word)) {
+            continue;
+        }
         let full = if address.is_ipv4() { 32 } else { 128 };
         let device = device.split('@').next().unwrap_or(device).to_owned();
         facts.addresses.push((device, address, prefix.parse().unwrap_or(full)));
@@ -372,6 +378,20 @@ impl HostFacts {
     /// Whether a service runs.
     pub fn is_active(&self, service: &str) -> bool {
         self.services.get(service).is_some_and(|(active, _)| active == "active")
+    }
+
+    /// Devices whose default route of IPv6 the kernel itself has from routers.
+    pub fn advertised(&self) -> Vec<String> {
+        let asks = |device: &&String| {
+            let path = format!("/proc/sys/net/ipv6/conf/{device}/accept_ra");
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+            // 2 is what Kiln sets, and must stay when the host is asked again.
+            let is_on = self.settings.get(&path).is_some_and(|value| value == "1" || value == "2");
+            is_on && device.chars().all(plain) && !device.starts_with('.')
+        };
+        let defaults = self.routes.iter().filter(|(to, _)| to == "::/0").map(|(_, device)| device);
+        let devices: BTreeSet<String> = defaults.filter(asks).cloned().collect();
+        devices.into_iter().collect()
     }
 
     /// The device that has an address.

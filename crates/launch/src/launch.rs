@@ -115,8 +115,19 @@ impl Member {
         let address = host.node_address.as_ref().map_or_else(|| host.address(), |said| said.value);
         let (node, chosen, unchosen) = (node.to_lowercase(), Vec::new(), None);
         let mut member = Member { node, address, chosen, unchosen, host, machine, facts, first };
-        settle(std::slice::from_mut(&mut member), false);
+        settle(std::slice::from_mut(&mut member), &[]);
         member
+    }
+
+    /// Its addresses for its peers, the main one first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let others = self.chosen.iter().map(|choice| choice.address).filter(|address| *address != self.address);
+        std::iter::once(self.address).chain(others)
+    }
+
+    /// Whether its peers reach it by IPv6.
+    pub fn has_v6(&self) -> bool {
+        self.addresses().any(|address| address.is_ipv6())
     }
 
     /// What it is called in messages.
@@ -135,8 +146,9 @@ impl Member {
     }
 }
 
-/// Chooses the addresses by which hosts reach each other; of both families, where the cluster has both.
-pub fn settle(members: &mut [Member], dual: bool) {
+/// Chooses the addresses by which hosts reach each other: one of each of these families (`true` is IPv6), the main one first.
+/// With none of them, of that of the first master's address, as long as the networks of the cluster are not known.
+pub fn settle(members: &mut [Member], families: &[bool]) {
     let facts: Vec<Addresses> = members.iter().map(|member| member.facts.known_addresses()).collect();
     let main = members.iter().find(|member| member.first).or(members.first());
     let Some(main) = main else { return };
@@ -144,7 +156,9 @@ pub fn settle(members: &mut [Member], dual: bool) {
     let v6 = said.unwrap_or_else(|| main.host.address()).is_ipv6();
     let hosts: Vec<Host> = members.iter().map(|member| member.host.clone()).collect();
     let hosts: Vec<&Host> = hosts.iter().collect();
-    for (is_main, v6) in [(true, v6), (false, !v6)].into_iter().take(if dual { 2 } else { 1 }) {
+    let families = if families.is_empty() { vec![v6] } else { families.to_vec() };
+    for (at, v6) in families.iter().enumerate() {
+        let (is_main, v6) = (at == 0, *v6);
         for (member, choice) in members.iter_mut().zip(address::choose(&hosts, &facts, v6)) {
             if is_main {
                 (member.chosen, member.unchosen) = (Vec::new(), None);
@@ -160,6 +174,15 @@ pub fn settle(members: &mut [Member], dual: bool) {
                 Err(_) if member.facts.addresses.is_empty() => {}
                 Err(error) => member.unchosen = Some(error),
             }
+        }
+    }
+    for member in members {
+        // What the user chose, and was not asked for.
+        if let Some(said) = &member.host.node_address
+            && !families.contains(&said.value.is_ipv6())
+        {
+            let (host, wanted, origin) = (member.host.address(), said.value, said.origin.clone());
+            member.unchosen = Some(AddressError::OtherFamily { host, wanted, origin });
         }
     }
 }
@@ -226,6 +249,17 @@ impl Launch {
             what: "the cluster has no master".to_owned(),
             hint: "name one with --masters, or with the role `master` in the Clusterfile".to_owned(),
         })
+    }
+
+    /// Chooses the addresses of hosts by the families of the cluster's networks, which hosts were asked for first.
+    ///
+    /// # Errors
+    /// When what kubeadm is to be told has mistakes.
+    pub fn settled(mut self) -> Result<Launch> {
+        let families = crate::config::configuration(&self)?.families();
+        settle(&mut self.members, &families);
+        self.configuration = OnceLock::new();
+        Ok(self)
     }
 
     /// Masters, the first one first.

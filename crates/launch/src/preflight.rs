@@ -3,6 +3,7 @@
 //! Names are kubeadm's where kubeadm has the check, so that lists of names to pass over carry over. Checks that it has not
 //! are named in the same way. Kiln's own come from what goes wrong in practice.
 
+mod families;
 mod network;
 
 use std::collections::BTreeMap;
@@ -102,6 +103,11 @@ pub fn check(launch: &Launch, configuration: &Configuration) -> Vec<Finding> {
         for (what, network) in &configuration.networks {
             network::overlap(what, network, member, &mut found);
         }
+        out.append(&mut found.out);
+    }
+    if let Some(first) = launch.members.iter().find(|member| member.first && !joined(launch, member)) {
+        let mut found = Found { launch, host: first.name().to_owned(), out: Vec::new() };
+        families::networks(configuration, &mut found);
         out.append(&mut found.out);
     }
     between(launch, &mut out);
@@ -258,7 +264,7 @@ fn system(member: &Member, found: &mut Found<'_>) {
         found.add(minor >= 35, "SystemVerification", text, hint);
     }
     let forwarding = "/proc/sys/net/ipv6/conf/default/forwarding";
-    if member.address.is_ipv6() && !facts.settings.contains_key(forwarding) {
+    if member.has_v6() && !facts.settings.contains_key(forwarding) {
         let name = "FileContent--proc-sys-net-ipv6-conf-default-forwarding";
         found.error(name, format!("{forwarding} does not exist"), "the kernel was booted without IPv6");
     }
@@ -274,6 +280,9 @@ fn programs(member: &Member, found: &mut Found<'_>) {
         .filter(|p| *p != "conntrack" || minor(&found.launch.bundle.kubernetes) < 32)
         .filter(missing)
         .collect();
+    // kubeadm does not ask for it, and kubelet and the CNI plugins call it.
+    let needed: Vec<&str> =
+        needed.into_iter().chain(Some("ip6tables").filter(|p| member.has_v6() && missing(p))).collect();
     let wanted: Vec<&str> = WANTED.into_iter().filter(missing).collect();
     let mut lacks: Vec<&str> =
         ["containerd", "runc", "kubeadm", "kubelet", "kubectl"].into_iter().filter(missing).collect();
@@ -305,7 +314,7 @@ fn programs(member: &Member, found: &mut Found<'_>) {
         found.add(fatal, "FileExisting-crictl", "crictl not found in system path", "put it into bin/ of the image");
     }
     let all = ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
-    for path in all.into_iter().take(if member.address.is_ipv6() { 2 } else { 1 }) {
+    for path in all.into_iter().take(if member.has_v6() { 2 } else { 1 }) {
         if !facts.settings.contains_key(path) && !facts.programs.contains("modprobe") {
             let name = format!("FileContent-{}", path.replace('/', "-"));
             found.error(name, format!("{path} does not exist"), "the kernel needs the module br_netfilter");
@@ -361,7 +370,9 @@ fn between(launch: &Launch, out: &mut Vec<Finding>) {
     type Of = fn(&Member) -> Vec<String>;
     let rows: [(&str, &str, &str, Of); 5] = [
         ("HostnameUnique", "the name of its node", "give hosts different names", |m| vec![m.node.clone()]),
-        ("AddressUnique", "its address", "say which of its addresses its peers reach", |m| vec![m.address.to_string()]),
+        ("AddressUnique", "its address", "say which of its addresses its peers reach", |m| {
+            m.addresses().map(|address| address.to_string()).collect()
+        }),
         ("MachineIdUnique", "its machine-id", "copied machines: rm /etc/machine-id; systemd-machine-id-setup", |m| {
             vec![m.facts.machine_id.clone()]
         }),

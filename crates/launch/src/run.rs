@@ -39,14 +39,13 @@ pub fn each<T: Sync, R: Send>(items: &[T], parallel: usize, work: impl Fn(&T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Connects to hosts and asks what they are. The first host that is a master is the one of `kubeadm init`; `dual` is
-/// whether hosts have addresses of both families.
+/// Connects to hosts and asks what they are. The first host that is a master is the one of `kubeadm init`. Their
+/// addresses are chosen anew when it is known of which families the cluster is, by [`Launch::settled`].
 ///
 /// # Errors
 /// When hosts do not answer: all of them are named.
 pub fn gather(
     hosts: Vec<(Host, Machine)>,
-    dual: bool,
     options: &Options,
     events: &dyn Events,
     cancel: &Cancel,
@@ -65,7 +64,7 @@ pub fn gather(
     if cancel.is_set() {
         return Err(LaunchError::Cancelled);
     }
-    settle(&mut members, dual);
+    settle(&mut members, &[]);
     match errors.is_empty() {
         true => Ok(members),
         false => Err(LaunchError::Phase { phase: "connect", errors }),

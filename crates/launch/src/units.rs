@@ -9,12 +9,16 @@ pub const IPVS_MODULES: [&str; 5] = ["ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh
 /// The file with the settings of the kernel.
 pub const SYSCTL: &str = "/etc/sysctl.d/99-kiln-kubernetes.conf";
 
-/// Settings of the kernel.
-pub fn sysctl(ipv6: bool) -> String {
+/// Settings of the kernel. `advertised` are devices whose default route of IPv6 the kernel has from routers that advertise it:
+/// a host that forwards takes it from them no longer, unless it is told to, and that comes first.
+pub fn sysctl(ipv6: bool, advertised: &[String]) -> String {
     let mut text = String::from(
         "# Written by kiln.\nnet.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\nnet.bridge.bridge-nf-call-ip6tables = 1\n",
     );
     if ipv6 {
+        for device in advertised {
+            text.push_str(&format!("net/ipv6/conf/{device}/accept_ra = 2\n"));
+        }
         text.push_str("net.ipv6.conf.all.forwarding = 1\nnet.ipv6.conf.default.forwarding = 1\n");
     }
     text
@@ -125,6 +129,9 @@ mod tests {
     fn units_name_what_they_start() {
         let unit = registry("docker.io/library/shop:1", false, 5000, true, &["sea.hub".into(), "10.0.0.1".into()]);
         assert!(unit.contains("serve --image docker.io/library/shop:1 --addr 0.0.0.0:5000 --read-only --tls-self /var/lib/kiln/registry --tls-name sea.hub --tls-name 10.0.0.1\n"), "{unit}");
+        let text = sysctl(true, &["eth0.7".to_owned()]);
+        assert!(text.contains("\nnet/ipv6/conf/eth0.7/accept_ra = 2\nnet.ipv6.conf.all.forwarding = 1\n"), "{text}");
+        assert!(!sysctl(false, &["eth0".to_owned()]).contains("ipv6"));
         let unit = balancer(6443, &["10.0.0.1:6443".into(), "10.0.0.2:6443".into()]);
         assert!(unit.contains("balance --listen 127.0.0.1:6443 --to 10.0.0.1:6443 --to 10.0.0.2:6443\n"), "{unit}");
     }

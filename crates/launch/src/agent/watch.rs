@@ -79,6 +79,9 @@ const SETTINGS: [&str; 17] = [
     "proc/sys/kernel/panic_on_oops",
 ];
 
+/// Settings of IPv6, by device.
+const DEVICES: &str = "proc/sys/net/ipv6/conf";
+
 fn path_of(home: &Path) -> PathBuf {
     home.join("found.json")
 }
@@ -107,6 +110,13 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
     for path in SETTINGS {
         if let Ok(value) = fs::read_to_string(root.join(path)) {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
+        }
+    }
+    // Whether devices listen to routers, which those of hosts that forward do only when told so.
+    for entry in fs::read_dir(root.join(DEVICES)).into_iter().flatten().flatten().take(NAMES) {
+        let path = format!("{DEVICES}/{}/accept_ra", entry.file_name().to_string_lossy());
+        if let Ok(value) = fs::read_to_string(root.join(&path)) {
+            found.settings.insert(path, value.trim().to_owned());
         }
     }
     let failed =
@@ -267,6 +277,9 @@ mod tests {
         let setting = root.join("proc/sys/net/ipv4/conf/all/route_localnet");
         fs::create_dir_all(setting.parent().unwrap()).unwrap();
         fs::write(&setting, "0\n").unwrap();
+        let routers = root.join("proc/sys/net/ipv6/conf/eth0.7/accept_ra");
+        fs::create_dir_all(routers.parent().unwrap()).unwrap();
+        fs::write(&routers, "1\n").unwrap();
         fs::create_dir_all(&home).unwrap();
         assert_eq!(appeared(&root, &home), None, "nothing was remembered");
         remember(&root, &home).unwrap();
@@ -275,6 +288,7 @@ mod tests {
         fs::create_dir_all(root.join("etc/cni/net.d")).unwrap();
         fs::write(root.join("etc/cni/net.d/10.conf"), "").unwrap();
         fs::write(&setting, "1\n").unwrap();
+        fs::write(&routers, "2\n").unwrap();
         fs::create_dir_all(root.join("etc/ssl/certs")).unwrap();
         fs::create_dir_all(root.join("lib/modules/6.1")).unwrap();
         remember(&root, &home).unwrap();
@@ -283,6 +297,7 @@ mod tests {
         assert_eq!((swept.removed.len(), swept.remains), (4, Vec::new()));
         assert!(!root.join("etc/ssl").exists() && root.join("lib/modules/6.1").exists(), "only empty ones go");
         assert_eq!(fs::read_to_string(&setting).unwrap(), "0", "kube-proxy has set it");
+        assert_eq!(fs::read_to_string(&routers).unwrap(), "1", "Kiln has set it");
         assert!(!root.join("etc/cni").exists() && root.join("opt/cni/bin/mine").exists());
     }
 

@@ -1,5 +1,7 @@
 //! The pod network: the manifest that the image brings, with the network that kubeadm got.
 
+pub mod manifest;
+
 use std::time::Duration;
 
 use kiln_clusterfile::address::{Choice, flannel};
@@ -7,6 +9,7 @@ use kiln_clusterfile::model::Cni;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
+use self::manifest::{Wanted, adapted};
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
 use crate::config::configuration;
@@ -73,7 +76,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     if !member.first {
         return Ok(None);
     }
-    let pods = pod_network(launch)?;
+    let pods = pod_networks(launch)?.join(",");
     let digest = launch.bundle.root.digest.to_string();
     let flags = interface(launch).map(|interface| interface.flags).unwrap_or_default();
     let (what, line) = match choose(launch)? {
@@ -107,11 +110,11 @@ fn interface(launch: &Launch) -> Option<Interface> {
     several.then(|| Interface { flags: flannel(&chosen), said: None })
 }
 
-/// The first network of pods, as kubeadm got it.
-fn pod_network(launch: &Launch) -> Result<String> {
+/// The networks of pods, as kubeadm got them.
+fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
     let configuration = configuration(launch)?;
-    let pods = configuration.networks.iter().find(|(what, _)| what == "pods");
-    Ok(pods.map(|(_, network)| network.clone()).unwrap_or_default())
+    let pods = configuration.networks.iter().filter(|(what, _)| what == "pods");
+    Ok(pods.map(|(_, network)| network.clone()).collect())
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
@@ -124,8 +127,17 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
             let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
             let interface = interface(launch);
             let flags = interface.as_ref().map(|interface| interface.flags.as_slice()).unwrap_or_default();
-            let (text, told) = adapted(&text, &pod_network(launch)?, flags);
-            if let Some(interface) = interface.filter(|_| !told) {
+            let pods = pod_networks(launch)?;
+            let made = adapted(&text, &Wanted::of(pods.iter().map(String::as_str), flags));
+            if let Some(what) = made.lacks {
+                return Err(LaunchError::Wanted {
+                    what: format!("{path} gives pods no addresses of IPv6: it lacks {what}"),
+                    hint: "put it there, or bring another network, or write networks of pods and services of IPv4 only"
+                        .to_owned(),
+                });
+            }
+            let text = made.text;
+            if let Some(interface) = interface.filter(|_| !made.told) {
                 untold(launch, member, &path, &interface)?;
             }
             let to = format!("{HOME}/network.yaml");
@@ -150,67 +162,5 @@ fn untold(launch: &Launch, member: &Member, path: &str, interface: &Interface) -
             launch.note(member, format!("hosts have several addresses, and {path} chooses among them by itself"));
             Ok(())
         }
-    }
-}
-
-/// A manifest of flannel, Calico or Weave with the network of pods in place of the one that it comes with, and flannel with
-/// further arguments, unless it has a device already; and whether it was told them. Everything else is left as it is, byte
-/// for byte.
-pub fn adapted(text: &str, pods: &str, flags: &[String]) -> (String, bool) {
-    let mut out = String::with_capacity(text.len() + 64);
-    let has = text.lines().any(|line| line.trim_start().starts_with("- --iface"));
-    let (mut follows, mut told) = (false, flags.is_empty());
-    for line in text.split_inclusive('\n') {
-        let bare = line.trim_start();
-        let indent = line.get(..line.len() - bare.len()).unwrap_or_default();
-        if std::mem::take(&mut follows) && bare.starts_with("value:") && !pods.is_empty() {
-            out.push_str(&format!("{indent}value: \"{pods}\"\n"));
-            continue;
-        }
-        if let Some((before, rest)) = line.split_once("\"Network\":")
-            && let Some((_, after)) = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'))
-            && !pods.is_empty()
-        {
-            out.push_str(&format!("{before}\"Network\": \"{pods}\"{after}"));
-            continue;
-        }
-        out.push_str(line);
-        let word = bare.trim_end().trim_start_matches("- ");
-        if matches!(word, "name: CALICO_IPV4POOL_CIDR" | "name: IPALLOC_RANGE") {
-            follows = true;
-        }
-        if !has && bare.trim_end() == "- --kube-subnet-mgr" {
-            if !line.ends_with('\n') {
-                out.push('\n');
-            }
-            flags
-                .iter()
-                .for_each(|flag| out.push_str(&format!("{indent}- {}\n", serde_json::Value::from(flag.as_str()))));
-            told = true;
-        }
-    }
-    (out, told)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::adapted;
-
-    #[test]
-    fn networks_are_put_into_manifests_and_nothing_else_changes() {
-        let flannel = "data:\n  net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {\"Type\": \"vxlan\"}\n    }\nargs:\n        - --ip-masq\n        - --kube-subnet-mgr\n        - x\n";
-        let eth1 = ["--iface=eth1".to_owned()];
-        let (text, told) = adapted(flannel, "100.64.0.0/10", &eth1);
-        assert!(
-            told && text.contains("      \"Network\": \"100.64.0.0/10\",\n")
-                && text.contains("        - --kube-subnet-mgr\n        - \"--iface=eth1\"\n        - x\n"),
-            "{text}"
-        );
-        assert_eq!(adapted(flannel, "10.244.0.0/16", &[]), (flannel.to_owned(), true));
-        let own = flannel.replace("- x", "- --iface=eth9");
-        assert_eq!(adapted(&own, "10.244.0.0/16", &eth1), (own.clone(), false), "what it has stays");
-        let calico = "            - name: CALICO_IPV4POOL_CIDR\n              value: \"192.168.0.0/16\"\n            - name: OTHER\n              value: \"x\"\n";
-        assert_eq!(adapted(calico, "10.1.0.0/16", &[]).0, calico.replace("192.168.0.0/16", "10.1.0.0/16"));
-        assert_eq!(adapted("kind: A\n", "10.1.0.0/16", &eth1), ("kind: A\n".to_owned(), false), "nowhere to say it");
     }
 }

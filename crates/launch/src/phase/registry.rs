@@ -24,6 +24,9 @@ fn unit(launch: &Launch, member: &Member) -> String {
     let registry = &launch.cluster.registry;
     let mut names =
         vec![registry.domain.value.clone(), member.address.to_string(), "localhost".to_owned(), "127.0.0.1".to_owned()];
+    if member.address.is_ipv6() {
+        names.push("::1".to_owned());
+    }
     names.extend(registry.cert_sans.iter().map(|san| san.value.clone()));
     if member.host.address() != member.address {
         names.push(member.host.address().to_string());

@@ -76,7 +76,7 @@ fn items(
     if bundle.has("bin/containerd") {
         add("/etc/systemd/system/containerd.service", 0o644, text(units::CONTAINERD));
     }
-    add(units::SYSCTL, 0o644, Content::Text(units::sysctl(member.address.is_ipv6())));
+    add(units::SYSCTL, 0o644, Content::Text(units::sysctl(member.has_v6(), &member.facts.advertised())));
     add("/etc/modules-load.d/kiln-kubernetes.conf", 0o644, Content::Text(units::modules()));
     if member.is_master() {
         let policy = "statics/audit-policy.yml";
@@ -263,7 +263,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
 /// Sets what differs from what is wanted, and looks whether it is so now.
 fn kernel_settings(member: &Member) -> Result<()> {
     let line = format!(
-        "grep -v '^#' {0} | while read -r name is value; do f=/proc/sys/$(echo $name | tr . /); \
+        "grep -v '^#' {0} | while read -r name is value; do case $name in */*) f=/proc/sys/$name;; *) f=/proc/sys/$(echo $name | tr . /);; esac; \
          [ -e \"$f\" ] || {{ case $name in *ip6*|*ipv6*) continue;; esac; echo \"the kernel has no $name: is br_netfilter loaded?\" >&2; exit 1; }}; \
          [ \"$(cat \"$f\")\" = \"$value\" ] || echo \"$value\" > \"$f\" || exit 1; done",
         units::SYSCTL

@@ -242,10 +242,10 @@ impl World {
             let (_, recording) = self.hosts.iter().find(|(known, _)| *known == name).unwrap();
             (host.clone(), Machine::new(name, recording.clone(), None, cancel.clone()))
         });
-        let members = run::gather(hosts.collect(), false, &self.options, &Silent, &cancel)?;
+        let members = run::gather(hosts.collect(), &self.options, &Silent, &cancel)?;
         let markers: Vec<Option<Marker>> = members.iter().map(|member| member.facts.marker.clone()).collect();
         let id = self.state().record()?.map_or_else(|| "id1".to_owned(), |record| record.id);
-        Ok(Launch {
+        let launch = Launch {
             cluster,
             bundle,
             members,
@@ -258,7 +258,8 @@ impl World {
             learned: Mutex::new(Learned::default()),
             markers: Mutex::new(markers),
             configuration: OnceLock::new(),
-        })
+        };
+        launch.settled()
     }
 
     /// Asks hosts and launches.

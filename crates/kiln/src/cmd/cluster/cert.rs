@@ -46,8 +46,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     if !words.is_empty() {
         let options = args.fleet.options(&Wish::default())?;
         let events = Lines::new(global.progress);
-        let masters: Vec<Member> =
-            launching::gather(machines.clone(), fleet::is_dual(&cluster), &options, &events, &cancel)?;
+        let masters: Vec<Member> = launching::gather(machines.clone(), &options, &events, &cancel)?;
         let new = cert::add_sans(&masters, &record.kubernetes, &words)?;
         let text =
             if new.is_empty() { "they were in it already".to_owned() } else { format!("new are {}", new.join(", ")) };

@@ -263,7 +263,7 @@ impl Args {
         let cancel = surroundings::cancel();
         let events: Arc<dyn Events> = Arc::new(Lines::new(global.progress));
         let hosts = self.machines(&cluster, &cancel)?;
-        let members = run::gather(hosts, is_dual(&cluster), &options, &*events, &cancel)?;
+        let members = run::gather(hosts, &options, &*events, &cancel)?;
         let known = record.map(|record| record.id);
         // A host may know a launch that nothing is remembered of here any more: resuming takes it up.
         let theirs = members
@@ -272,7 +272,7 @@ impl Args {
         let theirs = theirs.filter(|_| wish.resume).map(|marker| marker.id.clone());
         let id = known.or(theirs).map_or_else(|| random_hex(8), Ok)?;
         let launch = assemble(cluster, bundle, members, options, id, state, events, cancel);
-        Ok(Launch { clock: Clock::since(began), ..launch })
+        Ok(Launch { clock: Clock::since(began), ..launch }.settled()?)
     }
 
     /// With this program, which is sent to hosts.
@@ -348,13 +348,6 @@ impl Args {
             })
             .collect()
     }
-}
-
-/// Whether hosts of a cluster have addresses of both families.
-pub fn is_dual(cluster: &Cluster) -> bool {
-    let network = &cluster.network;
-    let ranges = || network.pod_cidrs.iter().chain(&network.service_cidrs);
-    ranges().any(|range| range.address.is_ipv6()) && ranges().any(|range| range.address.is_ipv4())
 }
 
 /// Puts a launch together.

@@ -69,7 +69,7 @@ pub fn reachable(
             Err(error) => down.push((machine.name().to_owned(), error)),
         }
     }
-    settle(&mut members, fleet::is_dual(&cluster));
+    settle(&mut members, &[]);
     Ok((fleet::assemble(cluster, bundle, members, options, id, state, events, cancel), down))
 }
 
