@@ -3,15 +3,15 @@
 # cache, of what Debian 12 has: Kubernetes' source, which it packages but does not build all of; Go, etcd and kubectl.
 # What cannot be had is replaced by a stand-in, named as such in docs/testing-clusters.md. With KILN_K8S_BIN=DIR nothing is
 # compiled: the binaries of that directory, of another version, are used.
-# `kubernetes.sh next` makes the release that clusters are upgraded to as well, with Go's cache of the first: the same source,
-# linked with another version; or takes KILN_K8S_BIN_NEXT=DIR.
+# `kubernetes.sh earlier` makes the minor release that clusters are upgraded from as well, with Go's cache of the first: the
+# same source, linked with another version; or takes KILN_K8S_BIN_EARLIER=DIR.
 # Prints the directory with the programs, and Debian's CNI plugins in cni/. Safe to run again; quick when everything is there, and goes on where it was
 # interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=v1.20.2
-next=v1.20.3
+earlier=v1.19.16
 upstream=1.20.5+really1.20.2 # as Debian calls it
 upstream_sha256=b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc
 recipe=2                     # to be raised when what is built changes
@@ -29,13 +29,13 @@ say() { printf 'kubernetes: %s\n' "$1" >&2; }
 sets=(bin)
 case ${1:-} in
   '') given=${KILN_K8S_BIN:-} ;;
-  next)
-    given=${KILN_K8S_BIN_NEXT:-}
-    sets+=("bin-$next")
+  earlier)
+    given=${KILN_K8S_BIN_EARLIER:-}
+    sets+=("bin-$earlier")
     [ -n "$given" ] || [ -z "${KILN_K8S_BIN:-}" ] ||
-      fail "KILN_K8S_BIN is set, and KILN_K8S_BIN_NEXT is not" "it names a directory with the programs of the release that is upgraded to"
+      fail "KILN_K8S_BIN is set, and KILN_K8S_BIN_EARLIER is not" "it names a directory with the programs of the release that is upgraded from"
     ;;
-  *) fail "unknown word $1" "nothing, or the word next" ;;
+  *) fail "unknown word $1" "nothing, or the word earlier" ;;
 esac
 if [ -n "$given" ]; then
   for name in "${compiled[@]}" kubectl; do
@@ -161,14 +161,15 @@ describe() {
 
 # Compiles a program to SET/NAME. Of another version only linking is done anew.
 compile() {
-  local name=${1##*/} stamp=$version flags=() place
-  [ "${1%/*}" = bin ] || stamp=$next
+  local name=${1##*/} stamp=$version flags=() place minor
+  [ "${1%/*}" = bin ] || stamp=$earlier
+  minor=${stamp#v1.}
   source_tree
   [ "$name" != kube-apiserver ] || describe
   say "compiling $name $stamp"
   for place in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     place=k8s.io/kubernetes/vendor/$place
-    flags+=("-X $place.gitVersion=$stamp" "-X $place.gitMajor=1" "-X $place.gitMinor=20" "-X $place.gitTreeState=clean")
+    flags+=("-X $place.gitVersion=$stamp" "-X $place.gitMajor=1" "-X $place.gitMinor=${minor%%.*}" "-X $place.gitTreeState=clean")
   done
   case " ${standins[*]} " in *" $name "*) rm -rf "$tree/cmd/$name"; cp -r "scripts/kubernetes/$name" "$tree/cmd/$name" ;; esac
   go_build -o "$work/$name" -ldflags "-s -w ${flags[*]}" "./cmd/$name"
