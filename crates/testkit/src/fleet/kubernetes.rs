@@ -68,6 +68,15 @@ pub fn earlier_programs() -> PathBuf {
     script("kubernetes.sh", &["earlier"], None)
 }
 
+/// The programs of [`programs`], but with a kubelet that also runs pods with Docker, as those before 1.24 do.
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn docker_programs() -> PathBuf {
+    script("kubernetes.sh", &["docker"], None)
+}
+
 /// The version of the programs, with `v`.
 ///
 /// # Panics

@@ -60,6 +60,15 @@ impl Fleet {
         Fleet::with(size, Some(kubernetes::programs()))
     }
 
+    /// The same, with the programs of [`kubernetes::docker_programs`]. Docker is on all hosts, and does not run.
+    ///
+    /// # Panics
+    /// If a host does not come up, or the machine has not what it needs.
+    #[must_use]
+    pub fn with_docker(size: usize) -> Fleet {
+        Fleet::with(size, Some(kubernetes::docker_programs()))
+    }
+
     fn with(size: usize, programs: Option<PathBuf>) -> Fleet {
         assert!((1..=200).contains(&size), "a fleet has 1 to 200 hosts");
         let root = root();
