@@ -12,5 +12,6 @@ mod resetting;
 mod running;
 mod simulate;
 mod swarm;
+mod together;
 mod wishes;
 mod world;
