@@ -5,6 +5,7 @@ mod board;
 mod double;
 mod launching;
 mod leaving;
+mod logins;
 mod peer;
 mod preflight;
 mod reaching;
