@@ -24,7 +24,7 @@ cosign: ## install cosign, which tests sign and verify with, into the user's cac
 	@scripts/cosign.sh
 
 kubernetes: ## compile Kubernetes 1.20 of Debian's source, in two versions, for test-cluster, into the user's cache
-	@scripts/kubernetes.sh $(if $(KILN_K8S_BIN),$(if $(KILN_K8S_BIN_NEXT),next),next) > /dev/null
+	@scripts/kubernetes.sh $(if $(KILN_K8S_BIN),$(if $(KILN_K8S_BIN_EARLIER),earlier),earlier docker) > /dev/null
 
 build: ## debug build
 	cargo build --workspace

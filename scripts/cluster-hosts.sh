@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the root directory of the hosts that clusters are launched on in tests, and prints its path: Debian 12 with systemd,
-# SSH, containerd and what kubeadm looks for, and what it takes that a container on a machine with few rights is such a
+# SSH, containerd, Docker and what kubeadm looks for, and what it takes that a container on a machine with few rights is such a
 # host (docs/testing-clusters.md says why each of it). Kept below $KILN_KUBERNETES or the user's cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,8 +8,8 @@ dir=${KILN_KUBERNETES:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-kubernetes}
 root=$dir/host
 
 packages=(systemd systemd-sysv dbus openssh-server sudo iproute2 iptables iputils-ping conntrack socat ethtool ebtables kmod
-  procps netbase containerd)
-tar=$(scripts/debian-base.sh cluster-host "${packages[@]}")
+  procps netbase containerd docker.io)
+tar=$(scripts/debian-base.sh cluster-host-docker "${packages[@]}")
 mkdir -p "$dir"
 exec 9> "$dir/.host.lock"
 flock 9
@@ -32,12 +32,23 @@ ln -sf /dev/null "$root/etc/systemd/system/console-getty.service"
 chroot "$root" useradd --create-home --shell /bin/bash --groups sudo admin
 echo 'admin:an-admins-password' | chroot "$root" chpasswd
 
+# Docker is there and does not run: hosts are those of containerd until a test starts it.
+rm -f "$root"/etc/systemd/system/*.wants/docker.*
+
 unit() { mkdir -p "$(dirname "$root/etc/systemd/system/$1")"; cat > "$root/etc/systemd/system/$1"; }
 
 # Nobody without CAP_SYS_RESOURCE may lower a score below its own.
 unit containerd.service.d/host.conf <<'UNIT'
 [Service]
 OOMScoreAdjust=0
+UNIT
+# The same, and no limit is raised.
+unit docker.service.d/host.conf <<'UNIT'
+[Service]
+OOMScoreAdjust=0
+LimitNOFILE=
+LimitNPROC=
+LimitCORE=
 UNIT
 cat > "$root/usr/local/sbin/runc" <<'RUN'
 #!/bin/sh

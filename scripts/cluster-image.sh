@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds, with $KILN, an image of each program of Kubernetes that runs in a container, and the cluster image of all of
 # them, and prints the directory: images/NAME.tar (docker's archives) and cluster.tar (what `kiln cluster load` takes).
-# The programs are those of scripts/kubernetes.sh; `cluster-image.sh next` takes the release that is upgraded to. Kept below $KILN_KUBERNETES or the user's cache.
+# The programs are those of scripts/kubernetes.sh; `cluster-image.sh earlier` takes the release that is upgraded from. Kept below $KILN_KUBERNETES or the user's cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${KILN_KUBERNETES:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-kubernetes}

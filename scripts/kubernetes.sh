@@ -3,15 +3,18 @@
 # cache, of what Debian 12 has: Kubernetes' source, which it packages but does not build all of; Go, etcd and kubectl.
 # What cannot be had is replaced by a stand-in, named as such in docs/testing-clusters.md. With KILN_K8S_BIN=DIR nothing is
 # compiled: the binaries of that directory, of another version, are used.
-# `kubernetes.sh next` makes the release that clusters are upgraded to as well, with Go's cache of the first: the same source,
-# linked with another version; or takes KILN_K8S_BIN_NEXT=DIR.
+# `kubernetes.sh earlier` makes the minor release that clusters are upgraded from as well, with Go's cache of the first: the
+# same source, linked with another version; or takes KILN_K8S_BIN_EARLIER=DIR.
+# `kubernetes.sh docker` makes, of the first release, a kubelet that also runs pods with Docker, as those before 1.24 do; what is
+# beside it in its directory is the same.
+# With several words all of it is made, and the directory is that of the last one.
 # Prints the directory with the programs, and Debian's CNI plugins in cni/. Safe to run again; quick when everything is there, and goes on where it was
 # interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=v1.20.2
-next=v1.20.3
+earlier=v1.19.16
 upstream=1.20.5+really1.20.2 # as Debian calls it
 upstream_sha256=b83c0780efb182d928dc63d46488a847f161f04e40a94b96bf5247dd671ecdfc
 recipe=2                     # to be raised when what is built changes
@@ -26,22 +29,25 @@ fail() { printf 'kubernetes: error: %s\n' "$1" >&2; printf 'hint: %s\n' "$2" >&2
 say() { printf 'kubernetes: %s\n' "$1" >&2; }
 
 # Directories of programs that are compiled here: of each version one.
-sets=(bin)
-case ${1:-} in
-  '') given=${KILN_K8S_BIN:-} ;;
-  next)
-    given=${KILN_K8S_BIN_NEXT:-}
-    sets+=("bin-$next")
-    [ -n "$given" ] || [ -z "${KILN_K8S_BIN:-}" ] ||
-      fail "KILN_K8S_BIN is set, and KILN_K8S_BIN_NEXT is not" "it names a directory with the programs of the release that is upgraded to"
-    ;;
-  *) fail "unknown word $1" "nothing, or the word next" ;;
-esac
+sets=(bin) docker=() given=${KILN_K8S_BIN:-} chosen=bin
+for word in "$@"; do
+  case $word in
+    earlier)
+      given=${KILN_K8S_BIN_EARLIER:-}
+      sets+=("bin-$earlier") chosen=bin-$earlier
+      [ -n "$given" ] || [ -z "${KILN_K8S_BIN:-}" ] ||
+        fail "KILN_K8S_BIN is set, and KILN_K8S_BIN_EARLIER is not" "it names a directory with the programs of the release that is upgraded from"
+      ;;
+    # Programs that are given are of newer releases, in which no kubelet knows Docker: this one is compiled in any case.
+    docker) given='' docker=(bin-docker/kubelet) chosen=bin-docker ;;
+    *) fail "unknown word $word" "nothing, or the words earlier and docker" ;;
+  esac
+done
 if [ -n "$given" ]; then
   for name in "${compiled[@]}" kubectl; do
     [ -x "$given/$name" ] || fail "$given has no program $name" "it has to have ${compiled[*]} and kubectl"
   done
-  compiled=() others=(etcd etcdctl pause) sets=(bin)
+  compiled=() others=(etcd etcdctl pause) sets=(bin) docker=()
 fi
 
 # Ends with what is printed; programs that were given stand before those made here.
@@ -50,12 +56,15 @@ done_with() {
   rm -rf "$dir/work"
   mkdir -p "$dir/bin/cni"
   cp --update /usr/lib/cni/{bridge,host-local,loopback,portmap,firewall} "$dir/bin/cni"
-  local chosen=$dir/${sets[-1]}
+  chosen=$dir/$chosen
   [ -z "$given" ] || chosen=$dir/bin-of-$(realpath "$given" | sha256sum | cut -c1-12)
   if [ "$chosen" != "$dir/bin" ]; then
     mkdir -p "$chosen"
     cp -r --update "$dir"/bin/{cni,etcd,etcdctl,pause,crictl,cluster-dns,flanneld,flannel} "$chosen"
     if [ -n "$given" ]; then cp -r --update "$given"/* "$chosen"; else cp --update "$dir/bin/kubectl" "$chosen"; fi
+    case $chosen in */bin-docker)
+      for program in "${compiled[@]}"; do [ "$program" = kubelet ] || cp --update "$dir/bin/$program" "$chosen"; done ;;
+    esac
   fi
   echo "$chosen"
   exit 0
@@ -67,7 +76,7 @@ exec 9> "$dir/.lock"
 flock 9
 
 if [ "$(cat "$dir/.recipe" 2>/dev/null)" != "$upstream $recipe" ]; then
-  rm -rf "$dir"/bin "$dir"/bin-v* "$dir/work" "$dir/SHA256SUMS"
+  rm -rf "$dir"/bin "$dir"/bin-v* "$dir/bin-docker" "$dir/work" "$dir/SHA256SUMS"
   mkdir -p "$dir/bin"
   echo "$upstream $recipe" > "$dir/.recipe"
 fi
@@ -78,6 +87,7 @@ for name in "${others[@]}" "${standins[@]}"; do wanted+=("bin/$name"); done
 for name in "${compiled[@]}"; do
   for set in "${sets[@]}"; do wanted+=("$set/$name"); done
 done
+wanted+=("${docker[@]}")
 missing=()
 for file in "${wanted[@]}"; do
   line=$(grep -s "  $file\$" "$dir/SHA256SUMS" || true)
@@ -135,11 +145,13 @@ source_tree() {
   mv "$work/unpacked" "$tree"
 }
 
-# Modules would ask the network; the tree has all it needs. Without the clouds and Docker, whose libraries are three quarters
-# of the work; and a kubelet with them asks for each cloud's metadata before it starts, which takes its time.
+# Modules would ask the network; the tree has all it needs. Without the clouds and, but where it is wanted, Docker, whose
+# libraries are three quarters of the work; and a kubelet with clouds asks for the metadata of each before it starts, which
+# takes its time.
+tags=providerless,dockerless
 go_build() {
   (cd "$tree" && env -i PATH="$goroot/bin:/usr/bin:/bin" HOME="$work" GOROOT=$goroot GOPATH="$work/go" GO111MODULE=off \
-    CGO_ENABLED=0 GOCACHE="$work/cache" GOFLAGS="-trimpath -tags=providerless,dockerless" go build "$@") > "$dir/kubernetes.log" 2>&1 ||
+    CGO_ENABLED=0 GOCACHE="$work/cache" GOFLAGS="-trimpath -tags=$tags" go build "$@") > "$dir/kubernetes.log" 2>&1 ||
     { tail -n 20 "$dir/kubernetes.log" >&2; fail "cannot compile: go build ${*: -1}" "the whole log is $dir/kubernetes.log"; }
 }
 
@@ -161,14 +173,19 @@ describe() {
 
 # Compiles a program to SET/NAME. Of another version only linking is done anew.
 compile() {
-  local name=${1##*/} stamp=$version flags=() place
-  [ "${1%/*}" = bin ] || stamp=$next
+  local name=${1##*/} stamp=$version flags=() place tags=$tags minor
+  case ${1%/*} in
+    bin) ;;
+    bin-docker) tags=providerless ;;
+    *) stamp=$earlier ;;
+  esac
+  minor=${stamp#v1.}
   source_tree
   [ "$name" != kube-apiserver ] || describe
   say "compiling $name $stamp"
   for place in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     place=k8s.io/kubernetes/vendor/$place
-    flags+=("-X $place.gitVersion=$stamp" "-X $place.gitMajor=1" "-X $place.gitMinor=20" "-X $place.gitTreeState=clean")
+    flags+=("-X $place.gitVersion=$stamp" "-X $place.gitMajor=1" "-X $place.gitMinor=${minor%%.*}" "-X $place.gitTreeState=clean")
   done
   case " ${standins[*]} " in *" $name "*) rm -rf "$tree/cmd/$name"; cp -r "scripts/kubernetes/$name" "$tree/cmd/$name" ;; esac
   go_build -o "$work/$name" -ldflags "-s -w ${flags[*]}" "./cmd/$name"

@@ -22,7 +22,7 @@ mod interrupt;
 mod machine;
 mod measure;
 mod nodes;
-mod process;
+pub(crate) mod process;
 mod proxy;
 mod report;
 mod target;

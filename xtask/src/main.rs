@@ -1,6 +1,7 @@
-//! Development only: `cargo xtask bench`, `differential`, `peers`, `fuzz`, `tidy`, `reference`.
+//! Development only: `cargo xtask bench`, `crowd`, `differential`, `peers`, `fuzz`, `tidy`, `reference`.
 //!
 //! [`bench`] Kiln beside buildah     [`tidy`] rules of the tree that are checked by a test
+//! [`crowd`] launches on hundreds of hosts
 //! [`differential`] Kiln and BuildKit on random Dockerfiles     [`peers`] other builders, in a chroot
 //! [`fuzz`] the targets of `fuzz/` under libFuzzer     [`reference`] completions and man pages, written by the `kiln` binary
 //!
@@ -9,6 +10,7 @@
 
 mod bench;
 mod cargo;
+mod crowd;
 mod differential;
 mod error;
 mod fuzz;
@@ -37,6 +39,8 @@ enum Task {
     Peers(peers::check::Args),
     /// Build random Dockerfiles with BuildKit and with Kiln, and compare what comes out
     Differential(differential::Args),
+    /// Launch clusters of stand-ins on many hosts of this machine, and print how long it takes (root)
+    Crowd(crowd::Args),
     /// Check the rules of the tree: crate arrows, links, words
     Tidy,
     /// Write shell completions and man pages
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Peers(args) => peers::check::run(&args),
         Task::Differential(args) => differential::run(&args),
+        Task::Crowd(args) => crowd::run(&args),
         Task::Tidy => tidy::run(),
         Task::Reference { to } => reference::write(&to),
         Task::Fuzz(args) => fuzz::run(&args),

@@ -82,6 +82,14 @@ pub enum ClusterError {
     /// Images cannot be one.
     #[error("{0}")]
     Merge(String),
+    /// Images cannot be launched together.
+    #[error("{message}")]
+    Together {
+        /// Why.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// What a chart or manifest names could not be found out, and `--strict` does not allow guessing.
     #[error("{place}: {message}")]
     Unrendered {
@@ -122,6 +130,7 @@ impl ClusterError {
             }
             ClusterError::NotACluster { .. } => Some("kiln cluster build makes one; kiln images lists all".to_owned()),
             ClusterError::Base { hint, .. } => hint.clone(),
+            ClusterError::Together { hint, .. } => Some(hint.clone()),
             ClusterError::Unrendered { .. } => {
                 Some("without --strict, images are then found by other means, with a warning".to_owned())
             }

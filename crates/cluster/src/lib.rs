@@ -12,6 +12,7 @@
 //! [`pack`] the index                     [`report`] who named what, kept in the image
 //! [`inventory`] an image that is there   [`merge`] several as one            [`parts`] files cut into pieces
 //! [`assemble`] all of it in a row       [`base`] root file systems of Kubernetes' own binaries
+//! [`together`] several that are launched as one
 //!
 //! Adding a place that images come from: a variant of [`contain::Place`], its arm in `contain::find`.
 #![forbid(unsafe_code)]
@@ -36,5 +37,6 @@ pub mod registry_out;
 pub mod report;
 pub mod scan;
 pub mod spec;
+pub mod together;
 
 pub use error::{ClusterError, Result};

@@ -5,7 +5,7 @@
 //! | `--masters`, `--nodes` | hosts that are not in it are added; one that is must have the role there |
 //! | `-u`, `-p`, `--port`, `--pk`, `--pk-passwd` | win over `spec.ssh`; what a host says for itself wins over them |
 //! | `-e NAME=VALUE` | the variable of the cluster has these values only |
-//! | `--cmds`, `--cmd-args`, the image, the name | take the place of what it says |
+//! | `--cmds`, `--cmd-args`, the images, the name | take the place of what it says |
 //! | `--node-address HOST=ADDRESS` | the address by which peers reach the host |
 
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ use crate::secret::Secret;
 pub struct Flags {
     /// The cluster image.
     pub image: Option<String>,
+    /// Further images behind it: with [`image`](Flags::image) only, for together they take the place of the file's.
+    pub more_images: Vec<String>,
     /// The name of the cluster.
     pub name: Option<String>,
     /// `--masters`: addresses with commas, and ranges.
@@ -56,10 +58,16 @@ pub struct Flags {
 pub(crate) fn apply(flags: &Flags, cluster: &mut Cluster, common: Ssh) -> Vec<Found> {
     let mut found = Vec::new();
     if let Some(image) = &flags.image {
-        match Reference::from_str(image) {
-            Ok(reference) => cluster.image = Some(Said::new(reference, Origin::Flag("the command line"))),
-            Err(error) => found.push(wrong("the image", image, None, error.to_string())),
+        let mut images = Vec::new();
+        for image in [image].into_iter().chain(&flags.more_images) {
+            match Reference::from_str(image) {
+                Ok(reference) => images.push(Said::new(reference, Origin::Flag("the command line"))),
+                Err(error) => found.push(wrong("the image", image, None, error.to_string())),
+            }
         }
+        let mut images = images.into_iter();
+        cluster.image = images.next();
+        cluster.more_images = images.collect();
     }
     if let Some(name) = &flags.name {
         match host_name(name) {

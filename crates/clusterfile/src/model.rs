@@ -95,13 +95,13 @@ pub struct Cluster {
     pub name: Said<String>,
     /// The cluster image with Kubernetes. None, if only a command line could say it and did not.
     pub image: Option<Said<Reference>>,
-    /// Further images, installed behind it in this order (sealos has a list).
+    /// Further images, laid over it and launched behind it in this order (sealos has a list).
     pub more_images: Vec<Said<Reference>>,
     /// Which of the image's applications to launch, by name; empty for those that the image says.
     pub apps: Vec<Said<String>>,
     /// Commands in place of the image's CMD, each a line of shell, run on the first master in the rootfs.
     pub command: Vec<Said<String>>,
-    /// Arguments behind the image's CMD.
+    /// `NAME=VALUE` for arguments of the image (`ARG`), over the values that it has: its commands have them as variables.
     pub args: Vec<Said<String>>,
     /// Its hosts in the order they are said. The first with [`Role::Master`] is the one that `kubeadm init` runs on.
     pub hosts: Vec<Host>,

@@ -190,6 +190,7 @@ impl From<kiln_cluster::ClusterError> for CliError {
             | Cluster::Base { .. }
             | Cluster::Export(_)
             | Cluster::Merge(_)
+            | Cluster::Together { .. }
             | Cluster::Unrendered { .. } => CliError::Input { message, hint },
         }
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use kiln_host::Stdin;
 
 use crate::agent::ledger::{Content, Item};
-use crate::containerd::{CERTS, without_mirror};
+use crate::containerd::{self, CERTS, without_mirror};
 use crate::error::{LaunchError, Result};
 use crate::journal::Entry;
 use crate::launch::{Launch, Member, key};
@@ -91,7 +91,7 @@ fn changed(answer: &str, gone: &[IpAddr]) -> Vec<Item> {
         let text = gone
             .iter()
             .fold(None, |done: Option<String>, gone| take(done.as_deref().unwrap_or(text), *gone).or(done))?;
-        Some(Item { to: path.to_owned(), mode: 0o644, content: Content::Text(text) })
+        Some(Item { to: path.to_owned(), mode: containerd::mode(&text), content: Content::Text(text) })
     };
     answer.split("@@").skip(1).filter_map(item).collect()
 }

@@ -2,11 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_oci::cluster::Spec;
+use kiln_oci::cluster::{Launch as Step, Spec};
 use kiln_oci::{Descriptor, Digest, Reference};
 use kiln_store::Store;
 
 use crate::facts::HOME;
+
+/// One of several images that are launched as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name, as it was given.
+    pub name: String,
+    /// The digest of its index.
+    pub digest: String,
+    /// What it wants done at a launch.
+    pub launch: Vec<Step>,
+    /// How many of these are its bases'.
+    pub inherited: usize,
+}
+
+/// `kubernetes:v1.25 with helm:v3, calico:v3`
+pub fn together(first: &str, others: &[String]) -> String {
+    format!("{first} with {}", others.join(", "))
+}
 
 /// A cluster image, for launching.
 #[derive(Debug, Clone)]
@@ -33,9 +51,17 @@ pub struct Bundle {
     pub kubeadm: Option<String>,
     /// What files have that are changed for hosts: templates, and those that Configs are about.
     pub sources: BTreeMap<String, Vec<u8>>,
+    /// The images that it was made of, the one with Kubernetes first; none where it is one that the user named.
+    pub parts: Vec<Part>,
 }
 
 impl Bundle {
+    /// Whether it is, or was made of, an image of this whole name.
+    pub fn is_called(&self, name: &Reference) -> bool {
+        let is = |own: &str| own.parse::<Reference>().is_ok_and(|own| own.to_string() == name.to_string());
+        is(&self.name) || self.parts.iter().any(|part| is(&part.name))
+    }
+
     /// Where the root file system is on hosts.
     pub fn rootfs(&self) -> String {
         format!("{HOME}/rootfs/{}", self.root.digest.short())

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use toml::{Table, Value};
 
 /// What containerd is to be set to.
@@ -23,6 +25,9 @@ pub struct Settings {
 
 /// What the part of a mirror begins with in a `hosts.toml`.
 const HOST: &str = "\n[host.";
+
+/// What the header begins with that says who asks.
+const AUTHORIZATION: &str = "\nAuthorization = ";
 
 /// Where directories of registries are.
 pub const CERTS: &str = "/etc/containerd/certs.d";
@@ -181,6 +186,26 @@ pub struct Mirror {
     pub port: u16,
     /// The file with its authority; none without TLS.
     pub authority: Option<String>,
+    /// What it is told of who asks ([`authorization`]); none where all may ask.
+    pub login: Option<String>,
+}
+
+/// The value of the header `Authorization` for a user with a password (RFC 7617).
+pub fn authorization(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// The permission bits of a `hosts.toml`: what it tells of who asks is the runtime's alone.
+pub fn mode(text: &str) -> u32 {
+    if text.contains(AUTHORIZATION) { 0o600 } else { 0o644 }
+}
+
+/// The table of headers for a host, if there is something to tell it. containerd sends them to that host only.
+fn header(host: &str, login: Option<&str>) -> String {
+    match login {
+        Some(login) => format!("{HOST}{}.header]{AUTHORIZATION}[{}]\n", quoted(host), quoted(login)),
+        None => String::new(),
+    }
 }
 
 /// The `hosts.toml` of a registry whose images the cluster's registries have. Only registries that the cluster image has
@@ -198,13 +223,25 @@ pub fn hosts_toml(registry: &str, mirrors: &[Mirror]) -> String {
             IpAddr::V6(address) => format!("[{address}]:{}", mirror.port),
         };
         let scheme = if mirror.authority.is_some() { "https" } else { "http" };
-        let _ = writeln!(out, "{HOST}{}]", quoted(&format!("{scheme}://{host}")));
+        let host = format!("{scheme}://{host}");
+        let _ = writeln!(out, "{HOST}{}]", quoted(&host));
         let _ = writeln!(out, "capabilities = [\"pull\", \"resolve\"]");
         if let Some(path) = &mirror.authority {
             let _ = writeln!(out, "ca = {}", quoted(path));
         }
+        out.push_str(&header(&host, mirror.login.as_deref()));
     }
     out
+}
+
+/// The `hosts.toml` of a registry that is not the cluster's own and asks who asks.
+pub fn login_toml(registry: &str, tls: bool, login: &str) -> String {
+    let host = format!("{}://{registry}", if tls { "https" } else { "http" });
+    format!(
+        "# Written by kiln.\nserver = {0}\n{HOST}{0}]\ncapabilities = [\"pull\", \"resolve\"]\n{1}",
+        quoted(&host),
+        header(&host, Some(login))
+    )
 }
 
 /// A `hosts.toml` that [`hosts_toml`] made, without the mirrors at an address; none if it has none there, or no others.
@@ -229,6 +266,7 @@ mod tests {
             address: address.parse().unwrap(),
             port: 5000,
             authority: Some(format!("{CERTS}/kiln-{address}.crt")),
+            login: Some(authorization("u", address)),
         };
         let (one, eleven, six) = (mirror("10.0.0.1"), mirror("10.0.0.11"), mirror("fd00::1"));
         let text = hosts_toml("k8s.gcr.io", &[one.clone(), eleven.clone(), six.clone()]);
@@ -299,8 +337,12 @@ mod tests {
 
     #[test]
     fn mirrors_are_asked_first() {
-        let mirrors =
-            [Mirror { address: "fd00::1".parse().unwrap(), port: 5000, authority: Some("/etc/a.crt".into()) }];
+        let mirrors = [Mirror {
+            address: "fd00::1".parse().unwrap(),
+            port: 5000,
+            authority: Some("/etc/a.crt".into()),
+            login: None,
+        }];
         let text = hosts_toml("docker.io", &mirrors);
         assert!(toml::from_str::<Table>(&text).is_ok());
         assert!(
@@ -308,5 +350,32 @@ mod tests {
                 && text.contains("server = \"https://registry-1.docker.io\""),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_asks_is_told_to_that_registry_only() {
+        let login = authorization("ops", "pass:\"word");
+        assert_eq!(login, "Basic b3BzOnBhc3M6IndvcmQ=");
+        let mirrors = [(Some("/etc/a.crt"), Some(login.clone())), (None, None)].map(|(authority, login)| Mirror {
+            address: "10.0.0.1".parse().unwrap(),
+            port: if login.is_some() { 5000 } else { 5001 },
+            authority: authority.map(str::to_owned),
+            login,
+        });
+        let text = hosts_toml("k8s.gcr.io", &mirrors);
+        assert_eq!((mode(&text), mode(&hosts_toml("k8s.gcr.io", &mirrors[1..]))), (0o600, 0o644));
+        let table: Table = toml::from_str(&text).unwrap();
+        let hosts = table["host"].as_table().unwrap();
+        let told = hosts["https://10.0.0.1:5000"]["header"]["Authorization"].as_array().unwrap();
+        assert_eq!(told[0].as_str(), Some(login.as_str()));
+        assert_eq!(hosts["https://10.0.0.1:5000"]["ca"].as_str(), Some("/etc/a.crt"));
+        assert!(hosts["http://10.0.0.1:5001"].get("header").is_none());
+        for (tls, host) in [(true, "https://r.example:5443"), (false, "http://r.example:5443")] {
+            let text = login_toml("r.example:5443", tls, &login);
+            assert_eq!(mode(&text), 0o600);
+            let table: Table = toml::from_str(&text).unwrap();
+            assert_eq!(table["server"].as_str(), Some(host));
+            assert_eq!(table["host"][host]["header"]["Authorization"][0].as_str(), Some(login.as_str()));
+        }
     }
 }

@@ -14,7 +14,9 @@ use kiln_host::command::quote;
 
 use crate::error::Result;
 use crate::journal::Marker;
+use crate::launch::random_hex;
 use crate::machine::Machine;
+use crate::phase::runtime;
 
 /// Kiln's own directory on hosts.
 pub const HOME: &str = "/var/lib/kiln";
@@ -22,6 +24,14 @@ pub const HOME: &str = "/var/lib/kiln";
 pub const MARKER: &str = "/var/lib/kiln/host.json";
 /// This binary, on hosts.
 pub const AGENT: &str = "/var/lib/kiln/bin/kiln";
+/// What the digest of the binary is, beside it: see [`stamp`].
+const STAMP: &str = "/var/lib/kiln/bin/kiln.digest";
+/// What changes with the file: size, number, and times of its content and of anything about it.
+const STAT: &str = "%s %i %y %z";
+/// Lines that a host shows of a list.
+const SHOWN: usize = 5000;
+/// Bytes that it shows of a file.
+const FILE: usize = 256 << 10;
 /// Lines of one answer.
 const LINES: usize = 20_000;
 /// How long a host may take to say what it is.
@@ -140,37 +150,52 @@ pub struct HostFacts {
     pub proxies: BTreeMap<String, String>,
 }
 
-/// The questions, for a command of services.
+/// The questions, for a command of services. As many hosts are asked at once and each start of a program costs a host a
+/// millisecond, few are started. A mark is read first, which begins the lines between answers: no file that is shown may
+/// pretend to be another.
 fn questions(service_manager: &str) -> String {
     let words = |words: &[&str]| words.join(" ");
-    let (marker, agent) = (quote(MARKER), quote(AGENT));
+    let (marker, agent, stamp) = (quote(MARKER), quote(AGENT), quote(STAMP));
     format!(
         "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; \
-         lines() {{ echo \"@@$1\"; head -c 262144 2>/dev/null | head -n 5000 | sed 's/^/|/'; echo; }}; \
-         id -u | lines uid; uname -n | lines hostname; uname -r | lines kernel; uname -m | lines machine; \
-         date +%s | lines clock; \
-         grep -c ^processor /proc/cpuinfo | lines cpus; cat /proc/meminfo | lines memory; cat /proc/swaps | lines swaps; \
-         cat /etc/machine-id 2>/dev/null | lines machine-id; cat /sys/class/dmi/id/product_uuid 2>/dev/null | lines product-uuid; \
-         ip -o addr show 2>/dev/null | lines addresses; ip route show 2>/dev/null | lines routes; ip -6 route show 2>/dev/null | lines routes6; \
-         for d in /sys/class/net/*; do [ ! -e \"$d/device\" ] || echo \"${{d##*/}} $(cat \"$d/address\" 2>/dev/null)\"; done | lines macs; \
-         cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | lines tcp; cat /proc/net/udp /proc/net/udp6 2>/dev/null | lines udp; \
-         for p in {programs}; do command -v \"$p\" >/dev/null 2>&1 && echo \"$p\"; done | lines programs; \
-         for p in {paths}; do if [ -d \"$p\" ]; then [ -n \"$(ls -A \"$p\" 2>/dev/null)\" ] && echo \"$p\"; elif [ -e \"$p\" ]; then echo \"$p\"; fi; done | lines paths; \
-         for p in {settings}; do [ -r \"$p\" ] && echo \"$p $(cat \"$p\")\"; done | lines settings; \
-         if command -v {manager} >/dev/null 2>&1; then echo yes | lines manager; for s in {services}; do echo \"$s $({manager} is-active \"$s\" 2>/dev/null | head -n 1) $({manager} is-enabled \"$s\" 2>/dev/null | head -n 1)\"; done | lines services; fi; \
-         containerd --version 2>/dev/null | lines containerd; kubelet --version 2>/dev/null | lines kubelet; \
-         [ -e /etc/containerd/config.toml ] && cat /etc/containerd/config.toml | lines containerd-config; \
-         df -Pk /var/lib 2>/dev/null | lines disk; stat -fc %T /sys/fs/cgroup 2>/dev/null | lines cgroup; \
-         getent hosts \"$(uname -n)\" >/dev/null 2>&1 && echo yes | lines resolves; \
-         env | grep -i '^[a-z]*_proxy=' | sed -e 's#://.*@#://#' -e 's#=.*@#=#' | lines proxies; \
-         [ -e {marker} ] && cat {marker} | lines marker; \
-         [ -e {agent} ] && sha256sum {agent} 2>/dev/null | lines agent; echo @@end",
+         read -r mark; lines() {{ echo; echo \"$mark $1\"; }}; one() {{ lines \"$1\"; v=; [ ! -r \"$2\" ] || read -r v < \"$2\"; echo \"$v\"; }}; \
+         {{ lines uid; id -u; set -- $(uname -nrm); lines hostname; echo \"$1\"; lines kernel; echo \"$2\"; lines machine; echo \"$3\"; \
+         lines clock; date +%s; lines cpus; grep -c ^processor /proc/cpuinfo; one memory /proc/meminfo; lines swaps; cat /proc/swaps; \
+         one machine-id /etc/machine-id; one product-uuid /sys/class/dmi/id/product_uuid; \
+         lines addresses; ip -o addr show | head -n {SHOWN}; lines routes; ip route show | head -n {SHOWN}; lines routes6; ip -6 route show | head -n {SHOWN}; \
+         lines macs; for d in /sys/class/net/*; do [ ! -e \"$d/device\" ] || {{ v=; read -r v < \"$d/address\"; echo \"${{d##*/}} $v\"; }}; done; \
+         lines tcp; grep -h -m {SHOWN} ' 0A ' /proc/net/tcp /proc/net/tcp6; lines udp; grep -h -m {SHOWN} ' 07 ' /proc/net/udp /proc/net/udp6; \
+         lines programs; for p in {programs}; do command -v \"$p\" >/dev/null && echo \"$p\"; done; \
+         lines paths; for p in {paths}; do if [ -d \"$p\" ]; then for f in \"$p\"/* \"$p\"/.[!.]* \"$p\"/..?*; do \
+         if [ -e \"$f\" ] || [ -L \"$f\" ]; then echo \"$p\"; break; fi; done; elif [ -e \"$p\" ]; then echo \"$p\"; fi; done; \
+         lines settings; for p in {settings}; do [ ! -r \"$p\" ] || {{ v=; read -r v < \"$p\"; echo \"$p $v\"; }}; done; \
+         if command -v {manager} >/dev/null; then lines manager; echo yes; lines services; set -- $({manager} is-active {services}); \
+         for s in {services}; do a=$1; [ $# -eq {count} ] || a=$({manager} is-active \"$s\"); \
+         e=; case $s in {lasting}) e=$({manager} is-enabled \"$s\");; esac; echo \"$s\" $a $e; [ $# -lt {count} ] || set -- \"$2\" \"$3\" \"$4\" \"$1\"; done; fi; \
+         lines containerd; containerd --version; lines kubelet; kubelet --version; \
+         [ -e /etc/containerd/config.toml ] && lines containerd-config && head -c {FILE} /etc/containerd/config.toml; \
+         lines disk; df -Pk /var/lib; lines cgroup; stat -fc %T /sys/fs/cgroup; \
+         getent hosts \"$(uname -n)\" >/dev/null && lines resolves && echo yes; \
+         lines proxies; env | grep -i '^[a-z]*_proxy=' | sed -e 's#://.*@#://#' -e 's#=.*@#=#'; \
+         [ -e {marker} ] && lines marker && head -c {FILE} {marker}; \
+         [ -e {agent} ] && lines agent && {{ d=; s=; [ ! -r {stamp} ] || read -r d s < {stamp}; \
+         if [ -n \"$s\" ] && [ \"$s\" = \"$(stat -c '{STAT}' {agent})\" ]; then echo \"$d\"; else sha256sum {agent}; fi; }}; lines end; }} 2>/dev/null | \
+         sed -e \"s/^$mark /@@/\" -e t -e 's/^/|/'",
         programs = words(&PROGRAMS),
         paths = words(&PATHS),
         settings = words(&SETTINGS),
         services = words(&SERVICES),
+        count = SERVICES.len(),
+        lasting = runtime::SERVICES.join("|"),
         manager = service_manager.split_whitespace().map(quote).collect::<Vec<_>>().join(" "),
     )
+}
+
+/// A line that notes what the digest of the binary is, with what tells whether it is still that file: whoever asks does not
+/// have it read anew each time.
+pub fn stamp() -> String {
+    let (agent, stamp) = (quote(AGENT), quote(STAMP));
+    format!("set -- $(sha256sum {agent}) && echo \"$1 $(stat -c '{STAT}' {agent})\" > {stamp}")
 }
 
 /// Asks a host.
@@ -178,8 +203,9 @@ fn questions(service_manager: &str) -> String {
 /// # Errors
 /// When it cannot be reached, or does not answer as a Unix does.
 pub fn ask(machine: &Machine, service_manager: &str) -> Result<HostFacts> {
+    let mark = Stdin::Bytes(format!("@@{}\n", random_hex(8)?).into_bytes());
     let before = now();
-    let said = machine.succeed_with("ask what the host is", &questions(service_manager), Stdin::Empty, LIMIT)?;
+    let said = machine.succeed_with("ask what the host is", &questions(service_manager), mark, LIMIT)?;
     let after = now();
     let text = said.text();
     parse(&text, (before, after)).ok_or_else(|| {
@@ -202,6 +228,10 @@ pub fn parse(text: &str, between: (i64, i64)) -> Option<HostFacts> {
     let (mut name, mut ended) = ("", false);
     for line in text.lines().take(LINES * 4) {
         if let Some(next) = line.strip_prefix("@@") {
+            // The one before the mark.
+            if answers.get(name).and_then(|lines| lines.last()).is_some_and(|line| line.is_empty()) {
+                answers.entry(name).or_default().pop();
+            }
             ended = next == "end";
             name = next;
             answers.entry(name).or_default();
@@ -472,12 +502,95 @@ pub(crate) mod tests {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// What this machine says, with programs in front of its own and Kiln's directory elsewhere.
+    fn said(dir: &std::path::Path, home: &std::path::Path) -> HostFacts {
+        let text = questions("systemctl").replace("/var/lib/kiln", home.to_str().unwrap());
+        let mut shell = std::process::Command::new("sh");
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.display());
+        let marked = home.join("mark");
+        std::fs::write(&marked, "@@x\n").unwrap();
+        let stdin = std::fs::File::open(marked).unwrap();
+        let output = shell.arg("-c").arg(text).env("PATH", path).stdin(stdin).output().unwrap();
+        parse(&String::from_utf8(output.stdout).unwrap(), (0, i64::MAX)).unwrap()
+    }
+
+    /// Programs of a machine: names and scripts.
+    fn programs(all: &[(&str, &str)]) -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (name, script) in all {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn this_machine_answers() {
+        let home = tempfile::tempdir().unwrap();
+        let many = "case $1 in is-active) shift; for s; do [ $s = kubelet ] && echo activating || echo active; done;; \
+                    *) [ $2 = kubelet ] && exit 1; echo enabled;; esac";
+        // One that answers about the first name only.
+        let one = "case $1 in is-active) [ $2 = kubelet ] && echo activating || echo active;; \
+                   *) [ $2 = kubelet ] && exit 1; echo enabled;; esac";
+        for manager in [many, one] {
+            let dir = programs(&[
+                ("systemctl", manager),
+                ("kubelet", "echo Kubernetes v1.30.2"),
+                ("containerd", "echo c 1.7.1"),
+            ]);
+            let facts = said(dir.path(), home.path());
+            let uname = std::process::Command::new("uname").arg("-n").output().unwrap();
+            assert_eq!(facts.hostname, String::from_utf8_lossy(&uname.stdout).trim());
+            assert!(facts.uid.is_some() && facts.cpus.is_some() && facts.memory.is_some() && facts.disk.is_some());
+            assert!(facts.addresses.iter().any(|(device, ..)| device == "lo") && facts.programs.contains("mount"));
+            assert!(!facts.programs.contains("") && !facts.paths.contains(""));
+            assert_eq!((facts.kubelet.as_str(), facts.containerd.as_str()), ("v1.30.2", "1.7.1"));
+            let services: Vec<(&str, &str, &str)> =
+                facts.services.iter().map(|(name, (active, enabled))| (&**name, &**active, &**enabled)).collect();
+            let wanted = [
+                ("containerd", "active", "enabled"),
+                ("firewalld", "active", ""),
+                ("kiln-registry", "active", ""),
+                ("kubelet", "activating", ""),
+            ];
+            assert_eq!(services, wanted);
+            assert!(facts.marker.is_none() && !facts.marker_broken && facts.agent.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_binary_is_read_anew_when_it_is_another_file_and_files_pretend_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let dir = programs(&[("systemctl", ":"), ("sha256sum", "echo read >> $0.log; exec /usr/bin/sha256sum \"$@\"")]);
+        let reads = || std::fs::read_to_string(dir.path().join("sha256sum.log")).unwrap_or_default().lines().count();
+        std::fs::create_dir(at("bin")).unwrap();
+        std::fs::write(at("bin/kiln"), "one").unwrap();
+        let digest = |text: &str| kiln_oci::Digest::of(text.as_bytes()).hex();
+        assert_eq!((said(dir.path(), home.path()).agent, reads()), (digest("one"), 1), "nobody has noted it");
+        let stamp = stamp().replace("/var/lib/kiln", home.path().to_str().unwrap());
+        assert!(std::process::Command::new("sh").arg("-c").arg(&stamp).status().unwrap().success());
+        assert_eq!((said(dir.path(), home.path()).agent, reads()), (digest("one"), 1), "it is noted");
+        std::fs::write(at("bin/kiln"), "two").unwrap();
+        assert_eq!((said(dir.path(), home.path()).agent, reads()), (digest("two"), 2), "the file has changed");
+        for bad in ["", "nonsense", "a b c d e", "\n\n"] {
+            std::fs::write(at("bin/kiln.digest"), bad).unwrap();
+            assert_eq!(said(dir.path(), home.path()).agent, digest("two"), "{bad:?}");
+        }
+        // A marker that looks like an answer is a broken marker.
+        std::fs::write(at("host.json"), "@@uid\n@@end\n| \n@@agent\nx").unwrap();
+        let facts = said(dir.path(), home.path());
+        assert!(facts.marker_broken && facts.agent == digest("two") && facts.uid.is_some());
+    }
+
     #[test]
     fn logins_at_proxies_stay_on_the_host() {
         let text = questions("systemctl");
         let asked = text.split("; ").find(|part| part.contains("_proxy=")).unwrap();
         let mut command = std::process::Command::new("sh");
-        command.arg("-c").arg(asked.trim_end_matches(" | lines proxies")).env_clear().env("PATH", "/usr/bin:/bin");
+        command.arg("-c").arg(asked).env_clear().env("PATH", "/usr/bin:/bin");
         command.env("http_proxy", "http://u:p@ss@h:1").env("HTTPS_PROXY", "u:p/q@h:1").env("no_proxy", "a,10.0.0.0/8");
         let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
         let lines: BTreeSet<&str> = said.lines().collect();

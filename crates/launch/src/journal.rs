@@ -113,8 +113,11 @@ pub struct Record {
     pub name: String,
     /// What tells it from others of that name.
     pub id: String,
-    /// The cluster image, as it was named.
+    /// The cluster image, by its whole name.
     pub image: String,
+    /// The images that it was made of for this cluster, by their names; none where it is an image of the user's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
     /// Its digest.
     pub digest: String,
     /// The version of Kubernetes.
@@ -124,6 +127,21 @@ pub struct Record {
     pub file: Option<PathBuf>,
     /// Its hosts, the first master first.
     pub hosts: Vec<HostRecord>,
+}
+
+impl Record {
+    /// The images, as people know them.
+    pub fn title(&self) -> String {
+        match self.parts.as_slice() {
+            [first, others @ ..] => crate::bundle::together(first, others),
+            [] => self.image.clone(),
+        }
+    }
+
+    /// The names of the images as who launches names them.
+    pub fn images(&self) -> Vec<String> {
+        if self.parts.is_empty() { vec![self.image.clone()] } else { self.parts.clone() }
+    }
 }
 
 /// What happened on one host.
@@ -317,11 +335,14 @@ mod tests {
             name: "shop".into(),
             id: "ab".into(),
             image: "shop:1".into(),
+            parts: vec!["kubernetes:v1".into(), "a:1".into(), "b:1".into()],
             digest: "sha256:0".into(),
             kubernetes: "v1.20.2".into(),
             hosts: vec![host],
         };
         state.keep(&record).unwrap();
+        assert_eq!(record.title(), "kubernetes:v1 with a:1, b:1");
+        assert_eq!(Record { parts: Vec::new(), ..record.clone() }.images(), ["shop:1"]);
         assert_eq!(state.record().unwrap(), Some(record));
         let entry =
             |state: &str| Entry { phase: "init".into(), key: "k".into(), state: state.into(), why: String::new() };

@@ -324,6 +324,7 @@ impl Launch {
             name: self.cluster.name.value.clone(),
             id: self.id.clone(),
             image: self.bundle.name.clone(),
+            parts: self.bundle.parts.iter().map(|part| part.name.clone()).collect(),
             digest: self.bundle.root.digest.to_string(),
             kubernetes: self.bundle.kubernetes.clone(),
             file: self.options.file.clone(),

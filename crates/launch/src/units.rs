@@ -83,13 +83,14 @@ TasksMax=infinity
 WantedBy=multi-user.target
 ";
 
-/// The registry of the cluster, which serves what the host's store has of one image.
-pub fn registry(image: &str, ipv6: bool, port: u16, tls: bool, names: &[String]) -> String {
+/// The registry of the cluster, which serves what the host's store has of one image, to those in the file `users`, or to all.
+pub fn registry(image: &str, ipv6: bool, port: u16, tls: bool, users: Option<&str>, names: &[String]) -> String {
     // Who has IPv6 answers both families at its address of all.
     let all = if ipv6 { "[::]" } else { "0.0.0.0" };
     let mut words =
         vec![AGENT.to_owned(), "--store".into(), format!("{HOME}/store"), "registry".into(), "serve".into()];
     words.extend(["--image".into(), image.to_owned(), "--addr".into(), format!("{all}:{port}"), "--read-only".into()]);
+    words.extend(users.into_iter().flat_map(|path| ["--htpasswd".to_owned(), path.to_owned()]));
     if tls {
         words.extend(["--tls-self".into(), format!("{HOME}/registry")]);
         for name in names {
@@ -127,11 +128,14 @@ mod tests {
 
     #[test]
     fn units_name_what_they_start() {
-        let unit = registry("docker.io/library/shop:1", false, 5000, true, &["sea.hub".into(), "10.0.0.1".into()]);
+        let unit =
+            registry("docker.io/library/shop:1", false, 5000, true, None, &["sea.hub".into(), "10.0.0.1".into()]);
         assert!(unit.contains("serve --image docker.io/library/shop:1 --addr 0.0.0.0:5000 --read-only --tls-self /var/lib/kiln/registry --tls-name sea.hub --tls-name 10.0.0.1\n"), "{unit}");
         let text = sysctl(true, &["eth0.7".to_owned()]);
         assert!(text.contains("\nnet/ipv6/conf/eth0.7/accept_ra = 2\nnet.ipv6.conf.all.forwarding = 1\n"), "{text}");
         assert!(!sysctl(false, &["eth0".to_owned()]).contains("ipv6"));
+        let unit = registry("shop:1", true, 5000, false, Some("/u"), &[]);
+        assert!(unit.contains("serve --image shop:1 --addr [::]:5000 --read-only --htpasswd /u\n"), "{unit}");
         let unit = balancer(6443, &["10.0.0.1:6443".into(), "10.0.0.2:6443".into()]);
         assert!(unit.contains("balance --listen 127.0.0.1:6443 --to 10.0.0.1:6443 --to 10.0.0.2:6443\n"), "{unit}");
     }

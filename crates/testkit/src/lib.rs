@@ -11,6 +11,7 @@
 //! [`initramfs`] what a kernel starts with     [`kernels`] unikernels of all kinds, as files
 //! [`plain`] a user without rights         [`emulator`] object stores on loopback
 //! [`cluster`] a double of a Kubernetes cluster   [`fleet`] hosts to launch real ones on
+//! [`crowd`] hundreds of hosts, with stand-ins for Kubernetes
 //! [`ecs`] a double of Alibaba Cloud
 //! [`compute`] a double of Google Compute Engine
 //! [`tools`] is the tool installed, and if not, which package brings it
@@ -23,6 +24,7 @@ pub mod command;
 pub mod compute;
 pub mod containerd;
 pub mod context;
+pub mod crowd;
 pub mod ecs;
 pub mod emulator;
 pub mod filter;
@@ -43,6 +45,7 @@ pub use command::Output;
 pub use compute::Compute;
 pub use containerd::Containerd;
 pub use context::TestContext;
+pub use crowd::Crowd;
 pub use emulator::{Emulator, Store};
 pub use filter::Filters;
 pub use fleet::Fleet;

@@ -4,9 +4,9 @@ use std::fs;
 
 /// What a process tree has used so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// CPU seconds, with children that were waited for.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// Bytes written, with children that were waited for.
     pub(super) written: u64,
 }
@@ -32,7 +32,7 @@ fn tree(pid: u32) -> Vec<u32> {
 }
 
 /// What a process and its descendants have used.
-pub(super) fn tree_usage(pid: u32) -> Usage {
+pub(crate) fn tree_usage(pid: u32) -> Usage {
     let mut sum = Usage::default();
     for pid in tree(pid) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -13,6 +13,7 @@ fn flags(masters: &str, nodes: &str) -> Flags {
 fn lists_and_ranges_make_a_cluster() {
     let flags = Flags {
         image: Some("kubernetes:v1.19.8".into()),
+        more_images: vec!["helm:3".into(), "calico:3".into()],
         user: Some("ops".into()),
         password: Some(Secret::new("hunter2")),
         port: Some(2222),
@@ -21,6 +22,10 @@ fn lists_and_ranges_make_a_cluster() {
         ..flags("10.0.0.1,10.0.0.3-10.0.0.4:23", "[fd00::1]:24")
     };
     let cluster = read(None, &flags).cluster.unwrap();
+    assert_eq!(
+        cluster.more_images.iter().map(|image| image.value.familiar()).collect::<Vec<_>>(),
+        ["helm:3", "calico:3"]
+    );
     assert_eq!(
         cluster.hosts.iter().map(line).collect::<Vec<_>>(),
         ["10.0.0.1 master", "10.0.0.3 master", "10.0.0.4 master", "fd00::1 node"]

@@ -136,3 +136,87 @@ fn images_are_merged_and_tagged_as_any() {
     let plain = site.kiln(&["cluster", "inspect", "nothing:1"]).exits(1);
     assert!(plain.stderr.contains("hint:"), "{plain}");
 }
+
+/// What a launch of images says that ends where no host answers, at the latest.
+fn launch(site: &Site, words: &[&str]) -> kiln_testkit::Output {
+    let to = ["--masters", "127.0.0.1:1", "--plan", "-u", "root"];
+    site.kiln(&[&["cluster", "run"], words, &to].concat())
+}
+
+#[test]
+fn images_of_a_launch_become_one_that_is_found_again() {
+    let site = Site::new().with_kubernetes();
+    for (name, file) in [("helm:3", "helm"), ("calico:3", "recommended.yaml")] {
+        let _ = site.build(&format!("FROM scratch\nCOPY {file} opt/\nCMD cat opt/{file}\n"), name, &[]).ok();
+    }
+    let said = launch(&site, &["kubernetes:v1.19.8", "helm:3", "calico:3"]).exits(3);
+    assert!(said.stderr.contains("launching kubernetes:v1.19.8 with helm:3, calico:3"), "{said}");
+    let made = || -> Vec<String> {
+        let all = site.kiln(&["images"]).ok().stdout;
+        let lines = all.lines().filter(|line| line.contains("launch/kubernetes"));
+        lines.map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(":")).collect()
+    };
+    let [name] = made().try_into().unwrap();
+    let json = site.kiln(&["cluster", "inspect", &name, "--json"]).ok().json();
+    assert_eq!((&json["type"], &json["kubernetes"]), (&"rootfs".into(), &"v1.19.8".into()));
+    assert_eq!(json["launch"], serde_json::json!([{ "run": "cat opt/helm" }, { "run": "cat opt/recommended.yaml" }]));
+    let files = site.kiln(&["ls", &name]).ok().stdout;
+    assert!(["bin/kubeadm", "opt/helm", "opt/recommended.yaml"].iter().all(|path| files.contains(path)), "{files}");
+    let stored = || std::fs::read_dir(site.t.store().join("blobs/sha256")).unwrap().count();
+    let before = stored();
+    let _ = launch(&site, &["kubernetes:v1.19.8", "helm:3", "calico:3"]).exits(3);
+    assert_eq!((made(), stored()), (vec![name.clone()], before), "the same images are the same one");
+    // In another order they are another one, and so says a Clusterfile of sealos.
+    site.write(
+        "Clusterfile",
+        "apiVersion: apps.sealos.io/v1beta1\nkind: Cluster\nmetadata: {name: default}\nspec:\n  hosts:\n  - {ips: ['127.0.0.1:1'], \
+         roles: [master, amd64]}\n  image: [kubernetes:v1.19.8, calico:3, helm:3]\n",
+    );
+    let said = site.kiln(&["cluster", "apply", "-f", "Clusterfile", "--plan", "-u", "root"]).exits(3);
+    assert!(said.stderr.contains("launching kubernetes:v1.19.8 with calico:3, helm:3"), "{said}");
+    assert_eq!(made().len(), 2);
+    // What the command line names is in place of all that the file names.
+    let said =
+        site.kiln(&["cluster", "run", "kubernetes:v1.19.8", "-f", "Clusterfile", "--plan", "-u", "root"]).exits(3);
+    assert!(!said.stderr.contains("launching"), "{said}");
+}
+
+#[test]
+fn images_that_cannot_be_launched_together_are_told_apart() {
+    let site = Site::new().with_kubernetes();
+    let other = ["cluster", "base", "--kubernetes", "v1.20.2", "--from", "binaries", "--no-images"];
+    let _ = site.kiln(&[&other[..], &["-t", "kubernetes:v1.20.2", "--quiet"]].concat()).ok();
+    let _ = site.build("FROM kubernetes:v1.19.8\nCOPY helm bin\n", "own:1", &[]).ok();
+    let _ = site.build("FROM scratch\nCOPY helm opt\n", "a:1", &[]).ok();
+    site.write("helm", "#!/bin/sh\necho another\n");
+    site.write("README.md", "another\n");
+    let _ = site.build("FROM scratch\nCOPY helm opt\nCOPY README.md .\n", "b:1", &[]).ok();
+    let _ = site.build("FROM scratch\nCOPY helm opt\n", "p:1", &["--type", "patch"]).ok();
+    let _ = site.build("FROM scratch\nCOPY helm opt\n", "arm:1", &["--platform", "linux/arm64"]).ok();
+    let _ = site.kiln(&["tag", "a:1", "again:1"]).ok();
+    for (images, what, hint) in [
+        (
+            "kubernetes:v1.19.8 kubernetes:v1.20.2",
+            "brings Kubernetes v1.19.8, and `kubernetes:v1.20.2` v1.20.2",
+            "upgrade",
+        ),
+        ("kubernetes:v1.19.8 own:1", "`kubernetes:v1.19.8` and `own:1` both bring Kubernetes v1.19.8", "built from"),
+        (
+            "a:1 kubernetes:v1.19.8",
+            "`a:1` is the first image, and brings no Kubernetes",
+            "name `kubernetes:v1.19.8` first",
+        ),
+        ("a:1 b:1", "none of the images brings Kubernetes: a:1, b:1", "kiln cluster base"),
+        ("kubernetes:v1.19.8 a:1 a:1", "`a:1` is named twice", "once"),
+        ("kubernetes:v1.19.8 a:1 again:1", "`a:1` and `again:1` are one image", "once"),
+        ("kubernetes:v1.19.8 nothing:1", "nothing:1", "kiln"),
+        ("kubernetes:v1.19.8 arm:1", "for linux/arm64", ""),
+        ("kubernetes:v1.19.8 a:1 b:1", "`b:1` has other files than `a:1` at the same places", "kiln cluster merge"),
+    ] {
+        let said = launch(&site, &images.split(' ').collect::<Vec<_>>()).exits(1);
+        assert!(said.stderr.contains(what) && said.stderr.contains(hint), "{images}: {said}");
+        assert!(!said.stderr.contains("README"), "what nobody reads is in nobody's way: {said}");
+    }
+    // A patch is made to replace files.
+    let _ = launch(&site, &["kubernetes:v1.19.8", "a:1", "p:1"]).exits(3);
+}

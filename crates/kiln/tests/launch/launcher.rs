@@ -26,14 +26,17 @@ pub struct Launcher<'f> {
 impl Launcher<'_> {
     /// Logs in as root, by a key.
     pub fn new(fleet: &Fleet) -> Launcher<'_> {
-        let images = kubernetes::images(Path::new(KILN));
-        let version = kubernetes::version(&kubernetes::programs());
+        Launcher::of(fleet, &kubernetes::images(Path::new(KILN)), kubernetes::version(&kubernetes::programs()))
+    }
+
+    /// The same, with the images of another release.
+    pub fn of<'f>(fleet: &'f Fleet, images: &Path, version: String) -> Launcher<'f> {
         let ssh = fleet.directory().join("home/.ssh");
         fs::create_dir_all(&ssh).unwrap();
         fs::copy(fleet.known_hosts(), ssh.join("known_hosts")).unwrap();
         fs::copy(fleet.key(), ssh.join("id_ed25519")).unwrap();
         let launcher = Launcher { fleet, version, sudo: false };
-        launcher.load(&images);
+        launcher.load(images);
         launcher
     }
 

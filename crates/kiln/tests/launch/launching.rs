@@ -1,6 +1,7 @@
 //! A cluster as a user launches it: `kiln cluster run` on hosts of a fleet, with a real Kubernetes.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use kiln_testkit::Fleet;
@@ -81,6 +82,28 @@ pub fn serve(fleet: &Fleet, first: &Host, hosts: &[&Host]) {
     }
 }
 
+/// An application that is laid over the cluster's image is launched with the value of its argument, and once.
+fn with_an_application(launcher: &Launcher<'_>, file: &str, first: &Host) {
+    let directory = launcher.fleet.directory().join("greeting");
+    fs::create_dir_all(&directory).unwrap();
+    let kubefile = "FROM scratch\nARG Greeting=hello\nCOPY who opt\n\
+        CMD kubectl create configmap greeting --from-literal=said=$Greeting --from-file=opt/who\n";
+    fs::write(directory.join("Kubefile"), kubefile).unwrap();
+    fs::write(directory.join("who"), "everybody").unwrap();
+    launcher.kiln(&["cluster", "build", "-q", "-t", "greeting:1", directory.to_str().unwrap()]);
+    let kubernetes = format!("kubernetes:{}", launcher.version);
+    let images = [kubernetes.as_str(), "greeting:1", "--cmd-args", "Greeting=moin"];
+    let run = launcher.run(file, &images);
+    assert!(run.stderr.contains(&format!("launching {kubernetes} with greeting:1")), "{run}");
+    let said = "get configmap greeting -o 'jsonpath={.data.said} {.data.who}'";
+    assert_eq!(kubectl(first, said), "moin everybody");
+    // A second time kubectl would say that it is there.
+    let again = launcher.run(file, &images);
+    assert_eq!(again.stderr.matches("nothing to do").count(), kiln_launch::phase::PHASES, "{again}");
+    let status = launcher.cluster("status", &[]);
+    assert!(status.stdout.contains(&format!("of {kubernetes} with greeting:1")), "{status}");
+}
+
 /// Nodes that say they are ready.
 pub fn ready(first: &Host) -> usize {
     kubectl(first, "get nodes --no-headers").lines().filter(|line| line.contains(" Ready ")).count()
@@ -139,6 +162,8 @@ fn a_cluster_is_launched_grows_shrinks_and_is_given_back() {
     }
     assert!(kubectl(one, "-n kube-system get configmap kubeadm-config -o yaml").contains("api.example.com"));
     wait("all nodes with that certificate", Duration::from_secs(90), || (ready(one) == 3).then_some(()));
+
+    with_an_application(&launcher, &file, one);
 
     launcher.cluster("scale", &["--remove", two.address()]);
     assert!(!kubectl(one, "get nodes").contains("node2"));

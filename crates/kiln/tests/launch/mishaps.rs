@@ -1,5 +1,6 @@
 //! Launches that are killed, and resets of what they leave; logins with a password, for whom root is a password away.
 
+use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -23,6 +24,16 @@ fn kill(launcher: &Launcher<'_>, words: &[&str], host: &Host, question: &str) {
     killed.wait().unwrap();
 }
 
+/// What the registry of the first host answers to whoever sends these further lines.
+fn status(fleet: &Fleet, more: &str) -> String {
+    let ask = format!(
+        "printf 'GET /v2/ HTTP/1.1\\r\\nHost: r\\r\\n{more}Connection: close\\r\\n\\r\\n' | \
+         openssl s_client -quiet -connect 10.77.0.11:5000 2>/dev/null | head -n 1"
+    );
+    let said = fleet.command("sh").args(["-c", &ask]).output().unwrap();
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 #[ignore = "real Kubernetes, minutes: make test-cluster"]
 fn a_launch_that_is_killed_goes_on_or_is_given_back() {
@@ -31,6 +42,8 @@ fn a_launch_that_is_killed_goes_on_or_is_given_back() {
     let (one, two) = (fleet.host(1), fleet.host(2));
     let before: Vec<String> = fleet.hosts().iter().map(footprint).collect();
     let (file, ignore) = (launcher.clusterfile(1, 1), Launcher::ignore());
+    let login = "spec:\n  registry: {localRegistry: {username: ops, password: \"a: 'login'\"}}\n";
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("spec:\n", login)).unwrap();
     let words = Launcher::words("run", &["-f", &file, &ignore]);
 
     // In the middle of kubeadm: certificates are there, the control plane is not.
@@ -47,7 +60,13 @@ fn a_launch_that_is_killed_goes_on_or_is_given_back() {
     kill(&launcher, &[&words[..], &["--resume"]].concat(), two, "test -e /etc/kubernetes/bootstrap-kubelet.conf");
     launcher.kiln(&[&words[..], &["--resume"]].concat());
     assert_eq!(ready(one), 2);
+    // All images came from a registry that nobody else may ask.
     serve(&fleet, one, &[one, two]);
+    assert_eq!(status(&fleet, ""), "HTTP/1.1 401 Unauthorized");
+    assert_eq!(status(&fleet, "Authorization: Basic b3BzOmE6ICdsb2dpbic=\\r\\n"), "HTTP/1.1 200 OK");
+    let kept = "find / -xdev -type f -size -1000k \\( -path /proc -o -path /sys \\) -prune -o -type f -size -1000k -print0 | \
+                xargs -0 grep -ls -e \"a: 'login'\" -e b3BzOmE6ICdsb2dpbic= | grep -v '/certs.d/.*/hosts.toml$'";
+    assert_eq!(one.run(kept).text(), "", "the password is in no other file");
 
     // With one host down the other is given back, and the first is when it is up again.
     two.power_off();

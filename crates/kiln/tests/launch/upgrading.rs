@@ -1,4 +1,4 @@
-//! A cluster that serves goes to the next release: `kiln cluster upgrade`, a kubelet that does not start, a host that loses
+//! A cluster that serves goes to the next minor release: `kiln cluster upgrade`, a kubelet that does not start, a host that loses
 //! its power in the middle.
 
 use std::collections::BTreeSet;
@@ -133,10 +133,11 @@ fn snapshots(fleet: &Fleet, host: &Host) -> Vec<u64> {
 #[test]
 #[ignore = "real Kubernetes, minutes: make test-cluster"]
 fn a_cluster_is_upgraded_while_it_serves_and_what_fails_is_put_right() {
-    let next_images = kubernetes::next_images(Path::new(KILN));
-    let next = kubernetes::version(&kubernetes::next_programs());
+    let earlier = kubernetes::earlier_images(Path::new(KILN));
+    let next_images = kubernetes::images(Path::new(KILN));
+    let next = kubernetes::version(&kubernetes::programs());
     let fleet = Fleet::start(2);
-    let launcher = Launcher::new(&fleet);
+    let launcher = Launcher::of(&fleet, &earlier, kubernetes::version(&kubernetes::earlier_programs()));
     let (one, two) = (fleet.host(1), fleet.host(2));
     let before: Vec<String> = fleet.hosts().iter().map(footprint).collect();
     let (file, ignore) = (launcher.clusterfile(1, 1), Launcher::ignore());

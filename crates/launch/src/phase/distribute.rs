@@ -15,7 +15,7 @@ use super::{Order, Phase, Work};
 use crate::agent::receive::{Have, Stream, answer, question};
 use crate::error::{LaunchError, Result};
 use crate::event::Event;
-use crate::facts::{AGENT, HOME};
+use crate::facts::{self, AGENT, HOME};
 use crate::launch::{Launch, Member, key};
 use crate::swarm::Swarm;
 
@@ -95,7 +95,8 @@ fn bring(launch: &Launch, member: &Member, swarm: Option<&Arc<Swarm>>) -> Result
         }
     }
     // Before anything appears there that others make.
-    member.machine.succeed("remember what was there before", &agent("remember"))?;
+    let line = format!("{} && {}", facts::stamp(), agent("remember"));
+    member.machine.succeed("remember what was there before", &line)?;
     if let Some(swarm) = swarm {
         swarm.take_part(launch, member)?;
     }

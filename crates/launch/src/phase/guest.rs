@@ -26,24 +26,65 @@ pub const PHASE: Phase = Phase {
 /// How long one command may take: it may wait for an application.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// What is done, in order: what the image's bases want, then the image's commands, or the user's in their place.
-pub fn steps(launch: &Launch) -> Vec<Step> {
-    let spec = &launch.bundle.spec;
+/// Steps that are done again together: of one image all, of several those of each.
+struct Group {
+    /// What tells them from others.
+    id: String,
+    /// Whose they are, where there are several images.
+    of: Option<String>,
+    /// In order.
+    steps: Vec<Step>,
+}
+
+/// What is done, in order: what the image's bases want, then the image's commands, or the user's in their place; then, if
+/// several images are launched, what each of the others wants.
+fn groups(launch: &Launch) -> Vec<Group> {
+    let (bundle, cluster) = (&launch.bundle, &launch.cluster);
     let network = match super::network::choose(launch) {
         Ok(super::network::Network::App(name)) => Some(name),
         _ => None,
     };
-    let inherited = spec.launch.iter().take(spec.inherited).cloned();
-    let own: Vec<Step> = if !launch.cluster.apps.is_empty() {
-        launch.cluster.apps.iter().map(|name| Step::App(name.value.clone())).collect()
-    } else if !launch.cluster.command.is_empty() {
-        launch.cluster.command.iter().map(|line| Step::Run(line.value.clone())).collect()
-    } else {
-        spec.launch.iter().skip(spec.inherited).cloned().collect()
+    let (steps, inherited) = match bundle.parts.first() {
+        Some(part) => (&part.launch, part.inherited),
+        None => (&bundle.spec.launch, bundle.spec.inherited),
     };
-    let all = inherited.chain(own);
+    let own: Vec<Step> = if !cluster.apps.is_empty() {
+        cluster.apps.iter().map(|name| Step::App(name.value.clone())).collect()
+    } else if !cluster.command.is_empty() {
+        cluster.command.iter().map(|line| Step::Run(line.value.clone())).collect()
+    } else {
+        steps.iter().skip(inherited).cloned().collect()
+    };
     // The network is launched already.
-    all.filter(|step| !matches!((step, &network), (Step::App(name), Some(network)) if name == network)).collect()
+    let is_left = |step: &Step| !matches!((step, &network), (Step::App(name), Some(network)) if name == network);
+    let steps: Vec<Step> = steps.iter().take(inherited).cloned().chain(own).filter(is_left).collect();
+    let mut groups = vec![Group { id: String::new(), of: None, steps }];
+    // Applications that are named are in place of all others.
+    let others = bundle.parts.iter().skip(1).filter(|_| cluster.apps.is_empty());
+    groups.extend(others.filter(|part| part.launch.iter().any(is_left)).map(|part| {
+        let steps: Vec<Step> = part.launch.iter().filter(|step| is_left(step)).cloned().collect();
+        let lines: Vec<String> = steps.iter().map(line).collect();
+        let args = cluster.args.iter().map(|arg| arg.value.as_str());
+        // Another image of that name is launched again, though its commands may read as before.
+        let parts = [part.digest.as_str()].into_iter().chain(lines.iter().map(String::as_str)).chain(args);
+        Group { id: short(parts), of: Some(part.name.clone()), steps }
+    }));
+    groups
+}
+
+/// A key of which many fit into one.
+fn short<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut key = key(parts);
+    key.truncate(16);
+    key
+}
+
+/// A step in a line.
+fn line(step: &Step) -> String {
+    match step {
+        Step::Run(line) => line.clone(),
+        Step::App(name) => format!("the application {name}"),
+    }
 }
 
 /// Behind which everything is up.
@@ -56,43 +97,106 @@ fn tasks<'l>(launch: &'l Launch, member: &Member, times: &[When]) -> Vec<Task<'l
     tasks
 }
 
-fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
+/// What there is to do on a host.
+struct Todo<'l> {
+    /// What tells it from other work: of what comes first, then of each further image.
+    key: String,
+    /// Whether plugins, and what the image itself wants, are to be done.
+    is_begun: bool,
+    /// Plugins.
+    tasks: Vec<Task<'l>>,
+    /// Steps that are to be done.
+    groups: Vec<Group>,
+}
+
+/// Between the keys of what comes first and those of further images.
+const AND: char = '+';
+
+/// What there is to do: what was done of an image that is the same now is not done again.
+fn todo<'l>(launch: &'l Launch, member: &Member) -> Option<Todo<'l>> {
     let tasks = tasks(launch, member, &AFTER);
-    let mut lines: Vec<String> = tasks.iter().map(Task::line).collect();
-    let mut parts: Vec<String> = tasks.iter().map(Task::text).collect();
-    if member.first {
-        for step in steps(launch) {
-            let line = match step {
-                Step::Run(line) => line,
-                Step::App(name) => format!("the application {name}"),
-            };
-            lines.push(line.clone());
-            parts.push(line);
-        }
+    let mut groups = if member.first { groups(launch) } else { Vec::new() };
+    if tasks.is_empty() && groups.iter().all(|group| group.steps.is_empty()) {
+        return None;
+    }
+    let own = groups.first().into_iter().flat_map(|group| &group.steps).map(line);
+    let parts: Vec<String> = tasks.iter().map(Task::text).chain(own).collect();
+    let args = launch.cluster.args.iter().map(|arg| arg.value.as_str()).filter(|_| member.first);
+    // Not the image's digest: installing again what is there is not what another image means.
+    let own = key(parts.iter().map(String::as_str).chain(args));
+    let ids: Vec<String> =
+        [own.clone()].into_iter().chain(groups.iter().skip(1).map(|group| group.id.clone())).collect();
+    let marker = launch.marker(member);
+    let before: Vec<&str> = match marker.as_ref().and_then(|marker| marker.done.get(PHASE.name)) {
+        Some(key) if !super::is_forced(&PHASE, launch) => key.split(AND).collect(),
+        _ => Vec::new(),
+    };
+    let is_begun = before.contains(&own.as_str());
+    let is_done = |group: &Group| if group.of.is_none() { is_begun } else { before.contains(&group.id.as_str()) };
+    groups.retain(|group| !is_done(group));
+    Some(Todo { key: ids.join(&AND.to_string()), is_begun, tasks: if is_begun { Vec::new() } else { tasks }, groups })
+}
+
+fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
+    let Some(todo) = todo(launch, member) else { return Ok(None) };
+    let mut lines: Vec<String> = todo.tasks.iter().map(Task::line).collect();
+    for group in &todo.groups {
+        let of = group.of.as_ref().map(|name| format!(" (of {name})")).unwrap_or_default();
+        lines.extend(group.steps.iter().map(|step| format!("{}{of}", line(step))));
     }
     if lines.is_empty() {
-        return Ok(None);
+        lines.push("what was launched of images that are no longer named stays".to_owned());
     }
-    // Not the image's digest: installing again what is there is not what another image means.
-    Ok(Some(Work { key: key(parts.iter().map(String::as_str)), lines, holds: true }))
+    Ok(Some(Work { key: todo.key, lines, holds: true }))
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    let plugins =
-        |times: &[When]| tasks(launch, member, times).iter().try_for_each(|task| plugins::one(launch, member, task));
+    let Some(todo) = todo(launch, member) else { return Ok(()) };
+    let plugins = |times: &[When]| match todo.is_begun {
+        true => Ok(()),
+        false => tasks(launch, member, times).iter().try_for_each(|task| plugins::one(launch, member, task)),
+    };
+    let arguments = arguments(launch)?;
     plugins(&[When::PostInitHost, When::PreGuest])?;
-    if member.first {
-        for step in steps(launch) {
-            match step {
-                Step::Run(line) => {
-                    let what = format!("run `{}`", crate::machine::printable(&line));
-                    shell(launch, member, &what, &line, Place::Rootfs)?;
-                }
-                Step::App(name) => app(launch, member, &name)?,
+    for step in todo.groups.iter().flat_map(|group| &group.steps) {
+        match step {
+            Step::Run(line) => {
+                let what = format!("run `{}`", crate::machine::printable(line));
+                shell(launch, member, &what, &format!("{arguments}{line}"), Place::Rootfs)?;
             }
+            Step::App(name) => app(launch, member, name)?,
         }
     }
     plugins(&[When::PostInstall])
+}
+
+/// The name and the value that the user gives an argument of the image; none where it is no `NAME=VALUE`.
+pub fn argument(text: &str) -> Option<(&str, &str)> {
+    let fits = |name: &str| {
+        !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    text.split_once('=').filter(|(name, _)| !name.is_empty() && fits(name))
+}
+
+/// What the user gives the image's arguments (`ARG`), as commands of a shell that export them: behind all other variables,
+/// for nothing is meant more exactly.
+///
+/// # Errors
+/// When one is no `NAME=VALUE`.
+fn arguments(launch: &Launch) -> Result<String> {
+    let mut text = String::new();
+    for arg in &launch.cluster.args {
+        let (name, value) = argument(&arg.value).ok_or_else(|| LaunchError::Wanted {
+            what: format!(
+                "{}: `{}` gives no argument of the image a value",
+                arg.origin,
+                crate::machine::printable(&arg.value)
+            ),
+            hint: "write NAME=VALUE, where the image has ARG NAME: kiln cluster inspect lists them".to_owned(),
+        })?;
+        text.push_str(&format!("export {name}={}\n", quote(value)));
+    }
+    Ok(text)
 }
 
 /// Where a script runs.
@@ -143,7 +247,7 @@ pub fn app(launch: &Launch, member: &Member, name: &str) -> Result<()> {
             launch.bundle.spec.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ")
         ),
     })?;
-    let script = app_script(app)?;
+    let script = format!("{}{}", arguments(launch)?, app_script(app)?);
     shell(launch, member, &format!("launch the application {name}"), &script, Place::Rootfs)
 }
 

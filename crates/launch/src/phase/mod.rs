@@ -99,7 +99,7 @@ pub fn work(phase: &Phase, launch: &Launch, member: &Member) -> Result<Option<Wo
 }
 
 /// Whether the user wants the phase again: `--from`.
-fn is_forced(phase: &Phase, launch: &Launch) -> bool {
+pub(crate) fn is_forced(phase: &Phase, launch: &Launch) -> bool {
     let place = |name: &str| LAUNCH.iter().position(|phase| phase.name == name);
     launch.options.from.as_deref().and_then(place).is_some_and(|from| place(phase.name).is_some_and(|own| own >= from))
 }

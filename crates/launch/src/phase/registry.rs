@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use super::{Order, Phase, Work};
+use crate::containerd::authorization;
 use crate::error::{LaunchError, Result};
-use crate::facts::HOME;
+use crate::facts::{AGENT, HOME};
 use crate::launch::{Launch, Member, key};
 use crate::units;
 
@@ -16,6 +18,8 @@ pub const PHASE: Phase =
     Phase { name: "registry", title: "serve the image's images", order: Order::Together, plan, run, undo: None };
 
 const UNIT: &str = "/etc/systemd/system/kiln-registry.service";
+/// Who may ask the registry, where not all may: users with their passwords' hashes.
+const USERS: &str = "/var/lib/kiln/registry/users";
 /// How long the registry may take to answer.
 const START: Duration = Duration::from_secs(60);
 
@@ -36,8 +40,34 @@ fn unit(launch: &Launch, member: &Member) -> String {
         member.address.is_ipv6(),
         registry.port.value,
         !registry.insecure.value,
+        registry.user.as_ref().map(|_| USERS),
         &names,
     )
+}
+
+/// What a registry is told by who asks it for images, if it wants to know that.
+pub fn login(launch: &Launch) -> Option<String> {
+    let registry = &launch.cluster.registry;
+    let (user, password) = (registry.user.as_ref()?, registry.password.as_ref()?);
+    Some(authorization(&user.value, password.value.expose()))
+}
+
+/// Writes who may ask the registry; nobody is named where all may.
+fn users(launch: &Launch, member: &Member) -> Result<()> {
+    let registry = &launch.cluster.registry;
+    let users = quote(USERS);
+    let (Some(user), Some(password)) = (&registry.user, &registry.password) else {
+        return member.machine.succeed("let all ask the registry", &format!("rm -f {users}")).map(drop);
+    };
+    // Whoever was in it is so no more. The password is on no command line.
+    let line = format!(
+        "mkdir -p -m 700 {} && rm -f {users} && {} registry passwd --password-stdin {users} {}",
+        quote(&format!("{HOME}/registry")),
+        quote(AGENT),
+        quote(&user.value)
+    );
+    let password = Stdin::Bytes(password.value.expose().as_bytes().to_vec());
+    member.machine.succeed_with("write who may ask the registry", &line, password, START).map(drop)
 }
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
@@ -46,20 +76,16 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     {
         return Ok(None);
     }
-    if launch.cluster.registry.user.is_some() {
-        return Err(LaunchError::Wanted {
-            what: "a registry of the cluster that asks for a password is not supported".to_owned(),
-            hint: "leave its user and password out: it can be read only, and from the hosts' network".to_owned(),
-        });
-    }
     let unit = unit(launch, member);
-    let lines = vec![format!(
-        "start the registry at port {} with {} images",
-        launch.cluster.registry.port.value,
-        launch.bundle.images.len()
-    )];
+    let registry = &launch.cluster.registry;
+    let who = registry.user.as_ref().map(|user| format!(", for {}", user.value)).unwrap_or_default();
+    let images = launch.bundle.images.len();
+    let lines = vec![format!("start the registry at port {} with {images} images{who}", registry.port.value)];
     let digest = launch.bundle.root.digest.to_string();
-    Ok(Some(Work { key: key([unit.as_str(), digest.as_str()]), lines, holds: member.facts.is_active("kiln-registry") }))
+    // Another password is other work.
+    let login = login(launch);
+    let parts = [unit.as_str(), digest.as_str()].into_iter().chain(login.as_deref());
+    Ok(Some(Work { key: key(parts), lines, holds: member.facts.is_active("kiln-registry") }))
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
@@ -69,6 +95,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         content: crate::agent::ledger::Content::Text(unit(launch, member)),
     };
     super::runtime::install(launch, member, vec![item])?;
+    users(launch, member)?;
     member.machine.succeed("reload units", &launch.service("daemon-reload"))?;
     let line = format!("{} && {}", launch.service("enable kiln-registry"), launch.service("restart kiln-registry"));
     member.machine.succeed("start the registry", &line)?;

@@ -50,7 +50,7 @@ struct Made {
 pub fn path_of(launch: &Launch, config: &Config) -> Result<String> {
     let wrong = |what: String, hint: String| Err(LaunchError::Wanted { what, hint });
     let (name, origin) = (&config.name.value, &config.name.origin);
-    if let Some(image) = config.image.as_ref().filter(|image| image.value.to_string() != launch.bundle.name) {
+    if let Some(image) = config.image.as_ref().filter(|image| !launch.bundle.is_called(&image.value)) {
         let what = format!("{origin}: the Config `{name}` is about the image {}, which is not launched", image.value);
         return wrong(what, format!("take it out, or write `match: {}`", launch.bundle.name));
     }

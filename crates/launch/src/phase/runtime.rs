@@ -85,15 +85,18 @@ fn items(
         // Pods of the control plane mount it; small systems do without, and mean UTC.
         add("/etc/localtime", 0o644, Content::Missing(units::UTC.to_owned()));
     }
-    for registry in registries(launch) {
-        let mirrors = mirrors(launch, authorities);
-        if !mirrors.is_empty() {
-            add(
-                &format!("{CERTS}/{registry}/hosts.toml"),
-                0o644,
-                Content::Text(containerd::hosts_toml(&registry, &mirrors)),
-            );
-        }
+    let registry = &launch.cluster.registry;
+    let login = super::registry::login(launch);
+    let mirrors = mirrors(launch, authorities);
+    let mut toml = |name: &str, text: String| {
+        add(&format!("{CERTS}/{name}/hosts.toml"), containerd::mode(&text), Content::Text(text));
+    };
+    for name in registries(launch).into_iter().filter(|_| !mirrors.is_empty()) {
+        toml(&name, containerd::hosts_toml(&name, &mirrors));
+    }
+    if let (Some(login), true) = (&login, registry.external) {
+        let name = format!("{}:{}", registry.domain.value, registry.port.value);
+        toml(&name, containerd::login_toml(&name, !registry.insecure.value, login));
     }
     for (address, pem) in authorities {
         add(&authority_path(*address), 0o644, Content::Text(pem.clone()));
@@ -122,7 +125,9 @@ fn registries(launch: &Launch) -> Vec<String> {
 fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<Mirror> {
     let tls = !launch.cluster.registry.insecure.value;
     let port = launch.cluster.registry.port.value;
+    let login = super::registry::login(launch);
     let mirror = |member: &&Member| Mirror {
+        login: login.clone(),
         address: member.address,
         port,
         authority: (tls && (authorities.is_empty() || authorities.iter().any(|(a, _)| *a == member.address)))

@@ -10,7 +10,7 @@ fn commands_come_in_order() {
     let world = World::new(1, 1);
     world.run().unwrap();
     let master = [
-        "@@end",
+        "lines end",
         "host.json.kiln-new",
         "bin/kiln.kiln-new",
         "agent remember",
@@ -134,7 +134,7 @@ fn every_command_may_fail_and_the_launch_goes_on_there() {
         let mut lines = well.host(n).lines();
         lines.sort();
         lines.dedup();
-        for line in lines.iter().filter(|line| !line.contains("@@end")) {
+        for line in lines.iter().filter(|line| !line.contains("lines end")) {
             let mut world = World::new(1, 1);
             let host = world.hosts[n - 1].1.clone();
             host.answer(line.clone(), Answer::failure(1, "it broke"));

@@ -47,6 +47,7 @@ fn master_leaves(world: &World) -> (Vec<kiln_host::recording::Ran>, kiln_launch:
     let masters = ["10.0.0.1:6443", "10.0.0.2:6443", "10.0.0.3:6443"].map(str::to_owned);
     let unit = kiln_launch::units::balancer(6443, &masters);
     let mirrors = ["10.0.0.1", "10.0.0.2"].map(|address| Mirror {
+        login: Some("Basic b3BzOnNlY3JldA==".to_owned()),
         address: address.parse().unwrap(),
         port: 5000,
         authority: None,

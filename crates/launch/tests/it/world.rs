@@ -25,7 +25,7 @@ pub type Wish = Box<dyn Fn(&mut Cluster, &mut Bundle) + Send>;
 
 /// Hosts, and what is to become of them.
 pub struct World {
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
     pub hosts: Vec<(String, Arc<Recording>)>,
     masters: usize,
     pub options: Options,
@@ -114,6 +114,7 @@ impl World {
             files: files.iter().map(|path| ((*path).to_owned(), 0o755)).collect(),
             kubeadm: None,
             sources: BTreeMap::new(),
+            parts: Vec::new(),
         }
     }
 

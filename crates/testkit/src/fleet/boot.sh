@@ -22,5 +22,5 @@ exec systemd-nspawn --quiet --boot --register=no --keep-unit --notify-ready=yes 
   --capability=all --system-call-filter='@keyring bpf perf_event_open' \
   --bind=/dev/kmsg ${programs:+"--bind-ro=$programs:/opt/kubernetes"} \
   --bind="$directory/containerd:/var/lib/containerd" --bind="$directory/kubelet:/var/lib/kubelet" \
-  --bind="$directory/etcd:/var/lib/etcd" \
+  --bind="$directory/etcd:/var/lib/etcd" --bind="$directory/docker:/var/lib/docker" \
   --resolv-conf=off --timezone=off --link-journal=no --console=read-only

@@ -3,7 +3,7 @@
 set -eu
 directory=$1 lower=$2 cgroups=$3
 cd "$directory"
-mkdir -p upper work root containerd kubelet etcd
+mkdir -p upper work root containerd docker kubelet etcd
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$directory/upper,workdir=$directory/work" root
 
 for hierarchy in $(awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts); do

@@ -59,13 +59,22 @@ pub fn programs() -> PathBuf {
     script("kubernetes.sh", &[], None)
 }
 
-/// The programs of the release that [`programs`] can be upgraded to, or those that `KILN_K8S_BIN_NEXT` names.
+/// The programs of a minor release that can be upgraded to [`programs`], or those that `KILN_K8S_BIN_EARLIER` names.
 ///
 /// # Panics
 /// If they cannot be made.
 #[must_use]
-pub fn next_programs() -> PathBuf {
-    script("kubernetes.sh", &["next"], None)
+pub fn earlier_programs() -> PathBuf {
+    script("kubernetes.sh", &["earlier"], None)
+}
+
+/// The programs of [`programs`], but with a kubelet that also runs pods with Docker, as those before 1.24 do.
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn docker_programs() -> PathBuf {
+    script("kubernetes.sh", &["docker"], None)
 }
 
 /// The version of the programs, with `v`.
@@ -90,13 +99,13 @@ pub fn images(kiln: &Path) -> PathBuf {
     script("cluster-image.sh", &[], Some(kiln))
 }
 
-/// The same of [`next_programs`].
+/// The same of [`earlier_programs`].
 ///
 /// # Panics
 /// If they cannot be made.
 #[must_use]
-pub fn next_images(kiln: &Path) -> PathBuf {
-    script("cluster-image.sh", &["next"], Some(kiln))
+pub fn earlier_images(kiln: &Path) -> PathBuf {
+    script("cluster-image.sh", &["earlier"], Some(kiln))
 }
 
 /// Runs a script of the tree that prints a path.

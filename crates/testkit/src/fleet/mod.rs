@@ -60,6 +60,15 @@ impl Fleet {
         Fleet::with(size, Some(kubernetes::programs()))
     }
 
+    /// The same, with the programs of [`kubernetes::docker_programs`]. Docker is on all hosts, and does not run.
+    ///
+    /// # Panics
+    /// If a host does not come up, or the machine has not what it needs.
+    #[must_use]
+    pub fn with_docker(size: usize) -> Fleet {
+        Fleet::with(size, Some(kubernetes::docker_programs()))
+    }
+
     fn with(size: usize, programs: Option<PathBuf>) -> Fleet {
         assert!((1..=200).contains(&size), "a fleet has 1 to 200 hosts");
         let root = root();
@@ -137,7 +146,7 @@ impl Drop for Fleet {
 }
 
 /// Starts the keeper, which keeps as long as the other end of `held_by` is open; and the first process of its namespaces.
-fn keeper(directory: &Path, cgroups: &str, held_by: Stdio) -> (Child, String) {
+pub(crate) fn keeper(directory: &Path, cgroups: &str, held_by: Stdio) -> (Child, String) {
     for name in ["systemd-nspawn", "nsenter", "ip", "ssh-keygen"] {
         crate::tools::tool(name);
     }
@@ -153,13 +162,13 @@ fn keeper(directory: &Path, cgroups: &str, held_by: Stdio) -> (Child, String) {
 }
 
 /// Writes a key pair.
-fn generate(path: &Path) {
+pub(crate) fn generate(path: &Path) {
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(path).status();
     assert!(made.expect("start ssh-keygen").success(), "ssh-keygen cannot make {}", path.display());
 }
 
 /// The root directory that hosts share.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/cluster-hosts.sh");
     let made = Command::new(script).output().expect("run scripts/cluster-hosts.sh");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -71,3 +71,48 @@ fn nothing_remains_of_a_fleet_whose_test_was_killed() {
     assert!(gone, "{init} is still there");
     assert_eq!(traces(&directory), Vec::<String>::new());
 }
+
+/// A kubelet without an API server, whose pods have addresses of a bridge and run in Docker.
+const WITH_DOCKER: &str = r#"
+mkdir -p /etc/cni/net.d /opt/cni /tmp/pods
+ln -s /opt/kubernetes/cni /opt/cni/bin
+cat > /etc/cni/net.d/10-pods.conflist <<'END'
+{"cniVersion": "0.3.1", "name": "pods", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true,
+  "ipam": {"type": "host-local", "subnet": "10.244.1.0/24"}}]}
+END
+cat > /tmp/pods/one.yaml <<'END'
+apiVersion: v1
+kind: Pod
+metadata: {name: one}
+spec: {containers: [{name: one, image: 'k8s.gcr.io/pause:3.2'}]}
+END
+cat > /tmp/kubelet.yaml <<'END'
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: cgroupfs
+staticPodPath: /tmp/pods
+authentication: {webhook: {enabled: false}, anonymous: {enabled: true}}
+authorization: {mode: AlwaysAllow}
+evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
+END
+systemctl start docker
+tar -C /opt/kubernetes -c pause | docker import -c 'ENTRYPOINT ["/pause"]' - k8s.gcr.io/pause:3.2
+systemd-run --unit kubelet /opt/kubernetes/kubelet --config /tmp/kubelet.yaml --network-plugin=cni --pod-infra-container-image=k8s.gcr.io/pause:3.2
+"#;
+
+#[test]
+#[ignore = "compiles a kubelet first: make test-cluster"]
+fn a_kubelet_before_1_24_runs_pods_with_docker() {
+    let fleet = Fleet::with_docker(1);
+    let one = fleet.host(1);
+    assert_eq!(one.run("systemctl is-active docker docker.socket").text(), "inactive\ninactive");
+    let _ = one.run(WITH_DOCKER).ok();
+    let running = "docker ps --filter name=k8s_ --format '{{.Names}}' | cut -d_ -f2 | sort";
+    let runs = (0..120).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        one.run(running).text() == "POD\none"
+    });
+    assert!(runs, "{}", one.run("docker ps -a; journalctl -u kubelet -u docker --no-pager -n 40"));
+    assert!(one.run("ip -o -4 address show cni0").ok().text().contains("10.244.1.1/24"));
+    assert_eq!(one.run("ctr -n k8s.io containers list -q").ok().text(), "", "nothing of it is containerd's own");
+}

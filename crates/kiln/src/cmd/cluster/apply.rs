@@ -24,7 +24,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let mut wish = args.how.wish(None, &Hosts::default());
+    let mut wish = args.how.wish(&[], &Hosts::default());
     // What is wanted is in the file, whatever stopped before.
     wish.resume = true;
     run::launch(&args.fleet, args.fleet.cluster(&wish)?, &wish, &args.how, global)

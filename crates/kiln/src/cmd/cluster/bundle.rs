@@ -89,6 +89,7 @@ pub fn read(global: &Global, image: &str, cluster: &Cluster) -> Result<Bundle, C
         files,
         kubeadm,
         sources,
+        parts: Vec::new(),
     })
 }
 
@@ -110,5 +111,6 @@ pub fn only_named(store: Store, record: Option<&Record>) -> Bundle {
         files: BTreeMap::new(),
         kubeadm: None,
         sources: BTreeMap::new(),
+        parts: Vec::new(),
     }
 }

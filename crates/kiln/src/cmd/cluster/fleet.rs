@@ -100,14 +100,16 @@ pub struct Hosts {
 /// What a launch is to do beside what the cluster says.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
-    /// The image.
-    pub image: Option<String>,
+    /// The images; the first has Kubernetes.
+    pub images: Vec<String>,
     /// Hosts in addition to those of the Clusterfile or the record.
     pub hosts: Hosts,
     /// Variables, `NAME=VALUE`.
     pub env: Vec<String>,
     /// Commands in place of the image's.
     pub commands: Vec<String>,
+    /// Values of the image's arguments, `NAME=VALUE`.
+    pub args: Vec<String>,
     /// Goes on with an earlier launch.
     pub resume: bool,
     /// Does this phase and those behind it again.
@@ -155,7 +157,8 @@ impl Args {
         let root = self.state_root()?;
         let file = self.file.as_deref().map(clusterfile::text).transpose()?;
         let mut flags = Flags {
-            image: wish.image.clone(),
+            image: wish.images.first().cloned(),
+            more_images: wish.images.iter().skip(1).cloned().collect(),
             name: self.name.clone(),
             masters: wish.hosts.masters.clone(),
             nodes: wish.hosts.nodes.clone(),
@@ -165,6 +168,7 @@ impl Args {
             key: self.pk.clone(),
             env: wish.env.clone(),
             commands: wish.commands.clone(),
+            args: wish.args.clone(),
             node_addresses: self.node_address.clone(),
             ..Flags::default()
         };
@@ -399,7 +403,11 @@ fn add(flags: &mut Flags, record: &Record) {
     };
     flags.masters = list(true, flags.masters.as_ref());
     flags.nodes = list(false, flags.nodes.as_ref());
-    flags.image = flags.image.clone().or_else(|| Some(record.image.clone()));
+    if flags.image.is_none() {
+        let mut images = record.images().into_iter();
+        flags.image = images.next();
+        flags.more_images = images.collect();
+    }
     flags.user = flags.user.clone().or_else(|| record.hosts.first()?.user.clone());
     flags.key = flags.key.clone().or_else(|| record.hosts.first()?.key.clone());
 }

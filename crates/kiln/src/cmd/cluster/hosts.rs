@@ -121,6 +121,7 @@ fn json_of(cluster: &Cluster) -> Value {
     json!({
         "name": text(&cluster.name),
         "image": cluster.image.as_ref().map(text),
+        "moreImages": all(&cluster.more_images),
         "env": env_of(&cluster.env),
         "hosts": hosts.collect::<Vec<_>>(),
     })

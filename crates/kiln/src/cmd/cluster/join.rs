@@ -35,7 +35,7 @@ pub fn more(hosts: &Hosts, fleet: &fleet::Args, how: &How, global: &Global) -> R
     if hosts.masters.is_none() && hosts.nodes.is_none() {
         return Err(CliError::usage("no hosts to join").with_hint("--nodes LIST or --masters LIST"));
     }
-    let wish = how.wish(None, hosts);
+    let wish = how.wish(&[], hosts);
     let known = fleet.cluster(&wish)?;
     if known.record.is_none() {
         return Err(unknown(&known.cluster.name.value));

@@ -1,7 +1,7 @@
 //! `kiln cluster`: images that hold a whole cluster, and the clusters that are launched from them.
 //!
 //! One file a verb; `pack` is what building and making a base have in common, `clusterfile` what those about clusters,
-//! `fleet` and `bundle` what those about clusters that run.
+//! `fleet`, `bundle` and `together` what those about clusters that run.
 
 mod agent;
 mod apply;
@@ -27,6 +27,7 @@ mod run;
 mod save;
 mod scale;
 mod status;
+mod together;
 mod unsupported;
 mod upgrade;
 

@@ -4,9 +4,8 @@ use kiln_launch::preflight::Finding;
 use kiln_launch::{Launch, run as launching};
 use serde_json::json;
 
-use super::bundle;
 use super::fleet::{self, Hosts, Known, Wish};
-use super::network;
+use super::{network, together};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -15,6 +14,7 @@ use crate::progress::Style;
 const EXAMPLES: &str = "\
 Examples:
   kiln cluster run kubernetes:v1.30.2 --masters 10.0.0.1 --nodes 10.0.0.2-10.0.0.4
+  kiln cluster run kubernetes:v1.30.2 calico:v3 shop:v1 --masters 10.0.0.1    several images, the first has Kubernetes
   kiln cluster run shop:v1 --masters 10.0.0.1 --plan     what would be done, and what is wrong with the hosts
   kiln cluster run shop:v1 -f Clusterfile                hosts and configuration of a Clusterfile
   kiln cluster run shop:v1 -f Clusterfile --resume       go on where it stopped
@@ -28,9 +28,9 @@ containerd, if the image does not bring it. Hosts must be known to SSH, or --acc
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The cluster image [default: that of the Clusterfile]
+    /// The cluster image, and applications and patches that are laid over it in order [default: those of the Clusterfile]
     #[arg(value_name = "IMAGE")]
-    image: Option<String>,
+    images: Vec<String>,
     #[command(flatten)]
     hosts: Hosts,
     #[command(flatten)]
@@ -49,6 +49,9 @@ pub struct How {
     /// A command to run on the first master in place of the image's (repeat)
     #[arg(long, value_name = "COMMAND")]
     cmds: Vec<String>,
+    /// A value for an argument of the image (ARG), for its commands (repeat)
+    #[arg(long, value_name = "NAME=VALUE")]
+    cmd_args: Vec<String>,
     /// Print what would be done, and what is wrong with the hosts; change nothing
     #[arg(long)]
     pub plan: bool,
@@ -71,12 +74,13 @@ pub struct How {
 
 impl How {
     /// What is wanted, on these hosts.
-    pub fn wish(&self, image: Option<&str>, hosts: &Hosts) -> Wish {
+    pub fn wish(&self, images: &[String], hosts: &Hosts) -> Wish {
         Wish {
-            image: image.map(str::to_owned),
+            images: images.to_vec(),
             hosts: hosts.clone(),
             env: self.env.clone(),
             commands: self.cmds.clone(),
+            args: self.cmd_args.clone(),
             resume: self.resume,
             from: self.from.clone(),
             reset_leftovers: self.reset_leftovers,
@@ -88,7 +92,7 @@ impl How {
 
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
-    let wish = args.how.wish(args.image.as_deref(), &args.hosts);
+    let wish = args.how.wish(&args.images, &args.hosts);
     launch(&args.fleet, args.fleet.cluster(&wish)?, &wish, &args.how, global)
 }
 
@@ -98,13 +102,15 @@ pub fn launch(fleet: &fleet::Args, known: Known, wish: &Wish, how: &How, global:
         known,
         wish,
         |cluster, record| {
-            let said = cluster.image.as_ref().map(|image| image.value.to_string());
-            let image = said.or_else(|| record.map(|record| record.image.clone()));
-            let image = image.ok_or_else(|| {
-                CliError::usage("no cluster image is named")
-                    .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile")
-            })?;
-            bundle::read(global, &image, cluster)
+            let images = match &cluster.image {
+                Some(_) => together::of_cluster(cluster),
+                None => record.map(|record| record.images()).unwrap_or_default(),
+            };
+            if images.is_empty() {
+                return Err(CliError::usage("no cluster image is named")
+                    .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile"));
+            }
+            together::read(global, &images, cluster)
         },
         global,
     )?;

@@ -17,11 +17,12 @@ Examples:
   kiln cluster scale --remove 10.0.0.3                of a master, etcd's member goes first; the host may be down";
 
 /// What has a meaning only for hosts that join.
-const JOINING: [&str; 13] = [
+const JOINING: [&str; 14] = [
     "masters",
     "nodes",
     "env",
     "cmds",
+    "cmd_args",
     "json",
     "resume",
     "from",

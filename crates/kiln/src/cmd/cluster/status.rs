@@ -85,10 +85,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             json!({"address": host.address, "node": host.node, "master": host.master, "ready": node.map(|n| n.ready), "version": node.map(|n| &n.version), "why": node.map(|n| &n.why)})
         });
         named::print_json(
-            &json!({"name": record.name, "image": record.image, "kubernetes": record.kubernetes, "hosts": hosts.collect::<Vec<_>>(), "error": nodes.as_ref().err()}),
+            &json!({"name": record.name, "image": record.image, "images": record.images(), "kubernetes": record.kubernetes, "hosts": hosts.collect::<Vec<_>>(), "error": nodes.as_ref().err()}),
         )?;
     } else {
-        let mut text = format!("{}: Kubernetes {} of {}\n", record.name, record.kubernetes, record.image);
+        let mut text = format!("{}: Kubernetes {} of {}\n", record.name, record.kubernetes, record.title());
         if let Err(why) = &nodes {
             text.push_str(&format!("  the API server cannot be asked: {why}\n"));
         }

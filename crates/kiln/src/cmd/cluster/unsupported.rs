@@ -2,6 +2,7 @@
 //! place, for nothing of it is left out in silence.
 
 use kiln_clusterfile::model::{Action, Cluster, Role};
+use kiln_launch::phase::guest;
 use kiln_launch::plugins;
 
 use crate::error::CliError;
@@ -11,6 +12,12 @@ use crate::error::CliError;
 pub fn refuse(cluster: &Cluster) -> Result<(), CliError> {
     if let Some((place, what, hint)) = first(cluster) {
         return Err(CliError::input(format!("{place}: {what}: a launch does not do that yet")).with_hint(hint));
+    }
+    // sealer skips those in silence.
+    if let Some(arg) = cluster.args.iter().find(|arg| guest::argument(&arg.value).is_none()) {
+        let text = format!("{}: `{}` gives no argument of the image a value", arg.origin, arg.value);
+        let hint = "write NAME=VALUE, where the image has ARG NAME; whole commands are said by --cmds, or `cmd`";
+        return Err(CliError::input(text).with_hint(hint));
     }
     match untimely(cluster) {
         Some((place, what)) => {
@@ -22,14 +29,6 @@ pub fn refuse(cluster: &Cluster) -> Result<(), CliError> {
 }
 
 fn first(cluster: &Cluster) -> Option<(String, String, &'static str)> {
-    if let Some(image) = cluster.more_images.first() {
-        let what = format!("several images at once, such as {}", image.value);
-        return Some((image.origin.to_string(), what, "make one of them: kiln cluster merge"));
-    }
-    if let Some(arg) = cluster.args.first() {
-        let what = format!("arguments behind the image's commands, such as `{}`", arg.value);
-        return Some((arg.origin.to_string(), what, "say whole commands: --cmds"));
-    }
     if let Some(root) = &cluster.data_root {
         let what = format!("another directory for data on hosts, `{}`", root.value);
         return Some((root.origin.to_string(), what, "mount a larger disk at /var/lib/kiln"));
@@ -78,6 +77,9 @@ mod tests {
         assert_eq!(refused(""), None);
         let root = refused("  dataRoot: /data\n").unwrap();
         assert!(root.starts_with("f:6: another directory for data on hosts, `/data`"), "{root}");
+        let args = refused("  cmd_args: [A=1, --wait]\n").unwrap();
+        assert!(args.starts_with("f:6: `--wait` gives no argument of the image a value"), "{args}");
+        assert_eq!(refused("  cmd_args: [A=1, 'b_2=x=y', C=]\n"), None);
         let etcd = refused("  - {ips: [10.0.0.2], roles: [node, etcd]}\n").unwrap();
         assert!(etcd.contains("a member of etcd beside the control plane"), "{etcd}");
         let config = "---\napiVersion: sealer.io/v1\nkind: Config\nmetadata: {name: c}\nspec: {path: etc/a, data: b}\n";

@@ -4,7 +4,7 @@ use kiln_launch::preflight::Finding;
 use kiln_launch::upgrade;
 
 use super::fleet::{self, Wish};
-use super::{bundle, join, run as launching};
+use super::{join, run as launching, together};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named;
@@ -12,6 +12,7 @@ use crate::named;
 const EXAMPLES: &str = "\
 Examples:
   kiln cluster upgrade shop:v2 --plan      what would be done
+  kiln cluster upgrade kubernetes:v1.31 calico:v4     of a cluster of several images, with another application, too
   kiln cluster upgrade shop:v2             etcd is saved, masters one after the other, workers in waves
 
 One minor release at a time. Before anything is changed, arguments and feature gates of the cluster are looked at that the
@@ -22,9 +23,9 @@ goes on with the nodes that are left, also after kiln or a host has died.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The cluster image
-    #[arg(value_name = "IMAGE")]
-    image: String,
+    /// The cluster image; of a cluster of several, the others stay, unless there are others behind it
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
     #[command(flatten)]
     fleet: fleet::Args,
     #[command(flatten)]
@@ -37,13 +38,26 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let launching = Some(args.launching.clone());
-    let wish = Wish { image: Some(args.image.clone()), resume: true, launching, ..Wish::default() };
+    let wish = Wish { resume: true, launching, ..Wish::default() };
     let known = args.fleet.cluster(&wish)?;
     let Some(record) = known.record.clone() else { return Err(join::unknown(&known.cluster.name.value)) };
-    let launch = args.fleet.launch(known, &wish, |cluster, _| bundle::read(global, &args.image, cluster), global)?;
+    let launch = args.fleet.launch(
+        known,
+        &wish,
+        |cluster, record| {
+            let before = match &cluster.image {
+                Some(_) => together::of_cluster(cluster),
+                None => record.map(|record| record.images()).unwrap_or_default(),
+            };
+            // Only Kubernetes changes: what runs on it stays.
+            let others = before.into_iter().skip(1).filter(|_| args.images.len() == 1);
+            together::read(global, &args.images.iter().cloned().chain(others).collect::<Vec<_>>(), cluster)
+        },
+        global,
+    )?;
     // An upgrade that is done is in the record.
     if (record.digest == launch.bundle.root.digest.to_string()) && record.kubernetes == launch.bundle.kubernetes {
-        eprintln!("{} runs Kubernetes {} of {} already: nothing to do", record.name, record.kubernetes, record.image);
+        eprintln!("{} runs Kubernetes {} of {} already: nothing to do", record.name, record.kubernetes, record.title());
         return Ok(());
     }
     upgrade::follows(&record.kubernetes, &launch.bundle.kubernetes)?;
