@@ -11,9 +11,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use crate::fleet::{generate, keeper, root};
+use crate::fleet::{Keeper, generate, root};
 
 /// The version that the stand-ins say they have.
 pub const VERSION: &str = "v1.30.2";
@@ -29,9 +29,7 @@ const STAND_INS: [(&str, &str); 4] = [
 
 /// Hosts `host1`, `host2`, …; gone when dropped.
 pub struct Crowd {
-    keeper: Child,
-    lease: Option<ChildStdin>,
-    init: String,
+    keeper: Keeper,
     directory: PathBuf,
     size: usize,
 }
@@ -47,9 +45,8 @@ impl Crowd {
         let root = root();
         let directory = tempfile::Builder::new().prefix("kiln-crowd-").tempdir_in("/var/tmp");
         let directory = directory.expect("make a directory for the crowd").keep();
-        let (mut keeper, init) = keeper(&directory, "kiln-crowd-has-no-cgroups", Stdio::piped());
-        let lease = keeper.stdin.take();
-        let crowd = Crowd { keeper, lease, init, directory, size };
+        let keeper = Keeper::start(&directory, "kiln-crowd-has-no-cgroups");
+        let crowd = Crowd { keeper, directory, size };
         let at = |name: &str| crowd.directory.join(name);
         generate(&at("id_ed25519"));
         generate(&at("host_key"));
@@ -57,9 +54,7 @@ impl Crowd {
             fs::create_dir_all(at(dir)).expect("make directories");
         }
         for (name, text) in STAND_INS {
-            let path = at("bin").join(name);
-            fs::write(&path, text).expect("write a stand-in");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set rights");
+            executable(&at("bin").join(name), text);
         }
         fs::write(at("cluster/ca.crt"), crate::tls::Certificates::new().ca).expect("write an authority");
         let key = fs::read_to_string(at("host_key.pub")).expect("read the hosts' key");
@@ -67,7 +62,17 @@ impl Crowd {
         fs::write(at("home/.ssh/known_hosts"), known).expect("write the keys of the hosts");
         fs::copy(at("id_ed25519"), at("home/.ssh/id_ed25519")).expect("copy the key");
         let mut command = Command::new("nsenter");
-        command.args(["--target", &crowd.init, "--mount", "--net", "--pid", "--", "sh", "-c", include_str!("host.sh")]);
+        command.args([
+            "--target",
+            &crowd.keeper.init,
+            "--mount",
+            "--net",
+            "--pid",
+            "--",
+            "sh",
+            "-c",
+            include_str!("host.sh"),
+        ]);
         command.arg("crowd").arg(&crowd.directory).arg(&root).arg(at("bin")).arg(size.to_string());
         // Hosts outlive the script, and must not hold what it says open.
         let log = fs::File::create(at("started")).expect("make a file");
@@ -76,31 +81,19 @@ impl Crowd {
         crowd
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
     /// The process above all of the hosts'.
     ///
     /// # Panics
     /// Never: the keeper has said a number.
     #[must_use]
     pub fn init(&self) -> u32 {
-        self.init.parse().expect("a number")
+        self.keeper.init.parse().expect("a number")
     }
 
     /// The address of a host, from 1.
     #[must_use]
     pub fn address(&self, number: usize) -> String {
         format!("10.78.{}.{}", number / 200 + 1, number % 200 + 1)
-    }
-
-    /// A file of a host, as this machine sees it: only what has been written there.
-    #[must_use]
-    pub fn file(&self, number: usize, path: &str) -> PathBuf {
-        self.directory.join(number.to_string()).join("upper").join(path.trim_start_matches('/'))
     }
 
     /// A place for files of who measures.
@@ -114,8 +107,7 @@ impl Crowd {
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let home = self.home();
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.init)).arg("--").arg(program);
+        let mut command = self.keeper.command(program);
         command.env("HOME", &home).env("USER", "root").env_remove("SSH_AUTH_SOCK");
         command.env("KILN_STORE", home.join("store")).env("KILN_STATE", home.join("clusters"));
         command
@@ -130,11 +122,9 @@ impl Crowd {
         fs::create_dir_all(from.join("bin")).expect("make a directory");
         fs::create_dir_all(from.join("statics")).expect("make a directory");
         for (name, text) in &STAND_INS[1..] {
-            fs::write(from.join("bin").join(name), text).expect("write a stand-in");
-            fs::set_permissions(from.join("bin").join(name), fs::Permissions::from_mode(0o755)).expect("set rights");
+            executable(&from.join("bin").join(name), text);
         }
-        fs::write(from.join("bin/crictl"), "#!/bin/sh\n").expect("write a stand-in");
-        fs::set_permissions(from.join("bin/crictl"), fs::Permissions::from_mode(0o755)).expect("set rights");
+        executable(&from.join("bin/crictl"), "#!/bin/sh\n");
         let mut noise = fs::File::open("/dev/urandom").map(|file| std::io::Read::take(file, bytes)).expect("open it");
         let mut file = fs::File::create(from.join("statics/noise")).expect("make a file");
         std::io::copy(&mut noise, &mut file).expect("fill a file");
@@ -165,9 +155,8 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        drop(self.lease.take());
-        let _ = self.keeper.wait();
-    }
+/// Writes a program.
+fn executable(path: &Path, text: &str) {
+    fs::write(path, text).expect("write a stand-in");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("set rights");
 }

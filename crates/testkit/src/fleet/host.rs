@@ -48,7 +48,7 @@ impl Host {
             address: format!("10.77.0.{}", 10 + number),
             directory: fleet.directory.join(&name),
             cgroups: format!("{cgroups}/{name}"),
-            init: fleet.init.clone(),
+            init: fleet.keeper.init.clone(),
             programs: fleet.programs.clone(),
             key: fleet.key(),
             known_hosts: fleet.known_hosts(),

@@ -32,10 +32,7 @@ pub const PASSWORD: &str = "an-admins-password";
 
 /// Hosts `node1`, `node2`, … at `10.77.0.11`, `10.77.0.12`, …; gone when dropped.
 pub struct Fleet {
-    keeper: Child,
-    /// As long as it is open, the keeper keeps.
-    lease: Option<ChildStdin>,
-    init: String,
+    keeper: Keeper,
     directory: PathBuf,
     programs: Option<PathBuf>,
     hosts: Vec<Host>,
@@ -76,9 +73,8 @@ impl Fleet {
         let directory = tempfile::Builder::new().prefix("kiln-fleet-").tempdir_in("/var/tmp");
         let directory = directory.expect("make a directory for the fleet").keep();
         let cgroups = directory.file_name().expect("it has a name").to_string_lossy().into_owned();
-        let (mut keeper, init) = keeper(&directory, &cgroups, Stdio::piped());
-        let lease = keeper.stdin.take();
-        let mut fleet = Fleet { keeper, lease, init, directory, programs, hosts: Vec::new() };
+        let keeper = Keeper::start(&directory, &cgroups);
+        let mut fleet = Fleet { keeper, directory, programs, hosts: Vec::new() };
         generate(&fleet.key());
         for number in 1..=size {
             let host = Host::make(&fleet, number, &root, &cgroups);
@@ -113,9 +109,7 @@ impl Fleet {
     /// A command that is run on this machine, but joins the hosts' network, in which it has the address [`LAUNCHER`].
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.init)).arg("--").arg(program);
-        command
+        self.keeper.command(program)
     }
 
     /// The private key with which root logs in on every host, in a file.
@@ -137,16 +131,41 @@ impl Fleet {
     }
 }
 
-impl Drop for Fleet {
+/// A process that keeps the namespaces of hosts, and removes them when this is dropped, or its owner is killed.
+pub(crate) struct Keeper {
+    child: Child,
+    /// As long as it is open, the keeper keeps.
+    lease: Option<ChildStdin>,
+    /// The first process of the namespaces, above all of the hosts'.
+    pub(crate) init: String,
+}
+
+impl Keeper {
+    /// Starts it, with a directory and control groups for the hosts.
+    pub(crate) fn start(directory: &Path, cgroups: &str) -> Keeper {
+        let (mut child, init) = keeper(directory, cgroups, Stdio::piped());
+        let lease = child.stdin.take();
+        Keeper { child, lease, init }
+    }
+
+    /// A program of this machine in the hosts' network.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.init)).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.lease.take());
         // It removes everything, and then ends.
-        let _ = self.keeper.wait();
+        let _ = self.child.wait();
     }
 }
 
 /// Starts the keeper, which keeps as long as the other end of `held_by` is open; and the first process of its namespaces.
-pub(crate) fn keeper(directory: &Path, cgroups: &str, held_by: Stdio) -> (Child, String) {
+fn keeper(directory: &Path, cgroups: &str, held_by: Stdio) -> (Child, String) {
     for name in ["systemd-nspawn", "nsenter", "ip", "ssh-keygen"] {
         crate::tools::tool(name);
     }
