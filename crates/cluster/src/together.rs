@@ -6,10 +6,11 @@
 //! mistake ([`replaced`]). Patches are made to replace files.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io;
 
 use kiln_engine::rootfs::Root;
 use kiln_oci::cluster::Type;
+use kiln_oci::digest::HashWriter;
 use kiln_oci::tree::{FileRef, NodeKind};
 use kiln_oci::{Digest, Hasher};
 
@@ -176,19 +177,15 @@ fn is_same(one: &Files<'_>, other: &Files<'_>, path: &[u8]) -> Result<bool> {
 }
 
 fn digest(files: &Files<'_>, file: &FileRef) -> Result<Digest> {
-    let failed = |e: std::io::Error| ClusterError::NotACluster {
+    let failed = |e: io::Error| ClusterError::NotACluster {
         name: files.part.title.clone(),
         message: format!("its file {} cannot be read: {e}", String::from_utf8_lossy(&file.path)),
     };
     let mut from = files.root.open_file(file).map_err(failed)?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match from.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    let mut hashed = HashWriter::new(io::sink());
+    io::copy(&mut from, &mut hashed).map_err(failed)?;
+    let (_, digest, _) = hashed.finish();
+    Ok(digest)
 }
 
 #[cfg(test)]
