@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kiln_clusterfile::Cluster;
 use kiln_clusterfile::model::Phase as When;
 use kiln_clusterfile::template::Variables;
 use kiln_host::Stdin;
@@ -156,7 +157,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         true => Ok(()),
         false => tasks(launch, member, times).iter().try_for_each(|task| plugins::one(launch, member, task)),
     };
-    let arguments = arguments(launch)?;
+    let arguments = arguments(&launch.cluster)?;
     plugins(&[When::PostInitHost, When::PreGuest])?;
     for step in todo.groups.iter().flat_map(|group| &group.steps) {
         match step {
@@ -171,7 +172,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
 }
 
 /// The name and the value that the user gives an argument of the image; none where it is no `NAME=VALUE`.
-pub fn argument(text: &str) -> Option<(&str, &str)> {
+fn argument(text: &str) -> Option<(&str, &str)> {
     let fits = |name: &str| {
         !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
@@ -183,16 +184,18 @@ pub fn argument(text: &str) -> Option<(&str, &str)> {
 ///
 /// # Errors
 /// When one is no `NAME=VALUE`.
-fn arguments(launch: &Launch) -> Result<String> {
+pub fn arguments(cluster: &Cluster) -> Result<String> {
     let mut text = String::new();
-    for arg in &launch.cluster.args {
+    // sealer skips those that are none in silence.
+    for arg in &cluster.args {
         let (name, value) = argument(&arg.value).ok_or_else(|| LaunchError::Wanted {
             what: format!(
                 "{}: `{}` gives no argument of the image a value",
                 arg.origin,
                 crate::machine::printable(&arg.value)
             ),
-            hint: "write NAME=VALUE, where the image has ARG NAME: kiln cluster inspect lists them".to_owned(),
+            hint: "write NAME=VALUE, where the image has ARG NAME; whole commands are said by --cmds, or `cmd`"
+                .to_owned(),
         })?;
         text.push_str(&format!("export {name}={}\n", quote(value)));
     }
@@ -247,7 +250,7 @@ pub fn app(launch: &Launch, member: &Member, name: &str) -> Result<()> {
             launch.bundle.spec.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ")
         ),
     })?;
-    let script = format!("{}{}", arguments(launch)?, app_script(app)?);
+    let script = format!("{}{}", arguments(&launch.cluster)?, app_script(app)?);
     shell(launch, member, &format!("launch the application {name}"), &script, Place::Rootfs)
 }
 

@@ -13,12 +13,7 @@ pub fn refuse(cluster: &Cluster) -> Result<(), CliError> {
     if let Some((place, what, hint)) = first(cluster) {
         return Err(CliError::input(format!("{place}: {what}: a launch does not do that yet")).with_hint(hint));
     }
-    // sealer skips those in silence.
-    if let Some(arg) = cluster.args.iter().find(|arg| guest::argument(&arg.value).is_none()) {
-        let text = format!("{}: `{}` gives no argument of the image a value", arg.origin, arg.value);
-        let hint = "write NAME=VALUE, where the image has ARG NAME; whole commands are said by --cmds, or `cmd`";
-        return Err(CliError::input(text).with_hint(hint));
-    }
+    guest::arguments(cluster)?;
     match untimely(cluster) {
         Some((place, what)) => {
             let hint = "choose another `action`: kiln cluster config -f FILE --explain shows what is read";
