@@ -97,6 +97,13 @@ pub struct Resolved {
     pub warnings: Vec<(usize, Diagnostic)>,
 }
 
+impl Resolved {
+    /// What a document has at a path of keys.
+    pub fn at(&self, kind: Kind, path: &[&str]) -> Option<&Value> {
+        self.documents.iter().find(|(known, _)| *known == kind).and_then(|(_, value)| value.at(path))
+    }
+}
+
 /// One document of a layer.
 struct Document {
     kind: Kind,

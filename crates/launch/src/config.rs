@@ -125,12 +125,11 @@ pub fn configuration(launch: &Launch) -> Result<Arc<Configuration>> {
 }
 
 fn merge(launch: &Launch) -> Result<Configuration> {
-    let first = launch.first()?;
-    let (mut layers, decided) = layers(launch, first, None)?;
+    let (mut layers, decided) = layers(launch)?;
     let once = merged(&layers, launch)?;
     let mut sans: BTreeSet<String> = computed_sans(launch).into_iter().collect();
     if let Some(Content::List(items)) =
-        at(&once, Kind::ClusterConfiguration, &["apiServer", "certSANs"]).map(|v| &v.content)
+        once.at(Kind::ClusterConfiguration, &["apiServer", "certSANs"]).map(|v| &v.content)
     {
         sans.extend(items.iter().filter_map(Value::as_text).map(str::to_owned));
     }
@@ -139,7 +138,7 @@ fn merge(launch: &Launch) -> Result<Configuration> {
     made.put(Kind::ClusterConfiguration, &["apiServer", "certSANs"], list);
     layers.insert(0, made.layer());
     let resolved = merged(&layers, launch)?;
-    let text = |kind, path: &[&str]| at(&resolved, kind, path).and_then(Value::as_text).unwrap_or_default().to_owned();
+    let text = |kind, path: &[&str]| resolved.at(kind, path).and_then(Value::as_text).unwrap_or_default().to_owned();
     let endpoint = text(Kind::ClusterConfiguration, &["controlPlaneEndpoint"]);
     let (endpoint, port) = endpoint_parts(&endpoint);
     let mut networks = Vec::new();
@@ -148,12 +147,11 @@ fn merge(launch: &Launch) -> Result<Configuration> {
         networks.extend(families::split(&said).map(|n| (what.to_owned(), n.to_owned())));
     }
     let cgroup_driver = text(Kind::KubeletConfiguration, &["cgroupDriver"]);
-    let bind_port = match at(&resolved, Kind::InitConfiguration, &["localAPIEndpoint", "bindPort"]).map(|v| &v.content)
-    {
+    let bind_port = match resolved.at(Kind::InitConfiguration, &["localAPIEndpoint", "bindPort"]).map(|v| &v.content) {
         Some(Content::Number(number)) => number.parse().unwrap_or(6443),
         _ => 6443,
     };
-    let external = at(&resolved, Kind::ClusterConfiguration, &["etcd", "external"]);
+    let external = resolved.at(Kind::ClusterConfiguration, &["etcd", "external"]);
     let external_etcd = external.is_some_and(|external| external.content != Content::Null);
     Ok(Configuration { endpoint, port, bind_port, external_etcd, cgroup_driver, networks, decided, resolved })
 }
@@ -174,10 +172,6 @@ fn merged(layers: &[Layer], launch: &Launch) -> Result<Resolved> {
         .map_err(|found| LaunchError::Config { layers: layers.to_vec(), found })
 }
 
-fn at<'r>(resolved: &'r Resolved, kind: Kind, path: &[&str]) -> Option<&'r Value> {
-    resolved.documents.iter().find(|(known, _)| *known == kind).and_then(|(_, value)| value.at(path))
-}
-
 fn computed_sans(launch: &Launch) -> Vec<String> {
     let mut sans = vec!["127.0.0.1".to_owned(), ENDPOINT.to_owned()];
     for master in launch.masters() {
@@ -189,17 +183,18 @@ fn computed_sans(launch: &Launch) -> Vec<String> {
     sans
 }
 
-/// All layers for one host, the highest first; and what was decided for families of addresses.
-fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<(Vec<Layer>, Vec<String>)> {
-    let mut layers = said_layers(launch, member, join)?;
+/// All layers of the cluster, the highest first; and what was decided for families of addresses.
+fn layers(launch: &Launch) -> Result<(Vec<Layer>, Vec<String>)> {
+    let first = launch.first()?;
+    let mut layers = said_layers(launch, first, None)?;
     let mut decided = Vec::new();
     let once = merged(&layers, launch)?;
     let mut made = Made::new("families");
-    let network = |field: &str| at(&once, Kind::ClusterConfiguration, &["networking", field]);
+    let network = |field: &str| once.at(Kind::ClusterConfiguration, &["networking", field]);
     let text = |field| network(field).and_then(Value::as_text).unwrap_or_default();
     let said = |field| network(field).filter(|value| value.origin.layer != DEFAULT).and_then(Value::as_text);
     let default = (text("podSubnet"), text("serviceSubnet"));
-    let v6 = launch.first()?.address.is_ipv6();
+    let v6 = first.address.is_ipv6();
     let filled = families::filled(said("podSubnet"), said("serviceSubnet"), default, v6);
     for (field, what, network) in [("podSubnet", "pods", filled.0), ("serviceSubnet", "services", filled.1)] {
         if let Some(network) = network {
@@ -209,7 +204,7 @@ fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<(Vec<
     }
     layers.push(made.layer());
     let once = merged(&layers, launch)?;
-    let of = |field| at(&once, Kind::ClusterConfiguration, &["networking", field]).and_then(Value::as_text);
+    let of = |field| once.at(Kind::ClusterConfiguration, &["networking", field]).and_then(Value::as_text);
     let all = ["podSubnet", "serviceSubnet"].into_iter().filter_map(of).flat_map(families::split);
     if families::of(all).len() > 1 && crate::preflight::minor(&launch.bundle.kubernetes) == families::DUAL_SINCE {
         let mut made = Made::new("families");
@@ -222,6 +217,7 @@ fn layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<(Vec<
     Ok((layers, decided))
 }
 
+/// What is said for one host, and follows from what hosts are.
 fn said_layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Vec<Layer>> {
     // What the user says of this one host is over what documents say of all; with it goes the address of the other family.
     let origin = member.chosen.iter().find_map(|choice| match &choice.reason {
@@ -307,7 +303,8 @@ pub fn init_yaml(configuration: &Configuration) -> String {
 /// # Errors
 /// When a layer has mistakes.
 pub fn join_yaml(launch: &Launch, member: &Member, join: &Join) -> Result<String> {
-    let resolved = merged(&layers(launch, member, Some(join))?.0, launch)?;
+    // Families of addresses are nothing that this document is about.
+    let resolved = merged(&said_layers(launch, member, Some(join))?, launch)?;
     Ok(yaml(&resolved, &[Kind::JoinConfiguration]))
 }
 
@@ -316,7 +313,7 @@ pub fn join_yaml(launch: &Launch, member: &Member, join: &Join) -> Result<String
 /// # Errors
 /// When a layer has mistakes.
 pub fn upload_yaml(launch: &Launch, join: &Join) -> Result<String> {
-    let (mut all, _) = layers(launch, launch.first()?, None)?;
+    let (mut all, _) = layers(launch)?;
     let mut made = Made::new("hosts");
     made.text(Kind::InitConfiguration, &["certificateKey"], join.certificate_key.clone());
     all.insert(0, made.layer());
@@ -328,7 +325,7 @@ pub fn upload_yaml(launch: &Launch, join: &Join) -> Result<String> {
 pub fn mounted_files(configuration: &Configuration) -> Vec<String> {
     let mut out = BTreeSet::new();
     for part in ["apiServer", "controllerManager", "scheduler"] {
-        let volumes = at(&configuration.resolved, Kind::ClusterConfiguration, &[part, "extraVolumes"]);
+        let volumes = configuration.resolved.at(Kind::ClusterConfiguration, &[part, "extraVolumes"]);
         let Some(Content::List(volumes)) = volumes.map(|value| &value.content) else { continue };
         let of_file = volumes.iter().filter(|volume| volume.at(&["pathType"]).and_then(Value::as_text) == Some("File"));
         out.extend(of_file.filter_map(|volume| Some(volume.at(&["hostPath"])?.as_text()?.to_owned())));

@@ -73,17 +73,13 @@ const MAPS: [(Kind, &[&str]); 3] = [
 const FLAGS: [&[&str]; 2] =
     [&["apiServer", "extraArgs", "feature-gates"], &["controllerManager", "extraArgs", "feature-gates"]];
 
-fn at<'r>(resolved: &'r Resolved, kind: Kind, path: &[&str]) -> Option<&'r Value> {
-    resolved.documents.iter().find(|(known, _)| *known == kind).and_then(|(_, value)| value.at(path))
-}
-
 /// Where the gate of both families has to be switched on in documents of a release that needs it: places, and what they
 /// are to have. What is said there already stays.
 pub fn gates(resolved: &Resolved) -> Vec<(Kind, &'static [&'static str], Content)> {
-    let maps = MAPS.into_iter().filter(|(kind, path)| at(resolved, *kind, path).is_none());
+    let maps = MAPS.into_iter().filter(|(kind, path)| resolved.at(*kind, path).is_none());
     let mut out: Vec<_> = maps.map(|(kind, path)| (kind, path, Content::Bool(true))).collect();
     for path in FLAGS {
-        let said = at(resolved, Kind::ClusterConfiguration, path).and_then(Value::as_text).unwrap_or_default();
+        let said = resolved.at(Kind::ClusterConfiguration, path).and_then(Value::as_text).unwrap_or_default();
         if gate(said).is_none() {
             let all = format!("{said}{}{GATE}=true", if said.is_empty() { "" } else { "," });
             out.push((Kind::ClusterConfiguration, path, Content::Text(all)));
@@ -94,16 +90,16 @@ pub fn gates(resolved: &Resolved) -> Vec<(Kind, &'static [&'static str], Content
 
 /// Places where documents switch off the gate of both families.
 pub fn refused(resolved: &Resolved) -> Vec<String> {
-    let maps = MAPS.into_iter().filter_map(|(kind, path)| Some((at(resolved, kind, path)?, path)));
+    let maps = MAPS.into_iter().filter_map(|(kind, path)| Some((resolved.at(kind, path)?, path)));
     let off = maps.filter(|(value, _)| value.content == Content::Bool(false));
-    let flags = FLAGS.into_iter().filter_map(|path| Some((at(resolved, Kind::ClusterConfiguration, path)?, path)));
+    let flags = FLAGS.into_iter().filter_map(|path| Some((resolved.at(Kind::ClusterConfiguration, path)?, path)));
     let flags = flags.filter(|(value, _)| value.as_text().and_then(gate) == Some(false));
     off.chain(flags).map(|(value, path)| format!("{} ({})", path.join("."), value.origin)).collect()
 }
 
 /// An argument of the controller manager, in a map or, since v1beta4, in a list.
 pub fn argument<'r>(resolved: &'r Resolved, name: &str) -> Option<&'r str> {
-    let all = at(resolved, Kind::ClusterConfiguration, &["controllerManager", "extraArgs"])?;
+    let all = resolved.at(Kind::ClusterConfiguration, &["controllerManager", "extraArgs"])?;
     match &all.content {
         Content::Map(entries) => entries.iter().find(|(known, _)| known == name)?.1.as_text(),
         Content::List(items) => {

@@ -257,6 +257,10 @@ impl Launch {
     /// When what kubeadm is to be told has mistakes.
     pub fn settled(mut self) -> Result<Launch> {
         let families = crate::config::configuration(&self)?.families();
+        // They are chosen for that one already.
+        if families.is_empty() || families == [self.first()?.address.is_ipv6()] {
+            return Ok(self);
+        }
         settle(&mut self.members, &families);
         self.configuration = OnceLock::new();
         Ok(self)

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
 use kiln_clusterfile::model::Cidr;
 use serde::{Deserialize, Serialize};
+
+use crate::facts::range;
 
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +59,9 @@ pub fn is_device(name: &str) -> bool {
 
 /// `address/prefix` with the bits behind the prefix taken out; none if it is no network, or is everything.
 fn network(text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.split_once('/')?;
-    let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
-    let full = if address.is_ipv6() { 128 } else { 32 };
-    let is_some = (1..=full).contains(&prefix);
-    is_some.then(|| Cidr { address: Cidr { address, prefix }.first(), prefix })
+    let (_, prefix) = text.split_once('/')?;
+    let all = range(text).filter(|all| !prefix.is_empty() && all.prefix > 0)?;
+    Some(Cidr { address: all.first(), ..all })
 }
 
 /// The rules that flannel puts into FORWARD and POSTROUTING where it has no chains of its own, as they are saved; by its

@@ -87,7 +87,7 @@ fn items(
     }
     let registry = &launch.cluster.registry;
     let login = super::registry::login(launch);
-    let mirrors = mirrors(launch, authorities);
+    let mirrors = mirrors(launch, authorities, login.as_deref());
     let mut toml = |name: &str, text: String| {
         add(&format!("{CERTS}/{name}/hosts.toml"), containerd::mode(&text), Content::Text(text));
     };
@@ -122,12 +122,11 @@ fn registries(launch: &Launch) -> Vec<String> {
     all
 }
 
-fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<Mirror> {
+fn mirrors(launch: &Launch, authorities: &[(std::net::IpAddr, String)], login: Option<&str>) -> Vec<Mirror> {
     let tls = !launch.cluster.registry.insecure.value;
     let port = launch.cluster.registry.port.value;
-    let login = super::registry::login(launch);
     let mirror = |member: &&Member| Mirror {
-        login: login.clone(),
+        login: login.map(str::to_owned),
         address: member.address,
         port,
         authority: (tls && (authorities.is_empty() || authorities.iter().any(|(a, _)| *a == member.address)))
