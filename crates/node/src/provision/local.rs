@@ -5,7 +5,7 @@
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -100,13 +100,9 @@ impl Local {
         match &self.what {
             What::Inline(lines) => {
                 let text = format!("#!{}\n{}\n", self.shebang, lines.join("\n"));
-                let file = temporary(&text, &self.suffix)?;
-                let path = file.path().to_owned();
-                // The file must not be open for writing when it is executed.
-                let kept = file.into_temp_path();
-                let result = self.one(&path.display().to_string(), place, cancel);
-                drop(kept);
-                result
+                let kept = directory()?;
+                let path = executable(kept.path(), &text, &self.suffix)?;
+                self.one(&path.display().to_string(), place, cancel)
             }
             What::Files(paths) => paths.iter().try_for_each(|path| {
                 let path = path.canonicalize().map_err(NodeError::file("read the script", path))?;
@@ -140,13 +136,14 @@ impl Local {
 }
 
 /// The words of a command, in which a line for a shell with what is sensitive is in a file, as every user can read words.
-fn hidden(words: Vec<String>, masks: &Masks) -> Result<(Vec<String>, Option<tempfile::TempPath>)> {
+fn hidden(words: Vec<String>, masks: &Masks) -> Result<(Vec<String>, Option<tempfile::TempDir>)> {
     if let [shell, how, line] = &words[..]
         && how == "-c"
         && masks.is_in(line.as_bytes())
     {
-        let file = temporary(line, "")?.into_temp_path();
-        return Ok((vec![shell.clone(), file.display().to_string()], Some(file)));
+        let kept = directory()?;
+        let path = executable(kept.path(), line, "")?;
+        return Ok((vec![shell.clone(), path.display().to_string()], Some(kept)));
     }
     let hint = "give it by environment_vars, and write $NAME";
     arguments::refuse("execute_command", &words, masks, hint)?;
@@ -174,16 +171,28 @@ fn what(
     })
 }
 
-/// A script that only its owner can read.
-fn temporary(text: &str, suffix: &str) -> Result<tempfile::NamedTempFile> {
+/// A directory for a script, which only its owner can look into.
+fn directory() -> Result<tempfile::TempDir> {
+    let made = tempfile::Builder::new().prefix("kiln-shell").tempdir();
+    made.map_err(NodeError::file("write", std::env::temp_dir()))
+}
+
+/// A script in a directory, which may be executed. Another process writes it: a file that this one had open for writing may
+/// still be open in a child that another thread is just starting, and the kernel executes none that is (`Text file busy`).
+fn executable(directory: &Path, text: &str, suffix: &str) -> Result<PathBuf> {
     use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
-    let failed = |e: std::io::Error| NodeError::file("write", std::env::temp_dir())(e);
-    let mode = std::fs::Permissions::from_mode(0o700);
-    let mut builder = tempfile::Builder::new();
-    let mut file = builder.prefix("kiln-shell").suffix(suffix).permissions(mode).tempfile().map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    Ok(file)
+    let path = directory.join(format!("script{suffix}"));
+    let failed = |e: std::io::Error| NodeError::file("write", &path)(e);
+    let mut writer = Command::new("/bin/sh");
+    writer.args(["-c", "umask 077; cat > \"$0\" && chmod 700 \"$0\""]).arg(&path).stdin(Stdio::piped());
+    let mut writer = writer.stderr(Stdio::null()).spawn().map_err(failed)?;
+    let given = writer.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
+    let ended = writer.wait().map_err(failed)?;
+    given.map_err(failed)?;
+    match ended.success() {
+        true => Ok(path),
+        false => Err(failed(std::io::Error::other(format!("cat and chmod: {ended}")))),
+    }
 }
 
 /// What a command gets to end by itself when the user stops it.
