@@ -52,7 +52,8 @@ LimitCORE=
 UNIT
 cat > "$root/usr/local/sbin/runc" <<'RUN'
 #!/bin/sh
-# The runtime in a machine where nobody may lower an oom_score_adj: containers that ask for it get 0.
+# The runtime in a machine where nobody may lower an oom_score_adj, and rights may be missing that Docker gives to privileged
+# containers: those that ask for them get 0, and do without.
 bundle=. process=
 previous=
 for argument in "$@"; do
@@ -63,8 +64,14 @@ for argument in "$@"; do
   case $argument in --bundle=*) bundle=${argument#--bundle=} ;; esac
   previous=$argument
 done
+edits='s/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/'
+# Right 24 raises limits.
+while read -r name rights; do
+  [ "$name" != CapBnd: ] || [ $((0x$rights >> 24 & 1)) = 1 ] ||
+    edits="$edits;s/\"CAP_SYS_RESOURCE\",//g;s/,\"CAP_SYS_RESOURCE\"//g"
+done < /proc/self/status
 for file in "$bundle/config.json" "$process"; do
-  [ ! -f "$file" ] || sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$file"
+  [ ! -f "$file" ] || sed -i "$edits" "$file"
 done
 exec /usr/sbin/runc "$@"
 RUN

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds, with $KILN, an image of each program of Kubernetes that runs in a container, and the cluster image of all of
 # them, and prints the directory: images/NAME.tar (docker's archives) and cluster.tar (what `kiln cluster load` takes).
-# The programs are those of scripts/kubernetes.sh; `cluster-image.sh earlier` takes the release that is upgraded from. Kept below $KILN_KUBERNETES or the user's cache.
+# The programs are those of scripts/kubernetes.sh; `cluster-image.sh earlier` takes the release that is upgraded from, and
+# `cluster-image.sh docker` has a kubelet that also runs pods with Docker. Kept below $KILN_KUBERNETES or the user's cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${KILN_KUBERNETES:-${XDG_CACHE_HOME:-$HOME/.cache}/kiln-kubernetes}
@@ -19,7 +20,8 @@ named() {
 }
 
 made="$version $(stat -c '%Y %s' "$kiln") $(sha256sum < scripts/cluster-image.sh) $(cd "$bin" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)"
-out=$dir/image-$version
+# What is made is of this version, with or without Docker in its kubelet.
+case $bin in */bin-docker) out=$dir/image-$version-docker ;; *) out=$dir/image-$version ;; esac
 exec 9> "$dir/.image.lock"
 flock 9
 if [ "$(cat "$out/.made" 2>/dev/null)" = "$made" ]; then

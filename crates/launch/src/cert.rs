@@ -103,7 +103,8 @@ struct Named {
 impl Named {
     /// What kubeadm reads on one master: what the cluster has, and what this master is.
     fn documents(&self, member: &Member, kubernetes: &str) -> String {
-        let socket = cri_socket(member, kubernetes);
+        let docker = member.facts.marker.as_ref().is_some_and(|marker| marker.docker);
+        let socket = cri_socket(member, docker, kubernetes);
         format!(
             "{}\n---\napiVersion: {}\nkind: InitConfiguration\nlocalAPIEndpoint:\n  advertiseAddress: \"{}\"\n\
              nodeRegistration:\n  name: \"{}\"\n  criSocket: {socket}\n",

@@ -15,6 +15,7 @@ use kiln_clusterfile::address::Reason;
 use kiln_clusterfile::kubeadm::of_host;
 use kiln_kubeadm::{Content, Kind, Layer, Origin, Resolved, Value, render, resolve};
 
+use crate::docker;
 use crate::error::{LaunchError, Result};
 use crate::families;
 use crate::launch::{Join, Launch, Member};
@@ -23,7 +24,7 @@ use crate::phase::rootfs;
 /// The name by which nodes reach the API server.
 pub const ENDPOINT: &str = "apiserver.cluster.local";
 /// What origins call what nobody says.
-const DEFAULT: &str = "default";
+pub const DEFAULT: &str = "default";
 /// The socket of containerd.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -242,10 +243,10 @@ fn said_layers(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<
 fn of_hosts(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Layer> {
     let mut made = Made::new("hosts");
     made.text(Kind::ClusterConfiguration, &["controlPlaneEndpoint"], format!("{ENDPOINT}:6443"));
-    made.text(Kind::KubeletConfiguration, &["cgroupDriver"], cgroup_driver(launch.first()?));
+    made.text(Kind::KubeletConfiguration, &["cgroupDriver"], cgroup_driver(launch, launch.first()?));
     let kind = if join.is_some() { Kind::JoinConfiguration } else { Kind::InitConfiguration };
     made.text(kind, &["nodeRegistration", "name"], member.node.clone());
-    made.text(kind, &["nodeRegistration", "criSocket"], SOCKET);
+    made.text(kind, &["nodeRegistration", "criSocket"], if launch.is_docker() { docker::SOCKET } else { SOCKET });
     let addresses: Vec<String> = member.chosen.iter().map(|choice| choice.address.to_string()).collect();
     let addresses = if addresses.is_empty() { member.address.to_string() } else { addresses.join(",") };
     made.text(kind, &["nodeRegistration", "kubeletExtraArgs", "node-ip"], addresses);
@@ -274,8 +275,11 @@ fn of_hosts(launch: &Launch, member: &Member, join: Option<&Join>) -> Result<Lay
     Ok(made.layer())
 }
 
-/// Who manages control groups, where the user does not say: what the host's containerd is set to; systemd where it runs.
-fn cgroup_driver(member: &Member) -> &'static str {
+/// Who manages control groups, where the user does not say: what the host's runtime is set to; systemd where it runs.
+fn cgroup_driver<'l>(launch: &Launch, member: &'l Member) -> &'l str {
+    if launch.is_docker() && !member.facts.docker_cgroups.is_empty() {
+        return &member.facts.docker_cgroups;
+    }
     let text = member.facts.containerd_config.as_deref().unwrap_or_default();
     match crate::containerd::systemd_cgroup(text) {
         Some(true) => "systemd",

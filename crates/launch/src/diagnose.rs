@@ -3,8 +3,13 @@
 //! kubeadm says that it waited in vain. Why is elsewhere: containerd that does not run, kubelet that ends, etcd that does
 //! not know an option. They depend on each other in this order, so the first one that fails is what the user is told.
 
-use kiln_host::Stdin;
+use std::borrow::Cow;
 
+use kiln_clusterfile::model::Runtime;
+use kiln_host::Stdin;
+use serde_json::Value;
+
+use crate::launch::Launch;
 use crate::machine::{Machine, SHORT, printable};
 
 /// Something that does not do its work.
@@ -33,9 +38,9 @@ const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "k
 /// Lines that are told of each.
 const SAID: usize = 6;
 
-fn questions(service_manager: &str) -> String {
+fn questions(service_manager: &str, runtime: Runtime) -> String {
     format!(
-        "for s in containerd kubelet; do echo \"@@unit $s $({service_manager} is-active $s 2>/dev/null | head -n 1)\"; \
+        "for s in {runtime} kubelet; do echo \"@@unit $s $({service_manager} is-active $s 2>/dev/null | head -n 1)\"; \
          (journalctl -q --no-pager -o cat -u $s -n 200 2>/dev/null || tail -n 200 /var/log/$s.log 2>/dev/null) | tail -c 60000; echo; done; \
          for p in {pods}; do [ -e /etc/kubernetes/manifests/$p.yaml ] || continue; \
          f=$(ls -t /var/log/pods/kube-system_${{p}}-*/*/*.log 2>/dev/null | head -n 1); n=$(ls -d /var/log/pods/kube-system_${{p}}-* 2>/dev/null | wc -l); \
@@ -45,8 +50,9 @@ fn questions(service_manager: &str) -> String {
 }
 
 /// Asks a host what does not work there. That it cannot be asked is nothing to add to what failed.
-pub fn ask(machine: &Machine, service_manager: &str) -> Vec<Cause> {
-    match machine.run("ask what does not work", &questions(service_manager), Stdin::Empty, SHORT) {
+pub fn ask(launch: &Launch, machine: &Machine) -> Vec<Cause> {
+    let line = questions(&launch.options.service_manager, launch.runtime());
+    match machine.run("ask what does not work", &line, Stdin::Empty, SHORT) {
         Ok(said) => first(machine.name(), &said.text()).into_iter().collect(),
         Err(_) => Vec::new(),
     }
@@ -85,7 +91,8 @@ pub fn first(host: &str, text: &str) -> Option<Cause> {
             (Some("pod"), Some(pod)) => {
                 let pods: u32 = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
                 let restarts: u32 = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
-                let said = failures(&lines.iter().map(|line| without_stamp(line)).collect::<Vec<_>>());
+                let lines: Vec<Cow<'_, str>> = lines.iter().map(|line| without_stamp(line)).collect();
+                let said = failures(&lines.iter().map(AsRef::as_ref).collect::<Vec<_>>());
                 let unit = format!("static pod {pod}");
                 if pods == 0 {
                     return Some(cause(unit, "was never started: see what kubelet says", kubelet(&parts)));
@@ -106,13 +113,20 @@ fn kubelet(parts: &[(&str, Vec<&str>)]) -> Vec<String> {
     found.map(|(_, lines)| failures(lines)).unwrap_or_default()
 }
 
-/// `2026-11-26T20:00:00.0Z stderr F text`, as runtimes write logs.
-fn without_stamp(line: &str) -> &str {
+/// `2026-11-26T20:00:00.0Z stderr F text`, as runtimes write logs, and `{"log":"text\n","stream":"stderr","time":"…"}`, as
+/// Docker does.
+fn without_stamp(line: &str) -> Cow<'_, str> {
+    if line.starts_with('{')
+        && let Ok(Value::Object(entry)) = serde_json::from_str(line)
+        && let (Some(text), Some(_)) = (entry.get("log").and_then(Value::as_str), entry.get("stream"))
+    {
+        return Cow::Owned(text.trim_end_matches('\n').to_owned());
+    }
     let mut parts = line.splitn(4, ' ');
     let (time, stream) = (parts.next().unwrap_or_default(), parts.next());
     match (stream, parts.next(), parts.next()) {
-        (Some("stdout" | "stderr"), Some("F" | "P"), Some(text)) if time.contains('T') => text,
-        _ => line,
+        (Some("stdout" | "stderr"), Some("F" | "P"), Some(text)) if time.contains('T') => Cow::Borrowed(text),
+        _ => Cow::Borrowed(line),
     }
 }
 
@@ -165,6 +179,16 @@ mod tests {
     }
 
     #[test]
+    fn what_docker_keeps_of_a_pods_output_is_read() {
+        let text = "@@unit docker active\n@@unit kubelet active\n@@pod etcd 1 2\n\
+            {\"log\":\"panic: \\u001b[31mno space\\n\",\"stream\":\"stderr\",\"time\":\"2026-11-27T13:00:00Z\"}\n{\"log\": broken\n@@end\n";
+        let cause = first("h", text).unwrap();
+        assert_eq!((cause.unit.as_str(), cause.said.len()), ("static pod etcd", 1));
+        assert!(cause.said[0].starts_with("panic: ") && !cause.said[0].contains('\x1b'), "{:?}", cause.said);
+        assert_eq!(first("h", "@@unit docker failed\n").unwrap().unit, "docker");
+    }
+
+    #[test]
     fn a_runtime_that_is_down_is_first() {
         let text =
             "@@unit containerd failed\nlevel=fatal msg=\"\x1b[31mbad config\"\n\n@@unit kubelet active\n\n@@end\n";
@@ -181,7 +205,11 @@ mod tests {
 
     #[test]
     fn the_questions_are_shell() {
-        let output = std::process::Command::new("sh").arg("-n").arg("-c").arg(questions("systemctl")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for runtime in [Runtime::Containerd, Runtime::Docker] {
+            let line = questions("systemctl", runtime);
+            assert!(line.starts_with(&format!("for s in {runtime} kubelet;")), "{line}");
+            let output = std::process::Command::new("sh").arg("-n").arg("-c").arg(line).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 }

@@ -12,11 +12,11 @@ use kiln_clusterfile::model::Cidr;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
+use crate::docker;
 use crate::error::Result;
 use crate::journal::Marker;
 use crate::launch::random_hex;
 use crate::machine::Machine;
-use crate::phase::runtime;
 
 /// Kiln's own directory on hosts.
 pub const HOME: &str = "/var/lib/kiln";
@@ -38,7 +38,7 @@ const LINES: usize = 20_000;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Programs that are looked for.
-pub const PROGRAMS: [&str; 18] = [
+pub const PROGRAMS: [&str; 19] = [
     "conntrack",
     "ip",
     "iptables",
@@ -52,6 +52,7 @@ pub const PROGRAMS: [&str; 18] = [
     "touch",
     "crictl",
     "containerd",
+    "docker",
     "kubelet",
     "kubeadm",
     "kubectl",
@@ -82,8 +83,11 @@ const SETTINGS: [&str; 4] = [
     "/proc/sys/net/ipv6/conf/*/accept_ra",
 ];
 
+/// Who may manage control groups.
+const CGROUPS: [&str; 2] = ["cgroupfs", "systemd"];
+
 /// Services that matter.
-const SERVICES: [&str; 4] = ["containerd", "kubelet", "firewalld", "kiln-registry"];
+const SERVICES: [&str; 5] = ["containerd", "kubelet", "firewalld", "kiln-registry", "docker"];
 
 /// What a host is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -132,6 +136,12 @@ pub struct HostFacts {
     pub containerd: String,
     /// `/etc/containerd/config.toml`
     pub containerd_config: Option<String>,
+    /// The release of a Docker that runs: `20.10.24`
+    pub docker: String,
+    /// Who manages control groups for it: `cgroupfs` or `systemd`
+    pub docker_cgroups: String,
+    /// `/etc/docker/daemon.json`
+    pub docker_config: Option<String>,
     /// `kubelet --version`: `v1.20.2`
     pub kubelet: String,
     /// Free MiB of the file system of /var/lib.
@@ -169,11 +179,13 @@ fn questions(service_manager: &str) -> String {
          lines paths; for p in {paths}; do if [ -d \"$p\" ]; then for f in \"$p\"/* \"$p\"/.[!.]* \"$p\"/..?*; do \
          if [ -e \"$f\" ] || [ -L \"$f\" ]; then echo \"$p\"; break; fi; done; elif [ -e \"$p\" ]; then echo \"$p\"; fi; done; \
          lines settings; for p in {settings}; do [ ! -r \"$p\" ] || {{ v=; read -r v < \"$p\"; echo \"$p $v\"; }}; done; \
-         if command -v {manager} >/dev/null; then lines manager; echo yes; lines services; set -- $({manager} is-active {services}); \
+         k=; if command -v {manager} >/dev/null; then lines manager; echo yes; lines services; set -- $({manager} is-active {services}); \
          for s in {services}; do a=$1; [ $# -eq {count} ] || a=$({manager} is-active \"$s\"); \
-         e=; case $s in {lasting}) e=$({manager} is-enabled \"$s\");; esac; echo \"$s\" $a $e; [ $# -lt {count} ] || set -- \"$2\" \"$3\" \"$4\" \"$1\"; done; fi; \
+         e=; case $s.$a in {lasting}) e=$({manager} is-enabled \"$s\");; esac; echo \"$s\" $a $e; k=$a; [ $# -lt {count} ] || set -- \"$2\" \"$3\" \"$4\" \"$5\" \"$1\"; done; fi; \
          lines containerd; containerd --version; lines kubelet; kubelet --version; \
          [ -e /etc/containerd/config.toml ] && lines containerd-config && head -c {FILE} /etc/containerd/config.toml; \
+         [ \"$k\" = active ] && lines docker && timeout 15 {docker}; \
+         [ -e {daemon} ] && lines docker-config && head -c {FILE} {daemon}; \
          lines disk; df -Pk /var/lib; lines cgroup; stat -fc %T /sys/fs/cgroup; \
          getent hosts \"$(uname -n)\" >/dev/null && lines resolves && echo yes; \
          lines proxies; env | grep -i '^[a-z]*_proxy=' | sed -e 's#://.*@#://#' -e 's#=.*@#=#'; \
@@ -186,7 +198,11 @@ fn questions(service_manager: &str) -> String {
         settings = words(&SETTINGS),
         services = words(&SERVICES),
         count = SERVICES.len(),
-        lasting = runtime::SERVICES.join("|"),
+        // It stands last among them, and one that does not run would be started by the question.
+        docker = docker::QUESTION,
+        daemon = docker::CONFIG,
+        // Of a Docker that does not run nobody wants to know.
+        lasting = "containerd.*|kubelet.*|docker.active",
         manager = service_manager.split_whitespace().map(quote).collect::<Vec<_>>().join(" "),
     )
 }
@@ -259,6 +275,13 @@ pub fn parse(text: &str, between: (i64, i64)) -> Option<HostFacts> {
         cgroup2: one("cgroup") == "cgroup2fs",
         agent: one("agent").split_whitespace().next().unwrap_or_default().to_owned(),
         containerd: version_word(one("containerd")),
+        docker: version_word(one("docker")),
+        docker_cgroups: one("docker")
+            .split(' ')
+            .next()
+            .filter(|word| CGROUPS.contains(word))
+            .unwrap_or_default()
+            .to_owned(),
         kubelet: one("kubelet").split_whitespace().last().unwrap_or_default().to_owned(),
         ..HostFacts::default()
     };
@@ -368,10 +391,10 @@ fn software(facts: &mut HostFacts, answers: &Answers<'_>) {
             facts.services.insert(name.to_owned(), (active.to_owned(), enabled.to_owned()));
         }
     }
-    if answers.contains_key("containerd-config") {
-        facts.containerd_config =
-            Some(lines(answers, "containerd-config").fold(String::new(), |text, line| text + line + "\n"));
-    }
+    let text = |name: &str| lines(answers, name).fold(String::new(), |text, line| text + line + "\n");
+    let file = |name: &str| answers.contains_key(name).then(|| text(name));
+    facts.containerd_config = file("containerd-config");
+    facts.docker_config = file("docker-config");
     for (name, value) in lines(answers, "proxies").filter_map(|line| line.split_once('=')) {
         facts.proxies.insert(name.to_lowercase(), value.to_owned());
     }
@@ -466,7 +489,7 @@ pub(crate) mod tests {
         @@udp\n|   0: 00000000:0035 00000000:0000 07 0\n\n@@programs\n|conntrack\n|ip\n|iptables\n|mount\n|nsenter\n|containerd\n|ebtables\n|ethtool\n|socat\n|tc\n|touch\n|crictl\n|runc\n|modprobe\n\n\
         @@paths\n\n@@settings\n|/proc/sys/net/bridge/bridge-nf-call-iptables 1\n\n@@manager\n|yes\n\n\
         @@services\n|containerd active enabled\n|kubelet inactive enabled\n\n@@containerd\n|containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1\n\n\
-        @@kubelet\n|Kubernetes v1.20.2\n\n@@disk\n|Filesystem 1024-blocks Used Available\n|/dev/a 9 1 52428800 1% /\n\n@@resolves\n|yes\n\n@@end\n";
+        @@docker\n|cgroupfs 20.10.24+dfsg1\n\n@@docker-config\n|{}\n\n@@kubelet\n|Kubernetes v1.20.2\n\n@@disk\n|Filesystem 1024-blocks Used Available\n|/dev/a 9 1 52428800 1% /\n\n@@resolves\n|yes\n\n@@end\n";
 
     #[test]
     fn an_answer_becomes_facts() {
@@ -477,6 +500,8 @@ pub(crate) mod tests {
         assert_eq!((known.addresses.len(), known.routes.len(), known.routes[0].destination.prefix), (2, 2, 0));
         assert_eq!((facts.service("containerd").as_deref(), facts.service("none")), (Some("active enabled"), None));
         assert_eq!((facts.containerd.as_str(), facts.kubelet.as_str()), ("1.6.20~ds1", "v1.20.2"));
+        assert_eq!((facts.docker.as_str(), facts.docker_cgroups.as_str()), ("20.10.24+dfsg1", "cgroupfs"));
+        assert_eq!((facts.docker_config.as_deref(), facts.containerd_config.as_deref()), (Some("{}\n"), None));
         assert_eq!(facts.tcp_ports, BTreeSet::from([22]));
         assert_eq!(facts.udp_ports, BTreeSet::from([53]));
         assert!(facts.is_active("containerd") && !facts.is_active("kubelet"));
@@ -539,6 +564,7 @@ pub(crate) mod tests {
                 ("systemctl", manager),
                 ("kubelet", "echo Kubernetes v1.30.2"),
                 ("containerd", "echo c 1.7.1"),
+                ("docker", "[ \"$1\" = info ] && echo systemd 24.0.1"),
             ]);
             let facts = said(dir.path(), home.path());
             let uname = std::process::Command::new("uname").arg("-n").output().unwrap();
@@ -551,11 +577,13 @@ pub(crate) mod tests {
                 facts.services.iter().map(|(name, (active, enabled))| (&**name, &**active, &**enabled)).collect();
             let wanted = [
                 ("containerd", "active", "enabled"),
+                ("docker", "active", "enabled"),
                 ("firewalld", "active", ""),
                 ("kiln-registry", "active", ""),
                 ("kubelet", "activating", ""),
             ];
             assert_eq!(services, wanted);
+            assert_eq!((facts.docker.as_str(), facts.docker_cgroups.as_str()), ("24.0.1", "systemd"));
             assert!(facts.marker.is_none() && !facts.marker_broken && facts.agent.is_empty());
         }
     }

@@ -45,6 +45,9 @@ pub struct Marker {
     /// How services were before: `active enabled`. Services that were not there have none.
     #[serde(default)]
     pub services: BTreeMap<String, String>,
+    /// Whether its kubelet runs pods with Docker, and not with containerd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub docker: bool,
 }
 
 impl Marker {
@@ -58,6 +61,7 @@ impl Marker {
             begun: None,
             occupied: false,
             services: BTreeMap::new(),
+            docker: false,
         }
     }
 

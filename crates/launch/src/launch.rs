@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kiln_clusterfile::address::{self, AddressError, Addresses, Choice};
-use kiln_clusterfile::model::Role;
+use kiln_clusterfile::model::{Role, Runtime};
 use kiln_clusterfile::{Cluster, Host};
 use kiln_host::Cancel;
 use kiln_oci::Hasher;
@@ -269,6 +269,26 @@ impl Launch {
     /// Masters, the first one first.
     pub fn masters(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.is_master())
+    }
+
+    /// What runs the containers of pods: what its hosts have it by, or else what the Clusterfile says, or containerd.
+    pub fn runtime(&self) -> Runtime {
+        match self.marked_runtime().or(self.cluster.runtime.as_ref().map(|said| said.value)) {
+            Some(runtime) => runtime,
+            None => Runtime::Containerd,
+        }
+    }
+
+    /// What its hosts have it by, where it was launched before.
+    pub fn marked_runtime(&self) -> Option<Runtime> {
+        let markers = self.members.iter().filter_map(|member| member.facts.marker.as_ref());
+        let mut own = markers.filter(|marker| self.id.is_empty() || marker.id == self.id);
+        own.next().map(|marker| if marker.docker { Runtime::Docker } else { Runtime::Containerd })
+    }
+
+    /// Whether that is Docker.
+    pub fn is_docker(&self) -> bool {
+        self.runtime() == Runtime::Docker
     }
 
     /// Hosts that the registry runs on.

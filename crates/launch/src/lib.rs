@@ -13,7 +13,7 @@
 //! [`preflight`] what must be true before anything is changed, by kubeadm's names
 //! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave
 //! [`upgrade`] the next release     [`lint`] what it no longer takes     [`balancer`] ways to API servers
-//! [`config`] what kubeadm is told, [`families`] of addresses     [`containerd`] [`units`] files of hosts     [`plugins`] what else is done, and when
+//! [`config`] what kubeadm is told, [`families`] of addresses     [`containerd`] [`docker`] [`units`] files of hosts     [`plugins`] what else is done, and when
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
 //! [`kubectl`] [`etcd`] on a master
 //! [`clock`] how long it took, and what of that was Kiln's
@@ -31,6 +31,7 @@ pub mod clock;
 pub mod config;
 pub mod containerd;
 pub mod diagnose;
+pub mod docker;
 pub mod error;
 pub mod etcd;
 pub mod event;

@@ -3,6 +3,7 @@
 //! Names are kubeadm's where kubeadm has the check, so that lists of names to pass over carry over. Checks that it has not
 //! are named in the same way. Kiln's own come from what goes wrong in practice.
 
+mod docker;
 mod families;
 mod network;
 
@@ -92,6 +93,9 @@ pub fn check(launch: &Launch, configuration: &Configuration) -> Vec<Finding> {
         let mut found = Found { launch, host: member.name().to_owned(), out: Vec::new() };
         leftovers(member, configuration, &mut found);
         machine(member, &mut found);
+        if launch.is_docker() {
+            docker::host(member, &mut found);
+        }
         if !launch.has_done(member, "runtime") {
             programs(member, &mut found);
             disk(member, &mut found);
@@ -103,6 +107,11 @@ pub fn check(launch: &Launch, configuration: &Configuration) -> Vec<Finding> {
         for (what, network) in &configuration.networks {
             network::overlap(what, network, member, &mut found);
         }
+        out.append(&mut found.out);
+    }
+    if let Some(first) = launch.members.iter().find(|member| member.first) {
+        let mut found = Found { launch, host: first.name().to_owned(), out: Vec::new() };
+        docker::cluster(configuration, &mut found);
         out.append(&mut found.out);
     }
     if let Some(first) = launch.members.iter().find(|member| member.first && !joined(launch, member)) {
@@ -284,13 +293,9 @@ fn programs(member: &Member, found: &mut Found<'_>) {
     let needed: Vec<&str> =
         needed.into_iter().chain(Some("ip6tables").filter(|p| member.has_v6() && missing(p))).collect();
     let wanted: Vec<&str> = WANTED.into_iter().filter(missing).collect();
-    let mut lacks: Vec<&str> =
-        ["containerd", "runc", "kubeadm", "kubelet", "kubectl"].into_iter().filter(missing).collect();
-    if found.launch.cluster.runtime.as_ref().is_some_and(|r| r.value == kiln_clusterfile::model::Runtime::Docker) {
-        let hint = "leave `runtime` out: containerd of the image, or of the host, is used";
-        found.error("ContainerRuntime", "docker as the runtime is not supported", hint);
-        lacks.clear();
-    }
+    let is_docker = launch.is_docker();
+    let runtime = ["containerd", "runc"].into_iter().filter(|_| !is_docker);
+    let lacks: Vec<&str> = runtime.chain(["kubeadm", "kubelet", "kubectl"]).filter(missing).collect();
     for program in needed {
         found.error(
             format!("FileExisting-{program}"),
@@ -308,8 +313,8 @@ fn programs(member: &Member, found: &mut Found<'_>) {
             "put it into bin/ of the image",
         );
     }
-    // kubeadm asks it for the runtime; since 1.31 it asks by itself.
-    if missing(&"crictl") {
+    // kubeadm asks it for the runtime, unless that is Docker; since 1.31 it asks by itself.
+    if missing(&"crictl") && !is_docker {
         let fatal = minor(&found.launch.bundle.kubernetes) < 31;
         found.add(fatal, "FileExisting-crictl", "crictl not found in system path", "put it into bin/ of the image");
     }
@@ -321,7 +326,7 @@ fn programs(member: &Member, found: &mut Found<'_>) {
         }
     }
     let runtime: u32 = facts.containerd.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-    if runtime >= 2 && !brought("containerd") && minor(&found.launch.bundle.kubernetes) < 26 {
+    if runtime >= 2 && !is_docker && !brought("containerd") && minor(&found.launch.bundle.kubernetes) < 26 {
         let text = format!(
             "containerd {} does not speak with the kubelet of {}",
             printable(&facts.containerd),

@@ -303,6 +303,7 @@ fn on_host(launch: &Launch, phase: &Phase, member: &Member, work: &Work) -> Resu
         let services =
             runtime::SERVICES.iter().filter_map(|name| Some(((*name).to_owned(), member.facts.service(name)?)));
         marker.services = services.collect();
+        marker.docker = launch.is_docker();
         marker
     });
     marker.begun = Some(phase.name.to_owned());

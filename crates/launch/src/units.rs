@@ -36,7 +36,7 @@ pub const KUBELET: &str = "\
 Description=kubelet: The Kubernetes Node Agent
 Documentation=https://kubernetes.io/docs/
 Wants=network-online.target
-After=network-online.target containerd.service
+After=network-online.target containerd.service docker.service
 
 [Service]
 ExecStart=/usr/bin/kubelet

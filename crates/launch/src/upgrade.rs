@@ -224,7 +224,7 @@ fn node(launch: &Launch, first: &Member, waiting: &Waiting<'_>) -> Result<()> {
 fn renew(launch: &Launch, first: &Member, waiting: &Waiting<'_>) -> Result<()> {
     let Waiting { member, .. } = waiting;
     let machine = &member.machine;
-    let because = |error: LaunchError| error.because(diagnose::ask(machine, &launch.options.service_manager));
+    let because = |error: LaunchError| error.because(diagnose::ask(launch, machine));
     plugins::run(launch, member, &[When::UpgradeHost])?;
     runtime::install_kubeadm(launch, member)?;
     let what = match member.first {
@@ -275,7 +275,7 @@ fn uncordon(first: &Member, waiting: &Waiting<'_>) -> Result<()> {
 /// Programs of a node that are kept until it is well with new ones: its kubelet, and its runtime where the image has one.
 fn programs(launch: &Launch) -> Vec<&'static str> {
     let runtime = ["containerd", "containerd-shim-runc-v2", "runc"];
-    let brought = |name: &&str| launch.bundle.has(&format!("bin/{name}"));
+    let brought = |name: &&str| !launch.is_docker() && launch.bundle.has(&format!("bin/{name}"));
     std::iter::once("kubelet").chain(runtime.into_iter().filter(brought)).collect()
 }
 

@@ -95,13 +95,14 @@ impl Kube {
         let flags = files.iter().flat_map(|path| flags(&root.text(path, unread).unwrap_or_default())).collect();
         let flags: BTreeMap<String, String> = flags;
         let endpoint = flags.get("container-runtime-endpoint").or_else(|| kubelet.get("containerRuntimeEndpoint"));
+        let endpoint = endpoint.map(String::as_str).or(is_docker(&flags).then_some(DOCKER));
         Kube {
             kubelet_conf: root.exists("/etc/kubernetes/kubelet.conf"),
             manifests: manifests(root, unread),
-            cri: cri::ask(root, endpoint.map(String::as_str), unread),
+            cri: cri::ask(root, endpoint, unread),
+            runtime: if is_docker(&flags) { of_docker(&flags) } else { runtime(root, unread) },
             kubelet,
             flags,
-            runtime: runtime(root, unread),
             logs: logs(root, unread),
         }
     }
@@ -206,6 +207,20 @@ fn flags(text: &str) -> BTreeMap<String, String> {
     out
 }
 
+/// Where a kubelet before 1.24 that runs pods with Docker answers as a runtime itself.
+const DOCKER: &str = "/run/dockershim.sock";
+
+/// Whether pods run with Docker: kubeadm tells such a kubelet how their network is made, which is the runtime's in others.
+fn is_docker(flags: &BTreeMap<String, String>) -> bool {
+    flags.get("container-runtime").map_or("docker", String::as_str) == "docker" && flags.contains_key("network-plugin")
+}
+
+/// Then it is the kubelet that calls plugins.
+fn of_docker(flags: &BTreeMap<String, String>) -> Runtime {
+    let flag = |name: &str| flags.get(name).cloned();
+    Runtime { systemd_cgroup: None, bin_dir: flag("cni-bin-dir"), conf_dir: flag("cni-conf-dir") }
+}
+
 fn runtime(root: &Root, unread: &mut Vec<Unread>) -> Runtime {
     let path = "/etc/containerd/config.toml";
     let Some(text) = root.text(path, unread) else { return Runtime::default() };
@@ -259,20 +274,39 @@ fn logs(root: &Root, unread: &mut Vec<Unread>) -> Vec<Log> {
     out
 }
 
-/// `2016-12-28T02:52:22.09Z stderr F text`.
+/// `2016-12-28T02:52:22.09Z stderr F text`, or Docker's `{"log":"text\n","stream":"stderr","time":"…"}`.
 fn lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.iter().skip(lines.len().saturating_sub(LINES));
-    let bare = |line: &&str| match line.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
+    let of_docker = |line: &str| {
+        let entry: Value = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
+        entry.get("stream").and(entry.get("log")?.as_str()).map(|text| text.trim_end().chars().take(600).collect())
+    };
+    let bare = |line: &&str| of_docker(line).unwrap_or_else(|| with_stamp(line));
+    last.map(bare).collect()
+}
+
+fn with_stamp(line: &str) -> String {
+    match line.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
         [_, "stdout" | "stderr", "F" | "P", text] => (*text).chars().take(600).collect(),
         _ => line.chars().take(600).collect(),
-    };
-    last.map(bare).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubeadm_says_whether_it_is_docker() {
+        let of = |text: &str| is_docker(&flags(&format!("KUBELET_KUBEADM_ARGS=\"{text}\"\n")));
+        assert!(of("--network-plugin=cni --pod-infra-container-image=k8s.gcr.io/pause:3.2"));
+        assert!(of("--container-runtime=docker --network-plugin=cni"));
+        assert!(!of("--container-runtime=remote --container-runtime-endpoint=/run/containerd/containerd.sock"));
+        assert!(!of("--container-runtime=remote --network-plugin=cni") && !of("--node-ip=10.0.0.1"));
+        let found = of_docker(&flags("KUBELET_EXTRA_ARGS=--cni-bin-dir=/x\n"));
+        assert_eq!((found.bin_dir.as_deref(), found.conf_dir), (Some("/x"), None));
+    }
 
     #[test]
     fn flags_and_lines() {
@@ -282,5 +316,8 @@ mod tests {
         let found = flags("# KUBELET_EXTRA_ARGS=--x=y\nKUBELET_EXTRA_ARGS='--node-ip 10.0.0.2 --v --resolv-conf=/x'\n");
         assert_eq!((found["node-ip"].as_str(), found["resolv-conf"].as_str(), found.len()), ("10.0.0.2", "/x", 2));
         assert_eq!(lines("2016-12-28T02:52:22.09Z stderr F a b\nbare\n"), ["a b", "bare"]);
+        let docker =
+            "{\"log\":\"E1 \\\"x\\\"\\n\",\"stream\":\"stderr\",\"time\":\"t\"}\n{\"log\":\"of the program\"}\n{\n";
+        assert_eq!(lines(docker), ["E1 \"x\"", "{\"log\":\"of the program\"}", "{"]);
     }
 }

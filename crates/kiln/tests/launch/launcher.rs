@@ -153,7 +153,7 @@ pub fn footprint(host: &Host) -> String {
     // What any host writes as it goes is left out, and so are tables without rules.
     let script = r#"
 find /etc /usr /opt /root /home /srv /var /run /var/lib/kubelet /var/lib/etcd -xdev \( -path /var/log/journal -o -path /var/log/wtmp -o -path /var/log/lastlog \
-  -o -path /var/log/btmp -o -path /var/lib/systemd -o -path /var/lib/containerd -o -path /run/systemd -o -path /run/containerd -o -path /run/kiln-host -o -path /run/log \
+  -o -path /var/log/btmp -o -path /var/lib/systemd -o -path /var/lib/containerd -o -path /run/systemd -o -path /run/containerd -o -path /var/lib/docker -o -path /run/docker -o -path /run/docker.pid -o -path /run/kiln-host -o -path /run/log \
   -o -path /run/xtables.lock -o -path /run/motd.dynamic -o -path /run/user -o -path /run/sudo -o -path /run/utmp -o -path /run/dbus -o -path /var/lib/sudo -o -name .sudo_as_admin_successful -o -name 'systemd-private-*' -o -path /var/cache \) -prune \
   -o -type f -printf '%p %m %u:%g %s\n' -o -printf '%p %y %m %u:%g %l\n' | sort
 sha256sum /etc/hosts /etc/hostname /etc/containerd/config.toml
@@ -162,7 +162,7 @@ for save in iptables-save ip6tables-save iptables-legacy-save; do $save 2>/dev/n
 systemctl list-units --all --plain --no-legend --type=service 'kube*' 'kiln-[!h]*' containerd.service
 systemctl is-enabled containerd
 ip route
-awk '{print $2}' /proc/mounts | grep -v -e kiln-host -e ^/run/user | sort
+awk '{print $2}' /proc/mounts | grep -v -e kiln-host -e ^/run/user -e ^/run/docker/netns/ | sort
 sysctl -a 2>/dev/null | grep -e '^net.ipv4.ip_forward ' -e 'all.route_localnet' -e 'forwarding =' -e '^net.bridge' -e '^vm.over' -e '^kernel.panic' | grep -v -e veth
 "#;
     host.run(script).text().to_owned()

@@ -4,6 +4,7 @@
 mod bed;
 mod by_hand;
 mod diagnosis;
+mod docker;
 mod launcher;
 mod launching;
 mod masters;

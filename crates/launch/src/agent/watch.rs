@@ -14,7 +14,7 @@ use super::sweep::Swept;
 use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
-pub const DIRECTORIES: [&str; 22] = [
+pub const DIRECTORIES: [&str; 23] = [
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -37,6 +37,7 @@ pub const DIRECTORIES: [&str; 22] = [
     "/var/lib/containerd",
     "/run/containerd",
     "/etc/containerd",
+    "/var/lib/dockershim",
 ];
 /// Directories that pods of the control plane and kube-proxy mount, and that are made for them where they are not there.
 /// Others fill them, too: only an empty one goes. The innermost come first.

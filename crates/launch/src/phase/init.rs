@@ -5,11 +5,11 @@ use std::time::Duration;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
-use super::{Order, Phase, Work};
+use super::{Order, Phase, Work, runtime};
 use crate::config::{Configuration, SOCKET, configuration, init_yaml, mounted_files};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
-use crate::{diagnose, preflight};
+use crate::{diagnose, docker, preflight};
 
 /// The phase.
 pub const PHASE: Phase =
@@ -75,12 +75,17 @@ pub fn clear_earlier(launch: &Launch, member: &Member) -> Result<()> {
         });
     }
     launch.note(member, "an earlier attempt is undone first: kubeadm reset");
-    kubeadm_reset(launch, member)
+    kubeadm_reset(launch, member)?;
+    // What is in the kubelet's directory has gone with it.
+    runtime::log_in(launch, member)
 }
 
-/// The socket of containerd, as kubeadm of a host wants it said: with a scheme since 1.24. `kubernetes` is the release of
+/// The socket of the runtime, as kubeadm of a host wants it said: with a scheme since 1.24. `kubernetes` is the release of
 /// the cluster.
-pub fn cri_socket(member: &Member, kubernetes: &str) -> String {
+pub fn cri_socket(member: &Member, docker: bool, kubernetes: &str) -> String {
+    if docker {
+        return docker::SOCKET.to_owned();
+    }
     // That of the host counts: kubeadm and kubelet come together.
     let known = [&member.facts.kubelet, kubernetes].into_iter().map(preflight::minor);
     match known.into_iter().find(|minor| *minor > 0) {
@@ -91,7 +96,7 @@ pub fn cri_socket(member: &Member, kubernetes: &str) -> String {
 
 /// `kubeadm reset` on a host: by its own kubeadm, which knows best what it made, or else by the image's.
 pub fn reset_line(launch: &Launch, member: &Member) -> String {
-    let socket = cri_socket(member, &launch.bundle.kubernetes);
+    let socket = cri_socket(member, launch.is_docker(), &launch.bundle.kubernetes);
     let image = quote(&format!("{}/bin", launch.bundle.rootfs()));
     format!("PATH=$PATH:{image} kubeadm reset --force --cri-socket {socket}")
 }
@@ -122,7 +127,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     let work = || machine.succeed_with("initialize the control plane", &line, Stdin::Empty, LIMIT);
     let done = launch.clock.wait(work);
     if let Err(error) = done {
-        return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
+        return Err(error.because(diagnose::ask(launch, machine)));
     }
     kubeconfig(member)
 }

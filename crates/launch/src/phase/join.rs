@@ -60,6 +60,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
             launch.note(member, "the token or the key of certificates has expired: new ones are made");
             forget(launch, &join);
             super::init::kubeadm_reset(launch, member)?;
+            super::runtime::log_in(launch, member)?;
             let join = join_data(launch, member.is_master())?;
             kubeadm_join(launch, member, &join)?;
         }
@@ -81,7 +82,7 @@ fn kubeadm_join(launch: &Launch, member: &Member, join: &Join) -> Result<()> {
     // The token is in it; a failure to remove it must not hide one to join.
     let removed = machine.succeed("remove the token", &format!("rm -f {CONFIG}"));
     if let Err(error) = joined {
-        return Err(error.because(diagnose::ask(machine, &launch.options.service_manager)));
+        return Err(error.because(diagnose::ask(launch, machine)));
     }
     removed.map(drop)
 }
@@ -125,7 +126,7 @@ pub fn healthy(launch: &Launch, member: &Member) -> Result<()> {
             return Ok(());
         }
         if began.elapsed() >= HEALTHY.min(launch.options.patience) {
-            let causes = diagnose::ask(&member.machine, &launch.options.service_manager);
+            let causes = diagnose::ask(launch, &member.machine);
             return Err(LaunchError::TimedOut {
                 host: member.name().to_owned(),
                 what: "have its API server answer".to_owned(),
@@ -225,8 +226,14 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
             "something of Kubernetes was there before Kiln came, and is left: kubeadm reset is yours to do".to_owned(),
         ]);
     }
-    // Without containerd it cannot stop pods.
-    member.machine.run("start containerd", &launch.service("start containerd"), Stdin::Empty, LIMIT)?;
+    // Without it kubeadm cannot stop pods.
+    let runtime = launch.runtime();
+    member.machine.run(
+        &format!("start {runtime}"),
+        &launch.service(&format!("start {runtime}")),
+        Stdin::Empty,
+        LIMIT,
+    )?;
     super::init::kubeadm_reset(launch, member)?;
     Ok(Vec::new())
 }

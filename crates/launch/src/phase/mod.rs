@@ -7,6 +7,7 @@
 //! Connecting and asking for facts come before all of these, as plans are made from facts.
 
 pub mod distribute;
+pub mod docker;
 pub mod growth;
 pub mod guest;
 pub mod init;

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kiln_clusterfile::model::Runtime;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use super::distribute::agent;
-use super::{Order, Phase, Work};
+use super::{Order, Phase, Work, docker};
 use crate::agent::ledger::{Changed, Content, Item, order};
 use crate::balancer::UNIT;
 use crate::config::{ENDPOINT, configuration};
@@ -19,7 +20,7 @@ use crate::units;
 /// The phase.
 pub const PHASE: Phase = Phase {
     name: "runtime",
-    title: "containerd, kubelet and settings",
+    title: "containerd or Docker, kubelet and settings",
     order: Order::Together,
     plan,
     run,
@@ -27,9 +28,10 @@ pub const PHASE: Phase = Phase {
 };
 
 const CONFIG: &str = "/etc/containerd/config.toml";
-const INSTALL: Duration = Duration::from_secs(600);
-/// Services of hosts that a launch changes.
-pub const SERVICES: [&str; 2] = ["containerd", "kubelet"];
+/// How long files may take to be written, and services to start.
+pub const INSTALL: Duration = Duration::from_secs(600);
+/// Services of hosts that a launch may change.
+pub const SERVICES: [&str; 3] = ["containerd", "kubelet", "docker"];
 /// How long containerd may take to answer.
 const START: u32 = 60;
 
@@ -43,12 +45,15 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     // What registries are, is told by their addresses; their authorities are asked when it is done.
     let registries: Vec<String> = launch.registry_members().iter().map(|m| m.address.to_string()).collect();
     let parts = [text.as_str(), digest.as_str()].into_iter().chain(registries.iter().map(String::as_str));
-    let lines = vec![
-        format!("write {} files: programs, units, settings of the kernel and of containerd", items.len()),
-        "start containerd, enable kubelet".to_owned(),
-    ];
-    let holds = member.facts.is_active("containerd");
-    Ok(Some(Work { key: key(parts), lines, holds }))
+    let runtime = launch.runtime();
+    let written = format!("write {} files: programs, units, settings of the kernel and of {runtime}", items.len());
+    let (started, holds) = match runtime {
+        Runtime::Containerd => {
+            (vec!["start containerd, enable kubelet".to_owned()], member.facts.is_active("containerd"))
+        }
+        Runtime::Docker => (docker::lines(launch, member)?, docker::holds(launch, member)?),
+    };
+    Ok(Some(Work { key: key(parts), lines: std::iter::once(written).chain(started).collect(), holds }))
 }
 
 /// Files of a host, but for what comes from its own configuration of containerd, which changes with the first run.
@@ -59,11 +64,12 @@ fn items(
     joined: bool,
 ) -> Result<Vec<Item>> {
     let bundle = &launch.bundle;
+    let is_docker = launch.is_docker();
     let mut items = Vec::new();
     let mut add = |to: &str, mode: u32, content: Content| items.push(Item { to: to.to_owned(), mode, content });
     for (path, _) in bundle.below("bin") {
         let name = path.trim_start_matches("bin/");
-        if !name.contains('/') && !NOT_PROGRAMS.contains(&name) {
+        if !name.contains('/') && !NOT_PROGRAMS.contains(&name) && !(is_docker && docker::is_other(name)) {
             add(&format!("/usr/bin/{name}"), 0o755, Content::Rootfs(path.to_owned()));
         }
     }
@@ -73,7 +79,7 @@ fn items(
     let text = |text: &str| Content::Text(text.to_owned());
     add("/etc/systemd/system/kubelet.service", 0o644, text(units::KUBELET));
     add("/etc/systemd/system/kubelet.service.d/10-kubeadm.conf", 0o644, text(units::KUBELET_KUBEADM));
-    if bundle.has("bin/containerd") {
+    if bundle.has("bin/containerd") && !is_docker {
         add("/etc/systemd/system/containerd.service", 0o644, text(units::CONTAINERD));
     }
     add(units::SYSCTL, 0o644, Content::Text(units::sysctl(member.has_v6(), &member.facts.advertised())));
@@ -85,6 +91,21 @@ fn items(
         // Pods of the control plane mount it; small systems do without, and mean UTC.
         add("/etc/localtime", 0o644, Content::Missing(units::UTC.to_owned()));
     }
+    if let Some(unit) = balancer(launch, member)? {
+        add(UNIT, 0o644, Content::Text(unit));
+    }
+    add("/etc/hosts", 0o644, Content::Lines(hosts_lines(launch, member, joined)?));
+    items.extend(match is_docker {
+        true => docker::items(launch, authorities),
+        false => of_containerd(launch, authorities),
+    });
+    Ok(order(items))
+}
+
+/// Where containerd finds images, whom it trusts, and what it tells them of who asks.
+fn of_containerd(launch: &Launch, authorities: &[(std::net::IpAddr, String)]) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut add = |to: &str, mode: u32, content: Content| items.push(Item { to: to.to_owned(), mode, content });
     let registry = &launch.cluster.registry;
     let login = super::registry::login(launch);
     let mirrors = mirrors(launch, authorities, login.as_deref());
@@ -101,11 +122,7 @@ fn items(
     for (address, pem) in authorities {
         add(&authority_path(*address), 0o644, Content::Text(pem.clone()));
     }
-    if let Some(unit) = balancer(launch, member)? {
-        add(UNIT, 0o644, Content::Text(unit));
-    }
-    add("/etc/hosts", 0o644, Content::Lines(hosts_lines(launch, member, joined)?));
-    Ok(order(items))
+    items
 }
 
 fn authority_path(address: std::net::IpAddr) -> String {
@@ -199,14 +216,24 @@ pub fn install_from(rootfs: &str, member: &Member, items: Vec<Item>) -> Result<C
 }
 
 /// Installs what kubeadm needs of an image before it upgrades a node: itself, and where images of that release come from,
-/// whose registry may be another one.
+/// whose registry may be another one; or, with Docker, those images.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn install_kubeadm(launch: &Launch, member: &Member) -> Result<()> {
     let all = items(launch, member, &super::registry::authorities(launch)?, true)?;
-    let is_needed = |item: &Item| item.to == "/usr/bin/kubeadm" || item.to.starts_with(CERTS);
-    install(launch, member, all.into_iter().filter(is_needed).collect()).map(drop)
+    let certs = if launch.is_docker() { crate::docker::CERTS } else { CERTS };
+    let is_needed = |item: &Item| item.to == "/usr/bin/kubeadm" || item.to.starts_with(certs);
+    install(launch, member, all.into_iter().filter(is_needed).collect())?;
+    if launch.is_docker() { docker::pull(launch, member) } else { Ok(()) }
+}
+
+/// Tells the kubelet of a host again who it is for the cluster's registry, where its directory was emptied.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn log_in(launch: &Launch, member: &Member) -> Result<()> {
+    if launch.is_docker() { docker::log_in(launch, member) } else { Ok(()) }
 }
 
 fn settings(launch: &Launch) -> Result<Settings> {
@@ -227,12 +254,9 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     }
     let joined = launch.has_done(member, "join-masters");
     let mut all = items(launch, member, &super::registry::authorities(launch)?, joined)?;
-    let config = containerd::merge(member.facts.containerd_config.as_deref(), &settings(launch)?);
-    let config = config.map_err(|why| LaunchError::Wanted {
-        what: format!("{}: {CONFIG} cannot be used: {why}", member.name()),
-        hint: format!("put it right, or move it away: mv {CONFIG} {CONFIG}.old"),
-    })?;
-    all.push(Item { to: CONFIG.to_owned(), mode: 0o644, content: Content::Text(config) });
+    if !launch.is_docker() {
+        all.push(containerd_config(launch, member)?);
+    }
     let changed = install(launch, member, all)?.changed;
     let modules = units::MODULES.iter().chain(&units::IPVS_MODULES).copied().collect::<Vec<_>>().join(" ");
     // Modules may be built in, and those of IPVS are not always needed; what is missing shows in the settings.
@@ -244,6 +268,30 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     )?;
     kernel_settings(member)?;
     machine.succeed("reload units", &launch.service("daemon-reload"))?;
+    match launch.runtime() {
+        Runtime::Containerd => start_containerd(launch, member, &changed)?,
+        Runtime::Docker => docker::start(launch, member)?,
+    }
+    machine.succeed("enable kubelet", &launch.service("enable kubelet"))?;
+    if balancer(launch, member)?.is_some() {
+        let line = format!("{} && {}", launch.service("enable kiln-balancer"), launch.service("restart kiln-balancer"));
+        machine.succeed("start the way to the API servers", &line)?;
+    }
+    Ok(())
+}
+
+/// containerd's own file, with what Kubernetes needs.
+fn containerd_config(launch: &Launch, member: &Member) -> Result<Item> {
+    let config = containerd::merge(member.facts.containerd_config.as_deref(), &settings(launch)?);
+    let config = config.map_err(|why| LaunchError::Wanted {
+        what: format!("{}: {CONFIG} cannot be used: {why}", member.name()),
+        hint: format!("put it right, or move it away: mv {CONFIG} {CONFIG}.old"),
+    })?;
+    Ok(Item { to: CONFIG.to_owned(), mode: 0o644, content: Content::Text(config) })
+}
+
+fn start_containerd(launch: &Launch, member: &Member, changed: &[String]) -> Result<()> {
+    let machine = &member.machine;
     let restarts = |path: &String| {
         path == CONFIG || Path::new(path).ends_with("containerd.service") || path == "/usr/bin/containerd"
     };
@@ -253,15 +301,7 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         let wait = format!("n=0; until [ -S /run/containerd/containerd.sock ]; do n=$((n+1)); [ $n -lt {} ] || {{ echo 'its socket does not appear' >&2; exit 1; }}; sleep 0.2; done", START * 5);
         machine.succeed_with("wait for containerd", &wait, Stdin::Empty, Duration::from_secs(u64::from(START) * 2))
     });
-    if let Err(error) = started {
-        return Err(error.because(crate::diagnose::ask(machine, &launch.options.service_manager)));
-    }
-    machine.succeed("enable kubelet", &launch.service("enable kubelet"))?;
-    if balancer(launch, member)?.is_some() {
-        let line = format!("{} && {}", launch.service("enable kiln-balancer"), launch.service("restart kiln-balancer"));
-        machine.succeed("start the way to the API servers", &line)?;
-    }
-    Ok(())
+    started.map(drop).map_err(|error| error.because(crate::diagnose::ask(launch, machine)))
 }
 
 /// Sets what differs from what is wanted, and looks whether it is so now.
@@ -312,11 +352,13 @@ fn undo(launch: &Launch, member: &Member) -> Result<Vec<String>> {
         machine.run("stop containerd", &launch.service("disable --now containerd"), Stdin::Empty, INSTALL)?;
     }
     let occupied = was_occupied(member);
+    let images = if launch.is_docker() { docker::forget(launch, member)? } else { Vec::new() };
     let said = machine.succeed_with("put files back", &agent("restore"), Stdin::Empty, INSTALL)?;
     let restored: Changed =
         serde_json::from_slice(&said.stdout).map_err(|error| machine.nonsense("put files back", error.to_string()))?;
     machine.run("reload units", &launch.service("daemon-reload"), Stdin::Empty, INSTALL)?;
-    let mut remains = services_back(launch, member, ours.exit.success())?;
+    let mut remains = images;
+    remains.extend(services_back(launch, member, ours.exit.success(), &restored.changed)?);
     // What was there before may have chains and devices of its own.
     let sweep = agent(if occupied { "sweep --only-files" } else { "sweep" });
     let said = machine.succeed_with("look for what remains", &sweep, Stdin::Empty, INSTALL)?;
@@ -338,7 +380,7 @@ pub fn was_occupied(member: &Member) -> bool {
 }
 
 /// Services run again, or not, as they did before; says what does not.
-fn services_back(launch: &Launch, member: &Member, ours: bool) -> Result<Vec<String>> {
+fn services_back(launch: &Launch, member: &Member, ours: bool, restored: &[String]) -> Result<Vec<String>> {
     let machine = &member.machine;
     let before = member.facts.marker.as_ref().map(|marker| marker.services.clone()).unwrap_or_default();
     let mut remains = Vec::new();
@@ -350,7 +392,8 @@ fn services_back(launch: &Launch, member: &Member, ours: bool) -> Result<Vec<Str
         }
         Ok(())
     };
-    for service in SERVICES {
+    let other = if launch.is_docker() { "containerd" } else { "docker" };
+    for service in SERVICES.into_iter().filter(|service| *service != other) {
         let Some(how) = before.get(service) else {
             // Markers of earlier versions do not say it.
             if service == "containerd" && !ours && before.is_empty() {
@@ -362,7 +405,13 @@ fn services_back(launch: &Launch, member: &Member, ours: bool) -> Result<Vec<Str
         if matches!(enabled, "enabled" | "disabled") {
             set(enabled.trim_end_matches('d'), service)?;
         }
-        set(if active == "active" { "restart" } else { "stop" }, service)?;
+        // Of a Docker whose file is as it was, the containers of its owner go on.
+        let is_same = service == "docker" && !restored.iter().any(|path| path == crate::docker::CONFIG);
+        match active {
+            "active" if is_same => {}
+            "active" => set("restart", service)?,
+            _ => set("stop", service)?,
+        }
     }
     Ok(remains)
 }

@@ -154,8 +154,7 @@ fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> 
         if began.elapsed() >= launch.options.patience {
             let mut hosts: Vec<&Member> = lacking.iter().map(|(member, _)| *member).collect();
             hosts.dedup_by_key(|member| member.name());
-            let causes =
-                hosts.iter().take(3).flat_map(|host| diagnose::ask(&host.machine, &launch.options.service_manager));
+            let causes = hosts.iter().take(3).flat_map(|host| diagnose::ask(launch, &host.machine));
             return Err(LaunchError::TimedOut {
                 host: hosts.first().map_or_else(String::new, |host| host.name().to_owned()),
                 what: what(lacking.len()),

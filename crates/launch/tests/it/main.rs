@@ -2,6 +2,7 @@
 //! an image, with real agents.
 
 mod board;
+mod docker;
 mod double;
 mod launching;
 mod leaving;

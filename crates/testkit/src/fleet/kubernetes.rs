@@ -108,6 +108,15 @@ pub fn earlier_images(kiln: &Path) -> PathBuf {
     script("cluster-image.sh", &["earlier"], Some(kiln))
 }
 
+/// The same of [`docker_programs`].
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn docker_images(kiln: &Path) -> PathBuf {
+    script("cluster-image.sh", &["docker"], Some(kiln))
+}
+
 /// Runs a script of the tree that prints a path.
 fn script(name: &str, words: &[&str], kiln: Option<&Path>) -> PathBuf {
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts").join(name));
