@@ -20,6 +20,7 @@ use kiln_launch::{Bundle, Launch, Machine, Member, Options, Peers, run};
 use super::{clusterfile, unsupported};
 use crate::cli::Global;
 use crate::error::{self, CliError};
+use crate::options::RegistryOptions;
 use crate::progress::Style;
 use crate::{ssh, surroundings};
 
@@ -83,6 +84,9 @@ pub struct Launching {
     /// How long nodes may take to become ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u64,
+    /// How registries are reached, for images that the store does not have.
+    #[command(flatten)]
+    pub registry: RegistryOptions,
 }
 
 /// Hosts on the command line.

@@ -21,8 +21,8 @@ Examples:
   kiln cluster status                                    how it is
   kiln cluster reset                                     give the hosts back as they were
 
-The image is one of the store: kiln pull, or kiln cluster load. Nothing has to be on hosts but SSH and systemd, and
-containerd, if the image does not bring it. Hosts must be known to SSH, or --accept-new-host-keys.";
+An image that the store does not have is pulled; kiln cluster load brings one from a file. Nothing has to be on hosts but
+SSH and systemd, and containerd, if the image does not bring it. Hosts must be known to SSH, or --accept-new-host-keys.";
 
 /// Launch a cluster on hosts over SSH
 #[derive(Debug, clap::Args)]
@@ -110,7 +110,7 @@ pub fn launch(fleet: &fleet::Args, known: Known, wish: &Wish, how: &How, global:
                 return Err(CliError::usage("no cluster image is named")
                     .with_hint("kiln cluster run IMAGE, or `image` in the Clusterfile"));
             }
-            together::read(global, &images, cluster)
+            together::read(global, &images, cluster, &how.launching.registry)
         },
         global,
     )?;

@@ -4,29 +4,38 @@ use kiln_cluster::inventory::Inventory;
 use kiln_cluster::merge;
 use kiln_cluster::together::{self as images, Files};
 use kiln_clusterfile::Cluster;
+use kiln_engine::EngineError;
 use kiln_engine::event::Event;
 use kiln_engine::stored;
+use kiln_engine::transfer::Platforms;
 use kiln_launch::Bundle;
 use kiln_launch::bundle::{Part, together as title};
 use kiln_launch::event::{Event as Told, Events as _};
-use kiln_oci::Platform;
+use kiln_oci::{Platform, Reference};
 
 use super::{bundle, fleet};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::named::{self, PlatformOption};
-use crate::surroundings::Surroundings;
+use crate::options::RegistryOptions;
+use crate::surroundings::{self, Surroundings};
 
 /// The images of a cluster, the one with Kubernetes first.
 pub fn of_cluster(cluster: &Cluster) -> Vec<String> {
     cluster.image.iter().chain(&cluster.more_images).map(|image| image.value.familiar()).collect()
 }
 
-/// Reads the images of a launch as one.
-pub fn read(global: &Global, images: &[String], cluster: &Cluster) -> Result<Bundle, CliError> {
+/// Reads the images of a launch as one. Those that the store does not have are pulled first.
+pub fn read(
+    global: &Global,
+    images: &[String],
+    cluster: &Cluster,
+    registry: &RegistryOptions,
+) -> Result<Bundle, CliError> {
     let [first, others @ ..] = images else {
         return Err(CliError::usage("no cluster image is named"));
     };
+    fetch(global, images, registry)?;
     if others.is_empty() {
         return bundle::read(global, first, cluster);
     }
@@ -34,6 +43,35 @@ pub fn read(global: &Global, images: &[String], cluster: &Cluster) -> Result<Bun
     let text = format!("launching {}", title(first, others));
     fleet::Lines::new(global.progress).event(Told::Note { host: None, text });
     Ok(Bundle { parts, ..bundle::read(global, &name, cluster)? })
+}
+
+/// Pulls images that the store does not have, with all that they contain.
+fn fetch(global: &Global, images: &[String], registry: &RegistryOptions) -> Result<(), CliError> {
+    let store = surroundings::open_store(global)?;
+    for name in images {
+        match stored::find(&store, name) {
+            Err(EngineError::NoSuchImage(_)) => {}
+            // What is wrong with it otherwise is told by who reads it.
+            _ => continue,
+        }
+        // A digest alone is of no registry.
+        let Ok(reference) = name.parse::<Reference>() else { continue };
+        if is_digest(name) {
+            continue;
+        }
+        let text = format!("pulling {}, which the store does not have", reference.familiar());
+        fleet::Lines::new(global.progress).event(Told::Note { host: None, text });
+        let (around, progress) = named::online(global, registry, false, "Pulling")?;
+        named::mover(&around).pull(&reference, &Platforms::All)?;
+        progress.finish();
+    }
+    Ok(())
+}
+
+/// Whether a name can only be the beginning of a digest.
+fn is_digest(name: &str) -> bool {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    (name != hex || hex.len() >= 12) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The name of the merged image, which is made where it is not there yet.

@@ -51,7 +51,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
             };
             // Only Kubernetes changes: what runs on it stays.
             let others = before.into_iter().skip(1).filter(|_| args.images.len() == 1);
-            together::read(global, &args.images.iter().cloned().chain(others).collect::<Vec<_>>(), cluster)
+            let images: Vec<String> = args.images.iter().cloned().chain(others).collect();
+            together::read(global, &images, cluster, &args.launching.registry)
         },
         global,
     )?;
