@@ -88,10 +88,13 @@ for name in "${compiled[@]}"; do
   for set in "${sets[@]}"; do wanted+=("$set/$name"); done
 done
 wanted+=("${docker[@]}")
+# Whether a program is made of what its source is now; only stand-ins have their source here.
+source_is() { [ ! -d "scripts/kubernetes/$1" ] || [ "$(cat "$dir/.source-$1" 2>/dev/null)" = "$(source_sum "$1")" ]; }
+source_sum() { cat scripts/kubernetes/"$1"/*.go | sha256sum; }
 missing=()
 for file in "${wanted[@]}"; do
   line=$(grep -s "  $file\$" "$dir/SHA256SUMS" || true)
-  [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") || missing+=("$file")
+  [ -n "$line" ] && (cd "$dir" && sha256sum --check --status <<<"$line") && source_is "${file##*/}" || missing+=("$file")
 done
 [ ${#missing[@]} -gt 0 ] || done_with
 
@@ -190,6 +193,7 @@ compile() {
   case " ${standins[*]} " in *" $name "*) rm -rf "$tree/cmd/$name"; cp -r "scripts/kubernetes/$name" "$tree/cmd/$name" ;; esac
   go_build -o "$work/$name" -ldflags "-s -w ${flags[*]}" "./cmd/$name"
   finish "$work/$name" "$1"
+  [ ! -d "scripts/kubernetes/$name" ] || source_sum "$name" > "$dir/.source-$name"
 }
 
 for file in "${missing[@]}"; do

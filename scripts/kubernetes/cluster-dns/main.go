@@ -1,6 +1,6 @@
 // A stand-in for CoreDNS, which Debian does not have: it runs where kubeadm's add-on puts CoreDNS, reads the zone in the
-// Corefile, and answers A queries for services: SERVICE.NAMESPACE.svc.ZONE is the cluster IP, or the addresses of ready
-// endpoints if there is none. It has no plugins, no cache, no PTR, SRV or AAAA records, and forwards nothing. It is
+// Corefile, and answers A and AAAA queries for services: SERVICE.NAMESPACE.svc.ZONE is the cluster IPs, or the addresses of
+// ready endpoints if there are none. It has no plugins, no cache, no PTR or SRV records, and forwards nothing. It is
 // compiled in Kubernetes' own tree, with what that comes with.
 package main
 
@@ -59,7 +59,7 @@ func (s server) addresses(name string) ([]string, bool) {
 		return nil, false
 	}
 	if service.Spec.ClusterIP != "None" {
-		return []string{service.Spec.ClusterIP}, true
+		return append([]string{service.Spec.ClusterIP}, service.Spec.ClusterIPs...), true
 	}
 	var all []string
 	if endpoints, err := s.endpoints.Endpoints(parts[1]).Get(parts[0]); err == nil {
@@ -86,10 +86,19 @@ func (s server) ServeDNS(w dns.ResponseWriter, question *dns.Msg) {
 	if !known {
 		answer.Rcode = dns.RcodeNameError
 	}
+	told := map[string]bool{}
 	for _, address := range addresses {
-		if ip := net.ParseIP(address).To4(); ip != nil && asked.Qtype == dns.TypeA {
-			header := dns.RR_Header{Name: asked.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 5}
-			answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: ip})
+		ip := net.ParseIP(address)
+		if ip == nil || told[ip.String()] {
+			continue
+		}
+		told[ip.String()] = true
+		header := dns.RR_Header{Name: asked.Name, Rrtype: asked.Qtype, Class: dns.ClassINET, Ttl: 5}
+		switch v4 := ip.To4(); {
+		case v4 != nil && asked.Qtype == dns.TypeA:
+			answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: v4})
+		case v4 == nil && asked.Qtype == dns.TypeAAAA:
+			answer.Answer = append(answer.Answer, &dns.AAAA{Hdr: header, AAAA: ip})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,10 +41,13 @@ func subnet() (map[string]string, error) {
 			values[parts[0]] = parts[1]
 		}
 	}
-	for _, name := range []string{"FLANNEL_NETWORK", "FLANNEL_SUBNET", "FLANNEL_MTU", "FLANNEL_IPMASQ"} {
+	for _, name := range []string{"FLANNEL_MTU", "FLANNEL_IPMASQ"} {
 		if values[name] == "" {
 			return nil, fmt.Errorf("%s is missing %s", subnets, name)
 		}
+	}
+	if values["FLANNEL_SUBNET"] == "" && values["FLANNEL_IPV6_SUBNET"] == "" {
+		return nil, fmt.Errorf("%s is missing FLANNEL_SUBNET and FLANNEL_IPV6_SUBNET", subnets)
 	}
 	return values, nil
 }
@@ -62,19 +66,22 @@ func delegate(conf map[string]interface{}) (map[string]interface{}, error) {
 		}
 	}
 	result["name"], result["cniVersion"] = conf["name"], conf["cniVersion"]
-	result["ipam"] = map[string]interface{}{
-		"type": "host-local", "subnet": subnetOf(values["FLANNEL_SUBNET"]),
-		"routes": []map[string]string{{"dst": values["FLANNEL_NETWORK"]}},
+	var ranges [][]map[string]string
+	var routes []map[string]string
+	for _, name := range []string{"FLANNEL_", "FLANNEL_IPV6_"} {
+		if values[name+"SUBNET"] == "" {
+			continue
+		}
+		// flanneld writes the gateway's address: 10.244.1.1/24.
+		_, own, err := net.ParseCIDR(values[name+"SUBNET"])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %sSUBNET: %v", subnets, name, err)
+		}
+		ranges = append(ranges, []map[string]string{{"subnet": own.String()}})
+		routes = append(routes, map[string]string{"dst": values[name+"NETWORK"]})
 	}
+	result["ipam"] = map[string]interface{}{"type": "host-local", "ranges": ranges, "routes": routes}
 	return result, nil
-}
-
-// flanneld writes the gateway's address: 10.244.1.1/24.
-func subnetOf(gateway string) string {
-	parts := strings.SplitN(gateway, "/", 2)
-	address := strings.Split(parts[0], ".")
-	address[len(address)-1] = "0"
-	return strings.Join(address, ".") + "/" + parts[len(parts)-1]
 }
 
 func main() {

@@ -162,8 +162,10 @@ for save in iptables-save ip6tables-save iptables-legacy-save; do $save 2>/dev/n
 systemctl list-units --all --plain --no-legend --type=service 'kube*' 'kiln-[!h]*' containerd.service
 systemctl is-enabled containerd
 ip route
+ip -6 route | sed 's/ expires [0-9]*sec//'
+ip -o addr show scope global | awk '{ print $2, $4 }'
 awk '{print $2}' /proc/mounts | grep -v -e kiln-host -e ^/run/user -e ^/run/docker/netns/ | sort
-sysctl -a 2>/dev/null | grep -e '^net.ipv4.ip_forward ' -e 'all.route_localnet' -e 'forwarding =' -e '^net.bridge' -e '^vm.over' -e '^kernel.panic' | grep -v -e veth
+sysctl -a 2>/dev/null | grep -e '^net.ipv4.ip_forward ' -e 'all.route_localnet' -e 'forwarding =' -e 'accept_ra ' -e '^net.bridge' -e '^vm.over' -e '^kernel.panic' | grep -v -e veth
 "#;
     host.run(script).text().to_owned()
 }

@@ -5,6 +5,7 @@ mod bed;
 mod by_hand;
 mod diagnosis;
 mod docker;
+mod families;
 mod launcher;
 mod launching;
 mod masters;

@@ -158,3 +158,77 @@ fn what_kubeadm_reset_leaves_is_told() {
     let error = world.run().unwrap_err();
     assert!(error.to_string().contains("10.0.0.1: kubeadm reset leaves /var/lib/etcd"), "{error}");
 }
+
+/// A host with addresses of both families, and networks that a document names.
+fn with_networks(kubernetes: &'static str, pods: &str, services: &str) -> World {
+    let world = World::new(1, 0);
+    world.odd(1, "10.0.0.1/24 brd x\n", "10.0.0.1/24 brd x\n|2: eth0 inet6 fd00::1/64 scope global\n");
+    world.odd(1, "@@programs\n", "@@programs\n|ip6tables\n");
+    let settings =
+        "|/proc/sys/net/bridge/bridge-nf-call-ip6tables 1\n|/proc/sys/net/ipv6/conf/default/forwarding 0\n@@manager";
+    world.odd(1, "@@manager", settings);
+    let text = format!(
+        "apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\nnetworking: {{podSubnet: '{pods}', serviceSubnet: '{services}'}}\n"
+    );
+    world.wish(move |cluster, bundle| {
+        bundle.kubernetes = kubernetes.to_owned();
+        cluster.kubeadm.push(kiln_kubeadm::Layer::file("Clusterfile", text.clone()));
+    });
+    world
+}
+
+#[test]
+fn networks_that_kubernetes_does_not_take_are_told() {
+    let rows: &[(&str, &str, &str, &[&str])] = &[
+        ("v1.20.2", "10.244.0.0/16", "10.96.0.0/12", &[]),
+        ("v1.20.2", "fd64::/48", "fd65::/112", &[]),
+        ("v1.25.0", "10.244.0.0/16,fd64::/48", "10.96.0.0/12,fd65::/112", &[]),
+        // The gate of 1.20 is switched on, which is told.
+        ("v1.20.2", "10.244.0.0/16,fd64::/48", "10.96.0.0/12,fd65::/112", &["W Networks"]),
+        ("v1.19.8", "10.244.0.0/16,fd64::/48", "10.96.0.0/12,fd65::/112", &["DualStack"]),
+        ("v1.25.0", "10.244.0.0/16,10.245.0.0/16", "10.96.0.0/12", &["Networks"]),
+        ("v1.25.0", "10.244.0.0/16,nonsense", "10.96.0.0/12", &["Networks"]),
+        ("v1.25.0", "10.244.0.0/16", "10.96.0.0/12,fd65::/112", &["Networks"]),
+        ("v1.25.0", "10.244.0.0/16", "100.64.0.0/10", &["ServiceSubnet"]),
+        ("v1.25.0", "10.244.0.0/16", "10.96.0.0/29", &["ServiceSubnet"]),
+        ("v1.32.0", "fd64::/48", "fd65::/64", &["ServiceSubnet"]),
+        ("v1.33.0", "fd64::/48", "fd65::/64", &[]),
+        ("v1.25.0", "10.244.0.0/25", "10.96.0.0/12", &["PodSubnet"]),
+        ("v1.25.0", "fd64::/47", "fd65::/112", &["PodSubnet"]),
+    ];
+    for (kubernetes, pods, services, names) in rows {
+        let mut found = found(&with_networks(kubernetes, pods, services));
+        // What else is said of later releases is not of this.
+        found.retain(|name| !name.contains("SystemVerification"));
+        assert_eq!(found, *names, "{kubernetes} {pods} {services}");
+    }
+}
+
+#[test]
+fn a_gate_that_is_switched_off_is_not_switched_on_again() {
+    let world = with_networks("v1.20.2", "10.244.0.0/16,fd64::/48", "10.96.0.0/12,fd65::/112");
+    let text =
+        "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nfeatureGates: {IPv6DualStack: false}\n";
+    world.wish(move |cluster, _| cluster.kubeadm.push(kiln_kubeadm::Layer::file("Clusterfile", text)));
+    let found = run::check(&world.launch().unwrap()).unwrap();
+    let error = found.iter().find(|finding| finding.name == "DualStack").unwrap();
+    assert!(error.is_error() && error.text.contains("featureGates.IPv6DualStack (Clusterfile:3"), "{}", error.text);
+}
+
+#[test]
+fn hosts_of_ipv6_need_what_filters_and_forwards_it() {
+    for (what, with, name) in [
+        ("|ip6tables\n", "", "FileExisting-ip6tables"),
+        (
+            "|/proc/sys/net/ipv6/conf/default/forwarding 0\n",
+            "",
+            "FileContent--proc-sys-net-ipv6-conf-default-forwarding",
+        ),
+        ("|2: eth0 inet6 fd00::1/64 scope global\n", "", "NodeAddress"),
+    ] {
+        let world = with_networks("v1.25.0", "fd64::/48", "fd65::/112");
+        world.odd(1, what, with);
+        let all = found(&world);
+        assert!(all.iter().any(|found| found == name), "{name}: {all:?}");
+    }
+}

@@ -9,8 +9,10 @@ ip link add "v$number" type veth peer name eth0 address "$(printf '02:00:0a:4d:0
 ip link set "v$number" master br0 up
 ip -n "$name" link set lo up
 ip -n "$name" address add "10.77.0.$((10 + number))/24" dev eth0
+ip -n "$name" address add "fd77::$((10 + number))/64" dev eth0 nodad
 ip -n "$name" link set eth0 up
 ip -n "$name" route add default via 10.77.0.1
+ip -n "$name" -6 route add default via fd77::1
 
 for hierarchy in $(awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts); do
   echo 0 > "$hierarchy/$cgroups/cgroup.procs"

@@ -23,6 +23,7 @@ pub struct Host {
     name: String,
     number: usize,
     address: String,
+    address6: String,
     directory: PathBuf,
     cgroups: String,
     /// The first process of the fleet, whose namespaces are entered first.
@@ -46,6 +47,7 @@ impl Host {
         let name = format!("node{number}");
         let host = Host {
             address: format!("10.77.0.{}", 10 + number),
+            address6: format!("fd77::{}", 10 + number),
             directory: fleet.directory.join(&name),
             cgroups: format!("{cgroups}/{name}"),
             init: fleet.keeper.init.clone(),
@@ -74,6 +76,12 @@ impl Host {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its IPv6 address there.
+    #[must_use]
+    pub fn address6(&self) -> &str {
+        &self.address6
     }
 
     /// Whether it was booted, and its power was not taken away.
@@ -219,10 +227,10 @@ impl Host {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its line of `known_hosts`.
+    /// Its line of `known_hosts`, for both addresses.
     pub(super) fn known(&self) -> String {
         let key = fs::read_to_string(self.place("etc/ssh/ssh_host_ed25519_key.pub")).expect("read the host's key");
-        format!("{} {key}", self.address)
+        format!("{},{} {key}", self.address, self.address6)
     }
 
     /// What one host has and no other, before it is booted.

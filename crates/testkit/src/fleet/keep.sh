@@ -13,6 +13,7 @@ unshare --mount --net --pid --fork --kill-child=KILL --propagation private -- sh
   ip link set lo up
   ip link add br0 type bridge
   ip address add 10.77.0.1/24 dev br0
+  ip address add fd77::1/64 dev br0 nodad
   ip link set br0 up
   echo "$init" >&4
   exec 3<&- 4>&-

@@ -30,7 +30,7 @@ pub const USER: &str = "admin";
 /// Their password.
 pub const PASSWORD: &str = "an-admins-password";
 
-/// Hosts `node1`, `node2`, … at `10.77.0.11`, `10.77.0.12`, …; gone when dropped.
+/// Hosts `node1`, `node2`, … at `10.77.0.11` and `fd77::11`, `10.77.0.12` and `fd77::12`, …; gone when dropped.
 pub struct Fleet {
     keeper: Keeper,
     directory: PathBuf,

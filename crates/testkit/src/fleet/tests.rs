@@ -28,7 +28,9 @@ fn two_hosts_are_two_machines_and_nothing_remains_of_them() {
     );
     assert_eq!(two.ssh("cat /etc/machine-id").ok().text(), "00000000000000000000000000b0ed02");
     assert_eq!(one.ssh("cat /proc/1/comm; systemctl is-system-running").ok().text(), "systemd\nrunning");
-    let _ = one.ssh(&format!("ping -c 1 -W 5 {}", two.address())).ok();
+    for address in [two.address(), two.address6()] {
+        let _ = one.ssh(&format!("ping -c 1 -W 5 {address}")).ok();
+    }
     // What the machine has only one of is not changed by a host.
     let before = fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap();
     let _ = one.run("echo 1 > /proc/sys/vm/overcommit_memory").ok();

@@ -1,0 +1,155 @@
+//! Clusters with addresses of IPv6: beside those of IPv4, and alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use kiln_testkit::Fleet;
+use kiln_testkit::fleet::{Host, kubernetes};
+
+use crate::by_hand::{ADMIN, kubectl, wait};
+use crate::launcher::{Launcher, assert_as_found, footprint};
+use crate::launching::ready;
+
+/// Two replicas, never both on one host, behind a port of every node, at all families that the cluster has.
+const WEB: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}
+      containers:
+        - {name: web, image: 'kiln.test/web:1', ports: [{containerPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  ipFamilyPolicy: PreferDualStack
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+";
+
+/// An address with a port.
+fn at(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// What a port of an address answers to a host, or with none to who launches.
+fn asked(fleet: &Fleet, from: Option<&Host>, to: &str) -> Option<String> {
+    let url = format!("http://{to}/");
+    let output = match from {
+        Some(host) => host.command(&["/opt/busybox", "wget", "-q", "-T", "2", "-O", "-", &url]).output(),
+        None => fleet.command("curl").args(["-s", "-g", "-m", "2", &url]).output(),
+    };
+    let output = output.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+fn words(first: &Host, arguments: &str) -> Vec<String> {
+    kubectl(first, arguments).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Two pods on two hosts: hosts and pods reach each by all of its addresses, and both answer behind a port of each host at
+/// these addresses, and by the service's name.
+fn serve(fleet: &Fleet, hosts: &[&Host], families: usize, nodes: &[&str]) {
+    let first = hosts[0];
+    for taint in ["master", "control-plane"] {
+        let _ = first.run(&format!("{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/{taint}-"));
+    }
+    first.write("/tmp/web.yaml", 0o644, WEB);
+    let _ = kubectl(first, "apply -f /tmp/web.yaml");
+    let _ = kubectl(first, "rollout status deployment/web --timeout=180s");
+    let pods = words(first, "get pods -l app=web -o 'jsonpath={.items[*].status.podIPs[*].ip}'");
+    assert_eq!(pods.len(), 2 * families, "{pods:?}");
+    let names = words(first, "get pods -l app=web -o 'jsonpath={.items[*].metadata.name}'");
+    for host in hosts {
+        host.write("/opt/busybox", 0o755, fs::read("/bin/busybox").unwrap());
+        for pod in &pods {
+            let to = at(pod, 8080);
+            wait(&format!("{to} from {}", host.name()), Duration::from_secs(60), || asked(fleet, Some(host), &to));
+        }
+    }
+    for name in &names {
+        for pod in &pods {
+            let line = format!("exec {name} -- /bin/busybox wget -q -T 2 -O - http://{}/", at(pod, 8080));
+            assert!(kubectl(first, &line).starts_with("web-"), "{name} to {pod}");
+        }
+        let line = format!("exec {name} -- /bin/busybox wget -q -T 5 -O - http://web.default.svc.cluster.local/");
+        wait("the service by its name", Duration::from_secs(60), || {
+            let said = first.run(&format!("{ADMIN} kubectl {line}"));
+            (said.code == 0 && said.text().starts_with("web-")).then_some(())
+        });
+    }
+    for node in nodes {
+        let to = at(node, 30080);
+        wait(&format!("both pods at {to}"), Duration::from_secs(90), || {
+            let said: BTreeSet<String> = (0..10).filter_map(|_| asked(fleet, None, &to)).collect();
+            (said.len() == 2).then_some(())
+        });
+    }
+}
+
+/// Addresses that nodes say they have.
+fn addresses(first: &Host) -> Vec<String> {
+    let what = "{.items[*].status.addresses[?(@.type==\"InternalIP\")].address}";
+    words(first, &format!("get nodes -o 'jsonpath={what}'"))
+}
+
+#[test]
+#[ignore = "real Kubernetes, minutes: make test-cluster"]
+fn clusters_have_both_families_or_ipv6_alone() {
+    let fleet = Fleet::start(2);
+    let launcher = Launcher::new(&fleet);
+    let (one, two) = (fleet.host(1), fleet.host(2));
+    let both = [one.address(), one.address6(), two.address(), two.address6()];
+    let before: Vec<String> = fleet.hosts().iter().map(footprint).collect();
+    let file = launcher.clusterfile(1, 1);
+    let v4 = fs::read_to_string(&file).unwrap();
+    let own = format!("podSubnet: {}", kubernetes::PODS);
+    let networks = "podSubnet: '10.244.0.0/16,fd64:64::/48', serviceSubnet: '10.96.0.0/16,fd64:96::/112'";
+    fs::write(&file, v4.replace(&own, networks)).unwrap();
+
+    let run = launcher.run(&file, &[]);
+    assert!(run.stderr.contains("IPv6DualStack"), "what is switched on is told: {run}");
+    assert!(!run.stderr.contains("of its pod network"), "{run}");
+    let told: BTreeSet<String> = addresses(one).into_iter().collect();
+    assert_eq!(told, both.iter().map(|address| (*address).to_owned()).collect());
+    serve(&fleet, &[one, two], 2, &both);
+    let again = launcher.run(&file, &[]);
+    assert_eq!(again.stderr.matches("nothing to do").count(), kiln_launch::phase::PHASES, "{again}");
+    launcher.cluster("reset", &[]);
+    for (host, before) in fleet.hosts().iter().zip(&before) {
+        let _ = host.run("rm /opt/busybox").ok();
+        assert_as_found(host, before);
+    }
+
+    // By IPv6 alone, where nobody names a network.
+    let mut text = v4.replace(&format!("networking: {{{own}}}"), "networking: {}");
+    for host in fleet.hosts() {
+        text = text.replace(host.address(), &format!("'{}'", host.address6()));
+    }
+    fs::write(&file, text).unwrap();
+    let run = launcher.run(&file, &[]);
+    assert!(run.stderr.contains("fd64:64::/48") && run.stderr.contains("kubectl works as root on fd77::11"), "{run}");
+    assert!(!run.stderr.contains("of its pod network"), "{run}");
+    assert_eq!(addresses(one), [one.address6(), two.address6()]);
+    serve(&fleet, &[one, two], 1, &[one.address6(), two.address6()]);
+    assert_eq!(ready(one), 2);
+    launcher.cluster("reset", &[]);
+    for (host, before) in fleet.hosts().iter().zip(&before) {
+        let _ = host.run("rm /opt/busybox").ok();
+        assert_as_found(host, before);
+    }
+}
