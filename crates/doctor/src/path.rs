@@ -22,6 +22,8 @@ use crate::{HostFacts, checks};
 const ENDPOINTS: usize = 4;
 /// Pairs of hosts between which packets are sent when all are to be tried.
 pub const PAIRS: usize = 500;
+/// The port at which the kubelet of every node listens.
+const KUBELET: u16 = 10250;
 
 /// One step.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -143,6 +145,37 @@ pub fn pairs(fleet: &Fleet) -> Vec<Crossing> {
         }
     }
     out
+}
+
+/// A connection that one host makes to another, at an address of its pods' network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connecting {
+    /// The host that makes it.
+    pub from: String,
+    /// The host that has the address.
+    pub to: String,
+    /// The address, and the port of the kubelet.
+    pub at: SocketAddr,
+}
+
+/// Connections of IPv6 between each two hosts whose pods have addresses of it, in both directions: at most [`PAIRS`] pairs.
+/// Whoever answers, be it that nobody listens, has been reached through the network of pods.
+pub fn connections(fleet: &Fleet) -> Vec<Connecting> {
+    let own = |host: &HostFacts| {
+        let network = host.cni.subnet.as_ref()?.subnet6?;
+        let all = host.tables()?.addresses.iter().map(|address| address.ip).filter(|ip| network.contains(*ip));
+        // The first one of the network is a tunnel's, which is there before any pod.
+        all.min()
+    };
+    let known: Vec<(&str, IpAddr)> =
+        fleet.hosts.iter().filter_map(|host| Some((host.name.as_str(), own(host)?))).collect();
+    let pairs = known.iter().enumerate().flat_map(|(index, a)| known.iter().skip(index + 1).map(move |b| (a, b)));
+    let one = |(from, _): &(&str, IpAddr), (to, ip): &(&str, IpAddr)| Connecting {
+        from: (*from).to_owned(),
+        to: (*to).to_owned(),
+        at: SocketAddr::new(*ip, KUBELET),
+    };
+    pairs.take(PAIRS).flat_map(|(a, b)| [one(a, b), one(b, a)]).collect()
 }
 
 /// What packets say about a way: over each crossing, forth and back, then a connection from where it starts.

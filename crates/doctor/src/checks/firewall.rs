@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::Severity::{Error, Warning};
 use super::{Found, Row};
 use crate::Fleet;
+use crate::facts::cni::Subnet;
 use crate::facts::kernel::Kernel;
 use crate::facts::{HostFacts, Network};
 use crate::fleet::{PrivateWay, uplink_addresses};
@@ -441,7 +442,9 @@ fn managed(fleet: &Fleet) -> Vec<Found> {
 fn no_masquerade(fleet: &Fleet) -> Vec<Found> {
     let mut out = Vec::new();
     for (host, kernel) in fleet.nodes() {
-        let wanted = host.cni.subnet.as_ref().is_some_and(|subnet| subnet.masquerade) && host.cni.uses("flannel");
+        // Rules of IPv6 are not read.
+        let masquerades = |subnet: &Subnet| subnet.masquerade && (subnet.subnet.is_some() || subnet.subnet6.is_none());
+        let wanted = host.cni.subnet.as_ref().is_some_and(masquerades) && host.cni.uses("flannel");
         let unread =
             host.unread.iter().any(|unread| unread.what.contains("iptables") || unread.what.contains("nf_tables"));
         let chains = kernel.ruleset.chains.iter().map(|chain| (chain.name.as_str(), chain.table.as_str(), chain.rules));

@@ -102,6 +102,8 @@ pub struct Subnet {
     pub network: Option<Network>,
     /// The first address and the network of this host's pods.
     pub subnet: Option<Network>,
+    /// The same of IPv6.
+    pub subnet6: Option<Network>,
     /// The largest packet of pods.
     pub mtu: Option<u32>,
     /// Whether flannel masquerades.
@@ -323,7 +325,7 @@ fn subnet(text: &str) -> Subnet {
         let line: String = line.chars().take(80).collect();
         out.error.get_or_insert(format!("`{line}`: {why}"));
     };
-    let (mut network, mut own, mut mtu, mut masquerade) = (None, None, None, false);
+    let (mut network, mut own, mut own6, mut mtu, mut masquerade) = (None, None, None, None, false);
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_once('=') {
             Some(("FLANNEL_NETWORK", value)) => match value.split(',').next().unwrap_or_default().parse::<Network>() {
@@ -332,6 +334,10 @@ fn subnet(text: &str) -> Subnet {
             },
             Some(("FLANNEL_SUBNET", value)) => match value.parse::<Network>() {
                 Ok(value) => own = Some(value),
+                Err(why) => fail(line, &why),
+            },
+            Some(("FLANNEL_IPV6_SUBNET", value)) => match value.parse::<Network>() {
+                Ok(value) => own6 = Some(value),
                 Err(why) => fail(line, &why),
             },
             Some(("FLANNEL_MTU", value)) => match value.parse::<u32>() {
@@ -343,14 +349,18 @@ fn subnet(text: &str) -> Subnet {
             None => fail(line, "is no setting"),
         }
     }
-    for (name, there) in
-        [("FLANNEL_NETWORK", network.is_some()), ("FLANNEL_SUBNET", own.is_some()), ("FLANNEL_MTU", mtu.is_some())]
-    {
+    // Where pods have addresses of IPv6 only, nothing is said of IPv4.
+    let only6 = own6.is_some() && network.is_none() && own.is_none();
+    for (name, there) in [
+        ("FLANNEL_NETWORK", network.is_some() || only6),
+        ("FLANNEL_SUBNET", own.is_some() || only6),
+        ("FLANNEL_MTU", mtu.is_some()),
+    ] {
         if !there && out.error.is_none() {
             out.error = Some(format!("has no {name}"));
         }
     }
-    Subnet { network, subnet: own, mtu, masquerade, ..out }
+    Subnet { network, subnet: own, subnet6: own6, mtu, masquerade, ..out }
 }
 
 /// Where the ConfigMap of flannel's pod is mounted; pods of it that are gone leave nothing there.
@@ -440,7 +450,23 @@ mod tests {
         );
         assert_eq!((good.error, good.mtu, good.masquerade), (None, Some(1450), true));
         assert_eq!(good.subnet.unwrap().to_string(), "10.244.1.1/24");
-        for bad in ["", "FLANNEL_NETWORK=10.244.0.0\n", "\0\u{1b}[2J", "FLANNEL_MTU=99999999999999"] {
+        let six = "FLANNEL_IPV6_NETWORK=fd64:64::/48\nFLANNEL_IPV6_SUBNET=fd64:64:0:1::1/64\nFLANNEL_MTU=1430\n";
+        let (six, both) =
+            (subnet(six), subnet(&format!("{six}FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n")));
+        assert_eq!(
+            (six.error, six.subnet, six.subnet6.unwrap().to_string().as_str()),
+            (None, None, "fd64:64:0:1::1/64")
+        );
+        assert!(both.error.is_none() && both.subnet.is_some() && both.subnet6 == six.subnet6);
+        let half = "FLANNEL_IPV6_SUBNET=fd64:64:0:1::1/64\nFLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_MTU=1430\n";
+        assert_eq!(subnet(half).error.as_deref(), Some("has no FLANNEL_SUBNET"));
+        for bad in [
+            "",
+            "FLANNEL_IPV6_SUBNET=fd64::\nFLANNEL_MTU=1\n",
+            "FLANNEL_NETWORK=10.244.0.0\n",
+            "\0\u{1b}[2J",
+            "FLANNEL_MTU=99999999999999",
+        ] {
             assert!(subnet(bad).error.is_some(), "{bad:?}");
         }
     }

@@ -27,7 +27,7 @@ pub use agent::Agent;
 
 use crate::DoctorError;
 use crate::netlink::route::Mac;
-use crate::path::{Crossing, Hop};
+use crate::path::{Connecting, Crossing, Hop};
 
 /// How long a listener waits.
 pub const LISTEN: Duration = Duration::from_secs(4);
@@ -250,23 +250,44 @@ pub fn all<'a>(
     agents: &(dyn Fn(&str) -> Option<&'a dyn Agent> + Sync),
     wait: Duration,
 ) -> Vec<Proof> {
+    at_once(crossings, |crossing| {
+        let (from, to) = (crossing.from.as_str(), crossing.to.as_str());
+        let (Some(a), Some(b)) = (agents(from), agents(to)) else { return Vec::new() };
+        let back = prove(&crossing.probe.back(), (to, b), (from, a), wait);
+        let forth = prove(&crossing.probe, (from, a), (to, b), wait);
+        let proof = |from: &str, to: &str, hop| Proof { from: from.to_owned(), to: to.to_owned(), hop };
+        let back = back.into_iter().map(|hop| proof(to, from, hop));
+        forth.into_iter().map(|hop| proof(from, to, hop)).chain(back).collect()
+    })
+}
+
+/// Makes connections, some at a time. Those of a host that nobody can tell are left out.
+pub fn connections<'a>(
+    all: &[Connecting],
+    agents: &(dyn Fn(&str) -> Option<&'a dyn Agent> + Sync),
+    wait: Duration,
+) -> Vec<Proof> {
+    at_once(all, |one| {
+        let agent = agents(&one.from);
+        let hop = agent.map(|agent| connect(one.at, None, (&one.from, agent), wait));
+        hop.map(|hop| Proof { from: one.from.clone(), to: one.to.clone(), hop }).into_iter().collect()
+    })
+}
+
+/// Does something for each, some at a time; proofs in their order.
+fn at_once<T: Sync>(items: &[T], work: impl Fn(&T) -> Vec<Proof> + Sync) -> Vec<Proof> {
     let next = AtomicUsize::new(0);
     let proofs: Mutex<Vec<(usize, Proof)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(crossings.len()) {
+        for _ in 0..AT_ONCE.min(items.len()) {
             scope.spawn(|| {
-                while let Some((at, crossing)) = {
+                while let Some((at, item)) = {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    crossings.get(at).map(|crossing| (at, crossing))
+                    items.get(at).map(|item| (at, item))
                 } {
-                    let (from, to) = (crossing.from.as_str(), crossing.to.as_str());
-                    let (Some(a), Some(b)) = (agents(from), agents(to)) else { continue };
-                    let back = prove(&crossing.probe.back(), (to, b), (from, a), wait);
-                    let forth = prove(&crossing.probe, (from, a), (to, b), wait);
-                    let proof = |from: &str, to: &str, hop| Proof { from: from.to_owned(), to: to.to_owned(), hop };
+                    let made = work(item);
                     if let Ok(mut proofs) = proofs.lock() {
-                        proofs.extend(forth.into_iter().map(|hop| (at, proof(from, to, hop))));
-                        proofs.extend(back.into_iter().map(|hop| (at, proof(to, from, hop))));
+                        proofs.extend(made.into_iter().map(|proof| (at, proof)));
                     }
                 }
             });

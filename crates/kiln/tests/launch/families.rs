@@ -139,6 +139,14 @@ fn clusters_have_both_families_or_ipv6_alone() {
     serve(&fleet, &[one, two], 2, &both);
     let again = launcher.run(&file, &[]);
     assert_eq!(again.stderr.matches("nothing to do").count(), kiln_launch::phase::PHASES, "{again}");
+    // What is lost of one family only is seen, too.
+    let _ = two.run("ip6tables -I INPUT -p udp --dport 8472 -j DROP").ok();
+    let lost =
+        launcher.said(&Launcher::words("run", &["-f", &file, &Launcher::ignore(), "--from", "verify", "--wait", "5"]));
+    assert!(lost.code == 3 && lost.stderr.contains("pods of different hosts do not reach each other"), "{lost}");
+    assert!(lost.stderr.contains("probe: TCP from this host to [fd64:64:0:1::]:10250: no answer"), "{lost}");
+    let _ = two.run("ip6tables -D INPUT -p udp --dport 8472 -j DROP").ok();
+    launcher.run(&file, &["--from", "verify"]);
     launcher.cluster("reset", &[]);
     for (host, before) in fleet.hosts().iter().zip(&before) {
         assert_as_found(host, before);

@@ -76,7 +76,8 @@ pub fn look(machines: &[Machine], parallel: usize, cancel: &Cancel) -> Result<Fl
     let fleet = Fleet::new(asked);
     let agents: Vec<Remote<'_>> = machines.iter().map(|machine| agent(machine, cancel)).collect();
     let find = |name: &str| agents.iter().find(|agent| agent.name == name).map(|agent| agent as &dyn Agent);
-    let proofs = probe::all(&path::pairs(&fleet), &find, probe::LISTEN);
+    let mut proofs = probe::all(&path::pairs(&fleet), &find, probe::LISTEN);
+    proofs.extend(probe::connections(&path::connections(&fleet), &find, probe::CONNECT));
     Ok(Fleet { proofs, ..fleet })
 }
 

@@ -96,15 +96,20 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 
 /// Sends packets between each two hosts, and says so.
 fn proofs(looked: &Looked) -> Vec<Proof> {
-    let pairs = path::pairs(&looked.fleet);
-    if pairs.is_empty() {
+    let (pairs, connections) = (path::pairs(&looked.fleet), path::connections(&looked.fleet));
+    if pairs.is_empty() && connections.is_empty() {
         eprintln!("nothing is sent: no two hosts that were looked at have pods");
         return Vec::new();
     }
-    let of = |name: &str| pairs.iter().any(|pair| pair.from == name || pair.to == name);
+    let of = |name: &str| {
+        pairs.iter().any(|pair| pair.from == name || pair.to == name) || connections.iter().any(|one| one.from == name)
+    };
     let sent = agents::with(looked, &of, |agents| {
-        eprintln!("sending packets between {} pairs of hosts, at most {}", pairs.len(), path::PAIRS);
-        probe::all(&pairs, agents, probe::LISTEN)
+        let count = pairs.len().max(connections.len() / 2);
+        eprintln!("sending packets between {count} pairs of hosts, at most {}", path::PAIRS);
+        let mut proofs = probe::all(&pairs, agents, probe::LISTEN);
+        proofs.extend(probe::connections(&connections, agents, probe::CONNECT));
+        proofs
     });
     sent.unwrap_or_default()
 }
