@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kiln_host::Stdin;
 
-use crate::agent::ledger::{Content, Item};
+use crate::agent::ledger::{BEGIN, Content, END, Item};
 use crate::containerd::{self, CERTS, without_mirror};
 use crate::error::{LaunchError, Result};
 use crate::journal::Entry;
@@ -18,6 +18,8 @@ use crate::run::each;
 
 /// The unit on hosts.
 pub const UNIT: &str = "/etc/systemd/system/kiln-balancer.service";
+/// Where hosts know the registry by its name.
+const HOSTS: &str = "/etc/hosts";
 /// The longest file that is read.
 const MAX: usize = 1 << 20;
 /// What files of Kiln's begin with; others are not touched.
@@ -74,14 +76,34 @@ fn note(launch: &Launch, host: &str, state: &str, what: &str, why: String) -> Re
 /// A line that prints the files that have ways in them, each behind a line with its path.
 fn question() -> String {
     format!(
-        "for f in {UNIT} {CERTS}/*/hosts.toml; do [ ! -f \"$f\" ] || {{ echo \"@@$f\"; head -c {MAX} \"$f\"; echo; }}; done"
+        "for f in {UNIT} {HOSTS} {CERTS}/*/hosts.toml; do [ ! -f \"$f\" ] || {{ echo \"@@$f\"; head -c {MAX} \"$f\"; echo; }}; done"
     )
 }
 
-/// The files of an answer that are Kiln's and lead to who is gone, as they are to be.
-fn changed(answer: &str, gone: &[IpAddr]) -> Vec<Item> {
+/// The names of a host's file that are Kiln's, with the registry's at another address than one that is gone; none where it is
+/// at none of these, or nobody else has one.
+fn names(text: &str, gone: &[IpAddr], registry: Option<(&str, IpAddr)>) -> Option<Item> {
+    let (domain, now) = registry?;
+    let own = text.split_once(BEGIN)?.1.split_once(END)?.0;
+    let mut any = false;
+    let line = |line: &str| match line.split_once(' ') {
+        Some((address, name)) if name == domain && address.parse().is_ok_and(|address| gone.contains(&address)) => {
+            any = true;
+            format!("{now} {domain}")
+        }
+        _ => line.to_owned(),
+    };
+    let lines: Vec<String> = own.lines().filter(|line| !line.is_empty()).map(line).collect();
+    any.then(|| Item { to: HOSTS.to_owned(), mode: 0o644, content: Content::Lines(lines) })
+}
+
+/// The files of an answer that are Kiln's and lead to who is gone, as they are to be. `registry` is a registry that stays.
+fn changed(answer: &str, gone: &[IpAddr], registry: Option<(&str, IpAddr)>) -> Vec<Item> {
     let item = |part: &str| {
         let (path, text) = part.split_once('\n')?;
+        if path == HOSTS {
+            return names(text, gone, registry);
+        }
         let text = text.strip_suffix('\n').filter(|text| text.starts_with(OURS))?;
         let take: fn(&str, IpAddr) -> Option<String> = match path.strip_prefix(CERTS) {
             Some(rest) if rest.ends_with("/hosts.toml") && !rest.contains("..") => without_mirror,
@@ -99,7 +121,9 @@ fn changed(answer: &str, gone: &[IpAddr]) -> Vec<Item> {
 fn one(launch: &Launch, member: &Member, gone: &[IpAddr]) -> Result<()> {
     let machine = &member.machine;
     let said = machine.succeed_with("read its ways to the API servers", &question(), Stdin::Empty, SHORT)?.text();
-    let items = changed(&said, gone);
+    let left = launch.registry_members().into_iter().find(|other| !gone.contains(&other.address));
+    let registry = left.map(|other| (launch.cluster.registry.domain.value.as_str(), other.address));
+    let items = changed(&said, gone, registry);
     if items.is_empty() {
         return Ok(());
     }
@@ -140,14 +164,29 @@ mod tests {
         }
         let answer = format!("@@{UNIT}\n{unit}\n@@{CERTS}/../x/hosts.toml\n{unit}\n@@/etc/passwd\n{unit}\n");
         let gone = [address("10.0.0.1"), address("10.0.0.11")];
-        let items = changed(&answer, &gone);
+        let items = changed(&answer, &gone, None);
         assert_eq!(items.len(), 1, "{items:?}");
         assert_eq!(items[0].content, Content::Text(crate::units::balancer(6443, &masters[2..])));
         let others = unit.replace(OURS, "# Written by hand.");
-        assert!(changed(&format!("@@{UNIT}\n{others}\n"), &gone).is_empty());
+        assert!(changed(&format!("@@{UNIT}\n{others}\n"), &gone, None).is_empty());
         for bad in ["", "@@", "@@\n", "nonsense"] {
-            assert!(changed(bad, &gone).is_empty(), "{bad:?}");
+            assert!(changed(bad, &gone, Some(("sea.hub", gone[0]))).is_empty(), "{bad:?}");
         }
+        let hosts = format!(
+            "127.0.0.1 localhost\n10.0.0.1 sea.hub\n{BEGIN}\n127.0.0.1 apiserver.cluster.local\n10.0.0.1 sea.hub\n10.0.0.9 n9\n{END}\n::1 me\n"
+        );
+        let answer = format!("@@{HOSTS}\n{hosts}\n");
+        let lines = |answer: &str, registry| {
+            changed(answer, &gone, registry).into_iter().map(|item| item.content).collect::<Vec<_>>()
+        };
+        let told = ["127.0.0.1 apiserver.cluster.local", "10.0.0.2 sea.hub", "10.0.0.9 n9"].map(str::to_owned).to_vec();
+        assert_eq!(
+            lines(&answer, Some(("sea.hub", address("10.0.0.2")))),
+            [Content::Lines(told)],
+            "only what is Kiln's"
+        );
+        assert!(lines(&answer, None).is_empty() && lines(&answer, Some(("r.hub", gone[0]))).is_empty());
+        assert!(lines(&answer.replace("10.0.0.1 sea", "10.0.0.2 sea"), Some(("sea.hub", gone[0]))).is_empty());
         for bad in ["", "--to", "ExecStart=x --to\n", "ExecStart=x --to nonsense --to\n"] {
             assert_eq!(without(bad, address("10.0.0.1")), None, "{bad:?}");
         }

@@ -10,4 +10,5 @@ mod launcher;
 mod launching;
 mod masters;
 mod mishaps;
+mod networks;
 mod upgrading;

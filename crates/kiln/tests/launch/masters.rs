@@ -51,6 +51,7 @@ fn three_masters_and_a_worker_outlive_the_first() {
     let ways = worker.run("cat /etc/systemd/system/kiln-balancer.service").ok().text().to_owned();
     assert!(ways.contains("--to 10.77.0.12:6443 --to 10.77.0.13:6443") && !ways.contains("10.77.0.11"), "{ways}");
     assert_eq!(worker.run("systemctl is-active kiln-balancer").text(), "active");
+    assert!(worker.run("getent hosts sea.hub").ok().text().starts_with("10.77.0.12 "), "a registry that is there");
     let last = told(two, beat).unwrap();
     wait("a beat of the worker by another way", Duration::from_secs(120), || {
         told(two, beat).filter(|now| *now != last)

@@ -21,8 +21,8 @@ const VERSION: u32 = 1;
 /// Bytes of an order or a ledger.
 const MAX: u64 = 64 << 20;
 /// Lines that mark what Kiln wrote into a file of others.
-const BEGIN: &str = "# kiln: begin";
-const END: &str = "# kiln: end";
+pub(crate) const BEGIN: &str = "# kiln: begin";
+pub(crate) const END: &str = "# kiln: end";
 
 /// A file to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

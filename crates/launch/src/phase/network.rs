@@ -2,14 +2,14 @@
 
 pub mod manifest;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln_clusterfile::address::{Choice, flannel};
 use kiln_clusterfile::model::Cni;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
-use self::manifest::{Wanted, adapted};
+use self::manifest::{Lack, Wanted, adapted};
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
 use crate::config::configuration;
@@ -22,6 +22,10 @@ pub const PHASE: Phase =
     Phase { name: "network", title: "the pod network", order: Order::Serial, plan, run, undo: None };
 
 const LIMIT: Duration = Duration::from_secs(180);
+/// How long the API server may take to know the kinds that a manifest defines.
+const KINDS: Duration = Duration::from_secs(60);
+/// What the file of Calico's operator is called.
+const OPERATOR: &str = "tigera-operator";
 
 /// What makes the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +64,16 @@ pub fn choose(launch: &Launch) -> Result<Network> {
     };
     match said.as_deref() {
         Some("") => Ok(Network::None),
-        Some(word) => app(word).or_else(|| manifest(word)).ok_or_else(|| LaunchError::Wanted {
-            what: format!("the image brings no pod network called {word}"),
-            hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards"
-                .to_owned(),
-        }),
+        Some(word) => app(word)
+            .or_else(|| manifest(word))
+            .or_else(|| manifest(OPERATOR).filter(|_| word == "calico"))
+            .ok_or_else(|| LaunchError::Wanted {
+                what: format!("the image brings no pod network called {word}"),
+                hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards"
+                    .to_owned(),
+            }),
         None => {
-            let known = ["flannel", "calico", "weave", "cilium"];
+            let known = ["flannel", "calico", "weave", "cilium", OPERATOR];
             Ok(app("").or_else(|| known.into_iter().find_map(manifest)).unwrap_or(Network::None))
         }
     }
@@ -82,7 +89,8 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let (what, line) = match choose(launch)? {
         Network::Manifest(path) => {
             let with = if flags.is_empty() { String::new() } else { format!(", flannel with {}", flags.join(" ")) };
-            (path.clone(), format!("apply {path} with the network of pods {pods}{with}"))
+            let and = resources(launch, &path).map(|path| format!(" and {path}")).unwrap_or_default();
+            (path.clone(), format!("apply {path}{and} with the network of pods {pods}{with}"))
         }
         Network::App(name) => (name.clone(), format!("launch the image's {name}")),
         Network::None => return Ok(None),
@@ -118,33 +126,75 @@ fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
 }
 
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    let machine = &member.machine;
     match choose(launch)? {
         Network::None => Ok(()),
         Network::App(name) => super::guest::app(launch, member, &name),
         Network::Manifest(path) => {
-            let from = format!("{}/{path}", launch.bundle.rootfs());
-            let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
-            let interface = interface(launch);
-            let flags = interface.as_ref().map(|interface| interface.flags.as_slice()).unwrap_or_default();
-            let pods = pod_networks(launch)?;
-            let made = adapted(&text, &Wanted::of(pods.iter().map(String::as_str), flags));
-            if let Some(what) = made.lacks {
-                return Err(LaunchError::Wanted {
-                    what: format!("{path} gives pods no addresses of IPv6: it lacks {what}"),
-                    hint: "put it there, or bring another network, or write networks of pods and services of IPv4 only"
-                        .to_owned(),
-                });
-            }
-            let text = made.text;
-            if let Some(interface) = interface.filter(|_| !made.told) {
-                untold(launch, member, &path, &interface)?;
-            }
-            let to = format!("{HOME}/network.yaml");
-            machine.write(&to, 0o600, text)?;
-            let what = "apply the network's manifest";
-            machine.succeed_with(what, &format!("{KUBECTL} apply -f {to}"), Stdin::Empty, LIMIT).map(drop)
+            let resources = resources(launch, &path);
+            std::iter::once(path.as_str()).chain(resources.as_deref()).try_for_each(|path| apply(launch, member, path))
         }
+    }
+}
+
+/// What Calico's operator makes a network of: a file beside its own.
+fn resources(launch: &Launch, path: &str) -> Option<String> {
+    let (directory, name) = path.rsplit_once('/')?;
+    let ends = [".yml", ".yaml"].map(|end| format!("{directory}/custom-resources{end}"));
+    ends.into_iter().find(|path| name.contains(OPERATOR) && launch.bundle.has(path))
+}
+
+/// Applies one manifest, with the network of pods in it.
+fn apply(launch: &Launch, member: &Member, path: &str) -> Result<()> {
+    let machine = &member.machine;
+    let from = format!("{}/{path}", launch.bundle.rootfs());
+    let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
+    // Calico's operator looks for devices by itself.
+    let interface = interface(launch).filter(|_| !path.contains(OPERATOR));
+    let flags = interface.as_ref().map(|interface| interface.flags.as_slice()).unwrap_or_default();
+    let pods = pod_networks(launch)?;
+    let made = adapted(&text, &Wanted::of(pods.iter().map(String::as_str), flags));
+    if let Some(lack) = made.lacks {
+        let (what, hint) = match lack {
+            Lack::Six(what) => (
+                format!("{path} gives pods no addresses of IPv6: it lacks {what}"),
+                "put it there, or bring another network, or write networks of pods and services of IPv4 only",
+            ),
+            Lack::Network(what) => (
+                format!("{path} has no place for the network of pods: it lacks {what}"),
+                "put it there: Kiln writes the network into it",
+            ),
+        };
+        return Err(LaunchError::Wanted { what, hint: hint.to_owned() });
+    }
+    let text = made.text;
+    if let Some(interface) = interface.filter(|_| !made.told) {
+        untold(launch, member, path, &interface)?;
+    }
+    let to = format!("{HOME}/network.yaml");
+    machine.write(&to, 0o600, text)?;
+    let began = Instant::now();
+    let mut how = "";
+    loop {
+        let line = format!("{KUBECTL} apply {how}-f {to}");
+        let said = machine.succeed_with("apply the network's manifest", &line, Stdin::Empty, LIMIT);
+        let tail = match &said {
+            Ok(_) => return Ok(()),
+            Err(LaunchError::Command { tail, .. }) => tail.join("\n"),
+            Err(_) => String::new(),
+        };
+        // What was applied is too large to be kept in an annotation: definitions of Calico's operator are.
+        if how.is_empty() && tail.contains("metadata.annotations: Too long") {
+            how = "--server-side --force-conflicts ";
+            continue;
+        }
+        // Definitions of kinds take a moment until the API server knows them.
+        if !tail.contains("no matches for kind") || began.elapsed() > KINDS.min(launch.options.patience) {
+            return said.map(drop);
+        }
+        if launch.cancel.is_set() {
+            return Err(LaunchError::Cancelled);
+        }
+        std::thread::sleep(Duration::from_secs(1).min(launch.options.patience));
     }
 }
 
@@ -154,7 +204,7 @@ fn untold(launch: &Launch, member: &Member, path: &str, interface: &Interface) -
     match &interface.said {
         Some(origin) => Err(LaunchError::Wanted {
             what: format!(
-                "{origin}: {path} names a device already, or has no `--kube-subnet-mgr`, behind which {flags} would go"
+                "{origin}: {path} names a device already, or has no place for one: `--kube-subnet-mgr` of flannel, behind which {flags} would go, `IP` of calico-node"
             ),
             hint: "leave `interface` out, and say it in the manifest itself".to_owned(),
         }),

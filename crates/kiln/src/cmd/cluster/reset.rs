@@ -147,10 +147,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
     let members: Vec<&Member> = launch.members.iter().collect();
     let all = reset::run(&launch, &members, extent)?;
     all.iter().for_each(tell);
-    if let Some(record) = &record {
-        staying.forget(args, record, &all, global)?;
+    let forgotten = record.as_ref().map_or(Ok(()), |record| staying.forget(args, record, &all, global));
+    // What was given back is no host any more, whatever becomes of those that stay.
+    match (finish(&launch, &all, &down), forgotten) {
+        (Ok(()), forgotten) => forgotten,
+        (finished, Ok(())) => finished,
+        (finished, Err(error)) => {
+            eprintln!("{}", error::printable(error.render(false).trim_end()));
+            finished
+        }
     }
-    finish(&launch, &all, &down)
 }
 
 /// What is not given back.

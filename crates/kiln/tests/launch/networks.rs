@@ -1,0 +1,95 @@
+//! A pod network of another maker: what the API server takes of its manifests, and what is said when it never works. No
+//! images of Calico's are to be had here: its operator is one that does nothing.
+
+use std::fs;
+
+use kiln_testkit::Fleet;
+
+use crate::by_hand::kubectl;
+use crate::launcher::{Launcher, assert_as_found, footprint};
+
+/// A kind that the manifest defines.
+fn definition(kind: &str, plural: &str, about: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {plural}.operator.tigera.io}}
+spec:
+  group: operator.tigera.io
+  names: {{kind: {kind}, plural: {plural}, singular: {singular}, listKind: {kind}List}}
+  scope: Cluster
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true, description: '{about}'}}
+---
+"
+    )
+}
+
+const OPERATOR: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: tigera-operator, namespace: kube-system}
+spec:
+  selector: {matchLabels: {k8s-app: tigera-operator}}
+  template:
+    metadata: {labels: {k8s-app: tigera-operator}}
+    spec:
+      hostNetwork: true
+      tolerations: [{operator: Exists}]
+      containers: [{name: tigera-operator, image: 'k8s.gcr.io/pause:3.2'}]
+---
+apiVersion: operator.tigera.io/v1
+kind: APIServer
+metadata: {name: default}
+spec: {}
+";
+
+const INSTALLATION: &str = "apiVersion: operator.tigera.io/v1
+kind: Installation
+metadata: {name: default}
+spec:
+  calicoNetwork:
+    ipPools:
+      - blockSize: 26
+        cidr: 192.168.0.0/16
+        encapsulation: VXLAN
+";
+
+#[test]
+#[ignore = "real Kubernetes, minutes: make test-cluster"]
+fn calicos_operator_gets_the_network_of_pods_and_nodes_without_one_are_told() {
+    let fleet = Fleet::start(1);
+    let launcher = Launcher::new(&fleet);
+    let one = fleet.host(1);
+    let before = footprint(one);
+    let directory = fleet.directory().join("calico");
+    fs::create_dir_all(&directory).unwrap();
+    // Too large for what `kubectl apply` notes of it in an annotation, as the operator's own are.
+    let long = "a pod network ".repeat(20_000);
+    let kinds = definition("Installation", "installations", &long) + &definition("APIServer", "apiservers", "another");
+    fs::write(directory.join("tigera-operator.yaml"), kinds + OPERATOR).unwrap();
+    fs::write(directory.join("custom-resources.yaml"), INSTALLATION).unwrap();
+    let kubefile = format!("FROM kubernetes:{}\nCOPY *.yaml manifests/\n", launcher.version);
+    fs::write(directory.join("Kubefile"), kubefile).unwrap();
+    launcher.kiln(&["cluster", "build", "-q", "-t", "calico:1", directory.to_str().unwrap()]);
+    let file = launcher.clusterfile(1, 0);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("spec:\n", "spec:\n  network: {cniName: calico}\n", 1)).unwrap();
+
+    let words = ["calico:1", "-f", &file, &Launcher::ignore(), "--wait", "20"];
+    let run = launcher.said(&Launcher::words("run", &words)).exits(3);
+    // What the API server has of it.
+    let pools = kubectl(one, "get installation default -o 'jsonpath={.spec.calicoNetwork.ipPools[*].cidr}'");
+    assert_eq!(pools, "10.244.0.0/16", "{run}");
+    assert_eq!(kubectl(one, "get apiserver.operator.tigera.io -o name"), "apiserver.operator.tigera.io/default");
+    assert!(kubectl(one, "-n kube-system get pods").contains("tigera-operator-"));
+    // And why nobody can work with it.
+    let (host, why) = ("10.77.0.11", "cni plugin not initialized");
+    assert!(run.stderr.contains("verify") && run.stderr.contains(host) && run.stderr.contains(why), "{run}");
+    launcher.cluster("reset", &[]);
+    assert_as_found(one, &before);
+}
