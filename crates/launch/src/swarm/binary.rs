@@ -17,6 +17,10 @@ use crate::launch::{Launch, Member};
 
 /// How long it may take to get the binary from a host, in seconds.
 const FETCH: u64 = 600;
+/// Bytes that a host has to send in [`WINDOW`] seconds: one that does less is left.
+const LEAST: u64 = 64 << 10;
+/// How often that is looked at, in seconds.
+const WINDOW: u64 = 15;
 /// Hosts that are tried before the launcher.
 const TRIES: usize = 2;
 
@@ -54,10 +58,15 @@ impl Drop for Slot<'_> {
 pub(crate) fn line(from: SocketAddr, digest: &str, size: u64) -> String {
     let (to, draft) = (quote(AGENT), quote(&format!("{AGENT}.kiln-new")));
     let way = quote(&format!("/dev/tcp/{}/{}", from.ip(), from.port()));
-    let script = quote(r#"exec 3<>"$0" && printf 'binary %s\n' "$1" >&3 && head -c "$2" <&3"#);
+    // Who watches has the file not open: nobody may have it so when it is executed.
+    let script = quote(&format!(
+        "exec 3<>\"$0\" && printf 'binary %s\\n' \"$1\" >&3 || exit 1; head -c \"$2\" <&3 & p=$!; \
+         (s=0; while sleep {WINDOW}; do n=$(stat -c %s \"$3\") && [ $((n - s)) -ge {LEAST} ] || kill $p; s=$n; done) >/dev/null 2>&1 3<&- & w=$!; \
+         wait $p; r=$?; kill $w 2>/dev/null; [ $r -lt 128 ] || echo 'it is too slow' >&2; exit $r"
+    ));
     format!(
         "umask 077; mkdir -p \"$(dirname {to})\" && rm -f {draft} && timeout 5 bash -c ': <>\"$0\"' {way} && \
-         timeout {FETCH} bash -c {script} {way} {digest} {size} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
+         timeout {FETCH} bash -c {script} {way} {digest} {size} {draft} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
          chmod 755 {draft} && sync {draft} && mv -f {draft} {to}"
     )
 }
@@ -141,5 +150,42 @@ mod tests {
         assert!(!ran.status.success(), "it is not what it was to be");
         assert_eq!(std::fs::metadata(home.path().join("bin/kiln.kiln-new")).unwrap().len(), 1000);
         assert!(!home.path().join("bin/kiln").exists());
+    }
+
+    #[test]
+    fn a_host_that_stops_sending_is_left_and_one_that_sends_is_not_kept_waiting() {
+        use std::io::Write;
+        let content = b"a binary".repeat(20_000);
+        let digest = kiln_oci::Digest::of(&content).hex();
+        for (stops, waits) in [(true, false), (false, false), (false, true)] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let from = listener.local_addr().unwrap();
+            let content = content.clone();
+            let serve = std::thread::spawn(move || {
+                // The first connection only looks whether anybody listens.
+                let mut stream = listener.incoming().flatten().nth(1).unwrap();
+                let (some, rest) = content.split_at(100_000);
+                stream.write_all(some).unwrap();
+                std::thread::sleep(Duration::from_millis(if waits { 1200 } else { 0 }));
+                if !stops {
+                    stream.write_all(rest).unwrap();
+                }
+                // Held open until the other end goes.
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+            let home = tempfile::tempdir().unwrap();
+            let line = line(from, &digest, 160_000).replace("/var/lib/kiln", home.path().to_str().unwrap());
+            let window = if stops { "sleep 1" } else { "sleep 8" };
+            let line = line.replace("sleep 15", window).replace("-ge 65536", "-ge 50000");
+            let ran = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
+            let said = String::from_utf8_lossy(&ran.stderr);
+            assert_eq!(ran.status.success(), !stops, "{said}");
+            assert_eq!(
+                (home.path().join("bin/kiln").exists(), said.contains("it is too slow")),
+                (!stops, stops),
+                "{said}"
+            );
+            serve.join().unwrap();
+        }
     }
 }
