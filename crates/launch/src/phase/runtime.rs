@@ -69,7 +69,8 @@ fn items(
     let mut add = |to: &str, mode: u32, content: Content| items.push(Item { to: to.to_owned(), mode, content });
     for (path, _) in bundle.below("bin") {
         let name = path.trim_start_matches("bin/");
-        if !name.contains('/') && !NOT_PROGRAMS.contains(&name) && !(is_docker && docker::is_other(name)) {
+        let is_left = NOT_PROGRAMS.contains(&name) || is_docker && docker::is_other(name);
+        if !name.contains('/') && !is_left {
             add(&format!("/usr/bin/{name}"), 0o755, Content::Rootfs(path.to_owned()));
         }
     }
