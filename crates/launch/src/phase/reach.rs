@@ -6,14 +6,14 @@
 //! | masters | each other | etcd's: TCP 2379, 2380 |
 //! | masters | every node | the kubelet's: TCP 10250 |
 //! | every host | hosts with the registry | the registry's |
-//! | nodes | each other | flannel and cilium: UDP 8472; weave: TCP 6783, UDP 6783 and 6784 |
+//! | nodes | each other, at an address of each family | flannel and cilium: UDP 8472; weave: TCP 6783, UDP 6783 and 6784 |
 //!
 //! Each host listens for a while at the ports that are free, the others connect; packets of UDP carry a token of who sent
 //! them. Of many hosts, each one's next few stand for all in the last row. Only ways of hosts that are new are tried. It is
 //! done by this binary on the hosts, so it comes behind its distribution, and before anything is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use kiln_host::Stdin;
@@ -39,10 +39,33 @@ const ALL: usize = 16;
 const NEXT: usize = 4;
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A way between two hosts, by their places among the members.
+/// An address of a host, by its place among the members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    at: usize,
+    /// Whether it is the one of the other family.
+    other: bool,
+}
+
+impl End {
+    fn member(self, launch: &Launch) -> Option<&Member> {
+        launch.members.get(self.at)
+    }
+
+    fn address(self, launch: &Launch) -> Option<IpAddr> {
+        self.member(launch)?.addresses().nth(usize::from(self.other))
+    }
+
+    /// Where a listener writes what it hears.
+    fn report(self) -> String {
+        format!("{HOME}/reach{}", if self.other { "-other" } else { "" })
+    }
+}
+
+/// A way between two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Way {
-    to: usize,
+    to: End,
     port: u16,
     udp: bool,
     from: usize,
@@ -77,31 +100,37 @@ fn ways(launch: &Launch) -> Result<Vec<Way>> {
         places(&|member| hosts.contains(&member.host.address()))
     };
     let mut out = BTreeSet::new();
-    let mut add = |from: &[usize], to: &[usize], ports: &[u16], udp: bool| {
-        for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
-            out.extend(ports.iter().map(|port| Way { to, port: *port, udp, from }));
+    let mut way = |from: usize, to: End, ports: &[u16], udp: bool| {
+        out.extend(ports.iter().map(|port| Way { to, port: *port, udp, from }));
+    };
+    let mut add = |from: &[usize], to: &[usize], ports: &[u16]| {
+        for (from, at) in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
+            way(from, End { at, other: false }, ports, false);
         }
     };
-    add(&nodes, &masters, &[configuration.bind_port], false);
+    add(&nodes, &masters, &[configuration.bind_port]);
     if !configuration.external_etcd {
-        add(&masters, &masters, &[2379, 2380], false);
+        add(&masters, &masters, &[2379, 2380]);
     }
-    add(&masters, &nodes, &[10_250], false);
-    add(&all, &registry, &[launch.cluster.registry.port.value], false);
+    add(&masters, &nodes, &[10_250]);
+    add(&all, &registry, &[launch.cluster.registry.port.value]);
     let (tcp, udp) = overlay(launch)?;
     for (at, from) in nodes.iter().enumerate() {
         let others = (1..nodes.len()).filter_map(|step| nodes.get((at + step) % nodes.len()).copied());
         let others: Vec<usize> = others.take(if nodes.len() <= ALL { ALL } else { NEXT }).collect();
         for to in &others {
             // There and back: rules of firewalls are of one direction.
-            for (a, b) in [(*from, *to), (*to, *from)] {
-                add(&[a], &[b], tcp, false);
-                add(&[a], &[b], udp, true);
+            for (a, at) in [(*from, *to), (*to, *from)] {
+                let others = |at: &usize| members.get(*at).is_some_and(|member| member.addresses().count() > 1);
+                for other in [false, true].into_iter().filter(|other| !*other || others(&a) && others(&at)) {
+                    way(a, End { at, other }, tcp, false);
+                    way(a, End { at, other }, udp, true);
+                }
             }
         }
     }
     let is_new = |at: usize| members.get(at).is_some_and(|member| !preflight::joined(launch, member));
-    out.retain(|way| way.from != way.to && (is_new(way.from) || is_new(way.to)));
+    out.retain(|way| way.from != way.to.at && (is_new(way.from) || is_new(way.to.at)));
     Ok(out.into_iter().collect())
 }
 
@@ -117,12 +146,17 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let mut ports: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let name = |at: usize| launch.members.get(at).map_or("", Member::name);
+    // At which addresses, is seen above a plan.
     for way in &ways {
-        ports.entry(protocol(way)).or_default().insert(name(way.to));
+        ports.entry(protocol(way)).or_default().insert(name(way.to.at));
     }
     let lines = ports.into_iter().map(|(port, to)| format!("try {port} of {}", list(to.into_iter()))).collect();
-    let parts: Vec<String> =
-        ways.iter().map(|way| format!("{} {} {}", name(way.from), name(way.to), protocol(way))).collect();
+    let part = |way: &Way| {
+        let to = way.to.address(launch).filter(|_| way.to.other);
+        let to = to.map_or_else(|| name(way.to.at).to_owned(), |address| address.to_string());
+        format!("{} {to} {}", name(way.from), protocol(way))
+    };
+    let parts: Vec<String> = ways.iter().map(part).collect();
     Ok(Some(Work { key: key(parts.iter().map(String::as_str)), lines, holds: true }))
 }
 
@@ -139,43 +173,36 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
-/// Where a listener writes what it hears.
-fn report() -> String {
-    format!("{HOME}/reach")
-}
-
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     let ways = ways(launch)?;
-    let members: Vec<usize> = (0..launch.members.len()).collect();
     let parallel = launch.options.parallel;
-    let of = |is: &dyn Fn(&Way) -> usize| -> Vec<(&Member, Vec<Way>)> {
-        let all = members.iter().filter_map(|at| {
-            let own: Vec<Way> = ways.iter().filter(|way| is(way) == *at).copied().collect();
-            let member = launch.members.get(*at)?;
-            (!own.is_empty()).then_some((member, own))
-        });
-        all.collect()
-    };
-    let (listening, sending) = (of(&|way| way.to), of(&|way| way.from));
-    let started = each(&listening, parallel, |(member, ways)| listen(member, ways));
+    let mut listening: BTreeMap<End, Vec<Way>> = BTreeMap::new();
+    let mut sending: BTreeMap<usize, Vec<Way>> = BTreeMap::new();
+    for way in &ways {
+        listening.entry(way.to).or_default().push(*way);
+        sending.entry(way.from).or_default().push(*way);
+    }
+    let listening: Vec<(End, Vec<Way>)> = listening.into_iter().collect();
+    let sending: Vec<(&Member, Vec<Way>)> =
+        sending.into_iter().filter_map(|(at, ways)| Some((launch.members.get(at)?, ways))).collect();
+    let started = each(&listening, parallel, |(end, ways)| listen(launch, *end, ways));
     let sent = match started.iter().all(Result::is_ok) {
         true => each(&sending, parallel, |(member, ways)| send(launch, member, ways)),
         false => Vec::new(),
     };
     // Listeners end, whatever became of the others.
-    let reports = each(&listening, parallel, |(member, _)| collect(member));
+    let reports = each(&listening, parallel, |(end, _)| collect(launch, *end));
     let mut errors = Vec::new();
-    let mut busy: BTreeSet<(usize, bool, u16)> = BTreeSet::new();
-    let mut heard: BTreeSet<(usize, u16, String)> = BTreeSet::new();
-    let place = |member: &Member| launch.members.iter().position(|other| other.name() == member.name()).unwrap_or(0);
+    let mut busy: BTreeSet<(End, bool, u16)> = BTreeSet::new();
+    let mut heard: BTreeSet<(End, u16, String)> = BTreeSet::new();
     errors.extend(started.into_iter().filter_map(Result::err));
-    for ((member, _), report) in listening.iter().zip(reports) {
+    for ((end, _), report) in listening.iter().zip(reports) {
         match report {
-            Ok(report) => read(place(member), &report, &mut busy, &mut heard),
+            Ok(report) => read(*end, &report, &mut busy, &mut heard),
             Err(error) => errors.push(error),
         }
     }
-    let mut lost: BTreeMap<(usize, bool, u16), Vec<(usize, String)>> = BTreeMap::new();
+    let mut lost: BTreeMap<(End, bool, u16), Vec<(usize, String)>> = BTreeMap::new();
     for ((member, own), sent) in sending.iter().zip(sent) {
         match sent {
             Err(error) => errors.push(error),
@@ -198,17 +225,13 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     judge(launch, lost)
 }
 
-fn listen(member: &Member, ways: &[Way]) -> Result<()> {
+fn listen(launch: &Launch, end: End, ways: &[Way]) -> Result<()> {
+    let (Some(member), Some(address)) = (end.member(launch), end.address(launch)) else { return Ok(()) };
     let ports = |udp: bool| -> BTreeSet<u16> { ways.iter().filter(|way| way.udp == udp).map(|way| way.port).collect() };
     let words =
         |option: &str, udp: bool| ports(udp).iter().map(|port| format!(" --{option} {port}")).collect::<String>();
-    let report = report();
-    let start = agent(&format!(
-        "listen --at {}{}{} --report {report}",
-        member.address,
-        words("tcp", false),
-        words("udp", true)
-    ));
+    let report = end.report();
+    let start = agent(&format!("listen --at {address}{}{} --report {report}", words("tcp", false), words("udp", true)));
     let line = format!(
         "rm -f {report}; $(command -v setsid || echo nohup) {start} >/dev/null 2>&1 </dev/null & n=0; \
          until grep -qs '^listening' {report}; do n=$((n+1)); [ $n -lt 100 ] || {{ echo 'nothing listens' >&2; exit 1; }}; sleep 0.1; done"
@@ -220,8 +243,8 @@ fn listen(member: &Member, ways: &[Way]) -> Result<()> {
 fn send(launch: &Launch, member: &Member, ways: &[Way]) -> Result<Vec<String>> {
     let mut order = token(&launch.id, &member.node) + "\n";
     for way in ways {
-        if let Some(to) = launch.members.get(way.to) {
-            order.push_str(&Port { to: SocketAddr::new(to.address, way.port), udp: way.udp }.line());
+        if let Some(address) = way.to.address(launch) {
+            order.push_str(&Port { to: SocketAddr::new(address, way.port), udp: way.udp }.line());
         }
     }
     let what = "reach other hosts";
@@ -232,21 +255,22 @@ fn send(launch: &Launch, member: &Member, ways: &[Way]) -> Result<Vec<String>> {
     }
 }
 
-fn collect(member: &Member) -> Result<String> {
-    let report = report();
+fn collect(launch: &Launch, end: End) -> Result<String> {
+    let Some(member) = end.member(launch) else { return Ok(String::new()) };
+    let report = end.report();
     // What was sent last is on its way.
     let line = format!("sleep 0.3; cat {report}; rm -f {report}");
     Ok(member.machine.succeed("ask what was heard", &line)?.text())
 }
 
-fn read(at: usize, report: &str, busy: &mut BTreeSet<(usize, bool, u16)>, heard: &mut BTreeSet<(usize, u16, String)>) {
+fn read(end: End, report: &str, busy: &mut BTreeSet<(End, bool, u16)>, heard: &mut BTreeSet<(End, u16, String)>) {
     for line in report.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["busy" | "cannot", protocol, port] => {
-                busy.extend(port.parse().ok().map(|port| (at, protocol == "udp", port)));
+                busy.extend(port.parse().ok().map(|port| (end, protocol == "udp", port)));
             }
-            ["heard", port, token] => heard.extend(port.parse().ok().map(|port| (at, port, token.to_owned()))),
+            ["heard", port, token] => heard.extend(port.parse().ok().map(|port| (end, port, token.to_owned()))),
             _ => {}
         }
     }
@@ -257,12 +281,11 @@ fn lost_way(
     launch: &Launch,
     way: &Way,
     said: &[String],
-    busy: &BTreeSet<(usize, bool, u16)>,
-    heard: &BTreeSet<(usize, u16, String)>,
+    busy: &BTreeSet<(End, bool, u16)>,
+    heard: &BTreeSet<(End, u16, String)>,
     member: &Member,
 ) -> Option<String> {
-    let to = launch.members.get(way.to)?;
-    let port = Port { to: SocketAddr::new(to.address, way.port), udp: way.udp };
+    let port = Port { to: SocketAddr::new(way.to.address(launch)?, way.port), udp: way.udp };
     let start = format!("lost {} ", port.line().trim_end());
     if let Some(why) = said.iter().find_map(|line| line.strip_prefix(&start)) {
         return Some(printable(why));
@@ -273,11 +296,11 @@ fn lost_way(
 }
 
 /// Ports of UDP that are taken already say nothing of who reaches them.
-fn untried(launch: &Launch, first: &Member, ways: &[Way], busy: &BTreeSet<(usize, bool, u16)>) {
+fn untried(launch: &Launch, first: &Member, ways: &[Way], busy: &BTreeSet<(End, bool, u16)>) {
     let taken: BTreeSet<(usize, u16)> = ways
         .iter()
         .filter(|way| way.udp && busy.contains(&(way.to, true, way.port)))
-        .map(|way| (way.to, way.port))
+        .map(|way| (way.to.at, way.port))
         .collect();
     for (at, port) in taken {
         if let Some(member) = launch.members.get(at) {
@@ -286,10 +309,10 @@ fn untried(launch: &Launch, first: &Member, ways: &[Way], busy: &BTreeSet<(usize
     }
 }
 
-fn judge(launch: &Launch, lost: BTreeMap<(usize, bool, u16), Vec<(usize, String)>>) -> Result<()> {
+fn judge(launch: &Launch, lost: BTreeMap<(End, bool, u16), Vec<(usize, String)>>) -> Result<()> {
     let mut found = Vec::new();
     for ((to, udp, port), from) in lost {
-        let Some(member) = launch.members.get(to) else { continue };
+        let (Some(member), Some(address)) = (to.member(launch), to.address(launch)) else { continue };
         let names = list(from.iter().filter_map(|(at, _)| launch.members.get(*at)).map(Member::name));
         let protocol = if udp { "UDP" } else { "TCP" };
         let why = from.first().map_or("", |(_, why)| why.as_str());
@@ -299,7 +322,7 @@ fn judge(launch: &Launch, lost: BTreeMap<(usize, bool, u16), Vec<(usize, String)
             name,
             fatal: true,
             host: member.name().to_owned(),
-            text: format!("{protocol} {port} of {} is not reached from {names}: {why}", member.address),
+            text: format!("{protocol} {port} of {address} is not reached from {names}: {why}"),
             hint: "open it in the firewalls of the hosts, and in what is between them".to_owned(),
         });
     }

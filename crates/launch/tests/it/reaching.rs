@@ -86,6 +86,36 @@ fn only_ways_of_new_hosts_are_tried() {
 }
 
 #[test]
+fn pod_networks_of_both_families_are_tried_at_both_addresses() {
+    let world = World::new(1, 1);
+    for n in [1, 2] {
+        let own = format!("|2: eth0 inet 10.0.0.{n}/24 brd x\n");
+        world.odd(n, &own, &format!("{own}|2: eth0 inet6 fd00::{n}/64 scope global\n"));
+        world.odd(n, "@@programs\n", "@@programs\n|ip6tables\n");
+        let settings = "|/proc/sys/net/bridge/bridge-nf-call-ip6tables 1\n|/proc/sys/net/ipv6/conf/default/forwarding 0\n@@manager";
+        world.odd(n, "@@manager", settings);
+    }
+    let text = "apiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterConfiguration\n\
+        networking: {podSubnet: '10.244.0.0/16,fd64::/48', serviceSubnet: '10.96.0.0/12,fd65::/112'}\n";
+    world.wish(move |cluster, _| cluster.kubeadm.push(kiln_kubeadm::Layer::file("Clusterfile", text)));
+    world
+        .host(1)
+        .answer("cat /var/lib/kiln/rootfs/", Answer::output("net-conf.json: |\n  {\"Network\": \"10.0.0.0/8\"}\n"));
+    // One hears nothing at its other address.
+    world.host(2).answer("cat /var/lib/kiln/reach-other", Answer::output("listening\n"));
+    let text = world.run().unwrap_err().details().join("\n");
+    assert!(text.contains("UDP 8472 of fd00::2 is not reached from 10.0.0.1: packets do not arrive"), "{text}");
+    assert_eq!(text.matches("ERROR").count(), 1, "{text}");
+    let line = &world.host(2).lines()[world.place(2, "--report /var/lib/kiln/reach-other")];
+    assert!(line.contains("listen --at fd00::2 --udp 8472 "), "{line}");
+    let ran = world.host(1).ran();
+    let order = ran.iter().find(|ran| ran.line.ends_with("agent reach")).unwrap().stdin.clone();
+    let order = String::from_utf8(order).unwrap();
+    let udp: Vec<&str> = order.lines().filter(|line| line.starts_with("udp")).collect();
+    assert_eq!(udp, ["udp 10.0.0.2 8472", "udp fd00::2 8472"]);
+}
+
+#[test]
 fn a_host_that_breaks_off_is_an_error() {
     let world = World::new(1, 1);
     world.host(2).answer("agent reach", Answer::output("lost tcp"));
