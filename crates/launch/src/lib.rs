@@ -16,7 +16,7 @@
 //! [`config`] what kubeadm is told, [`families`] of addresses     [`containerd`] [`docker`] [`units`] files of hosts     [`plugins`] what else is done, and when
 //! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
 //! [`kubectl`] [`etcd`] on a master
-//! [`clock`] how long it took, and what of that was Kiln's
+//! [`clock`] how long it took, and what of that was Kiln's     [`wait`] for what becomes of hosts
 //! [`swarm`] hosts that bring each other the image
 //! [`agent`] what this same binary does on a host: receive, install, restore, sweep
 //!
@@ -51,6 +51,7 @@ pub mod scale;
 pub mod swarm;
 pub mod units;
 pub mod upgrade;
+pub mod wait;
 
 pub use bundle::Bundle;
 pub use error::{LaunchError, Result};

@@ -25,7 +25,7 @@ use crate::machine::SHORT;
 use crate::phase::{distribute, init, join, registry, rootfs, runtime, verify};
 use crate::preflight::{Finding, minor};
 use crate::run::each;
-use crate::{diagnose, etcd, lint, plugins, run};
+use crate::{diagnose, etcd, lint, plugins, run, wait};
 
 /// What journals and events call it.
 pub const NAME: &str = "upgrade";
@@ -357,27 +357,23 @@ fn until(
     what: &str,
     is_so: impl Fn(&verify::Node) -> Result<bool>,
 ) -> Result<()> {
-    let began = Instant::now();
-    loop {
+    let patience = launch.options.patience;
+    let lacking = wait::until(launch, patience, Duration::from_secs(1), || {
         // The first master's own API server may be on its way up.
         let nodes = verify::ask(first).unwrap_or_default();
-        let own = nodes.iter().find(|node| node.name == member.node);
-        if own.map_or(Ok(false), &is_so)? {
-            return Ok(());
-        }
-        if first.machine.is_cancelled() {
-            return Err(LaunchError::Cancelled);
-        }
-        if began.elapsed() > launch.options.patience {
-            return Err(LaunchError::TimedOut {
-                host: member.name().to_owned(),
-                what: what.to_owned(),
-                after: launch.options.patience,
-                tail: own.map(|node| format!("{}: {}", node.version, node.why)).into_iter().collect(),
-                causes: Vec::new(),
-            });
-        }
-        std::thread::sleep(Duration::from_secs(1).min(launch.options.patience));
+        let own = nodes.into_iter().find(|node| node.name == member.node);
+        let is_so = own.as_ref().map_or(Ok(false), &is_so)?;
+        Ok((!is_so).then_some(own))
+    })?;
+    match lacking {
+        None => Ok(()),
+        Some(own) => Err(LaunchError::TimedOut {
+            host: member.name().to_owned(),
+            what: what.to_owned(),
+            after: patience,
+            tail: own.map(|node| format!("{}: {}", node.version, node.why)).into_iter().collect(),
+            causes: Vec::new(),
+        }),
     }
 }
 

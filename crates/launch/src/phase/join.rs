@@ -2,7 +2,7 @@
 //!
 //! The token is made for this run, and lives for two hours; it goes into a file of root's on each host, never into a line.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use kiln_host::Stdin;
@@ -10,10 +10,10 @@ use kiln_oci::Digest;
 
 use super::{Order, Phase, Work};
 use crate::config::{configuration, join_yaml, upload_yaml};
-use crate::diagnose;
 use crate::error::{LaunchError, Result};
 pub use crate::kubectl::KUBECTL;
 use crate::launch::{Join, Launch, Member, key, random_hex};
+use crate::{diagnose, wait};
 
 /// Further masters.
 pub const MASTERS: Phase = Phase {
@@ -114,28 +114,21 @@ fn forget(launch: &Launch, join: &Join) {
 /// # Errors
 /// When it does not in time.
 pub fn healthy(launch: &Launch, member: &Member) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let said = member.machine.run(
-            "ask the API server whether it is well",
-            &format!("{KUBECTL} get --raw /healthz"),
-            Stdin::Empty,
-            HEALTHY,
-        )?;
-        if said.exit.success() {
-            return Ok(());
-        }
-        if began.elapsed() >= HEALTHY.min(launch.options.patience) {
-            let causes = diagnose::ask(launch, &member.machine);
-            return Err(LaunchError::TimedOut {
-                host: member.name().to_owned(),
-                what: "have its API server answer".to_owned(),
-                after: HEALTHY,
-                tail: said.tail,
-                causes,
-            });
-        }
-        std::thread::sleep(Duration::from_secs(2));
+    let patience = HEALTHY.min(launch.options.patience);
+    let lacking = wait::until(launch, patience, Duration::from_secs(2), || {
+        let line = format!("{KUBECTL} get --raw /healthz");
+        let said = member.machine.run("ask the API server whether it is well", &line, Stdin::Empty, HEALTHY)?;
+        Ok((!said.exit.success()).then_some(said.tail))
+    })?;
+    match lacking {
+        None => Ok(()),
+        Some(tail) => Err(LaunchError::TimedOut {
+            host: member.name().to_owned(),
+            what: "have its API server answer".to_owned(),
+            after: patience,
+            tail,
+            causes: diagnose::ask(launch, &member.machine),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod manifest;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kiln_clusterfile::address::{Choice, flannel};
 use kiln_clusterfile::model::Cni;
@@ -16,6 +16,7 @@ use crate::config::configuration;
 use crate::error::{LaunchError, Result};
 use crate::facts::HOME;
 use crate::launch::{Launch, Member, key};
+use crate::wait;
 
 /// The phase.
 pub const PHASE: Phase =
@@ -172,30 +173,31 @@ fn apply(launch: &Launch, member: &Member, path: &str) -> Result<()> {
     }
     let to = format!("{HOME}/network.yaml");
     machine.write(&to, 0o600, text)?;
-    let began = Instant::now();
     let mut how = "";
-    loop {
-        let line = format!("{KUBECTL} apply {how}-f {to}");
-        let said = machine.succeed_with("apply the network's manifest", &line, Stdin::Empty, LIMIT);
-        let tail = match &said {
-            Ok(_) => return Ok(()),
-            Err(LaunchError::Command { tail, .. }) => tail.join("\n"),
-            Err(_) => String::new(),
+    let lacking = wait::until(launch, KINDS.min(launch.options.patience), Duration::from_secs(1), || {
+        let apply = |how: &str| {
+            let line = format!("{KUBECTL} apply {how}-f {to}");
+            machine.succeed_with("apply the network's manifest", &line, Stdin::Empty, LIMIT)
         };
+        let mut said = apply(how);
         // What was applied is too large to be kept in an annotation: definitions of Calico's operator are.
-        if how.is_empty() && tail.contains("metadata.annotations: Too long") {
+        if how.is_empty() && says(&said, "metadata.annotations: Too long") {
             how = "--server-side --force-conflicts ";
-            continue;
+            said = apply(how);
         }
         // Definitions of kinds take a moment until the API server knows them.
-        if !tail.contains("no matches for kind") || began.elapsed() > KINDS.min(launch.options.patience) {
-            return said.map(drop);
+        match said {
+            Ok(_) => Ok(None),
+            said if says(&said, "no matches for kind") => Ok(said.err()),
+            Err(error) => Err(error),
         }
-        if launch.cancel.is_set() {
-            return Err(LaunchError::Cancelled);
-        }
-        std::thread::sleep(Duration::from_secs(1).min(launch.options.patience));
-    }
+    })?;
+    lacking.map_or(Ok(()), Err)
+}
+
+/// Whether a command failed with these words.
+fn says<T>(said: &Result<T>, words: &str) -> bool {
+    matches!(said, Err(LaunchError::Command { tail, .. }) if tail.iter().any(|line| line.contains(words)))
 }
 
 /// The manifest has no place for a device: that the user named one must not go unheeded.

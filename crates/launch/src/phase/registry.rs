@@ -1,7 +1,7 @@
 //! The registry of the cluster's images, on the hosts that are to have it: this binary as a service, with a certificate of
 //! its own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kiln_host::Stdin;
 use kiln_host::command::quote;
@@ -11,7 +11,7 @@ use crate::containerd::authorization;
 use crate::error::{LaunchError, Result};
 use crate::facts::{AGENT, HOME};
 use crate::launch::{Launch, Member, key};
-use crate::units;
+use crate::{units, wait};
 
 /// The phase.
 pub const PHASE: Phase =
@@ -102,15 +102,13 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     if launch.cluster.registry.insecure.value {
         return Ok(());
     }
-    let began = Instant::now();
-    loop {
-        match authority(member) {
-            Ok(_) => return Ok(()),
-            Err(LaunchError::Cancelled) => return Err(LaunchError::Cancelled),
-            Err(error) if began.elapsed() >= START.min(launch.options.patience) => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
-        }
-    }
+    let patience = START.min(launch.options.patience);
+    let lacking = wait::until(launch, patience, Duration::from_millis(200), || match authority(member) {
+        Ok(_) => Ok(None),
+        Err(LaunchError::Cancelled) => Err(LaunchError::Cancelled),
+        Err(error) => Ok(Some(error)),
+    })?;
+    lacking.map_or(Ok(()), Err)
 }
 
 /// The authority of the registry on a host.

@@ -1,16 +1,16 @@
 //! Whether what was launched works: every node ready, every pod of Kubernetes running.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kiln_host::Stdin;
 use serde_json::Value;
 
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
-use crate::diagnose;
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
 use crate::machine::{SHORT, printable};
+use crate::{diagnose, wait};
 
 /// The phase.
 pub const PHASE: Phase =
@@ -145,29 +145,22 @@ type Lacking<'l> = Vec<(&'l Member, String)>;
 
 /// Asks until nothing is lacking.
 fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> Result<Lacking<'l>>) -> Result<()> {
-    let began = Instant::now();
-    loop {
+    let patience = launch.options.patience;
+    let lacking = wait::until(launch, patience, Duration::from_secs(1), || {
         let lacking = ask()?;
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        if began.elapsed() >= launch.options.patience {
-            let mut hosts: Vec<&Member> = lacking.iter().map(|(member, _)| *member).collect();
-            hosts.dedup_by_key(|member| member.name());
-            let causes = hosts.iter().take(3).flat_map(|host| diagnose::ask(launch, &host.machine));
-            return Err(LaunchError::TimedOut {
-                host: hosts.first().map_or_else(String::new, |host| host.name().to_owned()),
-                what: what(lacking.len()),
-                after: launch.options.patience,
-                causes: causes.collect(),
-                tail: lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect(),
-            });
-        }
-        if launch.cancel.is_set() {
-            return Err(LaunchError::Cancelled);
-        }
-        std::thread::sleep(Duration::from_secs(1).min(launch.options.patience));
-    }
+        Ok((!lacking.is_empty()).then_some(lacking))
+    })?;
+    let Some(lacking) = lacking else { return Ok(()) };
+    let mut hosts: Vec<&Member> = lacking.iter().map(|(member, _)| *member).collect();
+    hosts.dedup_by_key(|member| member.name());
+    let causes = hosts.iter().take(3).flat_map(|host| diagnose::ask(launch, &host.machine));
+    Err(LaunchError::TimedOut {
+        host: hosts.first().map_or_else(String::new, |host| host.name().to_owned()),
+        what: what(lacking.len()),
+        after: patience,
+        causes: causes.collect(),
+        tail: lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect(),
+    })
 }
 
 /// Why a host is not a node that works.

@@ -17,7 +17,7 @@ Examples:
   kiln cluster scale --remove 10.0.0.3                of a master, etcd's member goes first; the host may be down";
 
 /// What has a meaning only for hosts that join.
-const JOINING: [&str; 14] = [
+const JOINING: [&str; 19] = [
     "masters",
     "nodes",
     "env",
@@ -32,6 +32,11 @@ const JOINING: [&str; 14] = [
     "peer_port",
     "peer_rate",
     "wait",
+    "insecure",
+    "plain_http",
+    "registry_ca",
+    "registry_mirror",
+    "retries",
 ];
 
 /// Join hosts to a cluster, or take them out of it
