@@ -44,7 +44,10 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let digest = launch.bundle.root.digest.to_string();
     // What registries are, is told by their addresses; their authorities are asked when it is done.
     let registries: Vec<String> = launch.registry_members().iter().map(|m| m.address.to_string()).collect();
+    // containerd is told it by one of the files.
+    let login = super::registry::login(launch).filter(|_| launch.is_docker());
     let parts = [text.as_str(), digest.as_str()].into_iter().chain(registries.iter().map(String::as_str));
+    let parts = parts.chain(login.as_deref());
     let runtime = launch.runtime();
     let written = format!("write {} files: programs, units, settings of the kernel and of {runtime}", items.len());
     let (started, holds) = match runtime {

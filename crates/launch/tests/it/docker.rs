@@ -177,6 +177,13 @@ fn a_registry_without_tls_or_with_a_login_is_one_that_docker_can_ask() {
     for line in world.host(2).lines() {
         assert!(!line.contains("not to be seen") && !line.contains("b3BzOm5v"), "{line}");
     }
+    assert!(!world.run().unwrap());
+    world.wish(|cluster, _| {
+        cluster.registry.password = Some(Said::default_of(kiln_clusterfile::Secret::new("another")));
+    });
+    assert!(world.run().unwrap());
+    let item = file(&world, 2, "/var/lib/kubelet/config.json").unwrap();
+    assert!(matches!(item.content, Content::Text(text) if text.contains("b3BzOmFub3RoZXI=")));
 }
 
 #[test]
