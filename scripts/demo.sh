@@ -109,8 +109,10 @@ log: {level: info, formatter: json}
 storage: {filesystem: {rootdirectory: $work/registry}}
 http: {addr: "127.0.0.1:0", secret: demo}
 CONFIG
-docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 & registry_pid=$!
-for _ in $(seq 100); do
+# The shell behind & makes the file in its own time.
+: > "$work/registry.log"
+docker-registry serve "$work/registry.yml" >>"$work/registry.log" 2>&1 & registry_pid=$!
+for _ in $(seq 300); do
   registry=$(sed -n 's/.*listening on \(127.0.0.1:[0-9]*\).*/\1/p' "$work/registry.log")
   [ -z "$registry" ] || break
   sleep 0.1
