@@ -147,7 +147,7 @@ enum Weave {
 
 impl Weave {
     fn of(text: &str, wanted: &Wanted<'_>) -> Weave {
-        let is_weave = text.contains("/home/weave/launch.sh") && !text.contains("IPALLOC_RANGE");
+        let is_weave = text.contains("/home/weave/launch.sh") && !text.contains("name: IPALLOC_RANGE");
         if is_weave && wanted.v4.is_some() { Weave::Command } else { Weave::Other }
     }
 
