@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kiln_host::Stdin;
 
-use crate::agent::ledger::{BEGIN, Content, END, Item};
+use crate::agent::ledger::{Content, Item, own_lines};
 use crate::containerd::{self, CERTS, without_mirror};
 use crate::error::{LaunchError, Result};
 use crate::journal::Entry;
@@ -84,7 +84,6 @@ fn question() -> String {
 /// at none of these, or nobody else has one.
 fn names(text: &str, gone: &[IpAddr], registry: Option<(&str, IpAddr)>) -> Option<Item> {
     let (domain, now) = registry?;
-    let own = text.split_once(BEGIN)?.1.split_once(END)?.0;
     let mut any = false;
     let line = |line: &str| match line.split_once(' ') {
         Some((address, name)) if name == domain && address.parse().is_ok_and(|address| gone.contains(&address)) => {
@@ -93,7 +92,7 @@ fn names(text: &str, gone: &[IpAddr], registry: Option<(&str, IpAddr)>) -> Optio
         }
         _ => line.to_owned(),
     };
-    let lines: Vec<String> = own.lines().filter(|line| !line.is_empty()).map(line).collect();
+    let lines: Vec<String> = own_lines(text).map(line).collect();
     any.then(|| Item { to: HOSTS.to_owned(), mode: 0o644, content: Content::Lines(lines) })
 }
 
@@ -172,9 +171,8 @@ mod tests {
         for bad in ["", "@@", "@@\n", "nonsense"] {
             assert!(changed(bad, &gone, Some(("sea.hub", gone[0]))).is_empty(), "{bad:?}");
         }
-        let hosts = format!(
-            "127.0.0.1 localhost\n10.0.0.1 sea.hub\n{BEGIN}\n127.0.0.1 apiserver.cluster.local\n10.0.0.1 sea.hub\n10.0.0.9 n9\n{END}\n::1 me\n"
-        );
+        let own = ["127.0.0.1 apiserver.cluster.local", "10.0.0.1 sea.hub", "10.0.0.9 n9"].map(str::to_owned);
+        let hosts = crate::agent::ledger::with_lines("127.0.0.1 localhost\n10.0.0.1 sea.hub\n", &own) + "::1 me\n";
         let answer = format!("@@{HOSTS}\n{hosts}\n");
         let lines = |answer: &str, registry| {
             changed(answer, &gone, registry).into_iter().map(|item| item.content).collect::<Vec<_>>()

@@ -34,7 +34,7 @@ impl Cause {
 }
 
 /// Static pods, in the order in which they need each other.
-const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+pub const PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 /// Lines that are told of each.
 const SAID: usize = 6;
 

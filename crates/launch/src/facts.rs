@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::journal::Marker;
 use crate::launch::random_hex;
 use crate::machine::Machine;
+use crate::phase::runtime;
 
 /// Kiln's own directory on hosts.
 pub const HOME: &str = "/var/lib/kiln";
@@ -202,7 +203,8 @@ fn questions(service_manager: &str) -> String {
         docker = docker::QUESTION,
         daemon = docker::CONFIG,
         // Of a Docker that does not run nobody wants to know.
-        lasting = "containerd.*|kubelet.*|docker.active",
+        lasting =
+            runtime::SERVICES.map(|name| format!("{name}.{}", if name == "docker" { "active" } else { "*" })).join("|"),
         manager = service_manager.split_whitespace().map(quote).collect::<Vec<_>>().join(" "),
     )
 }

@@ -273,10 +273,8 @@ impl Launch {
 
     /// What runs the containers of pods: what its hosts have it by, or else what the Clusterfile says, or containerd.
     pub fn runtime(&self) -> Runtime {
-        match self.marked_runtime().or(self.cluster.runtime.as_ref().map(|said| said.value)) {
-            Some(runtime) => runtime,
-            None => Runtime::Containerd,
-        }
+        let said = self.cluster.runtime.as_ref().map(|said| said.value);
+        self.marked_runtime().or(said).unwrap_or(Runtime::Containerd)
     }
 
     /// What its hosts have it by, where it was launched before.

@@ -112,11 +112,9 @@ pub fn check(launch: &Launch, configuration: &Configuration) -> Vec<Finding> {
     if let Some(first) = launch.members.iter().find(|member| member.first) {
         let mut found = Found { launch, host: first.name().to_owned(), out: Vec::new() };
         docker::cluster(configuration, &mut found);
-        out.append(&mut found.out);
-    }
-    if let Some(first) = launch.members.iter().find(|member| member.first && !joined(launch, member)) {
-        let mut found = Found { launch, host: first.name().to_owned(), out: Vec::new() };
-        families::networks(configuration, &mut found);
+        if !joined(launch, first) {
+            families::networks(configuration, &mut found);
+        }
         out.append(&mut found.out);
     }
     between(launch, &mut out);

@@ -1,5 +1,6 @@
 //! The kubelet, the runtime's configuration, static pods, and what pods of the system log.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -278,18 +279,20 @@ fn logs(root: &Root, unread: &mut Vec<Unread>) -> Vec<Log> {
 fn lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.iter().skip(lines.len().saturating_sub(LINES));
-    let of_docker = |line: &str| {
-        let entry: Value = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
-        entry.get("stream").and(entry.get("log")?.as_str()).map(|text| text.trim_end().chars().take(600).collect())
-    };
-    let bare = |line: &&str| of_docker(line).unwrap_or_else(|| with_stamp(line));
-    last.map(bare).collect()
+    last.map(|line| bare(line).chars().take(600).collect()).collect()
 }
 
-fn with_stamp(line: &str) -> String {
+/// What a program wrote of a line.
+fn bare(line: &str) -> Cow<'_, str> {
+    if line.starts_with('{')
+        && let Ok(entry) = serde_json::from_str::<Value>(line)
+        && let (Some(_), Some(text)) = (entry.get("stream"), entry.get("log").and_then(Value::as_str))
+    {
+        return Cow::Owned(text.trim_end().to_owned());
+    }
     match line.splitn(4, ' ').collect::<Vec<_>>().as_slice() {
-        [_, "stdout" | "stderr", "F" | "P", text] => (*text).chars().take(600).collect(),
-        _ => line.chars().take(600).collect(),
+        [_, "stdout" | "stderr", "F" | "P", text] => Cow::Borrowed(text),
+        _ => Cow::Borrowed(line),
     }
 }
 

@@ -154,8 +154,16 @@ pub fn wait<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T
 
 /// What port 30080 of a host answers: the name of a pod, or nothing.
 pub fn asked(fleet: &Fleet, host: &Host) -> Option<String> {
-    let mut command: Command = fleet.command("curl");
-    command.args(["-s", "-m", "2", &format!("http://{}:30080/", host.address())]);
+    asked_at(fleet, &format!("{}:30080", host.address()))
+}
+
+/// What a port of an address answers.
+pub fn asked_at(fleet: &Fleet, to: &str) -> Option<String> {
+    answer(fleet.command("curl").args(["-s", "-g", "-m", "2", &format!("http://{to}/")]))
+}
+
+/// What a client says, if it ends well and says something.
+pub fn answer(command: &mut Command) -> Option<String> {
     let output = command.output().expect("start nsenter");
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)

@@ -45,9 +45,10 @@ fn pods_run_with_docker_whose_owner_gets_it_back() {
     let launcher = Launcher::of(&fleet, &images, kubernetes::version(&kubernetes::docker_programs()));
     let (one, two, three) = (fleet.host(1), fleet.host(2), fleet.host(3));
     let (file, ignore) = (launcher.clusterfile(1, 1), Launcher::ignore());
-    let more =
-        "spec:\n  containerRuntime: {type: docker}\n  registry: {localRegistry: {username: ops, password: a-login}}\n";
-    fs::write(&file, fs::read_to_string(&file).unwrap().replacen("spec:\n", more, 1)).unwrap();
+    Launcher::say(
+        &file,
+        "  containerRuntime: {type: docker}\n  registry: {localRegistry: {username: ops, password: a-login}}\n",
+    );
 
     // One that does not run is not started.
     let refused = launcher.said(&Launcher::words("run", &["-f", &file, &ignore]));

@@ -7,59 +7,21 @@ use std::time::Duration;
 use kiln_testkit::Fleet;
 use kiln_testkit::fleet::{Host, kubernetes};
 
-use crate::by_hand::{ADMIN, kubectl, wait};
+use crate::by_hand::{ADMIN, WEB, answer, kubectl, wait};
 use crate::launcher::{Launcher, assert_as_found, footprint};
-use crate::launching::ready;
-
-/// Two replicas, never both on one host, behind a port of every node, at all families that the cluster has.
-const WEB: &str = "\
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      affinity:
-        podAntiAffinity:
-          requiredDuringSchedulingIgnoredDuringExecution:
-            - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}
-      containers:
-        - {name: web, image: 'kiln.test/web:1', ports: [{containerPort: 8080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  ipFamilyPolicy: PreferDualStack
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
-";
+use crate::launching::{both_answer, deploy, ready};
 
 /// An address with a port.
 fn at(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-/// What a port of an address answers to a host, or with none to who launches.
-fn asked(fleet: &Fleet, from: Option<&Host>, to: &str) -> Option<String> {
-    let output = match from {
-        // Hosts have no client of HTTP.
-        Some(host) => {
-            let (address, port) = to.rsplit_once(':').unwrap();
-            let place = format!("/dev/tcp/{}/{port}", address.trim_matches(['[', ']']));
-            let script = format!("exec 3<>{place} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && tail -n 1 <&3");
-            host.command(&["timeout", "3", "bash", "-c", &script]).output()
-        }
-        None => fleet.command("curl").args(["-s", "-g", "-m", "2", &format!("http://{to}/")]).output(),
-    };
-    let output = output.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
+/// What a port of an address answers to a host, which has no client of HTTP.
+fn asked_by(host: &Host, to: &str) -> Option<String> {
+    let (address, port) = to.rsplit_once(':').unwrap();
+    let place = format!("/dev/tcp/{}/{port}", address.trim_matches(['[', ']']));
+    let script = format!("exec 3<>{place} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && tail -n 1 <&3");
+    answer(&mut host.command(&["timeout", "3", "bash", "-c", &script]))
 }
 
 fn words(first: &Host, arguments: &str) -> Vec<String> {
@@ -70,19 +32,14 @@ fn words(first: &Host, arguments: &str) -> Vec<String> {
 /// these addresses, and by the service's name.
 fn serve(fleet: &Fleet, hosts: &[&Host], families: usize, nodes: &[&str]) {
     let first = hosts[0];
-    for taint in ["master", "control-plane"] {
-        let _ = first.run(&format!("{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/{taint}-"));
-    }
-    first.write("/tmp/web.yaml", 0o644, WEB);
-    let _ = kubectl(first, "apply -f /tmp/web.yaml");
-    let _ = kubectl(first, "rollout status deployment/web --timeout=180s");
+    deploy(first, &WEB.replace("type: NodePort\n", "type: NodePort\n  ipFamilyPolicy: PreferDualStack\n"));
     let pods = words(first, "get pods -l app=web -o 'jsonpath={.items[*].status.podIPs[*].ip}'");
     assert_eq!(pods.len(), 2 * families, "{pods:?}");
     let names = words(first, "get pods -l app=web -o 'jsonpath={.items[*].metadata.name}'");
     for host in hosts {
         for pod in &pods {
             let to = at(pod, 8080);
-            wait(&format!("{to} from {}", host.name()), Duration::from_secs(60), || asked(fleet, Some(host), &to));
+            wait(&format!("{to} from {}", host.name()), Duration::from_secs(60), || asked_by(host, &to));
         }
     }
     let services = words(first, "get service web -o 'jsonpath={.spec.clusterIPs[*]}'");
@@ -103,11 +60,7 @@ fn serve(fleet: &Fleet, hosts: &[&Host], families: usize, nodes: &[&str]) {
         });
     }
     for node in nodes {
-        let to = at(node, 30080);
-        wait(&format!("both pods at {to}"), Duration::from_secs(90), || {
-            let said: BTreeSet<String> = (0..10).filter_map(|_| asked(fleet, None, &to)).collect();
-            (said.len() == 2).then_some(())
-        });
+        both_answer(fleet, &at(node, 30080));
     }
 }
 

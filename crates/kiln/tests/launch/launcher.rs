@@ -79,6 +79,12 @@ impl Launcher<'_> {
         path.display().to_string()
     }
 
+    /// Has a Clusterfile of these say more of the cluster.
+    pub fn say(file: &str, more: &str) {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replacen("spec:\n", &format!("spec:\n{more}"), 1)).unwrap();
+    }
+
     fn home(&self) -> PathBuf {
         self.fleet.directory().join("home")
     }

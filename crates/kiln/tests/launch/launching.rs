@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kiln_testkit::Fleet;
 use kiln_testkit::fleet::Host;
 
-use crate::by_hand::{ADMIN, WEB, asked, kubectl, wait};
+use crate::by_hand::{ADMIN, WEB, asked, asked_at, kubectl, wait};
 use crate::launcher::{Launcher, assert_as_found, footprint};
 
 /// A template that a Config brings, and plugins of most types.
@@ -67,19 +67,27 @@ fn assert_wishes(one: &Host, two: &Host) {
 
 /// Two pods on two hosts, which answer through a port of each of these hosts.
 pub fn serve(fleet: &Fleet, first: &Host, hosts: &[&Host]) {
+    deploy(first, WEB);
+    hosts.iter().for_each(|host| both_answer(fleet, &format!("{}:30080", host.address())));
+}
+
+/// Has the pods of a manifest run, on masters, too.
+pub fn deploy(first: &Host, manifest: &str) {
     // One at a time: a taint that a version does not know keeps the other.
     for taint in ["master", "control-plane"] {
         let _ = first.run(&format!("{ADMIN} kubectl taint nodes --all node-role.kubernetes.io/{taint}-"));
     }
-    first.write("/tmp/web.yaml", 0o644, WEB);
+    first.write("/tmp/web.yaml", 0o644, manifest);
     let _ = kubectl(first, "apply -f /tmp/web.yaml");
     let _ = kubectl(first, "rollout status deployment/web --timeout=180s");
-    for host in hosts {
-        wait("both pods behind a port", Duration::from_secs(90), || {
-            let said: BTreeSet<String> = (0..10).filter_map(|_| asked(fleet, host)).collect();
-            (said.len() == 2).then_some(())
-        });
-    }
+}
+
+/// Waits until both pods were met behind a port.
+pub fn both_answer(fleet: &Fleet, to: &str) {
+    wait(&format!("both pods at {to}"), Duration::from_secs(90), || {
+        let said: BTreeSet<String> = (0..10).filter_map(|_| asked_at(fleet, to)).collect();
+        (said.len() == 2).then_some(())
+    });
 }
 
 /// An application that is laid over the cluster's image is launched with the value of its argument, and once.

@@ -1,6 +1,5 @@
 //! Launches that are killed, and resets of what they leave; logins with a password, for whom root is a password away.
 
-use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -42,8 +41,7 @@ fn a_launch_that_is_killed_goes_on_or_is_given_back() {
     let (one, two) = (fleet.host(1), fleet.host(2));
     let before: Vec<String> = fleet.hosts().iter().map(footprint).collect();
     let (file, ignore) = (launcher.clusterfile(1, 1), Launcher::ignore());
-    let login = "spec:\n  registry: {localRegistry: {username: ops, password: \"a: 'login'\"}}\n";
-    fs::write(&file, fs::read_to_string(&file).unwrap().replace("spec:\n", login)).unwrap();
+    Launcher::say(&file, "  registry: {localRegistry: {username: ops, password: \"a: 'login'\"}}\n");
     let words = Launcher::words("run", &["-f", &file, &ignore]);
 
     // In the middle of kubeadm: certificates are there, the control plane is not.

@@ -77,8 +77,7 @@ fn calicos_operator_gets_the_network_of_pods_and_nodes_without_one_are_told() {
     fs::write(directory.join("Kubefile"), kubefile).unwrap();
     launcher.kiln(&["cluster", "build", "-q", "-t", "calico:1", directory.to_str().unwrap()]);
     let file = launcher.clusterfile(1, 0);
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("spec:\n", "spec:\n  network: {cniName: calico}\n", 1)).unwrap();
+    Launcher::say(&file, "  network: {cniName: calico}\n");
 
     let words = ["calico:1", "-f", &file, &Launcher::ignore(), "--wait", "20"];
     let run = launcher.said(&Launcher::words("run", &words)).exits(3);

@@ -21,8 +21,8 @@ const VERSION: u32 = 1;
 /// Bytes of an order or a ledger.
 const MAX: u64 = 64 << 20;
 /// Lines that mark what Kiln wrote into a file of others.
-pub(crate) const BEGIN: &str = "# kiln: begin";
-pub(crate) const END: &str = "# kiln: end";
+const BEGIN: &str = "# kiln: begin";
+const END: &str = "# kiln: end";
 
 /// A file to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,18 +311,7 @@ impl Files {
 
 /// A text with Kiln's lines at its end in place of those that it has; without any, its own lines alone.
 pub fn with_lines(text: &str, lines: &[String]) -> String {
-    let (mut out, mut ours) = (String::new(), false);
-    for line in text.lines() {
-        match line {
-            BEGIN => ours = true,
-            END => ours = false,
-            line if !ours => {
-                out.push_str(line);
-                out.push('\n');
-            }
-            _ => {}
-        }
-    }
+    let mut out: String = split(text, false).map(|line| format!("{line}\n")).collect();
     if !lines.is_empty() {
         out.push_str(BEGIN);
         out.push('\n');
@@ -334,6 +323,23 @@ pub fn with_lines(text: &str, lines: &[String]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// The lines of a text that are Kiln's.
+pub fn own_lines(text: &str) -> impl Iterator<Item = &str> {
+    split(text, true)
+}
+
+/// Kiln's lines of a text, or all others.
+fn split(text: &str, own: bool) -> impl Iterator<Item = &str> {
+    let mut ours = false;
+    text.lines().filter(move |line| {
+        if *line == BEGIN || *line == END {
+            ours = *line == BEGIN;
+            return false;
+        }
+        ours == own
+    })
 }
 
 fn failed(what: &'static str, path: &Path) -> impl Fn(String) -> LaunchError {

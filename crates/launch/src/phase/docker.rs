@@ -8,6 +8,7 @@ use super::registry;
 use super::runtime::{INSTALL, install};
 use crate::agent::ledger::{Content, Item};
 use crate::config::configuration;
+use crate::diagnose::{self, PODS};
 use crate::docker::{self, CERTS, CONFIG, LOGINS, Settings};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member};
@@ -80,8 +81,7 @@ pub fn lines(launch: &Launch, member: &Member) -> Result<Vec<String>> {
 fn images(launch: &Launch, member: &Member) -> Vec<(String, String)> {
     let own = launch.bundle.repository();
     let is_for_masters = |name: &str, last: &str| {
-        let control = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
-        control.contains(&last) && own.as_ref().is_some_and(|own| *name == format!("{own}/{last}"))
+        PODS.contains(&last) && own.as_ref().is_some_and(|own| *name == format!("{own}/{last}"))
     };
     let wanted = |image: &kiln_oci::Reference| {
         let last = image.repository.rsplit('/').next().unwrap_or_default();
@@ -130,7 +130,7 @@ fn configure(launch: &Launch, member: &Member) -> Result<()> {
         None => Ok(()),
     });
     let Err(error) = changed else { return Ok(()) };
-    let error = error.because(crate::diagnose::ask(launch, machine));
+    let error = error.because(diagnose::ask(launch, machine));
     // Its owner's containers are not kept down by what Kiln wanted.
     write(before.unwrap_or("{}\n").to_owned())?;
     if let Err(error) =

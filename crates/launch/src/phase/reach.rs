@@ -146,7 +146,6 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     }
     let mut ports: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     let name = |at: usize| launch.members.get(at).map_or("", Member::name);
-    // At which addresses, is seen above a plan.
     for way in &ways {
         ports.entry(protocol(way)).or_default().insert(name(way.to.at));
     }

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -100,8 +100,7 @@ impl Local {
         match &self.what {
             What::Inline(lines) => {
                 let text = format!("#!{}\n{}\n", self.shebang, lines.join("\n"));
-                let kept = directory()?;
-                let path = executable(kept.path(), &text, &self.suffix)?;
+                let (_kept, path) = script(&text, &self.suffix)?;
                 self.one(&path.display().to_string(), place, cancel)
             }
             What::Files(paths) => paths.iter().try_for_each(|path| {
@@ -141,8 +140,7 @@ fn hidden(words: Vec<String>, masks: &Masks) -> Result<(Vec<String>, Option<temp
         && how == "-c"
         && masks.is_in(line.as_bytes())
     {
-        let kept = directory()?;
-        let path = executable(kept.path(), line, "")?;
+        let (kept, path) = script(line, "")?;
         return Ok((vec![shell.clone(), path.display().to_string()], Some(kept)));
     }
     let hint = "give it by environment_vars, and write $NAME";
@@ -171,17 +169,14 @@ fn what(
     })
 }
 
-/// A directory for a script, which only its owner can look into.
-fn directory() -> Result<tempfile::TempDir> {
-    let made = tempfile::Builder::new().prefix("kiln-shell").tempdir();
-    made.map_err(NodeError::file("write", std::env::temp_dir()))
-}
-
-/// A script in a directory, which may be executed. Another process writes it: a file that this one had open for writing may
-/// still be open in a child that another thread is just starting, and the kernel executes none that is (`Text file busy`).
-fn executable(directory: &Path, text: &str, suffix: &str) -> Result<PathBuf> {
+/// A script that may be executed, in a directory that only its owner can look into and that goes when it is dropped. Another
+/// process writes it: a file that this one had open for writing may still be open in a child that another thread is just
+/// starting, and the kernel executes none that is (`Text file busy`).
+fn script(text: &str, suffix: &str) -> Result<(tempfile::TempDir, PathBuf)> {
     use std::io::Write;
-    let path = directory.join(format!("script{suffix}"));
+    let directory = tempfile::Builder::new().prefix("kiln-shell").tempdir();
+    let directory = directory.map_err(NodeError::file("write", std::env::temp_dir()))?;
+    let path = directory.path().join(format!("script{suffix}"));
     let failed = |e: std::io::Error| NodeError::file("write", &path)(e);
     let mut writer = Command::new("/bin/sh");
     writer.args(["-c", "umask 077; cat > \"$0\" && chmod 700 \"$0\""]).arg(&path).stdin(Stdio::piped());
@@ -190,7 +185,7 @@ fn executable(directory: &Path, text: &str, suffix: &str) -> Result<PathBuf> {
     let ended = writer.wait().map_err(failed)?;
     given.map_err(failed)?;
     match ended.success() {
-        true => Ok(path),
+        true => Ok((directory, path)),
         false => Err(failed(std::io::Error::other(format!("cat and chmod: {ended}")))),
     }
 }

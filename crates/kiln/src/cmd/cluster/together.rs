@@ -48,23 +48,23 @@ pub fn read(
 /// Pulls images that the store does not have, with all that they contain.
 fn fetch(global: &Global, images: &[String], registry: &RegistryOptions) -> Result<(), CliError> {
     let store = surroundings::open_store(global)?;
-    for name in images {
-        match stored::find(&store, name) {
-            Err(EngineError::NoSuchImage(_)) => {}
-            // What is wrong with it otherwise is told by who reads it.
-            _ => continue,
-        }
-        // A digest alone is of no registry.
-        let Ok(reference) = name.parse::<Reference>() else { continue };
-        if is_digest(name) {
-            continue;
-        }
+    // What is wrong with one otherwise is told by who reads it. A digest alone is of no registry.
+    let is_missing =
+        |name: &&String| matches!(stored::find(&store, name), Err(EngineError::NoSuchImage(_))) && !is_digest(name);
+    let missing: Vec<Reference> = images.iter().filter(is_missing).filter_map(|name| name.parse().ok()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for reference in &missing {
         let text = format!("pulling {}, which the store does not have", reference.familiar());
         fleet::Lines::new(global.progress).event(Told::Note { host: None, text });
-        let (around, progress) = named::online(global, registry, false, "Pulling")?;
-        named::mover(&around).pull(&reference, &Platforms::All)?;
-        progress.finish();
     }
+    let (around, progress) = named::online(global, registry, false, "Pulling")?;
+    let mover = named::mover(&around);
+    for reference in &missing {
+        mover.pull(reference, &Platforms::All)?;
+    }
+    progress.finish();
     Ok(())
 }
 
