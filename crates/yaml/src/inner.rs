@@ -23,6 +23,11 @@ impl Places {
         Places { lines, whole: node.span }
     }
 
+    /// Whether each byte of the string has a place of its own.
+    pub fn is_exact(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     /// Where a span of the string is in the text around it.
     pub fn outer(&self, inner: Span) -> Span {
         match (self.place(inner.start), self.place(inner.end)) {

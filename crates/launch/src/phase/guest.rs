@@ -9,6 +9,7 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 use kiln_oci::cluster::{App, AppKind, Launch as Step};
 
+use super::network::choice::{Network, choose};
 use super::{Order, Phase, Work};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
@@ -41,8 +42,8 @@ struct Group {
 /// several images are launched, what each of the others wants.
 fn groups(launch: &Launch) -> Vec<Group> {
     let (bundle, cluster) = (&launch.bundle, &launch.cluster);
-    let network = match super::network::choose(launch) {
-        Ok(super::network::Network::App(name)) => Some(name),
+    let network = match choose(launch) {
+        Ok(Network::App(name)) => Some(name),
         _ => None,
     };
     let (steps, inherited) = match bundle.parts.first() {

@@ -1,15 +1,22 @@
-//! The pod network: the manifest that the image brings, with the network that kubeadm got.
+//! The pod network: the manifests that the image brings, with the network that kubeadm got.
 
+pub mod calico;
+pub mod choice;
+pub mod cilium;
+pub mod edits;
+pub mod flannel;
+pub mod kinds;
 pub mod manifest;
+pub mod weave;
 
 use std::time::Duration;
 
-use kiln_clusterfile::address::{Choice, flannel};
-use kiln_clusterfile::model::Cni;
+use kiln_clusterfile::address::{self, Choice};
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
-use self::manifest::{Lack, Wanted, adapted};
+use self::choice::{Network, choose};
+use self::manifest::{Adapted, Device, Lack, Wanted, adapted};
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
 use crate::config::configuration;
@@ -25,60 +32,6 @@ pub const PHASE: Phase =
 const LIMIT: Duration = Duration::from_secs(180);
 /// How long the API server may take to know the kinds that a manifest defines.
 const KINDS: Duration = Duration::from_secs(60);
-/// What the file of Calico's operator is called.
-const OPERATOR: &str = "tigera-operator";
-
-/// What makes the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Network {
-    /// A manifest of the root file system.
-    Manifest(String),
-    /// An application of the image, by name; it is launched as the image says.
-    App(String),
-    /// Nothing that Kiln knows: the image's commands may install one, or the user does.
-    None,
-}
-
-/// Which network: what the user names, then what the image's builder named, then a manifest whose name is one's.
-///
-/// # Errors
-/// When the user names one that the image does not bring.
-pub fn choose(launch: &Launch) -> Result<Network> {
-    let said = launch.cluster.network.cni.as_ref().map(|cni| match &cni.value {
-        Cni::Flannel => "flannel".to_owned(),
-        Cni::Calico => "calico".to_owned(),
-        Cni::Weave => "weave".to_owned(),
-        Cni::None => String::new(),
-        Cni::Other(name) => name.to_lowercase(),
-    });
-    let bundle = &launch.bundle;
-    let manifest = |word: &str| {
-        let is = |path: &&str| {
-            let name = path.rsplit('/').next().unwrap_or_default().to_lowercase();
-            name.contains(word) && [".yml", ".yaml", ".json"].iter().any(|end| name.ends_with(end))
-        };
-        bundle.below("manifests").map(|(path, _)| path).find(is).map(|path| Network::Manifest(path.to_owned()))
-    };
-    let app = |word: &str| {
-        let found = bundle.spec.apps.iter().find(|app| app.role == "cni" && app.name.to_lowercase().contains(word));
-        found.map(|app| Network::App(app.name.clone()))
-    };
-    match said.as_deref() {
-        Some("") => Ok(Network::None),
-        Some(word) => app(word)
-            .or_else(|| manifest(word))
-            .or_else(|| manifest(OPERATOR).filter(|_| word == "calico"))
-            .ok_or_else(|| LaunchError::Wanted {
-                what: format!("the image brings no pod network called {word}"),
-                hint: "put its manifest into manifests/ of the image, or choose `none` and install one afterwards"
-                    .to_owned(),
-            }),
-        None => {
-            let known = ["flannel", "calico", "weave", "cilium", OPERATOR];
-            Ok(app("").or_else(|| known.into_iter().find_map(manifest)).unwrap_or(Network::None))
-        }
-    }
-}
 
 fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     if !member.first {
@@ -88,10 +41,9 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let digest = launch.bundle.root.digest.to_string();
     let flags = interface(launch).map(|interface| interface.flags).unwrap_or_default();
     let (what, line) = match choose(launch)? {
-        Network::Manifest(path) => {
+        Network::Manifests(paths) => {
             let with = if flags.is_empty() { String::new() } else { format!(", flannel with {}", flags.join(" ")) };
-            let and = resources(launch, &path).map(|path| format!(" and {path}")).unwrap_or_default();
-            (path.clone(), format!("apply {path}{and} with the network of pods {pods}{with}"))
+            (paths.join(" "), format!("apply {} with the network of pods {pods}{with}", paths.join(", ")))
         }
         Network::App(name) => (name.clone(), format!("launch the image's {name}")),
         Network::None => return Ok(None),
@@ -100,10 +52,12 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     Ok(Some(Work { key: key(parts), lines: vec![line], holds: true }))
 }
 
-/// Which of the hosts' devices flannel is to take.
+/// Which of the hosts' devices the network is to take.
 struct Interface {
-    /// Arguments of its daemon.
+    /// Arguments of flannel's daemon.
     flags: Vec<String>,
+    /// What others are told.
+    device: Device,
     /// Whether the user says so, and where.
     said: Option<String>,
 }
@@ -112,11 +66,24 @@ struct Interface {
 fn interface(launch: &Launch) -> Option<Interface> {
     if let Some(name) = &launch.cluster.network.interface {
         let flags = vec![format!("--iface={}", name.value)];
-        return Some(Interface { flags, said: Some(name.origin.to_string()) });
+        return Some(Interface {
+            flags,
+            device: Device::Named(name.value.clone()),
+            said: Some(name.origin.to_string()),
+        });
     }
     let chosen: Vec<Choice> = launch.members.iter().filter_map(|member| member.chosen.first().cloned()).collect();
-    let several = chosen.iter().any(|choice| !choice.others.is_empty());
-    several.then(|| Interface { flags: flannel(&chosen), said: None })
+    if !chosen.iter().any(|choice| !choice.others.is_empty()) {
+        return None;
+    }
+    let name = &chosen.first()?.interface;
+    let device = if launch.members.iter().flat_map(|member| &member.chosen).all(|choice| choice.interface == *name) {
+        Device::Named(name.clone())
+    } else {
+        let first = launch.members.iter().find(|member| member.first);
+        Device::Towards(first.into_iter().flat_map(|first| &first.chosen).map(|choice| choice.address).collect())
+    };
+    Some(Interface { flags: address::flannel(&chosen), device, said: None })
 }
 
 /// The networks of pods, as kubeadm got them.
@@ -130,49 +97,85 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
     match choose(launch)? {
         Network::None => Ok(()),
         Network::App(name) => super::guest::app(launch, member, &name),
-        Network::Manifest(path) => {
-            let resources = resources(launch, &path);
-            std::iter::once(path.as_str()).chain(resources.as_deref()).try_for_each(|path| apply(launch, member, path))
+        Network::Manifests(paths) => {
+            // All are looked at before one is applied.
+            let files = ready(launch, member, &paths)?;
+            files.iter().try_for_each(|file| apply(launch, member, file))
         }
     }
 }
 
-/// What Calico's operator makes a network of: a file beside its own.
-fn resources(launch: &Launch, path: &str) -> Option<String> {
-    let (directory, name) = path.rsplit_once('/')?;
-    let ends = [".yml", ".yaml"].map(|end| format!("{directory}/custom-resources{end}"));
-    ends.into_iter().find(|path| name.contains(OPERATOR) && launch.bundle.has(path))
+/// A manifest, as it is in the image and as it is applied.
+struct File {
+    path: String,
+    own: String,
+    made: Adapted,
 }
 
-/// Applies one manifest, with the network of pods in it.
-fn apply(launch: &Launch, member: &Member, path: &str) -> Result<()> {
-    let machine = &member.machine;
-    let from = format!("{}/{path}", launch.bundle.rootfs());
-    let text = machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
-    // Calico's operator looks for devices by itself.
-    let interface = interface(launch).filter(|_| !path.contains(OPERATOR));
-    let flags = interface.as_ref().map(|interface| interface.flags.as_slice()).unwrap_or_default();
+/// Reads manifests, and makes them ready.
+fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>> {
+    let interface = interface(launch);
     let pods = pod_networks(launch)?;
-    let made = adapted(&text, &Wanted::of(pods.iter().map(String::as_str), flags));
-    if let Some(lack) = made.lacks {
-        let (what, hint) = match lack {
-            Lack::Six(what) => (
-                format!("{path} gives pods no addresses of IPv6: it lacks {what}"),
-                "put it there, or bring another network, or write networks of pods and services of IPv4 only",
-            ),
-            Lack::Network(what) => (
-                format!("{path} has no place for the network of pods: it lacks {what}"),
-                "put it there: Kiln writes the network into it",
-            ),
+    let mut wanted = Wanted::of(pods.iter().map(String::as_str));
+    if let Some(interface) = &interface {
+        wanted = Wanted {
+            flags: &interface.flags,
+            device: Some(&interface.device),
+            is_said: interface.said.is_some(),
+            ..wanted
         };
-        return Err(LaunchError::Wanted { what, hint: hint.to_owned() });
     }
-    let text = made.text;
-    if let Some(interface) = interface.filter(|_| !made.told) {
-        untold(launch, member, path, &interface)?;
+    let mut files = Vec::new();
+    for path in paths {
+        let from = format!("{}/{path}", launch.bundle.rootfs());
+        let own = member.machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
+        let made = adapted(&own, &wanted).map_err(|fault| LaunchError::Wanted {
+            what: format!("{path}:{}: {fault}", line(&own, fault.span.start)),
+            hint: "the image's manifest of the pod network has to be YAML".to_owned(),
+        })?;
+        match made.lacks {
+            Some(lack) => return Err(lacking(path, lack)),
+            None => files.push(File { path: path.clone(), own, made }),
+        }
     }
+    let names = paths.join(", ");
+    if let Some(interface) = interface.filter(|_| !files.iter().any(|file| file.made.told)) {
+        untold(launch, member, &names, &interface)?;
+    }
+    if !files.iter().any(|file| file.made.placed) {
+        let pods = pods.join(",");
+        launch.note(
+            member,
+            format!("{names}: no place that Kiln knows for the network of pods {pods}: it has to say so itself"),
+        );
+    }
+    Ok(files)
+}
+
+/// The line of a place, from 1 on.
+fn line(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}
+
+fn lacking(path: &str, lack: Lack) -> LaunchError {
+    let (what, hint) = match lack {
+        Lack::Six(what) => (
+            format!("{path} gives pods no addresses of IPv6: it lacks {what}"),
+            "put it there, or bring another network, or write networks of pods and services of IPv4 only",
+        ),
+        Lack::Network(what) => (
+            format!("{path} has no place for the network of pods: it lacks {what}"),
+            "put it there: Kiln writes the network into it",
+        ),
+    };
+    LaunchError::Wanted { what, hint: hint.to_owned() }
+}
+
+/// Applies one manifest.
+fn apply(launch: &Launch, member: &Member, file: &File) -> Result<()> {
+    let machine = &member.machine;
     let to = format!("{HOME}/network.yaml");
-    machine.write(&to, 0o600, text)?;
+    machine.write(&to, 0o600, file.made.text.as_str())?;
     let mut how = "";
     let lacking = wait::until(launch, KINDS.min(launch.options.patience), Duration::from_secs(1), || {
         let apply = |how: &str| {
@@ -181,37 +184,66 @@ fn apply(launch: &Launch, member: &Member, path: &str) -> Result<()> {
         };
         let mut said = apply(how);
         // What was applied is too large to be kept in an annotation: definitions of Calico's operator are.
-        if how.is_empty() && says(&said, "metadata.annotations: Too long") {
+        if how.is_empty() && words(&said).iter().any(|line| line.contains("metadata.annotations: Too long")) {
             how = "--server-side --force-conflicts ";
             said = apply(how);
         }
-        // Definitions of kinds take a moment until the API server knows them.
+        // Definitions of kinds take a moment until the API server knows them; those of Kubernetes itself it knows or not.
+        let unknown = kinds::unknown(words(&said));
         match said {
             Ok(_) => Ok(None),
-            said if says(&said, "no matches for kind") => Ok(said.err()),
-            Err(error) => Err(error),
+            Err(_) if unknown.iter().any(kinds::Kind::is_kubernetes) => Err(nobody_knows(launch, file, &unknown)),
+            Err(_) if !unknown.is_empty() => Ok(Some(unknown)),
+            Err(error) => Err(in_words_of(error, &to, &file.path)),
         }
     })?;
-    lacking.map_or(Ok(()), Err)
+    lacking.map_or(Ok(()), |unknown| Err(nobody_knows(launch, file, &unknown)))
 }
 
-/// Whether a command failed with these words.
-fn says<T>(said: &Result<T>, words: &str) -> bool {
-    matches!(said, Err(LaunchError::Command { tail, .. }) if tail.iter().any(|line| line.contains(words)))
+/// Lines that a command failed with.
+fn words<T>(said: &Result<T>) -> &[String] {
+    match said {
+        Err(LaunchError::Command { tail, .. }) => tail,
+        _ => &[],
+    }
+}
+
+/// An error about a file that the user knows by another name.
+fn in_words_of(mut error: LaunchError, to: &str, path: &str) -> LaunchError {
+    if let LaunchError::Command { tail, .. } = &mut error {
+        tail.iter_mut().for_each(|line| *line = line.replace(to, path));
+    }
+    error
+}
+
+/// Kinds that the API server does not know.
+fn nobody_knows(launch: &Launch, file: &File, unknown: &[kinds::Kind]) -> LaunchError {
+    let release = &launch.bundle.kubernetes;
+    let place = |kind: &kinds::Kind| {
+        let line = kind.line(&file.own).map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {} of {}", file.path, kind.kind, kind.version)
+    };
+    let all: Vec<String> = unknown.iter().map(place).collect();
+    let hint = if unknown.iter().any(kinds::Kind::is_kubernetes) {
+        format!("put the network's manifest for {release} into the image")
+    } else {
+        "nothing in the image's manifests of the network defines it: put its definition beside them".to_owned()
+    };
+    LaunchError::Wanted { what: format!("Kubernetes {release} does not know what is in {}", all.join("; ")), hint }
 }
 
 /// The manifest has no place for a device: that the user named one must not go unheeded.
-fn untold(launch: &Launch, member: &Member, path: &str, interface: &Interface) -> Result<()> {
+fn untold(launch: &Launch, member: &Member, paths: &str, interface: &Interface) -> Result<()> {
     let flags = interface.flags.join(" ");
     match &interface.said {
         Some(origin) => Err(LaunchError::Wanted {
             what: format!(
-                "{origin}: {path} names a device already, or has no place for one: `--kube-subnet-mgr` of flannel, behind which {flags} would go, `IP` of calico-node"
+                "{origin}: {paths} names a device already, or has no place for one: `--kube-subnet-mgr` of flannel, beside which {flags} would go, the environment of calico-node, an `Installation` of Calico's operator"
             ),
             hint: "leave `interface` out, and say it in the manifest itself".to_owned(),
         }),
         None => {
-            launch.note(member, format!("hosts have several addresses, and {path} chooses among them by itself"));
+            launch.note(member, format!("hosts have several addresses, and {paths} chooses among them by itself"));
             Ok(())
         }
     }

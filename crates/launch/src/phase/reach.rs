@@ -19,7 +19,8 @@ use std::time::Duration;
 use kiln_host::Stdin;
 
 use super::distribute::agent;
-use super::{Order, Phase, Work, network};
+use super::network::choice::{Network, choose};
+use super::{Order, Phase, Work};
 use crate::agent::reach::Port;
 use crate::config::configuration;
 use crate::error::{LaunchError, Result};
@@ -73,10 +74,10 @@ struct Way {
 
 /// Ports of the pod network, as far as its name tells: TCP and UDP.
 fn overlay(launch: &Launch) -> Result<(&'static [u16], &'static [u16])> {
-    let name = match network::choose(launch)? {
-        network::Network::Manifest(path) => path,
-        network::Network::App(name) => name,
-        network::Network::None => return Ok((&[], &[])),
+    let name = match choose(launch)? {
+        Network::Manifests(paths) => paths.join(" "),
+        Network::App(name) => name,
+        Network::None => return Ok((&[], &[])),
     };
     let name = name.to_lowercase();
     Ok(match () {

@@ -7,6 +7,7 @@ mod double;
 mod launching;
 mod leaving;
 mod logins;
+mod networks;
 mod peer;
 mod preflight;
 mod reaching;

@@ -359,7 +359,8 @@ fn of_several_addresses_one_is_chosen_shown_and_can_be_said() {
     // What is said counts, for kubeadm and for flannel.
     let world = World::new(1, 1);
     several(&world);
-    world.host(1).answer("cat /var/lib/kiln/rootfs/", Answer::output("args:\n- --kube-subnet-mgr\n"));
+    let flannel = "kind: DaemonSet\nspec: {template: {spec: {containers: [{name: a, args: [--kube-subnet-mgr]}]}}}\n";
+    world.host(1).answer("cat /var/lib/kiln/rootfs/", Answer::output(flannel));
     world.wish(|cluster, _| {
         for (n, host) in (1..).zip(&mut cluster.hosts) {
             host.node_address = Some(Said::new([192, 168, 7, n].into(), Origin::Flag("--node-address")));
@@ -374,7 +375,7 @@ fn of_several_addresses_one_is_chosen_shown_and_can_be_said() {
     let (init, join) = (written(1, "kubeadm.yaml"), written(2, "kiln-join.yaml"));
     assert!(init.contains("advertiseAddress: 192.168.7.1") && init.contains("node-ip: 192.168.7.1"), "{init}");
     assert!(join.contains("node-ip: 192.168.7.2") && join.contains("192.168.7.1:6443"), "{join}");
-    assert!(written(1, "network.yaml").contains("- \"--iface=eth1\""));
+    assert!(written(1, "network.yaml").contains("[\"--iface=eth1\", --kube-subnet-mgr]"));
     assert_eq!(world.state().record().unwrap().unwrap().hosts[1].node_address.as_deref(), Some("192.168.7.2"));
 }
 

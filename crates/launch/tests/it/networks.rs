@@ -1,0 +1,114 @@
+//! The pod network: which files of an image are its, and what is said when an API server does not take them.
+
+use kiln_clusterfile::model::{Cni, Origin, Said};
+use kiln_host::recording::Answer;
+use kiln_launch::error::LaunchError;
+use kiln_launch::phase::network::choice::{Network, choose};
+
+use crate::world::World;
+
+/// What of these files is the network, where the user names one or does not.
+fn chosen(files: &[&str], cni: Option<Cni>) -> Result<Vec<String>, String> {
+    let world = World::new(1, 0);
+    let files: Vec<String> = files.iter().map(|file| format!("manifests/{file}")).collect();
+    world.wish(move |cluster, bundle| {
+        bundle.files.retain(|path, _| !path.starts_with("manifests/"));
+        bundle.files.extend(files.iter().map(|file| (file.clone(), 0o644)));
+        cluster.network.cni = cni.clone().map(|cni| Said::new(cni, Origin::Flag("--cni")));
+    });
+    match choose(&world.launch().unwrap()) {
+        Ok(Network::Manifests(paths)) => {
+            Ok(paths.iter().map(|path| path.strip_prefix("manifests/").unwrap().to_owned()).collect())
+        }
+        Ok(other) => Err(format!("{other:?}")),
+        Err(LaunchError::Wanted { what, .. }) => Err(what),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn files_of_a_network_are_those_that_are_called_so() {
+    let calico = Some(Cni::Calico);
+    for (files, cni, wanted) in [
+        // Definitions are none by themselves, and come first.
+        (&["calico-crds.yaml", "calico.yaml", "dashboard.yaml"][..], &None, &["calico-crds.yaml", "calico.yaml"][..]),
+        (&["calico.yaml", "calico-typha.yaml", "calicoctl.yaml"], &None, &["calico.yaml"]),
+        (
+            &["kube-flannel.yml", "kube-flannel-rbac.yml", "flannel-namespace.json"],
+            &None,
+            &["flannel-namespace.json", "kube-flannel-rbac.yml", "kube-flannel.yml"],
+        ),
+        (&["calico.yaml", "kube-flannel.yml"], &None, &["kube-flannel.yml"]),
+        (&["calico.yaml", "kube-flannel.yml"], &calico, &["calico.yaml"]),
+        (&["calico-vxlan.yaml.tmpl"], &calico, &["calico-vxlan.yaml"]),
+        (&["calico-vxlan.yaml", "calico-typha.yaml"], &Some(Cni::Other("calico-typha".into())), &["calico-typha.yaml"]),
+        // The operator, with all that it needs.
+        (
+            &["custom-resources.yaml", "custom-resources-bpf.yaml", "operator-crds.yaml", "tigera-operator.yaml"],
+            &calico,
+            &["operator-crds.yaml", "tigera-operator.yaml", "custom-resources.yaml"],
+        ),
+        (
+            &["custom-resources.yaml", "tigera-operator.yaml", "v1_crd_projectcalico_org.yaml"],
+            &None,
+            &["v1_crd_projectcalico_org.yaml", "tigera-operator.yaml", "custom-resources.yaml"],
+        ),
+        // A directory, whole.
+        (
+            &[
+                "calico/10-node.yaml",
+                "calico/custom-resources.yaml",
+                "calico/crds.yaml",
+                "calico/readme.md",
+                "calico/kustomization.yaml",
+            ],
+            &None,
+            &["calico/crds.yaml", "calico/10-node.yaml", "calico/custom-resources.yaml"],
+        ),
+        (
+            &["cni/calico.yaml", "cni/calico-crd.yaml", "cni/pool.yaml"],
+            &None,
+            &["cni/calico-crd.yaml", "cni/calico.yaml"],
+        ),
+    ] {
+        assert_eq!(chosen(files, cni.clone()).unwrap(), wanted, "{files:?}");
+    }
+}
+
+#[test]
+fn what_nobody_can_tell_is_an_error_or_none() {
+    let several = chosen(&["calico-vxlan.yaml", "calico-typha.yaml"], None).unwrap_err();
+    assert!(several.ends_with("manifests/calico-typha.yaml, manifests/calico-vxlan.yaml"), "{several}");
+    assert!(chosen(&["kube-flannel.yml"], Some(Cni::Weave)).unwrap_err().contains("called weave"));
+    for files in [&["calico-crds.yaml"][..], &["custom-resources.yaml"], &["calico.txt"], &["dashboard.yaml"], &[]] {
+        assert_eq!(chosen(files, None).unwrap_err(), "None", "{files:?}");
+    }
+    assert_eq!(chosen(&["kube-flannel.yml"], Some(Cni::None)).unwrap_err(), "None");
+}
+
+/// A launch whose API server says this of the manifest, which is this text.
+fn refused(text: &str, said: &str) -> String {
+    let mut world = World::new(1, 0);
+    world.options.patience = std::time::Duration::from_millis(10);
+    world.host(1).answer("cat /var/lib/kiln/rootfs/", Answer::output(text));
+    world.host(1).answer("apply -f /var/lib/kiln/network.yaml", Answer::failure(1, said));
+    let error = world.run().unwrap_err();
+    format!("{error}\n{}", error.details().join("\n"))
+}
+
+#[test]
+fn an_api_server_that_does_not_take_a_manifest_is_told_with_the_place() {
+    let own = "# x\nkind: ConfigMap\n---\napiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: x}\n";
+    let no = "unable to recognize \"/var/lib/kiln/network.yaml\": no matches for kind \"PodDisruptionBudget\" in version \"policy/v1\"\n";
+    let text = refused(own, no);
+    let place = "manifests/kube-flannel.yml:4: PodDisruptionBudget of policy/v1";
+    assert!(text.contains(place) && !text.contains("network.yaml"), "{text}");
+    // What somebody else may define is waited for.
+    let other = no.replace("policy/v1", "operator.tigera.io/v1").replace("PodDisruptionBudget", "Installation");
+    let text = refused(own, &other);
+    assert!(text.contains("manifests/kube-flannel.yml: Installation of operator.tigera.io/v1"), "{text}");
+    let text = refused(own, "error validating \"/var/lib/kiln/network.yaml\": unknown field \"a\"\n");
+    assert!(text.contains("error validating \"manifests/kube-flannel.yml\""), "{text}");
+    let text = refused("kind: ConfigMap\n\nx: [\n", "");
+    assert!(text.contains("manifests/kube-flannel.yml:3: unclosed bracket"), "{text}");
+}
