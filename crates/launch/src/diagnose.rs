@@ -25,7 +25,15 @@ pub struct Cause {
     pub said: Vec<String>,
 }
 
+/// How a kubelet is that does its work, and says why others do not.
+const SAYS: &str = "runs, and says";
+
 impl Cause {
+    /// Whether it is what kubelet says of something else.
+    pub fn is_hearsay(&self) -> bool {
+        self.state == SAYS
+    }
+
     /// As people read it.
     pub fn lines(&self) -> Vec<String> {
         let head = format!("behind it: {} on {} {}", self.unit, self.host, self.state);
@@ -105,7 +113,7 @@ pub fn first(host: &str, text: &str) -> Option<Cause> {
         }
     }
     let said = kubelet(&parts);
-    (!said.is_empty()).then(|| cause("kubelet".to_owned(), "runs, and says", said))
+    (!said.is_empty()).then(|| cause("kubelet".to_owned(), SAYS, said))
 }
 
 fn kubelet(parts: &[(&str, Vec<&str>)]) -> Vec<String> {
@@ -131,7 +139,7 @@ fn without_stamp(line: &str) -> Cow<'_, str> {
 }
 
 /// The last lines that sound like a failure, each once; the last ones at all where none does.
-fn failures(lines: &[&str]) -> Vec<String> {
+pub fn failures(lines: &[&str]) -> Vec<String> {
     let lines: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
     let sounds = |line: &&&str| {
         let lower = line.to_lowercase();

@@ -44,6 +44,7 @@ pub mod lint;
 pub mod machine;
 pub mod phase;
 pub mod plugins;
+pub mod pods;
 pub mod preflight;
 pub mod reset;
 pub mod run;

@@ -92,3 +92,96 @@ fn calicos_operator_gets_the_network_of_pods_and_nodes_without_one_are_told() {
     launcher.cluster("reset", &[]);
     assert_as_found(one, &before);
 }
+
+const NODE: &str = "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: calico-node, namespace: kube-system}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: calico-config, namespace: kube-system}
+data:
+  calico_backend: bird
+  cni_network_config: |-
+    {\"cniVersion\": \"0.3.1\", \"plugins\": [{\"type\": \"calico\", \"mtu\": __CNI_MTU__, \"ipam\": {\"type\": \"calico-ipam\"}}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: calico-node, namespace: kube-system}
+spec:
+  selector: {matchLabels: {k8s-app: calico-node}}
+  template:
+    metadata: {labels: {k8s-app: calico-node}}
+    spec:
+      hostNetwork: true
+      serviceAccountName: calico-node
+      tolerations: [{operator: Exists}]
+      initContainers:
+        - name: install-cni
+          image: kiln.test/flannel:1
+          command: [cp]
+          args: [-f, /of-calico, /host]
+      containers:
+        - name: calico-node
+          image: 'k8s.gcr.io/pause:3.2'
+          env:
+            # How it finds its address.
+            - name: IP
+              value: autodetect
+            # - name: CALICO_IPV4POOL_CIDR
+            #   value: 192.168.0.0/16
+            - name: FELIX_IPV6SUPPORT
+              value: \"false\"
+---
+apiVersion: operator.tigera.io/v1
+kind: APIServer
+metadata: {name: default}
+spec: {}
+";
+
+#[test]
+#[ignore = "real Kubernetes, minutes: make test-cluster"]
+fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
+    let fleet = Fleet::start(1);
+    let launcher = Launcher::new(&fleet);
+    let one = fleet.host(1);
+    let before = footprint(one);
+    let image = |tag: &str, more: &str| {
+        let directory = fleet.directory().join(tag);
+        fs::create_dir_all(directory.join("manifests")).unwrap();
+        fs::write(directory.join("manifests/calico-crds.yaml"), definition("APIServer", "apiservers", "one")).unwrap();
+        fs::write(directory.join("manifests/calico.yaml"), format!("{NODE}{more}")).unwrap();
+        let kubefile = format!("FROM kubernetes:{}\nCOPY manifests manifests\n", launcher.version);
+        fs::write(directory.join("Kubefile"), kubefile).unwrap();
+        launcher.kiln(&["cluster", "build", "-q", "-t", &format!("calico:{tag}"), directory.to_str().unwrap()]);
+    };
+    image("later", "---\napiVersion: policy/v9\nkind: PodDisruptionBudget\nmetadata: {name: calico}\n");
+    image("1", "");
+    let file = launcher.clusterfile(1, 0);
+    Launcher::say(&file, "  network: {cniName: calico, interface: eth0}\n");
+
+    // Of a later Kubernetes: told at once, as it is in the image.
+    let words = ["calico:later", "-f", &file, &Launcher::ignore()];
+    let run = launcher.said(&Launcher::words("run", &words)).exits(3);
+    let line = NODE.lines().count() + 2;
+    let place = format!("manifests/calico.yaml:{line}: PodDisruptionBudget of policy/v9");
+    assert!(run.stderr.contains(&place), "{run}");
+
+    let words = ["calico:1", "-f", &file, &Launcher::ignore(), "--resume", "--wait", "30"];
+    let run = launcher.said(&Launcher::words("run", &words)).exits(3);
+    let variables = "-n kube-system get daemonset calico-node -o \
+                     'jsonpath={range .spec.template.spec.containers[0].env[*]}{.name}={.value} {end}'";
+    let variables = kubectl(one, variables);
+    for variable in ["CALICO_IPV4POOL_CIDR=10.244.0.0/16", "IP=autodetect", "IP_AUTODETECTION_METHOD=interface=^eth0$"]
+    {
+        assert!(variables.split(' ').any(|own| own == variable), "{variable}: {variables}");
+    }
+    assert_eq!(kubectl(one, "get apiserver.operator.tigera.io -o name"), "apiserver.operator.tigera.io/default");
+    for part in
+        ["container install-cni of pod kube-system/calico-node-", " ended with status 1", "| cp: ", "/of-calico"]
+    {
+        assert!(run.stderr.contains(part), "{part}: {run}");
+    }
+    launcher.cluster("reset", &[]);
+    assert_as_found(one, &before);
+}

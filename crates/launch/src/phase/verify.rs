@@ -1,5 +1,6 @@
 //! Whether what was launched works: every node ready, every pod of Kubernetes running.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use kiln_host::Stdin;
@@ -7,10 +8,12 @@ use serde_json::Value;
 
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
+use crate::diagnose::{self, Cause};
 use crate::error::{LaunchError, Result};
 use crate::launch::{Launch, Member, key};
 use crate::machine::{SHORT, printable};
-use crate::{diagnose, wait};
+use crate::pods::{self, Pod};
+use crate::wait;
 
 /// The phase.
 pub const PHASE: Phase =
@@ -70,35 +73,6 @@ pub fn nodes(text: &[u8]) -> Option<Vec<Node>> {
     items.iter().map(node).collect()
 }
 
-/// A pod, as the cluster has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pod {
-    /// Its name.
-    pub name: String,
-    /// Why it is not ready, in the cluster's words; none if it is, or has done its work.
-    pub lacks: Option<String>,
-}
-
-/// Reads `kubectl get pods -o json`.
-pub fn pods(text: &[u8]) -> Option<Vec<Pod>> {
-    let list: Value = serde_json::from_slice(text).ok()?;
-    let pod = |item: &Value| {
-        let phase = item.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Unknown");
-        let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
-        let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
-        let is_ready = ready.is_some_and(|condition| condition["status"] == "True");
-        let waiting = item.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-        let waiting = waiting.filter_map(|status| status.pointer("/state/waiting/reason")?.as_str()).next();
-        let why = waiting.or_else(|| ready?["message"].as_str()).unwrap_or("not ready");
-        let well = phase == "Succeeded" || is_ready;
-        Some(Pod {
-            name: item.pointer("/metadata/name")?.as_str()?.to_owned(),
-            lacks: (!well).then(|| printable(&format!("{phase}: {why}"))),
-        })
-    };
-    list.get("items")?.as_array()?.iter().map(pod).collect()
-}
-
 /// Asks the first master for the nodes.
 ///
 /// # Errors
@@ -120,7 +94,11 @@ fn ready(launch: &Launch, member: &Member) -> Result<()> {
         let seen = if said.exit.success() { nodes(&said.stdout).unwrap_or_default() } else { Vec::new() };
         Ok(launch.members.iter().filter_map(|member| lacks(member, &seen)).collect())
     };
-    until(launch, |lacking| format!("have {lacking} of {} nodes ready", launch.members.len()), ask)
+    let behind = |lacking: &Lacking<'_>| {
+        let nodes: Vec<&str> = lacking.iter().map(|(member, _)| member.node.as_str()).collect();
+        pods::of_hosts(member, &nodes)
+    };
+    until(launch, |lacking| format!("have {lacking} of {} nodes ready", launch.members.len()), ask, behind)
 }
 
 /// Waits until every node is ready, and every pod of Kubernetes.
@@ -129,22 +107,32 @@ fn ready(launch: &Launch, member: &Member) -> Result<()> {
 /// When they are not in time, with what is behind it.
 pub fn well(launch: &Launch, member: &Member) -> Result<()> {
     run(launch, member)?;
+    let broken = RefCell::new(Vec::new());
     let ask = || {
         let line = format!("{KUBECTL} -n kube-system get pods -o json");
         let said = member.machine.run("ask for Kubernetes' own pods", &line, Stdin::Empty, SHORT)?;
-        let seen = if said.exit.success() { pods(&said.stdout) } else { None };
+        let seen = if said.exit.success() { pods::read(&said.stdout) } else { None };
         let Some(seen) = seen else { return Ok(vec![(member, said.tail.join(" "))]) };
-        let lacking = seen.into_iter().filter_map(|pod| Some((member, format!("{}: {}", pod.name, pod.lacks?))));
-        Ok(lacking.collect())
+        let lacking =
+            seen.iter().filter_map(|pod| Some((member, format!("{}: {}", pod.name, pod.lacks.as_ref()?.text))));
+        let lacking = lacking.collect();
+        broken.replace(seen.into_iter().filter(|pod| pod.lacks.is_some()).collect());
+        Ok(lacking)
     };
-    until(launch, |lacking| format!("have {lacking} pods of Kubernetes ready"), ask)
+    let behind = |_: &Lacking<'_>| pods::causes(member, &broken.borrow().iter().collect::<Vec<&Pod>>());
+    until(launch, |lacking| format!("have {lacking} pods of Kubernetes ready"), ask, behind)
 }
 
 /// What lacks something, and what.
 type Lacking<'l> = Vec<(&'l Member, String)>;
 
 /// Asks until nothing is lacking.
-fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> Result<Lacking<'l>>) -> Result<()> {
+fn until<'l>(
+    launch: &Launch,
+    what: impl Fn(usize) -> String,
+    ask: impl Fn() -> Result<Lacking<'l>>,
+    behind: impl Fn(&Lacking<'l>) -> Vec<Cause>,
+) -> Result<()> {
     let patience = launch.options.patience;
     let lacking = wait::until(launch, patience, Duration::from_secs(1), || {
         let lacking = ask()?;
@@ -153,12 +141,16 @@ fn until<'l>(launch: &Launch, what: impl Fn(usize) -> String, ask: impl Fn() -> 
     let Some(lacking) = lacking else { return Ok(()) };
     let mut hosts: Vec<&Member> = lacking.iter().map(|(member, _)| *member).collect();
     hosts.dedup_by_key(|member| member.name());
-    let causes = hosts.iter().take(3).flat_map(|host| diagnose::ask(launch, &host.machine));
+    let mut causes: Vec<Cause> = hosts.iter().take(3).flat_map(|host| diagnose::ask(launch, &host.machine)).collect();
+    let pods = behind(&lacking);
+    // kubelet says of pods what they say better themselves.
+    causes.retain(|cause| pods.is_empty() || !cause.is_hearsay());
+    causes.extend(pods);
     Err(LaunchError::TimedOut {
         host: hosts.first().map_or_else(String::new, |host| host.name().to_owned()),
         what: what(lacking.len()),
         after: patience,
-        causes: causes.collect(),
+        causes,
         tail: lacking.iter().map(|(member, why)| format!("{}: {why}", member.node)).collect(),
     })
 }
@@ -183,21 +175,6 @@ mod tests {
         assert!(nodes[0].why.contains("plugin not initialized") && !nodes[0].why.contains('\x1b'));
         for bad in [&b""[..], b"{}", b"{\"items\":[{}]}", b"[]"] {
             assert_eq!(super::nodes(bad), None);
-        }
-    }
-
-    #[test]
-    fn pods_say_what_they_lack() {
-        let text = br#"{"items":[
-            {"metadata":{"name":"a"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}},
-            {"metadata":{"name":"b"},"status":{"phase":"Succeeded"}},
-            {"metadata":{"name":"c"},"status":{"phase":"Pending","containerStatuses":[{"state":{"waiting":{"reason":"ImagePullBackOff"}}}]}},
-            {"metadata":{"name":"d"},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"False","message":"containers \u001b"}]}}]}"#;
-        let pods = super::pods(text).unwrap();
-        let lacks: Vec<Option<&str>> = pods.iter().map(|pod| pod.lacks.as_deref()).collect();
-        assert_eq!(lacks, [None, None, Some("Pending: ImagePullBackOff"), Some("Running: containers \u{fffd}")]);
-        for bad in [&b""[..], b"{}", b"{\"items\":[{}]}"] {
-            assert_eq!(super::pods(bad), None);
         }
     }
 }
