@@ -4,6 +4,7 @@
 //! not know an option. They depend on each other in this order, so the first one that fails is what the user is told.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use kiln_clusterfile::model::Runtime;
 use kiln_host::Stdin;
@@ -150,9 +151,12 @@ pub fn failures(lines: &[&str]) -> Vec<String> {
             .any(|word| lower.contains(word))
     };
     let mut out: Vec<String> = Vec::new();
+    // The same words at another time, or of another thread, are said once.
+    let words = |line: &str| line.split_once("] ").map_or(line, |(_, words)| words).to_owned();
+    let mut seen = BTreeSet::new();
     for line in lines.iter().rev().filter(sounds) {
         let text: String = printable(line.trim_end()).chars().take(300).collect();
-        if !out.contains(&text) {
+        if seen.insert(words(&text)) {
             out.push(text);
         }
         if out.len() == SAID {

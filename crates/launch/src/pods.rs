@@ -27,6 +27,13 @@ pub struct Pod {
     pub lacks: Option<Lack>,
 }
 
+impl Pod {
+    /// With its namespace, as people read it.
+    pub fn full_name(&self) -> String {
+        printable(&format!("{}/{}", self.namespace, self.name))
+    }
+}
+
 /// Why a pod is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lack {
@@ -115,15 +122,34 @@ fn how(status: &Value) -> Option<String> {
     status.pointer("/state/running").filter(|_| !is_ready).map(|_| format!("runs, and is not ready{started}"))
 }
 
-/// What is behind pods of the host's network that do not work on some nodes: a network without them is none. Empty also
-/// where the cluster does not say.
+/// What is behind nodes without a pod network: pods of the host's network that do not work there, as those of networks are;
+/// where all work, or there are none, that. Empty also where the cluster does not say.
 pub fn of_hosts(first: &Member, nodes: &[&str]) -> Vec<Cause> {
     let line = format!("{KUBECTL} get pods -A -o json");
     let said = first.machine.run("ask for pods", &line, Stdin::Empty, SHORT);
-    let pods = said.ok().filter(|said| said.exit.success()).and_then(|said| read(&said.stdout)).unwrap_or_default();
-    let is_there = |pod: &&Pod| pod.node.as_deref().is_none_or(|node| nodes.contains(&node));
-    let broken: Vec<&Pod> = pods.iter().filter(|pod| pod.is_hosts && pod.lacks.is_some()).filter(is_there).collect();
-    causes(first, &broken)
+    let said = said.ok().filter(|said| said.exit.success());
+    let Some(pods) = said.and_then(|said| read(&said.stdout)) else { return Vec::new() };
+    let own: Vec<&Pod> = pods.iter().filter(|pod| pod.is_hosts).collect();
+    let is_there = |pod: &&&Pod| pod.node.as_deref().is_none_or(|node| nodes.contains(&node));
+    let broken: Vec<&Pod> = own.iter().filter(|pod| pod.lacks.is_some()).filter(is_there).copied().collect();
+    if !broken.is_empty() {
+        return causes(first, &broken);
+    }
+    let mut causes = Vec::new();
+    for node in nodes.iter().take(ASKED) {
+        let on = |pod: &&&Pod| pod.node.as_deref() == Some(node) && !pod.name.starts_with("kube-proxy-");
+        let running: Vec<&Pod> = own.iter().filter(on).copied().collect();
+        let cause =
+            |unit: String, state: &str, said| Cause { host: (*node).to_owned(), unit, state: state.to_owned(), said };
+        if running.is_empty() {
+            causes.push(cause("the pod network".to_owned(), "has no pod", Vec::new()));
+        }
+        causes.extend(running.iter().take(2).map(|pod| {
+            let state = "runs, and there is no network for pods";
+            cause(format!("pod {}", pod.full_name()), state, words(first, pod, "--all-containers"))
+        }));
+    }
+    causes
 }
 
 /// What is behind pods that do not work. Of many like each other the first few are told.
@@ -133,14 +159,14 @@ pub fn causes(first: &Member, pods: &[&Pod]) -> Vec<Cause> {
 
 fn cause(first: &Member, pod: &Pod) -> Option<Cause> {
     let lack = pod.lacks.as_ref()?;
-    let name = printable(&format!("{}/{}", pod.namespace, pod.name));
+    let name = pod.full_name();
     let (unit, state) = match &lack.container {
         Some((container, how)) => (format!("container {container} of pod {name}"), how.clone()),
         None => (format!("pod {name}"), format!("is not ready: {}", lack.text)),
     };
     let mut said = Vec::new();
     if let Some((container, _)) = &lack.container {
-        said = words(first, pod, container);
+        said = words(first, pod, &format!("-c {}", quote(container)));
     }
     if said.is_empty() {
         said = lack.said.clone().or_else(|| event(first, pod)).into_iter().collect();
@@ -150,13 +176,9 @@ fn cause(first: &Member, pod: &Pod) -> Option<Cause> {
 }
 
 /// What a container said last that sounds like a failure; of one that was started again and says nothing, before it ended.
-fn words(first: &Member, pod: &Pod, container: &str) -> Vec<String> {
-    let logs = format!(
-        "{KUBECTL} -n {} logs {} -c {} --tail=60 --request-timeout=10s",
-        quote(&pod.namespace),
-        quote(&pod.name),
-        quote(container)
-    );
+fn words(first: &Member, pod: &Pod, which: &str) -> Vec<String> {
+    let (namespace, name) = (quote(&pod.namespace), quote(&pod.name));
+    let logs = format!("{KUBECTL} -n {namespace} logs {name} {which} --tail=60 --request-timeout=10s");
     for line in [logs.clone(), format!("{logs} --previous")] {
         let said = first.machine.run("ask what a container said", &line, Stdin::Empty, SHORT);
         if let Some(said) = said.ok().filter(|said| said.exit.success()) {

@@ -89,6 +89,9 @@ fn calicos_operator_gets_the_network_of_pods_and_nodes_without_one_are_told() {
     // And why nobody can work with it.
     let (host, why) = ("10.77.0.11", "cni plugin not initialized");
     assert!(run.stderr.contains("verify") && run.stderr.contains(host) && run.stderr.contains(why), "{run}");
+    let runs =
+        |line: &str| line.contains("pod kube-system/tigera-operator-") && line.contains("there is no network for pods");
+    assert!(run.stderr.lines().any(runs), "{run}");
     launcher.cluster("reset", &[]);
     assert_as_found(one, &before);
 }

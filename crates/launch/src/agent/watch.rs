@@ -14,7 +14,7 @@ use super::sweep::Swept;
 use crate::error::{LaunchError, Result};
 
 /// Directories that kubeadm, kubelet, containerd and networks fill.
-pub const DIRECTORIES: [&str; 23] = [
+pub const DIRECTORIES: [&str; 26] = [
     "/etc/kubernetes",
     "/var/lib/kubelet",
     "/var/lib/etcd",
@@ -28,6 +28,9 @@ pub const DIRECTORIES: [&str; 23] = [
     "/run/calico",
     "/var/lib/calico",
     "/var/log/calico",
+    "/run/nodeagent",
+    "/run/cilium",
+    "/var/lib/cilium",
     "/var/lib/weave",
     "/var/log/pods",
     "/var/log/containers",
@@ -39,6 +42,9 @@ pub const DIRECTORIES: [&str; 23] = [
     "/etc/containerd",
     "/var/lib/dockershim",
 ];
+/// Those that were not looked at from the first version on: of a host that was remembered without them nobody knows whether
+/// they were there.
+const LATER: [&str; 3] = ["/run/nodeagent", "/run/cilium", "/var/lib/cilium"];
 /// Directories that pods of the control plane and kube-proxy mount, and that are made for them where they are not there.
 /// Others fill them, too: only an empty one goes. The innermost come first.
 const MOUNTED: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl", "/lib/modules"];
@@ -52,11 +58,19 @@ const NAMES: usize = 100_000;
 pub struct Found {
     version: u32,
     directories: BTreeMap<String, BTreeSet<String>>,
+    /// Directories that were looked at.
+    #[serde(default = "first")]
+    looked: BTreeSet<String>,
     /// Those of [`MOUNTED`] that were not there.
     #[serde(default)]
     missing: BTreeSet<String>,
     /// Settings of the kernel that are changed, as they were.
     settings: BTreeMap<String, String>,
+}
+
+/// What was looked at before that was written down.
+fn first() -> BTreeSet<String> {
+    DIRECTORIES.into_iter().filter(|dir| !LATER.contains(dir)).map(str::to_owned).collect()
 }
 
 /// Settings of the kernel that Kiln, kubelet and kube-proxy change.
@@ -96,7 +110,8 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let mut found = Found { version: 1, ..Found::default() };
+    let looked = DIRECTORIES.into_iter().map(str::to_owned).collect();
+    let mut found = Found { version: 1, looked, ..Found::default() };
     for dir in DIRECTORIES {
         let at = root.join(dir.trim_start_matches('/'));
         if let Ok(entries) = fs::read_dir(&at) {
@@ -247,7 +262,7 @@ fn empty(parent: impl AsFd, name: &Path, device: u64, depth: usize) -> std::io::
 pub fn appeared(root: &Path, home: &Path) -> Option<Vec<String>> {
     let found = load(home)?;
     let mut out: Vec<String> = Vec::new();
-    for dir in DIRECTORIES {
+    for dir in DIRECTORIES.into_iter().filter(|dir| found.looked.contains(*dir)) {
         let at = root.join(dir.trim_start_matches('/'));
         match found.directories.get(dir) {
             None if at.symlink_metadata().is_ok() => out.push(dir.to_owned()),
@@ -268,6 +283,23 @@ pub fn appeared(root: &Path, home: &Path) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let (root, home) = (temp.path().join("root"), temp.path().join("home"));
+        fs::create_dir_all(&home).unwrap();
+        remember(&root, &home).unwrap();
+        for dir in ["run/cilium", "run/calico"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        assert_eq!(appeared(&root, &home).unwrap(), ["/run/calico", "/run/cilium"]);
+        // As hosts were remembered before there were more directories.
+        let mut old: serde_json::Value = serde_json::from_slice(&fs::read(path_of(&home)).unwrap()).unwrap();
+        old.as_object_mut().unwrap().remove("looked").unwrap();
+        fs::write(path_of(&home), old.to_string()).unwrap();
+        assert_eq!(appeared(&root, &home).unwrap(), ["/run/calico"]);
+    }
 
     #[test]
     fn what_appears_is_told_and_what_was_there_is_not() {

@@ -95,8 +95,10 @@ fn ready(launch: &Launch, member: &Member) -> Result<()> {
         Ok(launch.members.iter().filter_map(|member| lacks(member, &seen)).collect())
     };
     let behind = |lacking: &Lacking<'_>| {
-        let nodes: Vec<&str> = lacking.iter().map(|(member, _)| member.node.as_str()).collect();
-        pods::of_hosts(member, &nodes)
+        let is_network = |why: &str| why.to_lowercase().contains("network");
+        let nodes = lacking.iter().filter(|(_, why)| is_network(why)).map(|(member, _)| member.node.as_str());
+        let nodes: Vec<&str> = nodes.collect();
+        if nodes.is_empty() { Vec::new() } else { pods::of_hosts(member, &nodes) }
     };
     until(launch, |lacking| format!("have {lacking} of {} nodes ready", launch.members.len()), ask, behind)
 }

@@ -112,3 +112,58 @@ fn an_api_server_that_does_not_take_a_manifest_is_told_with_the_place() {
     let text = refused("kind: ConfigMap\n\nx: [\n", "");
     assert!(text.contains("manifests/kube-flannel.yml:3: unclosed bracket"), "{text}");
 }
+
+/// A launch whose node has no network, and whose cluster has these pods.
+fn without_a_network(pods: &str, answers: &[(&str, Answer)]) -> Vec<String> {
+    let mut world = World::new(1, 0);
+    world.options.patience = std::time::Duration::from_millis(10);
+    let node = r#"{"items":[{"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":"False","message":"NetworkPluginNotReady"}]}}]}"#;
+    world.host(1).answer("get nodes -o json", Answer::output(node));
+    world
+        .host(1)
+        .answer("@@unit", Answer::output("@@unit containerd active\n@@unit kubelet active\nE1126 cni\n@@end\n"));
+    world.host(1).answer("get pods -A -o json", Answer::output(pods));
+    for (line, answer) in answers {
+        world.host(1).answer(*line, answer.clone());
+    }
+    world.run().unwrap_err().details().into_iter().filter(|line| !line.contains("Network")).collect()
+}
+
+#[test]
+fn nodes_without_a_network_are_told_with_the_pods_that_should_make_it() {
+    let pod = |name: &str, more: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"{name}","namespace":"net"}},"spec":{{"hostNetwork":true,"nodeName":"n1"}},"status":{{"phase":"Running",{more}}}}}"#
+        )
+    };
+    let list = |pods: &[String]| format!("{{\"items\":[{}]}}", pods.join(","));
+    let ready = r#""conditions":[{"type":"Ready","status":"True"}]"#;
+    let broken = r#""containerStatuses":[{"name":"c","restartCount":1,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":2}}}]"#;
+    let proxy = pod("kube-proxy-x", ready);
+    let both = list(&[proxy.clone(), pod("cni-a", broken)]);
+    let said = without_a_network(&both, &[("logs cni-a -c c", Answer::output("well\npanic: no device\n"))]);
+    assert_eq!(
+        said[1..],
+        ["behind it: container c of pod net/cni-a on n1 ended with status 2, started 2 times", "  | panic: no device"]
+    );
+    // Whose log is gone, but which the cluster warned of.
+    let event = r#"{"items":[{"lastTimestamp":"1","message":"old"},{"lastTimestamp":"2","message":"no \u001b room"}]}"#;
+    let said = without_a_network(
+        &both,
+        &[
+            ("logs cni-a -c c", Answer::output("unable to retrieve container logs for containerd://1")),
+            ("involvedObject.name=cni-a,type=Warning", Answer::output(event)),
+        ],
+    );
+    assert_eq!(said[2], "  | no \u{fffd} room");
+    let said = without_a_network(&list(&[proxy.clone()]), &[]);
+    assert_eq!(said[1..], ["behind it: the pod network on n1 has no pod"]);
+    let said = without_a_network(
+        &list(&[proxy, pod("cni-a", ready)]),
+        &[("logs cni-a --all-containers", Answer::output("error: x\n"))],
+    );
+    assert_eq!(said[1..], ["behind it: pod net/cni-a on n1 runs, and there is no network for pods", "  | error: x"]);
+    // A cluster that does not say: what kubelet does.
+    let said = without_a_network("nonsense", &[]);
+    assert_eq!(said[1..], ["behind it: kubelet on 10.0.0.1 runs, and says", "  | E1126 cni"]);
+}
