@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kiln_host::Stdin;
 use kiln_host::command::quote;
@@ -17,10 +17,10 @@ use crate::launch::{Launch, Member};
 
 /// How long it may take to get the binary from a host, in seconds.
 const FETCH: u64 = 600;
-/// Bytes that a host has to send in [`WINDOW`] seconds: one that does less is left.
-const LEAST: u64 = 64 << 10;
-/// How often that is looked at, in seconds.
+/// How often it is looked at what a host sends, in seconds.
 const WINDOW: u64 = 15;
+/// Bytes a second that are enough, whatever others do.
+const ENOUGH: u64 = 1 << 20;
 /// Hosts that are tried before the launcher.
 const TRIES: usize = 2;
 
@@ -55,13 +55,14 @@ impl Drop for Slot<'_> {
 
 /// A line that gets the binary from a host, looks at it, and puts it in its place. No more than its size is taken: whoever
 /// answers must not fill the disk.
-pub(crate) fn line(from: SocketAddr, digest: &str, size: u64) -> String {
+/// `least` is how many bytes it has to send in each [`WINDOW`].
+pub(crate) fn line(from: SocketAddr, digest: &str, size: u64, least: u64) -> String {
     let (to, draft) = (quote(AGENT), quote(&format!("{AGENT}.kiln-new")));
     let way = quote(&format!("/dev/tcp/{}/{}", from.ip(), from.port()));
     // Who watches has the file not open: nobody may have it so when it is executed.
     let script = quote(&format!(
         "exec 3<>\"$0\" && printf 'binary %s\\n' \"$1\" >&3 || exit 1; head -c \"$2\" <&3 & p=$!; \
-         (s=0; while sleep {WINDOW}; do n=$(stat -c %s \"$3\") && [ $((n - s)) -ge {LEAST} ] || kill $p; s=$n; done) >/dev/null 2>&1 3<&- & w=$!; \
+         (s=0; while sleep {WINDOW}; do n=$(stat -c %s \"$3\") && [ $((n - s)) -ge {least} ] || kill $p; s=$n; done) >/dev/null 2>&1 3<&- & w=$!; \
          wait $p; r=$?; kill $w 2>/dev/null; [ $r -lt 128 ] || echo 'it is too slow' >&2; exit $r"
     ));
     format!(
@@ -69,6 +70,12 @@ pub(crate) fn line(from: SocketAddr, digest: &str, size: u64) -> String {
          timeout {FETCH} bash -c {script} {way} {digest} {size} {draft} > {draft} && echo '{digest}  {AGENT}.kiln-new' | sha256sum -c --status - && \
          chmod 755 {draft} && sync {draft} && mv -f {draft} {to}"
     )
+}
+
+/// Bytes that a host has to send in each [`WINDOW`], or it is left: so many that it is done in time, and a tenth of what
+/// the quickest does, as far as that is not enough for anybody.
+fn least(size: u64, quickest: u64) -> u64 {
+    (size / FETCH).max((quickest / 10).min(ENOUGH)) * WINDOW
 }
 
 impl Swarm {
@@ -88,9 +95,14 @@ impl Swarm {
                 From::Host(borrowed, address) => {
                     barred.insert(borrowed.1);
                     let limit = Duration::from_secs(FETCH + 30);
-                    let line = line(address, &self.binary, self.binary_size);
+                    let least = least(self.binary_size, self.lock().quickest);
+                    let line = line(address, &self.binary, self.binary_size, least);
+                    let began = Instant::now();
                     let said = member.machine.run("get this binary from another host", &line, Stdin::Empty, limit)?;
                     if said.exit.success() {
+                        let rate = u128::from(self.binary_size) * 1000 / began.elapsed().as_millis().max(1);
+                        let mut state = self.lock();
+                        state.quickest = state.quickest.max(u64::try_from(rate).unwrap_or(u64::MAX));
                         return Ok(());
                     }
                     let why = said.tail.last().cloned().unwrap_or_else(|| said.exit.to_string());
@@ -128,9 +140,17 @@ mod tests {
 
     #[test]
     fn the_line_is_one_of_shell_and_looks_before_it_moves() {
-        let line = line("[fd00::1]:4000".parse().unwrap(), &"ab".repeat(32), 1234);
+        let line = line("[fd00::1]:4000".parse().unwrap(), &"ab".repeat(32), 1234, 1);
         let at = |text: &str| line.find(text).unwrap_or_else(|| panic!("no {text} in {line}"));
         assert!(at("/dev/tcp/fd00::1/4000") < at("sha256sum -c") && at("sha256sum -c") < at("mv -f"), "{line}");
+    }
+
+    #[test]
+    fn what_a_host_has_to_send_is_what_ends_in_time_and_not_far_behind_others() {
+        let size = 40 << 20;
+        assert_eq!(least(size, 0) / WINDOW, size / FETCH, "nobody knows how quick others are");
+        assert_eq!(least(size, 4 << 20) / WINDOW, (4 << 20) / 10);
+        assert_eq!(least(size, 4 << 30) / WINDOW, ENOUGH);
     }
 
     #[test]
@@ -145,7 +165,7 @@ mod tests {
             }
         });
         let home = tempfile::tempdir().unwrap();
-        let line = line(from, &"ab".repeat(32), 1000).replace("/var/lib/kiln", home.path().to_str().unwrap());
+        let line = line(from, &"ab".repeat(32), 1000, 1).replace("/var/lib/kiln", home.path().to_str().unwrap());
         let ran = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
         assert!(!ran.status.success(), "it is not what it was to be");
         assert_eq!(std::fs::metadata(home.path().join("bin/kiln.kiln-new")).unwrap().len(), 1000);
@@ -174,9 +194,9 @@ mod tests {
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             });
             let home = tempfile::tempdir().unwrap();
-            let line = line(from, &digest, 160_000).replace("/var/lib/kiln", home.path().to_str().unwrap());
+            let line = line(from, &digest, 160_000, 50_000).replace("/var/lib/kiln", home.path().to_str().unwrap());
             let window = if stops { "sleep 1" } else { "sleep 8" };
-            let line = line.replace("sleep 15", window).replace("-ge 65536", "-ge 50000");
+            let line = line.replace("sleep 15", window);
             let ran = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
             let said = String::from_utf8_lossy(&ran.stderr);
             assert_eq!(ran.status.success(), !stops, "{said}");

@@ -96,6 +96,8 @@ struct State {
     desks: Vec<Desk>,
     /// Hosts that the launcher sends its binary to.
     binaries: usize,
+    /// The quickest that the binary came from one host to another, in bytes a second.
+    quickest: u64,
     /// Direct streams of the launcher.
     streams: usize,
 }
@@ -214,7 +216,7 @@ impl Swarm {
             events: launch.events.clone(),
             stop: Cancel::new(),
             over: AtomicBool::new(false),
-            state: Mutex::new(State { board, desks, binaries: 0, streams: 0 }),
+            state: Mutex::new(State { board, desks, binaries: 0, quickest: 0, streams: 0 }),
             free: Condvar::new(),
             threads: Mutex::default(),
         })

@@ -156,7 +156,7 @@ fn nodes_without_a_network_are_told_with_the_pods_that_should_make_it() {
         ],
     );
     assert_eq!(said[2], "  | no \u{fffd} room");
-    let said = without_a_network(&list(&[proxy.clone()]), &[]);
+    let said = without_a_network(&list(std::slice::from_ref(&proxy)), &[]);
     assert_eq!(said[1..], ["behind it: the pod network on n1 has no pod"]);
     let said = without_a_network(
         &list(&[proxy, pod("cni-a", ready)]),
