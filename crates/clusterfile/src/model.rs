@@ -385,6 +385,31 @@ pub struct Network {
     pub cni: Option<Said<Cni>>,
     /// The interface that it is to use on hosts; None for the one of the host's node address.
     pub interface: Option<Said<String>>,
+    /// How flannel brings packets to other hosts; None for what its manifest says.
+    pub backend: Option<Said<Backend>>,
+}
+
+/// How flannel brings packets to other hosts.
+/// <https://github.com/flannel-io/flannel/blob/master/Documentation/backends.md>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// In packets of UDP, by the kernel.
+    Vxlan,
+    /// In packets of UDP, by flannel itself.
+    Udp,
+    /// By routes, between hosts of one network.
+    HostGw,
+}
+
+impl Backend {
+    /// As flannel calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Vxlan => "vxlan",
+            Backend::Udp => "udp",
+            Backend::HostGw => "host-gw",
+        }
+    }
 }
 
 /// A range of addresses, `10.96.0.0/22`.

@@ -5,7 +5,7 @@ use kiln_spec::diag::Diagnostic;
 
 use super::cursor::{At, Cursor, Fields, printable};
 use super::host;
-use crate::model::{Cluster, Cni, Env, Host, HostAlias, Network, Registry, Role, Runtime, Said, Ssh};
+use crate::model::{Backend, Cluster, Cni, Env, Host, HostAlias, Network, Registry, Role, Runtime, Said, Ssh};
 use crate::words;
 
 const SPEC: Fields = Fields {
@@ -46,7 +46,7 @@ const MACHINES: Fields = Fields {
 const NO_MACHINES: &str = "Kiln makes no machines in clouds: write the addresses of those there are into `ipList`";
 
 const NETWORK: Fields = Fields {
-    names: &["interface", "cniName", "podCIDR", "svcCIDR", "withoutCNI"],
+    names: &["interface", "cniName", "podCIDR", "svcCIDR", "withoutCNI", "backend"],
     old: &[("serviceCIDR", "svcCIDR"), ("cni", "cniName"), ("podCidr", "podCIDR"), ("svcCidr", "svcCIDR")],
     refused: &[],
 };
@@ -166,7 +166,13 @@ fn network(cursor: &mut Cursor, at: &At<'_>) -> Network {
         let fits = word.len() < 16 && word.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
         if fits { Ok(word.to_owned()) } else { Err(format!("`{}` is no name of an interface", printable(word))) }
     });
-    Network { pod_cidrs, service_cidrs, cni, interface }
+    let backend = cursor.parsed(&at, "backend", "UnknownBackend", |word| {
+        let all = [Backend::Vxlan, Backend::Udp, Backend::HostGw];
+        all.into_iter().find(|backend| backend.name() == word).ok_or_else(|| {
+            format!("`{}` is no backend of flannel that Kiln knows: vxlan, udp and host-gw are", printable(word))
+        })
+    });
+    Network { pod_cidrs, service_cidrs, cni, interface, backend }
 }
 
 fn registry(cursor: &mut Cursor, at: &At<'_>) -> Registry {

@@ -120,7 +120,7 @@ spec:
   image: kubernetes:v1.19.8
   provider: BAREMETAL
   ssh: {{passwd: a, pk: '', pkPasswd: '', user: root}}
-  network: {{interface: eth1, cniName: calico, podCIDR: 100.64.0.0/10, svcCIDR: 10.96.0.0/22, withoutCNI: false}}
+  network: {{interface: eth1, cniName: calico, podCIDR: 100.64.0.0/10, svcCIDR: 10.96.0.0/22, withoutCNI: false, backend: host-gw}}
   certSANS: [aliyun-inc.com, 10.0.0.2]
   masters: {{ipList: [172.20.125.1, 172.20.126.2-172.20.126.3], cpu: '', count: ''}}
   nodes: {{ipList: [172.20.126.8]}}
@@ -132,6 +132,7 @@ spec:
         );
         assert_eq!(cluster.network.cni.as_ref().map(|cni| &cni.value), Some(&Cni::Calico));
         assert_eq!(cluster.network.interface.as_ref().map(|i| &*i.value), Some("eth1"));
+        assert_eq!(cluster.network.backend.as_ref().map(|backend| backend.value.name()), Some("host-gw"));
         assert_eq!(cluster.network.pod_cidrs[0].value.to_string(), "100.64.0.0/10");
         let notes: Vec<&str> = cluster.notes.iter().map(|note| &*note.value).collect();
         assert_eq!(

@@ -12,6 +12,7 @@ pub mod weave;
 use std::time::Duration;
 
 use kiln_clusterfile::address::{self, Choice};
+use kiln_clusterfile::model::Origin;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
 
@@ -40,15 +41,18 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let pods = pod_networks(launch)?.join(",");
     let digest = launch.bundle.root.digest.to_string();
     let flags = interface(launch).map(|interface| interface.flags).unwrap_or_default();
+    let backend = launch.cluster.network.backend.as_ref().map(|backend| backend.value.name());
     let (what, line) = match choose(launch)? {
         Network::Manifests(paths) => {
             let with = if flags.is_empty() { String::new() } else { format!(", flannel with {}", flags.join(" ")) };
-            (paths.join(" "), format!("apply {} with the network of pods {pods}{with}", paths.join(", ")))
+            let by = backend.map(|backend| format!(", by {backend}")).unwrap_or_default();
+            (paths.join(" "), format!("apply {} with the network of pods {pods}{with}{by}", paths.join(", ")))
         }
         Network::App(name) => (name.clone(), format!("launch the image's {name}")),
         Network::None => return Ok(None),
     };
     let parts = [what.as_str(), pods.as_str(), digest.as_str()].into_iter().chain(flags.iter().map(String::as_str));
+    let parts = parts.chain(backend);
     Ok(Some(Work { key: key(parts), lines: vec![line], holds: true }))
 }
 
@@ -96,7 +100,10 @@ fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
 fn run(launch: &Launch, member: &Member) -> Result<()> {
     match choose(launch)? {
         Network::None => Ok(()),
-        Network::App(name) => super::guest::app(launch, member, &name),
+        Network::App(name) => match &launch.cluster.network.backend {
+            Some(backend) => Err(no_backend(&backend.origin, &name)),
+            None => super::guest::app(launch, member, &name),
+        },
         Network::Manifests(paths) => {
             // All are looked at before one is applied.
             let files = ready(launch, member, &paths)?;
@@ -117,6 +124,8 @@ fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>
     let interface = interface(launch);
     let pods = pod_networks(launch)?;
     let mut wanted = Wanted::of(pods.iter().map(String::as_str));
+    let backend = launch.cluster.network.backend.as_ref();
+    wanted.backend = backend.map(|backend| backend.value);
     if let Some(interface) = &interface {
         wanted = Wanted {
             flags: &interface.flags,
@@ -142,6 +151,9 @@ fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>
     if let Some(interface) = interface.filter(|_| !files.iter().any(|file| file.made.told)) {
         untold(launch, member, &names, &interface)?;
     }
+    if let Some(backend) = backend.filter(|_| !files.iter().any(|file| file.made.backed)) {
+        return Err(no_backend(&backend.origin, &names));
+    }
     if !files.iter().any(|file| file.made.placed) {
         let pods = pods.join(",");
         launch.note(
@@ -155,6 +167,14 @@ fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>
 /// The line of a place, from 1 on.
 fn line(text: &str, at: usize) -> usize {
     text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// A backend that is said goes to flannel's manifest, and nowhere else.
+fn no_backend(origin: &Origin, what: &str) -> LaunchError {
+    LaunchError::Wanted {
+        what: format!("{origin}: {what} has no `net-conf.json`, which a backend of flannel is said in"),
+        hint: "leave `backend` out, and say it where the network is configured".to_owned(),
+    }
 }
 
 fn lacking(path: &str, lack: Lack) -> LaunchError {

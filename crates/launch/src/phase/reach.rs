@@ -20,6 +20,7 @@ use kiln_host::Stdin;
 
 use super::distribute::agent;
 use super::network::choice::{Network, choose};
+use super::network::flannel;
 use super::{Order, Phase, Work};
 use crate::agent::reach::Port;
 use crate::config::configuration;
@@ -72,18 +73,24 @@ struct Way {
     from: usize,
 }
 
-/// Ports of the pod network, as far as its name tells: TCP and UDP.
-fn overlay(launch: &Launch) -> Result<(&'static [u16], &'static [u16])> {
+/// Ports of the pod network, as far as its name and flannel's manifest tell: TCP and UDP.
+fn overlay(launch: &Launch) -> Result<(Vec<u16>, Vec<u16>)> {
     let name = match choose(launch)? {
         Network::Manifests(paths) => paths.join(" "),
         Network::App(name) => name,
-        Network::None => return Ok((&[], &[])),
+        Network::None => return Ok((Vec::new(), Vec::new())),
     };
     let name = name.to_lowercase();
     Ok(match () {
-        () if name.contains("flannel") || name.contains("cilium") => (&[], &[8472]),
-        () if name.contains("weave") => (&[6783], &[6783, 6784]),
-        () => (&[], &[]),
+        () if name.contains("flannel") || name.contains("canal") => {
+            let backend = launch.cluster.network.backend.as_ref().map(|backend| backend.value);
+            let texts = launch.bundle.flannel.iter().filter(|(path, _)| name.contains(&path.to_lowercase()));
+            let conf = texts.map(|(_, text)| text.as_str()).find(|text| text.contains("net-conf.json"));
+            (Vec::new(), flannel::ports(conf.unwrap_or_default(), backend))
+        }
+        () if name.contains("cilium") => (Vec::new(), vec![8472]),
+        () if name.contains("weave") => (vec![6783], vec![6783, 6784]),
+        () => (Vec::new(), Vec::new()),
     })
 }
 
@@ -124,8 +131,8 @@ fn ways(launch: &Launch) -> Result<Vec<Way>> {
             for (a, at) in [(*from, *to), (*to, *from)] {
                 let others = |at: &usize| members.get(*at).is_some_and(|member| member.addresses().count() > 1);
                 for other in [false, true].into_iter().filter(|other| !*other || others(&a) && others(&at)) {
-                    way(a, End { at, other }, tcp, false);
-                    way(a, End { at, other }, udp, true);
+                    way(a, End { at, other }, &tcp, false);
+                    way(a, End { at, other }, &udp, true);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Whether hosts reach each other is tried before anything is installed.
 
+use kiln_clusterfile::model::{Backend, Origin, Said};
 use kiln_host::recording::Answer;
 use kiln_launch::run;
 
@@ -113,6 +114,50 @@ fn pod_networks_of_both_families_are_tried_at_both_addresses() {
     let order = String::from_utf8(order).unwrap();
     let udp: Vec<&str> = order.lines().filter(|line| line.starts_with("udp")).collect();
     assert_eq!(udp, ["udp 10.0.0.2 8472", "udp fd00::2 8472"]);
+}
+
+#[test]
+fn ports_of_flannel_are_those_of_its_backend() {
+    for (own, said, wanted) in [
+        ("vxlan", None, Some("8472")),
+        ("udp", None, Some("8285")),
+        ("host-gw", None, None),
+        ("vxlan", Some(Backend::HostGw), None),
+        ("host-gw", Some(Backend::Udp), Some("8285")),
+    ] {
+        let world = World::new(1, 1);
+        let text = format!(
+            "kind: ConfigMap\ndata: {{net-conf.json: '{{\"Network\": \"10.0.0.0/8\", \"Backend\": {{\"Type\": \"{own}\"}}}}'}}\n"
+        );
+        for n in [1, 2] {
+            let token = kiln_launch::phase::reach::token("id1", &format!("n{n}"));
+            world.host(3 - n).answer(
+                "cat /var/lib/kiln/reach",
+                Answer::output(format!("heard {} {token}\n", wanted.unwrap_or("0"))),
+            );
+        }
+        world.host(1).answer("cat /var/lib/kiln/rootfs/", Answer::output(text.clone()));
+        world.wish(move |cluster, bundle| {
+            bundle.flannel.insert("manifests/kube-flannel.yml".to_owned(), text.clone());
+            cluster.network.backend = said.map(|said| Said::new(said, Origin::Flag("--backend")));
+        });
+        world.run().unwrap();
+        let listens = world.host(1).lines().into_iter().find(|line| line.contains("agent listen")).unwrap();
+        assert_eq!(listens.split_once("--udp ").map(|(_, port)| port.split(' ').next().unwrap()), wanted, "{listens}");
+        let applied = world.host(1).ran().into_iter().find(|ran| ran.line.contains("network.yaml.kiln-new")).unwrap();
+        let applied = String::from_utf8(applied.stdin).unwrap();
+        assert!(
+            applied.contains(&format!("\\\"Type\\\":\\\"{}\\\"", said.map_or("", Backend::name))) == said.is_some(),
+            "{applied}"
+        );
+    }
+    // A network that has none.
+    let world = World::new(1, 0);
+    world.wish(|cluster, _| {
+        cluster.network.backend = Some(Said::new(Backend::HostGw, Origin::Flag("--backend")));
+    });
+    let error = world.run().unwrap_err();
+    assert!(error.to_string().contains("manifests/kube-flannel.yml has no `net-conf.json`"), "{error}");
 }
 
 #[test]

@@ -72,6 +72,13 @@ pub fn read(global: &Global, image: &str, cluster: &Cluster) -> Result<Bundle, C
         }
         sources.insert(path.clone(), bytes);
     }
+    let mut flannel = BTreeMap::new();
+    for path in files.keys().filter(|path| is_flannel(path)) {
+        // One that is too large or no text is told when it is applied.
+        if let Ok(Some(bytes)) = read(path, MAX) {
+            flannel.insert(path.clone(), String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
     // What templates make is there as well.
     let made = sources.keys().filter_map(|path| Some((target(path)?.to_owned(), *files.get(path)?)));
     let made: Vec<(String, u32)> = made.collect();
@@ -89,8 +96,16 @@ pub fn read(global: &Global, image: &str, cluster: &Cluster) -> Result<Bundle, C
         files,
         kubeadm,
         sources,
+        flannel,
         parts: Vec::new(),
     })
+}
+
+/// Whether a manifest may be flannel's, alone or with Calico (Canal).
+fn is_flannel(path: &str) -> bool {
+    let is_named = |path: &str| ["flannel", "canal"].iter().any(|word| path.contains(word));
+    path.strip_prefix("manifests/").is_some_and(|rest| is_named(&rest.to_lowercase()))
+        && [".yml", ".yaml", ".json"].iter().any(|end| path.ends_with(end))
 }
 
 /// What is left of an image that is no longer needed: its name, digest and version, for verbs that give hosts back.
@@ -111,6 +126,7 @@ pub fn only_named(store: Store, record: Option<&Record>) -> Bundle {
         files: BTreeMap::new(),
         kubeadm: None,
         sources: BTreeMap::new(),
+        flannel: BTreeMap::new(),
         parts: Vec::new(),
     }
 }

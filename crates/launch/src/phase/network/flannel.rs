@@ -2,6 +2,7 @@
 //!
 //! <https://github.com/flannel-io/flannel/blob/master/Documentation/configuration.md>
 
+use kiln_clusterfile::model::Backend;
 use kiln_yaml::node::Node;
 use serde_json::Value as Json;
 
@@ -13,8 +14,9 @@ const CONF: &str = "net-conf.json";
 
 /// The ConfigMap: networks, and which families are used.
 pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
-    let Some(string) = object.at(&["data", CONF]).filter(|_| draft.wanted.is_known()) else { return };
+    let Some(string) = object.at(&["data", CONF]) else { return };
     draft.placed = true;
+    draft.backed = true;
     let inner = string.text().unwrap_or_default();
     let conf = kiln_yaml::parse(inner).into_iter().next().and_then(|document| document.root.ok());
     let Some(conf) = conf.filter(|conf| conf.map().is_some()) else {
@@ -25,18 +27,44 @@ pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
     let mut set: Vec<(&str, Json)> = Vec::new();
     // Old ones want to read a network of IPv4, whatever it is: without that family the file's own stays, and is not used.
     set.extend(v4.map(|v4| ("Network", v4.into())));
-    if v4.is_none() || has("EnableIPv4") {
+    if draft.wanted.is_known() && (v4.is_none() || has("EnableIPv4")) {
         set.push(("EnableIPv4", v4.is_some().into()));
     }
-    if v6.is_some() || has("EnableIPv6") {
+    if draft.wanted.is_known() && (v6.is_some() || has("EnableIPv6")) {
         set.push(("EnableIPv6", v6.is_some().into()));
     }
     set.extend(v6.map(|v6| ("IPv6Network", v6.into())));
-    set.retain(|(key, value)| conf.at(&[key]).is_none_or(|old| old.text() != value.as_str() || value.is_boolean()));
+    // Another backend's settings are none of this one.
+    let own = conf.at(&["Backend", "Type"]).and_then(Node::text);
+    let backend = draft.wanted.backend.map(Backend::name).filter(|backend| own != Some(backend));
+    set.extend(backend.map(|backend| ("Backend", serde_json::json!({"Type": backend}))));
+    set.retain(|(key, value)| conf.at(&[key]).is_none_or(|old| old.text() != value.as_str() || !value.is_string()));
     let mut edits = Edits::of(inner);
     let made = edits.set(&conf, &set);
     draft.edits.within(string, edits);
     draft.note(made, CONF);
+}
+
+/// Ports of UDP at which hosts get packets of each other, as a manifest says it, or another backend does it.
+pub fn ports(text: &str, said: Option<Backend>) -> Vec<u16> {
+    let objects = super::manifest::objects(text).unwrap_or_default();
+    let conf = objects.iter().find_map(|object| object.at(&["data", CONF])?.text());
+    let conf = conf.and_then(|conf| kiln_yaml::parse(conf).into_iter().next()?.root.ok());
+    let own = conf.as_ref().and_then(|conf| conf.at(&["Backend"]));
+    let kind = own.and_then(|own| own.at(&["Type"])?.text());
+    // Its own settings count where its backend does.
+    let own = own.filter(|_| said.is_none_or(|said| kind == Some(said.name())));
+    let number = |key: &str| match own?.at(&[key])?.value {
+        kiln_yaml::node::Value::Number(ref number) => u16::try_from(number.integer()?).ok(),
+        _ => None,
+    };
+    match said.map(Backend::name).or(kind).unwrap_or("vxlan") {
+        "vxlan" => vec![number("Port").unwrap_or(8472)],
+        "udp" => vec![number("Port").unwrap_or(8285)],
+        "wireguard" => vec![number("ListenPort").unwrap_or(51820)],
+        // Routes, tunnels of other protocols, clouds.
+        _ => Vec::new(),
+    }
 }
 
 /// The daemon: which device it takes, unless it says one already.
@@ -61,7 +89,7 @@ pub fn container(draft: &mut Draft<'_, '_>, container: &Node) {
 #[cfg(test)]
 mod tests {
     use super::super::manifest::tests::{at, daemons, of, told};
-    use super::super::manifest::{Adapted, Device};
+    use super::super::manifest::{Adapted, Device, Wanted, adapted};
     use super::*;
 
     const FLANNEL: &str = "kind: ConfigMap\ndata:\n  cni-conf.json: |\n    {}\n  net-conf.json: |\n    {\n      \"Network\": \"10.244.0.0/16\",\n      \"Backend\": {\"Type\": \"vxlan\"}\n    }\n---\n";
@@ -84,9 +112,12 @@ mod tests {
         let wanted = own
             .replace("10.244.0.0/16", "100.64.0.0/10")
             .replace("- --kube-subnet-mgr", "- \"--iface=eth1\"\n        - --kube-subnet-mgr");
-        assert_eq!(made, Adapted { text: wanted, told: true, placed: true, lacks: None });
+        assert_eq!(made, Adapted { text: wanted, told: true, placed: true, backed: true, lacks: None });
         for pods in [&["10.244.0.0/16"][..], &[]] {
-            assert_eq!(of(&own, pods), Adapted { text: own.clone(), told: false, placed: true, lacks: None });
+            assert_eq!(
+                of(&own, pods),
+                Adapted { text: own.clone(), told: false, placed: true, backed: true, lacks: None }
+            );
         }
         // What it has stays.
         for flag in ["--iface=eth9", "--iface-regex=x", "-iface=eth9"] {
@@ -98,6 +129,33 @@ mod tests {
         let own = daemons("name: flannel\ncommand: [ \"/opt/bin/flanneld\", \"--ip-masq\", \"--kube-subnet-mgr\" ]");
         let made = told(&own, &[], &device());
         assert_eq!(made.text, own.replace("\"--kube", "\"--iface=eth1\", \"--kube"));
+    }
+
+    #[test]
+    fn its_backend_is_what_is_wanted() {
+        let with = |backend| {
+            let wanted = Wanted { backend: Some(backend), ..Wanted::default() };
+            let made = adapted(FLANNEL, &wanted).unwrap();
+            assert!(made.backed);
+            made.text
+        };
+        assert_eq!(with(Backend::Vxlan), FLANNEL, "it is said already");
+        assert_eq!(conf(&with(Backend::HostGw))["Backend"], serde_json::json!({"Type": "host-gw"}));
+        for (backend, said, wanted) in [
+            ("{\"Type\": \"vxlan\"}", None, &[8472][..]),
+            ("{\"Type\": \"vxlan\", \"Port\": 4789}", None, &[4789]),
+            ("{\"Type\": \"vxlan\", \"Port\": 4789}", Some(Backend::Vxlan), &[4789]),
+            ("{\"Type\": \"vxlan\", \"Port\": 4789}", Some(Backend::Udp), &[8285]),
+            ("{\"Type\": \"udp\", \"Port\": 70000}", None, &[8285]),
+            ("{\"Type\": \"host-gw\"}", None, &[]),
+            ("{\"Type\": \"wireguard\"}", None, &[51820]),
+            ("3", None, &[8472]),
+            ("{\"Type\": \"vxlan\"}", Some(Backend::HostGw), &[]),
+        ] {
+            let text = FLANNEL.replace("{\"Type\": \"vxlan\"}", backend);
+            assert_eq!(ports(&text, said), wanted, "{backend} {said:?}");
+        }
+        assert_eq!(ports("x: [", None), [8472], "nobody knows");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 use std::net::IpAddr;
 
+use kiln_clusterfile::model::Backend;
 use kiln_yaml::node::Node;
 use kiln_yaml::{Fault, parse};
 use serde_json::Value as Json;
@@ -30,6 +31,8 @@ pub struct Wanted<'w> {
     pub flags: &'w [String],
     /// The device, if it has to be said.
     pub device: Option<&'w Device>,
+    /// How flannel is to bring packets to other hosts, if its manifest's way is not wanted.
+    pub backend: Option<Backend>,
     /// Whether the user says the device, and not the addresses that were chosen.
     pub is_said: bool,
 }
@@ -73,6 +76,8 @@ pub struct Adapted {
     pub told: bool,
     /// Whether it has a place for the network of pods, or takes it from Kubernetes.
     pub placed: bool,
+    /// Whether it is flannel's, that has a backend.
+    pub backed: bool,
     /// What has to be in it and is not.
     pub lacks: Option<Lack>,
 }
@@ -96,6 +101,8 @@ pub struct Draft<'t, 'w> {
     pub told: bool,
     /// As in [`Adapted`].
     pub placed: bool,
+    /// As in [`Adapted`].
+    pub backed: bool,
     /// As in [`Adapted`].
     pub lacks: Option<Lack>,
 }
@@ -181,8 +188,14 @@ pub fn objects(text: &str) -> Result<Vec<Node>, Fault> {
 /// # Errors
 /// When a document cannot be read.
 pub fn adapted(text: &str, wanted: &Wanted<'_>) -> Result<Adapted, Fault> {
-    let mut draft =
-        Draft { wanted: *wanted, edits: Edits::of(text), told: false, placed: !wanted.is_known(), lacks: None };
+    let mut draft = Draft {
+        wanted: *wanted,
+        edits: Edits::of(text),
+        told: false,
+        placed: !wanted.is_known(),
+        backed: false,
+        lacks: None,
+    };
     for object in objects(text)? {
         let kind = object.at(&["kind"]).and_then(Node::text).unwrap_or_default();
         let pods = [&["spec", "template", "spec"][..], &["spec"]].into_iter().find_map(|path| {
@@ -205,8 +218,8 @@ pub fn adapted(text: &str, wanted: &Wanted<'_>) -> Result<Adapted, Fault> {
             }
         }
     }
-    let Draft { edits, told, placed, lacks, .. } = draft;
-    Ok(Adapted { text: edits.done(), told, placed, lacks })
+    let Draft { edits, told, placed, backed, lacks, .. } = draft;
+    Ok(Adapted { text: edits.done(), told, placed, backed, lacks })
 }
 
 #[cfg(test)]
