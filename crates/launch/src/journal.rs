@@ -48,6 +48,9 @@ pub struct Marker {
     /// Whether its kubelet runs pods with Docker, and not with containerd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub docker: bool,
+    /// Networks of pods: routes into them that appear are the cluster's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<String>,
 }
 
 impl Marker {
@@ -62,6 +65,7 @@ impl Marker {
             occupied: false,
             services: BTreeMap::new(),
             docker: false,
+            pods: Vec::new(),
         }
     }
 

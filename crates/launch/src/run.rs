@@ -296,6 +296,7 @@ fn on_host(launch: &Launch, phase: &Phase, member: &Member, work: &Work) -> Resu
         launch.state.note(member.name(), Entry { phase, key, state: state.to_owned(), why })
     };
     note("begun", String::new())?;
+    let pods = phase::network::pod_networks(launch)?;
     let mut marker = launch.marker(member).unwrap_or_else(|| {
         let mut marker = Marker::new(&launch.cluster.name.value, &launch.id);
         // What the user has reset first is nobody's any more.
@@ -304,6 +305,7 @@ fn on_host(launch: &Launch, phase: &Phase, member: &Member, work: &Work) -> Resu
             runtime::SERVICES.iter().filter_map(|name| Some(((*name).to_owned(), member.facts.service(name)?)));
         marker.services = services.collect();
         marker.docker = launch.is_docker();
+        marker.pods = pods;
         marker
     });
     marker.begun = Some(phase.name.to_owned());

@@ -1,7 +1,8 @@
 //! What Kubernetes and its networks leave in a host's kernel, taken away: only what is theirs.
 //!
 //! Chains of iptables go by their names, with the rules that lead to them; rules of the host's owner stay, and so do the
-//! policies. Older flannels put rules into chains of the host: those go by being exactly flannel's, for its network. Tables
+//! policies. Routes into the networks of pods that were not there before are the cluster's: those that go to other hosts
+//! without a device of the network stay when it goes. Older flannels put rules into chains of the host: those go by being exactly flannel's, for its network. Tables
 //! of nftables, devices and mounts go by name, too. `kubeadm reset` leaves all of this.
 
 use std::collections::BTreeSet;
@@ -207,8 +208,8 @@ fn ask(program: &str, args: &[&str], input: Option<&str>) -> Result<String, Opti
     }
 }
 
-/// Takes everything away.
-pub fn sweep() -> Swept {
+/// Takes everything away: of routes those into `pods`, networks of pods, that lead elsewhere than `before`.
+pub fn sweep(pods: &[String], before: &BTreeSet<String>) -> Swept {
     let mut swept = Swept::default();
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for path in mounts(&mountinfo) {
@@ -233,7 +234,52 @@ pub fn sweep() -> Swept {
         }
     }
     devices(&mut swept);
+    for (family, said) in shown() {
+        for route in of_pods(&said, pods, before) {
+            let words: Vec<&str> = [family, "route", "delete"].into_iter().chain(route.split(' ')).collect();
+            match ask("ip", &words, None) {
+                Ok(_) => swept.removed.push(format!("route {route}")),
+                Err(why) => swept.remains.push(format!("route {route}: {}", why.unwrap_or_default())),
+            }
+        }
+    }
     swept
+}
+
+/// Routes of both families, as `ip route show` has them.
+fn shown() -> [(&'static str, String); 2] {
+    ["-4", "-6"].map(|family| (family, ask("ip", &[family, "route", "show"], None).unwrap_or_default()))
+}
+
+/// Where routes lead to.
+pub fn destinations() -> BTreeSet<String> {
+    let shown = shown();
+    let lines = shown.iter().flat_map(|(_, said)| said.lines().take(LINES));
+    lines.filter_map(|line| Some(route(line)?.1.to_owned())).collect()
+}
+
+/// The words of a route that tell it from others, and where it leads to, of `blackhole 10.244.3.0/26 proto bird` and
+/// `10.244.1.0/24 via 10.0.0.2 dev eth0 onlink`.
+fn route(line: &str) -> Option<(String, &str)> {
+    const KINDS: [&str; 4] = ["blackhole", "unreachable", "prohibit", "throw"];
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = words.first().is_some_and(|word| KINDS.contains(word));
+    let to = *words.get(usize::from(at))?;
+    let mut own = words.get(..=usize::from(at))?.to_vec();
+    for pair in words.windows(2).filter(|pair| ["via", "dev", "metric"].contains(&pair[0])) {
+        own.extend(pair);
+    }
+    Some((own.join(" "), to))
+}
+
+/// Routes into networks of pods that were not there before, in the words that they are deleted by.
+fn of_pods(said: &str, pods: &[String], before: &BTreeSet<String>) -> Vec<String> {
+    let pods: Vec<Cidr> = pods.iter().filter_map(|pods| network(pods)).collect();
+    let is_ours = |to: &str| {
+        let within = |to: Cidr| pods.iter().any(|pods| to.prefix >= pods.prefix && pods.contains(to.address));
+        !before.contains(to) && range(to).is_some_and(within)
+    };
+    said.lines().take(LINES).filter_map(route).filter(|(_, to)| is_ours(to)).map(|(own, _)| own).collect()
 }
 
 fn rules(swept: &mut Swept) {
@@ -366,6 +412,23 @@ mod tests {
         }
         assert!(of_flannel("FLANNEL_IPV6_NETWORK=::/0\nFLANNEL_IPV6_SUBNET=fd01::1/64").is_empty());
         assert!(of_flannel("FLANNEL_IPV6_NETWORK=fd01::/129\nFLANNEL_IPV6_SUBNET=fd01::1/64").is_empty());
+    }
+
+    #[test]
+    fn routes_into_networks_of_pods_go_and_no_others() {
+        let said = "default via 10.77.0.1 dev eth0 proto dhcp metric 100 \n10.77.0.0/24 dev eth0 proto kernel scope link src 10.77.0.11 \n\
+            10.244.1.0/24 via 10.77.0.12 dev eth0 onlink \nblackhole 10.244.3.0/26 proto bird \n10.244.3.7 dev cali1 scope link \n\
+            10.0.0.0/8 via 10.77.0.9 dev eth0 \n10.244.9.0/24 via 10.77.0.9 dev eth0 metric 5 \n\n";
+        let before = BTreeSet::from(["10.244.9.0/24".to_owned()]);
+        let pods = ["10.244.0.0/16".to_owned(), "fd64::/48".to_owned()];
+        let own = ["10.244.1.0/24 via 10.77.0.12 dev eth0", "blackhole 10.244.3.0/26", "10.244.3.7 dev cali1"];
+        assert_eq!(of_pods(said, &pods, &before), own);
+        let six =
+            "fd64:0:0:1::/64 via fd77::2 dev eth0 metric 1024 pref medium\nfd65::/64 dev eth0 metric 256 pref medium\n";
+        assert_eq!(of_pods(six, &pods, &before), ["fd64:0:0:1::/64 via fd77::2 dev eth0 metric 1024"]);
+        for none in [vec![], vec!["0.0.0.0/0".to_owned()], vec!["10.244.0.0".to_owned()], vec!["x/16".to_owned()]] {
+            assert!(of_pods(said, &none, &before).is_empty(), "{none:?}");
+        }
     }
 
     #[test]

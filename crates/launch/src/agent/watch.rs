@@ -66,6 +66,9 @@ pub struct Found {
     missing: BTreeSet<String>,
     /// Settings of the kernel that are changed, as they were.
     settings: BTreeMap<String, String>,
+    /// Where routes led to.
+    #[serde(default)]
+    routes: BTreeSet<String>,
 }
 
 /// What was looked at before that was written down.
@@ -128,6 +131,7 @@ pub fn remember(root: &Path, home: &Path) -> Result<()> {
             found.settings.insert(path.to_owned(), value.trim().to_owned());
         }
     }
+    found.routes = super::sweep::destinations();
     // Whether devices listen to routers, which those of hosts that forward do only when told so.
     for entry in fs::read_dir(root.join(DEVICES)).into_iter().flatten().flatten().take(NAMES) {
         let path = format!("{DEVICES}/{}/accept_ra", entry.file_name().to_string_lossy());
@@ -256,6 +260,11 @@ fn empty(parent: impl AsFd, name: &Path, device: u64, depth: usize) -> std::io::
         }
     }
     Ok(())
+}
+
+/// Where routes led to before the launch.
+pub fn routes(home: &Path) -> BTreeSet<String> {
+    load(home).map(|found| found.routes).unwrap_or_default()
 }
 
 /// Paths that have appeared since; the uppermost of each. None if nothing was remembered.

@@ -91,7 +91,10 @@ fn interface(launch: &Launch) -> Option<Interface> {
 }
 
 /// The networks of pods, as kubeadm got them.
-fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
+///
+/// # Errors
+/// When kubeadm's configuration cannot be made.
+pub fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
     let configuration = configuration(launch)?;
     let pods = configuration.networks.iter().filter(|(what, _)| what == "pods");
     Ok(pods.map(|(_, network)| network.clone()).collect())

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use kiln_engine::event::Silent;
 use kiln_launch::agent::ledger::{Files, Item};
 use kiln_launch::agent::{adapt, balance, peer, reach, receive, sweep, watch};
-use kiln_launch::facts::HOME;
+use kiln_launch::facts::{HOME, MARKER};
+use kiln_launch::journal::Marker;
 use kiln_store::unpack::Options;
 
 use crate::cli::Global;
@@ -121,7 +122,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), CliError> {
         Order::Listen { at, tcp, udp, report } => Ok(reach::listen(*at, tcp, udp, report, reach::LISTEN)?),
         Order::Reach => Ok(reach::reach(BufReader::new(std::io::stdin()), std::io::stdout().lock())?),
         Order::Sweep { only_files } => {
-            let mut swept = if *only_files { sweep::Swept::default() } else { sweep::sweep() };
+            let marker = std::fs::read_to_string(MARKER).ok().and_then(|text| Marker::parse(&text));
+            let pods = marker.map(|marker| marker.pods).unwrap_or_default();
+            let mut swept =
+                if *only_files { sweep::Swept::default() } else { sweep::sweep(&pods, &watch::routes(home)) };
             // Without it nothing is deleted: it would not be known what is mounted where.
             let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")
                 .map_err(|e| CliError::environment(format!("cannot read /proc/self/mountinfo: {e}")))?;
