@@ -142,17 +142,23 @@ fn without_stamp(line: &str) -> Cow<'_, str> {
 /// The last lines that sound like a failure, each once; the last ones at all where none does.
 pub fn failures(lines: &[&str]) -> Vec<String> {
     let lines: Vec<&str> = lines.iter().copied().filter(|line| !line.trim().is_empty()).collect();
+    // `E1126 20:00:00.1 1 file.go:1] words`
+    let klog = |line: &str, levels: &[char]| {
+        line.starts_with(levels) && line.get(1..5).is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()))
+    };
     let sounds = |line: &&&str| {
         let lower = line.to_lowercase();
-        let klog =
-            line.starts_with(['E', 'F']) && line.get(1..5).is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()));
-        klog || ["error", "fatal", "panic", "failed", "cannot", "not defined", "denied", "refused", "no such"]
-            .iter()
-            .any(|word| lower.contains(word))
+        klog(line, &['E', 'F'])
+            || ["error", "fatal", "panic", "failed", "cannot", "not defined", "denied", "refused", "no such"]
+                .iter()
+                .any(|word| lower.contains(word))
     };
     let mut out: Vec<String> = Vec::new();
-    // The same words at another time, or of another thread, are said once.
-    let words = |line: &str| line.split_once("] ").map_or(line, |(_, words)| words).to_owned();
+    // The same words at another time are said once.
+    let words = |line: &str| match line.split_once("] ") {
+        Some((_, words)) if klog(line, &['E', 'F', 'W', 'I']) => words.to_owned(),
+        _ => line.to_owned(),
+    };
     let mut seen = BTreeSet::new();
     for line in lines.iter().rev().filter(sounds) {
         let text: String = printable(line.trim_end()).chars().take(300).collect();
@@ -188,6 +194,17 @@ mod tests {
                 "  | flag provided but not defined: -experimental-x"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_is_told_once() {
+        let lines = [
+            "E1126 20:00:00.1 1 a.go:1] no network",
+            "[a] failed",
+            "E1126 20:00:05.1 1 a.go:1] no network",
+            "[b] failed",
+        ];
+        assert_eq!(failures(&lines), [lines[1], lines[2], lines[3]]);
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn cause(first: &Member, pod: &Pod) -> Option<Cause> {
 /// What a container said last that sounds like a failure; of one that was started again and says nothing, before it ended.
 fn words(first: &Member, pod: &Pod, which: &str) -> Vec<String> {
     let (namespace, name) = (quote(&pod.namespace), quote(&pod.name));
-    let logs = format!("{KUBECTL} -n {namespace} logs {name} {which} --tail=60 --request-timeout=10s");
+    let logs = format!("{KUBECTL} -n {namespace} logs {name} {which} --tail=60 --request-timeout=5s");
     for line in [logs.clone(), format!("{logs} --previous")] {
         let said = first.machine.run("ask what a container said", &line, Stdin::Empty, SHORT);
         if let Some(said) = said.ok().filter(|said| said.exit.success()) {

@@ -17,7 +17,7 @@ use kiln_host::Stdin;
 use kiln_host::command::quote;
 
 use self::choice::{Network, choose};
-use self::manifest::{Adapted, Device, Lack, Wanted, adapted};
+use self::manifest::{Adapted, Device, Lack, Wanted, adapted, line};
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
 use crate::config::configuration;
@@ -165,11 +165,6 @@ fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>
         );
     }
     Ok(files)
-}
-
-/// The line of a place, from 1 on.
-fn line(text: &str, at: usize) -> usize {
-    text.get(..at).unwrap_or_default().matches('\n').count() + 1
 }
 
 /// A backend that is said goes to flannel's manifest, and nowhere else.

@@ -109,50 +109,67 @@ impl<'b> File<'b> {
 fn files(bundle: &Bundle, word: &str) -> Result<Option<Vec<String>>> {
     let mut all: Vec<File<'_>> = bundle.below(DIRECTORY).filter_map(|(path, _)| File::of(path)).collect();
     all.dedup_by_key(|file| file.path);
-    let is_so = |name: &str| [word.to_owned(), format!("kube-{word}")].contains(&name.to_lowercase());
-    let named = |file: &&File<'_>| !file.is_beside() && file.stem.to_lowercase().contains(word);
-    let calicoctl = |file: &&File<'_>| !file.stem.starts_with("calicoctl");
-    let mut found: Vec<&File<'_>> =
-        all.iter().filter(|file| file.directory == DIRECTORY).filter(named).filter(calicoctl).collect();
-    if found.is_empty()
-        && let Some(own) = all
-            .iter()
-            .filter(|file| !file.is_beside())
-            .map(|file| file.directory)
-            .find(|directory| directory.rsplit('/').next().is_some_and(|last| last.to_lowercase().contains(word)))
-    {
-        let is_in = |file: &&File<'_>| file.directory == own;
-        let mut own: Vec<File<'_>> = all.iter().filter(is_in).copied().collect();
-        own.sort_by_key(File::turn);
-        return Ok(Some(own.into_iter().map(|file| file.path.to_owned()).collect()));
-    }
-    if found.is_empty() {
-        found = all.iter().filter(named).filter(calicoctl).collect();
-    }
-    let exact = found.iter().find(|file| is_so(file.stem));
-    let own = match (exact, &found[..]) {
-        (Some(own), _) => *own,
-        (None, []) => return Ok(None),
-        (None, [own]) => *own,
-        (None, several) => {
-            let names: Vec<&str> = several.iter().map(|file| file.path).collect();
-            return Err(LaunchError::Wanted {
-                what: format!("the image has several manifests that could be the pod network: {}", names.join(", ")),
-                hint: format!("say which with its name, such as `cniName: {}` in the Clusterfile", several[0].stem),
-            });
-        }
+    let is_named = |file: &&File<'_>| {
+        !file.is_beside() && file.stem.to_lowercase().contains(word) && !file.stem.starts_with("calicoctl")
     };
-    let is_operator = own.stem.contains(OPERATOR);
-    let beside = |file: &&File<'_>| {
-        let names = if is_operator { &["operator", "tigera", "calico"][..] } else { &[word][..] };
-        let is_resource = file.stem.starts_with(RESOURCES);
-        let is_named = names.iter().any(|name| file.stem.to_lowercase().contains(name));
-        file.directory == own.directory && file.is_beside() && if is_resource { is_operator } else { is_named }
+    let named: Vec<File<'_>> = all.iter().filter(is_named).copied().collect();
+    let upper: Vec<File<'_>> = named.iter().filter(|file| file.directory == DIRECTORY).copied().collect();
+    let own = match (upper.is_empty(), directory(&all, word)) {
+        (false, _) => only(&upper, word)?,
+        (true, Some(directory)) => return Ok(Some(in_turn(all.iter().filter(|file| file.directory == directory)))),
+        (true, None) => only(&named, word)?,
     };
-    let mut files: Vec<File<'_>> = all.iter().filter(beside).copied().chain([*own]).collect();
+    let Some(own) = own else { return Ok(None) };
+    let mut files: Vec<&File<'_>> = all.iter().filter(|file| belongs(file, &own, word)).collect();
     // Of the resources that the operator's makers offer, one.
-    let resources = files.iter().any(|file| file.stem == RESOURCES);
-    files.retain(|file| !resources || !file.stem.starts_with(RESOURCES) || file.stem == RESOURCES);
-    files.sort_by_key(File::turn);
-    Ok(Some(files.into_iter().map(|file| file.path.to_owned()).collect()))
+    let is_resource = |file: &File<'_>| file.stem.starts_with(RESOURCES);
+    let has_resources = files.iter().any(|file| file.stem == RESOURCES);
+    files.retain(|file| !has_resources || !is_resource(file) || file.stem == RESOURCES);
+    Ok(Some(in_turn(files.into_iter())))
+}
+
+/// A directory that is called as a network, with a file that can be the network's.
+fn directory<'b>(all: &[File<'b>], word: &str) -> Option<&'b str> {
+    let is_so = |directory: &&str| directory.rsplit('/').next().is_some_and(|last| last.to_lowercase().contains(word));
+    all.iter().filter(|file| !file.is_beside()).map(|file| file.directory).find(is_so)
+}
+
+/// The one of several that is called just so, or the only one.
+///
+/// # Errors
+/// When there are several, and none is.
+fn only<'b>(named: &[File<'b>], word: &str) -> Result<Option<File<'b>>> {
+    let is_so = |file: &&File<'_>| [word.to_owned(), format!("kube-{word}")].contains(&file.stem.to_lowercase());
+    match (named.iter().find(is_so), named) {
+        (Some(own), _) => Ok(Some(*own)),
+        (None, []) => Ok(None),
+        (None, [own]) => Ok(Some(*own)),
+        (None, [first, ..]) => {
+            let names: Vec<&str> = named.iter().map(|file| file.path).collect();
+            Err(LaunchError::Wanted {
+                what: format!("the image has several manifests that could be the pod network: {}", names.join(", ")),
+                hint: format!("say which with its name, `cniName: {}` in the Clusterfile, or `none`", first.stem),
+            })
+        }
+    }
+}
+
+/// Whether a file is the network's own, or one beside it that it needs.
+fn belongs(file: &File<'_>, own: &File<'_>, word: &str) -> bool {
+    if file.path == own.path || file.directory != own.directory || !file.is_beside() {
+        return file.path == own.path;
+    }
+    let is_operator = own.stem.contains(OPERATOR);
+    if file.stem.starts_with(RESOURCES) {
+        return is_operator;
+    }
+    let words = if is_operator { &["operator", "tigera", "calico"][..] } else { &[word][..] };
+    words.iter().any(|word| file.stem.to_lowercase().contains(word))
+}
+
+/// Paths of files in the order in which they are applied.
+fn in_turn<'f, 'b: 'f>(files: impl Iterator<Item = &'f File<'b>>) -> Vec<String> {
+    let mut files: Vec<&File<'_>> = files.collect();
+    files.sort_by_key(|file| file.turn());
+    files.into_iter().map(|file| file.path.to_owned()).collect()
 }

@@ -2,7 +2,7 @@
 
 use kiln_yaml::node::Node;
 
-use super::manifest::objects;
+use super::manifest::{line, objects};
 
 /// Groups that come with Kubernetes: what of these is not known never will be.
 const OWN: [&str; 24] = [
@@ -54,7 +54,7 @@ impl Kind {
         let all = objects(text).ok()?;
         let found =
             all.iter().find(|object| said(object, "kind", &self.kind) && said(object, "apiVersion", &self.version))?;
-        Some(text.get(..found.span.start)?.matches('\n').count() + 1)
+        Some(line(text, found.span.start))
     }
 }
 

@@ -183,6 +183,11 @@ pub fn objects(text: &str) -> Result<Vec<Node>, Fault> {
     Ok(all)
 }
 
+/// The line of a place, from 1 on.
+pub fn line(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}
+
 /// Makes a manifest ready.
 ///
 /// # Errors
@@ -305,5 +310,45 @@ pub(super) mod tests {
         assert_eq!((made.text, made.placed), (wanted, true));
         let stuck = of(&daemons("name: calico-node\nenv:\n- # the first\n  name: X"), &["10.1.0.0/16"]);
         assert_eq!(stuck.lacks, Some(Lack::Network("a place for new entries in `env`".to_owned())));
+    }
+
+    /// Whatever is written: no panic, nothing that cannot be read again, and nothing to change the second time.
+    #[test]
+    fn manifests_that_somebody_has_broken_stay_readable() {
+        let bases = [
+            "kind: ConfigMap\ndata:\n  net-conf.json: |\n    {\n      \"Network\": \"1.0.0.0/8\"\n    }\n---\nkind: A\n".to_owned(),
+            daemons("name: calico-node\nenv:\n- name: IP\n  value: x\n- {name: A, valueFrom: {b: c}}\n# d\nargs: [a]"),
+            daemons("command:\n  - /home/weave/launch.sh\nenv:"),
+            "apiVersion: operator.b/v1\nkind: Installation\nspec:\n  calicoNetwork:\n    ipPools:\n    - a: 1\n      cidr: 1.0.0.0/8\n".to_owned(),
+            "kind: ConfigMap\nmetadata: {name: cilium-config}\ndata: {cluster-pool-ipv4-cidr: 1.0.0.0/8, ipam: cluster-pool}\n".to_owned(),
+        ];
+        let device = Device::Towards(vec!["10.0.0.1".parse().unwrap()]);
+        let flags = ["--iface=eth1".to_owned()];
+        let pods = ["10.1.0.0/16", "fd01::/48"];
+        let wanted = |both| Wanted {
+            flags: &flags,
+            device: Some(&device),
+            backend: Some(Backend::Udp),
+            ..Wanted::of(pods[..if both { 2 } else { 1 }].iter().copied())
+        };
+        let mut read = 0;
+        for base in &bases {
+            for at in 0..base.len() {
+                for new in ["", ":", "{", "]", "-", "- ", "\n", " ", "#", "&a ", "*a", "\"", "|", "\t", "é"] {
+                    let text = format!("{}{new}{}", &base[..at], &base[at + usize::from(new.is_empty())..]);
+                    let Ok(made) = adapted(&text, &wanted(at % 2 == 0)) else { continue };
+                    read += 1;
+                    let again = adapted(&made.text, &wanted(at % 2 == 0));
+                    let again = again.unwrap_or_else(|fault| panic!("{fault}: {text:?} is {:?}", made.text));
+                    assert!(
+                        made.lacks.is_some() || again.text == made.text,
+                        "{text:?} is {:?}, then {:?}",
+                        made.text,
+                        again.text
+                    );
+                }
+            }
+        }
+        assert!(read > 5000, "{read}");
     }
 }
