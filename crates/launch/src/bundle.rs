@@ -51,8 +51,8 @@ pub struct Bundle {
     pub kubeadm: Option<String>,
     /// What files have that are changed for hosts: templates, and those that Configs are about.
     pub sources: BTreeMap<String, Vec<u8>>,
-    /// Manifests of flannel, which say by which ports hosts reach each other: by path.
-    pub flannel: BTreeMap<String, String>,
+    /// Manifests of the pod network, by path; none of those that are changed for hosts.
+    pub networks: BTreeMap<String, String>,
     /// The images that it was made of, the one with Kubernetes first; none where it is one that the user named.
     pub parts: Vec<Part>,
 }

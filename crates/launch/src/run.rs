@@ -99,6 +99,7 @@ pub fn check(launch: &Launch) -> Result<Vec<Finding>> {
     for member in &launch.members {
         (rootfs::PHASE.plan)(launch, member)?;
     }
+    phase::network::check(launch)?;
     Ok(preflight::check(launch, configuration(launch)?.as_ref()))
 }
 

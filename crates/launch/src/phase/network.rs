@@ -42,7 +42,7 @@ fn plan(launch: &Launch, member: &Member) -> Result<Option<Work>> {
     let digest = launch.bundle.root.digest.to_string();
     let flags = interface(launch).map(|interface| interface.flags).unwrap_or_default();
     let backend = launch.cluster.network.backend.as_ref().map(|backend| backend.value.name());
-    let (what, line) = match choose(launch)? {
+    let (what, line) = match chosen(launch)? {
         Network::Manifests(paths) => {
             let with = if flags.is_empty() { String::new() } else { format!(", flannel with {}", flags.join(" ")) };
             let by = backend.map(|backend| format!(", by {backend}")).unwrap_or_default();
@@ -100,16 +100,46 @@ pub fn pod_networks(launch: &Launch) -> Result<Vec<String>> {
     Ok(pods.map(|(_, network)| network.clone()).collect())
 }
 
+/// Looks for what a launch would stumble over in this phase, before anything is changed: as far as manifests are known here,
+/// which those are not that are changed for hosts.
+///
+/// # Errors
+/// What the phase would fail with.
+pub fn check(launch: &Launch) -> Result<()> {
+    let Some(first) = launch.members.iter().find(|member| member.first) else { return Ok(()) };
+    if super::work(&PHASE, launch, first)?.is_none() {
+        return Ok(());
+    }
+    let Network::Manifests(paths) = chosen(launch)? else { return Ok(()) };
+    let own = |path: &String| Some((path.clone(), launch.bundle.networks.get(path)?.clone()));
+    let known: Option<Vec<(String, String)>> = paths.iter().map(own).collect();
+    known.map_or(Ok(()), |known| ready(launch, known).map(|_| ()))
+}
+
+/// The network, if it can be what else is said of it.
+fn chosen(launch: &Launch) -> Result<Network> {
+    let chosen = choose(launch)?;
+    let Some(backend) = &launch.cluster.network.backend else { return Ok(chosen) };
+    match &chosen {
+        Network::Manifests(_) => Ok(chosen),
+        Network::App(name) => Err(no_backend(&backend.origin, name)),
+        Network::None => Err(no_backend(&backend.origin, "the image")),
+    }
+}
+
 fn run(launch: &Launch, member: &Member) -> Result<()> {
-    match choose(launch)? {
+    match chosen(launch)? {
         Network::None => Ok(()),
-        Network::App(name) => match &launch.cluster.network.backend {
-            Some(backend) => Err(no_backend(&backend.origin, &name)),
-            None => super::guest::app(launch, member, &name),
-        },
+        Network::App(name) => super::guest::app(launch, member, &name),
         Network::Manifests(paths) => {
+            let read = |path: String| {
+                let from = quote(&format!("{}/{path}", launch.bundle.rootfs()));
+                let said = member.machine.succeed("read the network's manifest", &format!("cat {from}"))?;
+                Ok((path, said.text()))
+            };
             // All are looked at before one is applied.
-            let files = ready(launch, member, &paths)?;
+            let (files, notes) = ready(launch, paths.into_iter().map(read).collect::<Result<_>>()?)?;
+            notes.into_iter().for_each(|note| launch.note(member, note));
             files.iter().try_for_each(|file| apply(launch, member, file))
         }
     }
@@ -122,49 +152,43 @@ struct File {
     made: Adapted,
 }
 
-/// Reads manifests, and makes them ready.
-fn ready(launch: &Launch, member: &Member, paths: &[String]) -> Result<Vec<File>> {
+/// Makes manifests ready, by path, and says what the user is to know of that.
+fn ready(launch: &Launch, manifests: Vec<(String, String)>) -> Result<(Vec<File>, Vec<String>)> {
     let interface = interface(launch);
     let pods = pod_networks(launch)?;
     let mut wanted = Wanted::of(pods.iter().map(String::as_str));
     let backend = launch.cluster.network.backend.as_ref();
     wanted.backend = backend.map(|backend| backend.value);
     if let Some(interface) = &interface {
-        wanted = Wanted {
-            flags: &interface.flags,
-            device: Some(&interface.device),
-            is_said: interface.said.is_some(),
-            ..wanted
-        };
+        wanted.flags = &interface.flags;
+        wanted.device = Some(&interface.device);
+        wanted.is_said = interface.said.is_some();
     }
     let mut files = Vec::new();
-    for path in paths {
-        let from = format!("{}/{path}", launch.bundle.rootfs());
-        let own = member.machine.succeed("read the network's manifest", &format!("cat {}", quote(&from)))?.text();
+    for (path, own) in manifests {
         let made = adapted(&own, &wanted).map_err(|fault| LaunchError::Wanted {
             what: format!("{path}:{}: {fault}", line(&own, fault.span.start)),
             hint: "the image's manifest of the pod network has to be YAML".to_owned(),
         })?;
         match made.lacks {
-            Some(lack) => return Err(lacking(path, lack)),
-            None => files.push(File { path: path.clone(), own, made }),
+            Some(lack) => return Err(lacking(&path, lack)),
+            None => files.push(File { path, own, made }),
         }
     }
-    let names = paths.join(", ");
-    if let Some(interface) = interface.filter(|_| !files.iter().any(|file| file.made.told)) {
-        untold(launch, member, &names, &interface)?;
-    }
+    let names = files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(backend) = backend.filter(|_| !files.iter().any(|file| file.made.backed)) {
         return Err(no_backend(&backend.origin, &names));
     }
+    let mut notes = Vec::new();
+    if let Some(interface) = interface.filter(|_| !files.iter().any(|file| file.made.told)) {
+        notes.push(untold(&names, &interface)?);
+    }
     if !files.iter().any(|file| file.made.placed) {
         let pods = pods.join(",");
-        launch.note(
-            member,
-            format!("{names}: no place that Kiln knows for the network of pods {pods}: it has to say so itself"),
-        );
+        notes
+            .push(format!("{names}: no place that Kiln knows for the network of pods {pods}: it has to say so itself"));
     }
-    Ok(files)
+    Ok((files, notes))
 }
 
 /// A backend that is said goes to flannel's manifest, and nowhere else.
@@ -250,19 +274,16 @@ fn nobody_knows(launch: &Launch, file: &File, unknown: &[kinds::Kind]) -> Launch
     LaunchError::Wanted { what: format!("Kubernetes {release} does not know what is in {}", all.join("; ")), hint }
 }
 
-/// The manifest has no place for a device: that the user named one must not go unheeded.
-fn untold(launch: &Launch, member: &Member, paths: &str, interface: &Interface) -> Result<()> {
+/// The manifest has no place for a device: that the user named one must not go unheeded; what Kiln would choose is told.
+fn untold(paths: &str, interface: &Interface) -> Result<String> {
     let flags = interface.flags.join(" ");
-    match &interface.said {
-        Some(origin) => Err(LaunchError::Wanted {
-            what: format!(
-                "{origin}: {paths} names a device already, or has no place for one: `--kube-subnet-mgr` of flannel, beside which {flags} would go, the environment of calico-node, an `Installation` of Calico's operator"
-            ),
-            hint: "leave `interface` out, and say it in the manifest itself".to_owned(),
-        }),
-        None => {
-            launch.note(member, format!("hosts have several addresses, and {paths} chooses among them by itself"));
-            Ok(())
-        }
-    }
+    let Some(origin) = &interface.said else {
+        return Ok(format!("hosts have several addresses, and {paths} chooses among them by itself"));
+    };
+    Err(LaunchError::Wanted {
+        what: format!(
+            "{origin}: {paths} names a device already, or has no place for one: `--kube-subnet-mgr` of flannel, beside which {flags} would go, the environment of calico-node, an `Installation` of Calico's operator"
+        ),
+        hint: "leave `interface` out, and say it in the manifest itself".to_owned(),
+    })
 }

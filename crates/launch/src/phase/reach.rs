@@ -84,8 +84,8 @@ fn overlay(launch: &Launch) -> Result<(Vec<u16>, Vec<u16>)> {
     Ok(match () {
         () if name.contains("flannel") || name.contains("canal") => {
             let backend = launch.cluster.network.backend.as_ref().map(|backend| backend.value);
-            let texts = launch.bundle.flannel.iter().filter(|(path, _)| name.contains(&path.to_lowercase()));
-            let conf = texts.map(|(_, text)| text.as_str()).find(|text| text.contains("net-conf.json"));
+            let texts = launch.bundle.networks.values().map(String::as_str);
+            let conf = texts.into_iter().find(|text| text.contains("net-conf.json"));
             (Vec::new(), flannel::ports(conf.unwrap_or_default(), backend))
         }
         () if name.contains("cilium") => (Vec::new(), vec![8472]),

@@ -1,6 +1,6 @@
 //! The pod network: which files of an image are its, and what is said when an API server does not take them.
 
-use kiln_clusterfile::model::{Cni, Origin, Said};
+use kiln_clusterfile::model::{Backend, Cni, Origin, Said};
 use kiln_host::recording::Answer;
 use kiln_launch::error::LaunchError;
 use kiln_launch::phase::network::choice::{Network, choose};
@@ -166,4 +166,39 @@ fn nodes_without_a_network_are_told_with_the_pods_that_should_make_it() {
     // A cluster that does not say: what kubelet does.
     let said = without_a_network("nonsense", &[]);
     assert_eq!(said[1..], ["behind it: kubelet on 10.0.0.1 runs, and says", "  | E1126 cni"]);
+}
+
+#[test]
+fn what_a_manifest_cannot_do_is_told_before_anything_is_changed() {
+    let refused = |text: &'static str, wish: fn(&mut kiln_clusterfile::Cluster)| {
+        let world = World::new(1, 0);
+        world.wish(move |cluster, bundle| {
+            bundle.networks.insert("manifests/kube-flannel.yml".to_owned(), text.to_owned());
+            wish(cluster);
+        });
+        let error = world.run().unwrap_err().to_string();
+        assert!(
+            !world.host(1).lines().iter().any(|line| line.contains("agent receive") || line.contains("agent install")),
+            "{error}"
+        );
+        error
+    };
+    let backend = |cluster: &mut kiln_clusterfile::Cluster| {
+        cluster.network.backend = Some(Said::new(Backend::Udp, Origin::Flag("--backend")));
+    };
+    let device = |cluster: &mut kiln_clusterfile::Cluster| {
+        cluster.network.interface = Some(Said::new("eth1".to_owned(), Origin::Flag("--interface")));
+    };
+    assert!(refused("kind: A\n", backend).contains("has no `net-conf.json`"));
+    assert!(refused("kind: A\n", device).contains("has no place for one"));
+    assert!(refused("kind: A\nb: [\n", |_| {}).contains("manifests/kube-flannel.yml:2: unclosed bracket"));
+    let none = |cluster: &mut kiln_clusterfile::Cluster| {
+        cluster.network.cni = Some(Said::new(Cni::None, Origin::Flag("--cni")));
+        cluster.network.backend = Some(Said::new(Backend::Udp, Origin::Flag("--backend")));
+    };
+    assert!(refused("", none).contains("the image has no `net-conf.json`"));
+    let weave = |cluster: &mut kiln_clusterfile::Cluster| {
+        cluster.network.cni = Some(Said::new(Cni::Weave, Origin::Flag("--cni")));
+    };
+    assert!(refused("", weave).contains("brings no pod network called weave"));
 }

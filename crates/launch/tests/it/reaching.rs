@@ -138,7 +138,7 @@ fn ports_of_flannel_are_those_of_its_backend() {
         }
         world.host(1).answer("cat /var/lib/kiln/rootfs/", Answer::output(text.clone()));
         world.wish(move |cluster, bundle| {
-            bundle.flannel.insert("manifests/kube-flannel.yml".to_owned(), text.clone());
+            bundle.networks.insert("manifests/kube-flannel.yml".to_owned(), text.clone());
             cluster.network.backend = said.map(|said| Said::new(said, Origin::Flag("--backend")));
         });
         world.run().unwrap();

@@ -114,7 +114,7 @@ impl World {
             files: files.iter().map(|path| ((*path).to_owned(), 0o755)).collect(),
             kubeadm: None,
             sources: BTreeMap::new(),
-            flannel: BTreeMap::new(),
+            networks: BTreeMap::new(),
             parts: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ use kiln_clusterfile::template::target;
 use kiln_engine::stored;
 use kiln_launch::Bundle;
 use kiln_launch::journal::Record;
+use kiln_launch::phase::network::choice::{self, Network};
 use kiln_launch::phase::rootfs::{KUBEADM, is_source};
 use kiln_oci::tree::NodeKind;
 use kiln_oci::{Descriptor, Platform};
@@ -72,19 +73,11 @@ pub fn read(global: &Global, image: &str, cluster: &Cluster) -> Result<Bundle, C
         }
         sources.insert(path.clone(), bytes);
     }
-    let mut flannel = BTreeMap::new();
-    for path in files.keys().filter(|path| is_flannel(path)) {
-        // One that is too large or no text is told when it is applied.
-        if let Ok(Some(bytes)) = read(path, MAX) {
-            flannel.insert(path.clone(), String::from_utf8_lossy(&bytes).into_owned());
-        }
-    }
     // What templates make is there as well.
     let made = sources.keys().filter_map(|path| Some((target(path)?.to_owned(), *files.get(path)?)));
     let made: Vec<(String, u32)> = made.collect();
-    files.extend(made);
-    progress.finish();
-    Ok(Bundle {
+    files.extend(made.iter().cloned());
+    let mut bundle = Bundle {
         store: around.store.clone(),
         name: name.to_string(),
         root: inventory.root.clone(),
@@ -96,16 +89,19 @@ pub fn read(global: &Global, image: &str, cluster: &Cluster) -> Result<Bundle, C
         files,
         kubeadm,
         sources,
-        flannel,
+        networks: BTreeMap::new(),
         parts: Vec::new(),
-    })
-}
-
-/// Whether a manifest may be flannel's, alone or with Calico (Canal).
-fn is_flannel(path: &str) -> bool {
-    let is_named = |path: &str| ["flannel", "canal"].iter().any(|word| path.contains(word));
-    path.strip_prefix("manifests/").is_some_and(|rest| is_named(&rest.to_lowercase()))
-        && [".yml", ".yaml", ".json"].iter().any(|end| path.ends_with(end))
+    };
+    // A choice that fails is told when there is a launch.
+    if let Ok(Network::Manifests(paths)) = choice::of(&bundle, cluster) {
+        let is_changed = |path: &String| bundle.sources.contains_key(path) || made.iter().any(|(own, _)| own == path);
+        for path in paths.into_iter().filter(|path| !is_changed(path)) {
+            let bytes = read(&path, MAX_SOURCE)?.unwrap_or_default();
+            bundle.networks.insert(path, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    progress.finish();
+    Ok(bundle)
 }
 
 /// What is left of an image that is no longer needed: its name, digest and version, for verbs that give hosts back.
@@ -126,7 +122,7 @@ pub fn only_named(store: Store, record: Option<&Record>) -> Bundle {
         files: BTreeMap::new(),
         kubeadm: None,
         sources: BTreeMap::new(),
-        flannel: BTreeMap::new(),
+        networks: BTreeMap::new(),
         parts: Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Which network an image brings, and which of its files are of it.
 
-use kiln_clusterfile::model::Cni;
+use kiln_clusterfile::model::{Cluster, Cni};
 
 use crate::bundle::Bundle;
 use crate::error::{LaunchError, Result};
@@ -33,14 +33,21 @@ pub enum Network {
 /// # Errors
 /// When the user names one that the image does not bring, and when files of several could be meant.
 pub fn choose(launch: &Launch) -> Result<Network> {
-    let said = launch.cluster.network.cni.as_ref().map(|cni| match &cni.value {
+    of(&launch.bundle, &launch.cluster)
+}
+
+/// The same, of an image before it is launched.
+///
+/// # Errors
+/// The same.
+pub fn of(bundle: &Bundle, cluster: &Cluster) -> Result<Network> {
+    let said = cluster.network.cni.as_ref().map(|cni| match &cni.value {
         Cni::Flannel => "flannel".to_owned(),
         Cni::Calico => "calico".to_owned(),
         Cni::Weave => "weave".to_owned(),
         Cni::None => String::new(),
         Cni::Other(name) => name.to_lowercase(),
     });
-    let bundle = &launch.bundle;
     let app = |word: &str| {
         let found = bundle.spec.apps.iter().find(|app| app.role == "cni" && app.name.to_lowercase().contains(word));
         found.map(|app| Network::App(app.name.clone()))
