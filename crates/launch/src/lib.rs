@@ -14,7 +14,7 @@
 //! [`phase`] the phases, one file each      [`run`] them in order      [`reset`] and back      [`scale`] hosts that leave
 //! [`upgrade`] the next release     [`lint`] what it no longer takes     [`balancer`] ways to API servers
 //! [`config`] what kubeadm is told, [`families`] of addresses     [`containerd`] [`docker`] [`units`] files of hosts     [`plugins`] what else is done, and when
-//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure     [`cert`] certificates
+//! [`journal`] what was done, on this side  [`diagnose`] what is behind a failure, [`pods`] that do not work     [`cert`] certificates
 //! [`kubectl`] [`etcd`] on a master
 //! [`clock`] how long it took, and what of that was Kiln's     [`wait`] for what becomes of hosts
 //! [`swarm`] hosts that bring each other the image
