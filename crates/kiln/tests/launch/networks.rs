@@ -4,6 +4,7 @@
 use std::fs;
 
 use kiln_testkit::Fleet;
+use kiln_testkit::fleet::kubernetes;
 
 use crate::by_hand::kubectl;
 use crate::launcher::{Launcher, assert_as_found, footprint};
@@ -149,17 +150,21 @@ fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
     let launcher = Launcher::new(&fleet);
     let one = fleet.host(1);
     let before = footprint(one);
-    let image = |tag: &str, more: &str| {
+    let kind = definition("APIServer", "apiservers", "one");
+    let image = |tag: &str, files: &[(&str, &str)]| {
         let directory = fleet.directory().join(tag);
-        fs::create_dir_all(directory.join("manifests")).unwrap();
-        fs::write(directory.join("manifests/calico-crds.yaml"), definition("APIServer", "apiservers", "one")).unwrap();
-        fs::write(directory.join("manifests/calico.yaml"), format!("{NODE}{more}")).unwrap();
+        for (name, text) in files {
+            let path = directory.join("manifests").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
         let kubefile = format!("FROM kubernetes:{}\nCOPY manifests manifests\n", launcher.version);
         fs::write(directory.join("Kubefile"), kubefile).unwrap();
         launcher.kiln(&["cluster", "build", "-q", "-t", &format!("calico:{tag}"), directory.to_str().unwrap()]);
     };
-    image("later", "---\napiVersion: policy/v9\nkind: PodDisruptionBudget\nmetadata: {name: calico}\n");
-    image("1", "");
+    let later = format!("{NODE}---\napiVersion: policy/v9\nkind: PodDisruptionBudget\nmetadata: {{name: calico}}\n");
+    image("later", &[("calico-crds.yaml", &kind), ("calico.yaml", &later)]);
+    image("1", &[("calico-crds.yaml", &kind), ("calico.yaml", NODE)]);
     let file = launcher.clusterfile(1, 0);
     Launcher::say(&file, "  network: {cniName: calico, interface: eth0}\n");
 
@@ -174,10 +179,10 @@ fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
     let run = launcher.said(&Launcher::words("run", &words)).exits(3);
     let variables = "-n kube-system get daemonset calico-node -o \
                      'jsonpath={range .spec.template.spec.containers[0].env[*]}{.name}={.value} {end}'";
-    let variables = kubectl(one, variables);
+    let told = kubectl(one, variables);
     for variable in ["CALICO_IPV4POOL_CIDR=10.244.0.0/16", "IP=autodetect", "IP_AUTODETECTION_METHOD=interface=^eth0$"]
     {
-        assert!(variables.split(' ').any(|own| own == variable), "{variable}: {variables}");
+        assert!(told.split(' ').any(|own| own == variable), "{variable}: {told}");
     }
     assert_eq!(kubectl(one, "get apiserver.operator.tigera.io -o name"), "apiserver.operator.tigera.io/default");
     for part in
@@ -185,6 +190,22 @@ fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
     {
         assert!(run.stderr.contains(part), "{part}: {run}");
     }
+
+    // Put right, and gone on with: as Canal has it, flannel brings packets to other hosts, and Calico keeps policies.
+    let policies = NODE
+        .replace("/of-calico", "/flannel")
+        .replace("          env:\n", "          env:\n            - {name: CALICO_NETWORKING_BACKEND, value: none}\n");
+    let flannel = kubernetes::FLANNEL.replace(kubernetes::PODS, "10.99.0.0/16");
+    image("canal", &[("canal/calico.yaml", &policies), ("canal/crds.yaml", &kind), ("canal/flannel.yaml", &flannel)]);
+    let text = fs::read_to_string(&file).unwrap().replace("cniName: calico", "cniName: canal");
+    fs::write(&file, text).unwrap();
+    let words = ["calico:canal", "-f", &file, &Launcher::ignore(), "--resume"];
+    launcher.kiln(&Launcher::words("run", &words));
+    assert!(!kubectl(one, variables).contains("CALICO_IPV4POOL_CIDR"));
+    let told = "-n kube-system get daemonset kube-flannel-ds -o 'jsonpath={.spec.template.spec.containers[0].args}'";
+    assert!(kubectl(one, told).contains("--iface=eth0"), "{}", kubectl(one, told));
+    let conf = kubectl(one, "-n kube-system get configmap kube-flannel-cfg -o 'jsonpath={.data}'");
+    assert!(conf.contains(kubernetes::PODS) && !conf.contains("10.99."), "{conf}");
     launcher.cluster("reset", &[]);
     assert_as_found(one, &before);
 }
