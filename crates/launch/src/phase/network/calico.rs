@@ -7,7 +7,7 @@ use kiln_yaml::node::Node;
 use serde_json::{Value as Json, json};
 
 use super::edits::Edits;
-use super::manifest::{Device, Draft, Lack, has, value};
+use super::manifest::{Draft, Lack, Way, has, value};
 use crate::families;
 
 /// The ConfigMap with the configuration of CNI: which families pods get.
@@ -62,10 +62,9 @@ pub fn container(draft: &mut Draft<'_, '_>, container: &Node) {
         }
     }
     if let Some(device) = draft.wanted.device {
-        let rows = [("IP_AUTODETECTION_METHOD", v4.is_some(), false), ("IP6_AUTODETECTION_METHOD", v6.is_some(), true)];
-        for (name, _, family) in rows.into_iter().filter(|(name, is_wanted, _)| *is_wanted && !has(container, name)) {
-            if let Some(method) = method(device, family) {
-                set.push((name, method.into()));
+        for (name, network, v6) in [("IP_AUTODETECTION_METHOD", v4, false), ("IP6_AUTODETECTION_METHOD", v6, true)] {
+            if let Some(way) = device.way(v6).filter(|_| network.is_some() && !has(container, name)) {
+                set.push((name, method(&way).into()));
                 draft.told = true;
             }
         }
@@ -73,13 +72,11 @@ pub fn container(draft: &mut Draft<'_, '_>, container: &Node) {
     draft.variables(container, &set);
 }
 
-/// How addresses of a family are found.
-fn method(device: &Device, v6: bool) -> Option<String> {
-    match device {
-        Device::Named(name) => Some(format!("interface={}", Device::pattern(name))),
-        Device::Towards(addresses) => {
-            addresses.iter().find(|address| address.is_ipv6() == v6).map(|address| format!("can-reach={address}"))
-        }
+/// How calico-node is told to find its address.
+fn method(way: &Way) -> String {
+    match way {
+        Way::Interface(pattern) => format!("interface={pattern}"),
+        Way::Reach(address) => format!("can-reach={address}"),
     }
 }
 
@@ -100,12 +97,10 @@ pub fn installation(draft: &mut Draft<'_, '_>, object: &Node) {
         if network.is_none() || own.is_some_and(|own| own.at(&[key]).is_some()) {
             continue;
         }
-        let how = match device {
-            Device::Named(name) => Some(json!({"interface": Device::pattern(name)})),
-            Device::Towards(addresses) => {
-                addresses.iter().find(|address| address.is_ipv6() == v6).map(|address| json!({"canReach": address}))
-            }
-        };
+        let how = device.way(v6).map(|way| match way {
+            Way::Interface(pattern) => json!({"interface": pattern}),
+            Way::Reach(address) => json!({"canReach": address}),
+        });
         set.extend(how.map(|how| (key, how)));
     }
     if set.is_empty() {
@@ -122,7 +117,7 @@ pub fn installation(draft: &mut Draft<'_, '_>, object: &Node) {
     draft.note(made, "calicoNetwork");
 }
 
-/// Pools become the networks of pods. One of a family that there is none of gets the other's; one that is missing is added.
+/// The pool of a family becomes its network of pods. One of a family that there is none of gets the other's; one that is missing is added.
 fn pools(draft: &mut Draft<'_, '_>, pools: &Node) {
     let list = pools.list().unwrap_or_default();
     let cidr = |pool: &Node| pool.at(&["cidr"]).and_then(Node::text).map(str::to_owned);
@@ -133,15 +128,15 @@ fn pools(draft: &mut Draft<'_, '_>, pools: &Node) {
     for (network, own, others, v6) in [(draft.wanted.v4, &four, &six, false), (draft.wanted.v6, &six, &four, true)] {
         let Some(network) = network else { continue };
         let other = if v6 { draft.wanted.v4 } else { draft.wanted.v6 };
-        for pool in own {
+        // Several share the network in a way that somebody thought of.
+        if let [pool] = own[..] {
             made = made.and(draft.edits.set(pool, &[("cidr", network.into())]));
         }
         // What encapsulates IPv4 cannot encapsulate IPv6 in all releases; the size of blocks is another one.
-        let fresh = if v6 {
-            json!({"cidr": network, "encapsulation": "None", "natOutgoing": "Enabled", "nodeSelector": "all()"})
-        } else {
-            json!({"cidr": network, "encapsulation": "IPIP", "natOutgoing": "Enabled", "nodeSelector": "all()"})
-        };
+        let encapsulation = if v6 { "None" } else { "IPIP" };
+        let fresh = json!({
+            "cidr": network, "encapsulation": encapsulation, "natOutgoing": "Enabled", "nodeSelector": "all()"
+        });
         match others.first() {
             _ if !own.is_empty() => {}
             Some(pool) if other.is_none() => draft.edits.replace(pool, &fresh),
@@ -156,6 +151,7 @@ fn pools(draft: &mut Draft<'_, '_>, pools: &Node) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::Device;
     use super::super::manifest::tests::{at, daemons, of, told, variables};
     use super::*;
 
@@ -282,6 +278,8 @@ mod tests {
             assert_eq!((made.text, made.placed, made.lacks), (own, true, None), "the operator asks kubeadm");
         }
         assert_eq!(of(INSTALLATION, &[]).text, INSTALLATION);
+        let several = INSTALLATION.replace("    - blockSize", "    - cidr: 10.1.0.0/17\n    - blockSize");
+        assert_eq!(of(&several, &BOTH[..1]).text, several, "they share it");
     }
 
     #[test]

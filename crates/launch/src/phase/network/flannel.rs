@@ -7,7 +7,7 @@ use kiln_yaml::node::Node;
 use serde_json::Value as Json;
 
 use super::edits::Edits;
-use super::manifest::{Draft, Lack};
+use super::manifest::{Draft, Lack, objects, words};
 
 /// Where flannel's daemon reads its networks.
 const CONF: &str = "net-conf.json";
@@ -47,7 +47,7 @@ pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
 
 /// Ports of UDP at which hosts get packets of each other, as a manifest says it, or another backend does it.
 pub fn ports(text: &str, said: Option<Backend>) -> Vec<u16> {
-    let objects = super::manifest::objects(text).unwrap_or_default();
+    let objects = objects(text).unwrap_or_default();
     let conf = objects.iter().find_map(|object| object.at(&["data", CONF])?.text());
     let conf = conf.and_then(|conf| kiln_yaml::parse(conf).into_iter().next()?.root.ok());
     let own = conf.as_ref().and_then(|conf| conf.at(&["Backend"]));
@@ -74,7 +74,7 @@ pub fn container(draft: &mut Draft<'_, '_>, container: &Node) {
     for list in ["command", "args"].into_iter().filter_map(|key| container.at(&[key])) {
         let items = list.list().unwrap_or_default();
         let place = items.iter().position(|item| item.text().is_some_and(|word| word.starts_with(MANAGER)));
-        if super::manifest::words(container).any(|word| word.trim_start_matches('-').starts_with("iface")) {
+        if words(container).any(|word| word.trim_start_matches('-').starts_with("iface")) {
             continue;
         }
         if let Some(place) = place.filter(|_| !flags.is_empty()) {

@@ -46,11 +46,24 @@ pub enum Device {
     Towards(Vec<IpAddr>),
 }
 
+/// How an address of one family is found on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// On the device whose name this expression matches.
+    Interface(String),
+    /// It is the one that leads there.
+    Reach(IpAddr),
+}
+
 impl Device {
-    /// An expression that only the device's name matches.
-    pub fn pattern(name: &str) -> String {
-        let escaped: String = name.chars().flat_map(|c| (c == '.').then_some('\\').into_iter().chain([c])).collect();
-        format!("^{escaped}$")
+    /// How it is found; none where no address of the family is known.
+    pub fn way(&self, v6: bool) -> Option<Way> {
+        match self {
+            Device::Named(name) => Some(Way::Interface(format!("^{}$", name.replace('.', "\\.")))),
+            Device::Towards(addresses) => {
+                addresses.iter().find(|address| address.is_ipv6() == v6).copied().map(Way::Reach)
+            }
+        }
     }
 }
 

@@ -2,12 +2,11 @@
 
 use kiln_yaml::node::Node;
 
-use super::manifest::{Draft, Lack, words};
+use super::manifest::{Draft, Lack, has, words};
 
 /// The container that assigns addresses.
 pub fn container(draft: &mut Draft<'_, '_>, container: &Node) {
-    let is_weave = words(container).any(|word| word.ends_with("/weave/launch.sh"))
-        || super::manifest::has(container, "IPALLOC_RANGE");
+    let is_weave = words(container).any(|word| word.ends_with("/weave/launch.sh")) || has(container, "IPALLOC_RANGE");
     if !is_weave || !draft.wanted.is_known() {
         return;
     }
