@@ -130,8 +130,10 @@ fn unreached_text(found: &[Finding]) -> String {
 }
 
 fn phase_text(phase: &str, errors: &[LaunchError]) -> String {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    format!("phase {phase} failed: {}", texts.join("; "))
+    match errors {
+        [error] => format!("phase {phase} failed: {error}"),
+        several => format!("phase {phase} failed {} times", several.len()),
+    }
 }
 
 impl LaunchError {
@@ -155,6 +157,8 @@ impl LaunchError {
             LaunchError::Preflight(found) | LaunchError::Unreached(found) => {
                 found.iter().flat_map(Finding::lines).collect()
             }
+            // Its first line has the one already.
+            LaunchError::Phase { errors, .. } if errors.len() == 1 => errors.iter().flat_map(Self::details).collect(),
             LaunchError::Phase { errors, .. } => {
                 errors.iter().flat_map(|error| std::iter::once(format!("{error}")).chain(error.details())).collect()
             }

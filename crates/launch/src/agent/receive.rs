@@ -25,6 +25,9 @@ const BLOBS: usize = 100_000;
 /// Bytes of a line.
 const LINE: u64 = 64 << 10;
 const PIECE: usize = 256 << 10;
+/// How a host says that a blob was something else. What was there of it before may be to blame, as it came from somebody
+/// who was not compared with anything: it is worth another try.
+pub const SPOILED: &str = "its bytes are those of";
 
 /// A line of the stream.
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,10 +99,11 @@ pub fn have(store: &Store, question: impl BufRead, mut out: impl Write) -> Resul
 ///
 /// # Errors
 /// When the stream ends early or makes no sense, when a blob is not what its digest says, or the disk is full. What came
-/// of the blob stays.
+/// of a blob stays; not of one that is something else, and those behind it are taken all the same.
 pub fn receive(store: &Store, mut from: impl BufRead) -> Result<()> {
     let bad = |why: &str| LaunchError::File { what: "read", path: "the stream".into(), why: why.to_owned() };
     let lease = store.lease()?;
+    let mut spoiled = None;
     loop {
         let mut line = String::new();
         from.by_ref().take(LINE).read_line(&mut line).map_err(|error| bad(&error.to_string()))?;
@@ -107,9 +111,17 @@ pub fn receive(store: &Store, mut from: impl BufRead) -> Result<()> {
             return Err(bad("it ended early"));
         }
         match serde_json::from_str(&line).map_err(|_| bad("it has something else between blobs"))? {
-            Head::Blob { digest, size, from: start } => blob(store, &digest, size, start, &mut from)?,
-            Head::Stop => return Ok(()),
-            Head::End { name, root } => {
+            Head::Blob { digest, size, from: start } => {
+                if let Some(found) = blob(store, &digest, size, start, &mut from)? {
+                    spoiled.get_or_insert((digest, found));
+                }
+            }
+            end => {
+                if let Some((digest, found)) = spoiled {
+                    let why = format!("{SPOILED} {found}");
+                    return Err(LaunchError::File { what: "read", path: format!("blob {digest}").into(), why });
+                }
+                let Head::End { name, root } = end else { return Ok(()) };
                 if !store.has_blob(&root.digest) {
                     return Err(bad("it ended without the index"));
                 }
@@ -121,12 +133,13 @@ pub fn receive(store: &Store, mut from: impl BufRead) -> Result<()> {
     }
 }
 
-fn blob(store: &Store, digest: &Digest, size: u64, start: u64, from: &mut impl Read) -> Result<()> {
+/// Takes a blob; says what came in its place, which is gone again.
+fn blob(store: &Store, digest: &Digest, size: u64, start: u64, from: &mut impl Read) -> Result<Option<Digest>> {
     let bad = |why: String| LaunchError::File { what: "read", path: format!("blob {digest}").into(), why };
     let Some(mut writer) = store.download(digest, size, &|| false)? else {
         // Somebody else brought it meanwhile.
         let skipped = io::copy(&mut from.take(size.saturating_sub(start)), &mut io::sink());
-        return skipped.map(drop).map_err(|error| bad(error.to_string()));
+        return skipped.map(|_| None).map_err(|error| bad(error.to_string()));
     };
     if writer.written() != start {
         return Err(bad(format!("{} bytes of it are here, and the stream goes on at {start}", writer.written())));
@@ -153,10 +166,10 @@ fn blob(store: &Store, digest: &Digest, size: u64, start: u64, from: &mut impl R
     let found = hasher.finish();
     if found != *digest {
         writer.reset()?;
-        return Err(bad(format!("its bytes are those of {found}")));
+        return Ok(Some(found));
     }
     writer.commit_hashed(digest.clone())?;
-    Ok(())
+    Ok(None)
 }
 
 /// On the launcher: what a host lacks, as one stream.
@@ -310,6 +323,23 @@ mod tests {
         assert!(moved < all && moved > 0, "{moved} of {all}");
         receive(&two.there, &*rest).unwrap();
         assert!(two.blobs.keys().all(|digest| two.there.has_blob(digest)));
+    }
+
+    #[test]
+    fn what_somebody_else_had_begun_wrongly_is_gone_and_all_else_is_taken() {
+        let two = Two::new();
+        let (digest, size) = two.blobs.iter().max_by_key(|(_, size)| **size).unwrap();
+        let mut writer = two.there.download(digest, *size, &|| false).unwrap().unwrap();
+        writer.write_all(b"another").unwrap();
+        drop(writer);
+        let (bytes, all) = two.stream();
+        let told = receive(&two.there, &*bytes).unwrap_err().to_string();
+        assert!(told.contains(&format!("blob {digest}: {SPOILED} ")), "{told}");
+        assert_eq!(two.there.get_ref("a/b:1").unwrap(), None);
+        assert!(two.blobs.keys().all(|other| other == digest || two.there.has_blob(other)));
+        let (bytes, moved) = two.stream();
+        assert!(moved == *size && moved < all, "{moved} of {all}");
+        receive(&two.there, &*bytes).unwrap();
     }
 
     #[test]

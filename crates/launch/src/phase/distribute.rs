@@ -12,7 +12,7 @@ use kiln_host::command::quote;
 use kiln_oci::Digest;
 
 use super::{Order, Phase, Work};
-use crate::agent::receive::{Have, Stream, answer, question};
+use crate::agent::receive::{Have, SPOILED, Stream, answer, question};
 use crate::error::{LaunchError, Result};
 use crate::event::Event;
 use crate::facts::{self, AGENT, HOME};
@@ -126,7 +126,8 @@ fn send_blobs(launch: &Launch, member: &Member) -> Result<()> {
     Ok(())
 }
 
-/// Sends what is lacking of some blobs; says how many bytes that were. What is there is asked, if `have` does not say.
+/// Sends what is lacking of some blobs; says how many bytes that were. What is there is asked, if `have` does not say; once
+/// more, if what another host had begun to send turns out to be something else.
 /// With `whole`, they are all of the image, and it gets its name. `tell` hears how many bytes have moved, of how many.
 ///
 /// # Errors
@@ -139,10 +140,27 @@ pub fn send(
     whole: bool,
     tell: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<u64> {
-    let bundle = &launch.bundle;
     let have = have.map_or_else(|| ask(member, blobs), Ok)?;
+    match stream(launch, member, blobs, &have, whole, tell) {
+        Err(LaunchError::Command { tail, .. }) if tail.iter().any(|line| line.contains(SPOILED)) => {
+            stream(launch, member, blobs, &ask(member, blobs)?, whole, tell)
+        }
+        other => other,
+    }
+}
+
+/// One stream of what is lacking.
+fn stream(
+    launch: &Launch,
+    member: &Member,
+    blobs: &BTreeMap<Digest, u64>,
+    have: &Have,
+    whole: bool,
+    tell: &(dyn Fn(u64, u64) + Sync),
+) -> Result<u64> {
+    let bundle = &launch.bundle;
     let name = whole.then_some((bundle.name.as_str(), &bundle.root));
-    let (stream, total) = Stream::of(&bundle.store, blobs, &have, name);
+    let (stream, total) = Stream::of(&bundle.store, blobs, have, name);
     let moved = stream.moved();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -203,6 +203,20 @@ fn a_host_that_has_other_bytes_is_found_out() {
 }
 
 #[test]
+fn what_a_host_began_to_send_wrongly_is_sent_again() {
+    use std::io::Write;
+    let mut bed = Bed::new(&[Odd::No]);
+    bed.world.options.peers = None;
+    let (digest, size) = bed.blobs.iter().max_by_key(|(_, size)| **size).unwrap();
+    let store = bed.hosts[0].store();
+    let mut writer = store.download(digest, *size, &|| false).unwrap().unwrap();
+    writer.write_all(&noise(1_000_000, 99)).unwrap();
+    drop(writer);
+    bed.run().unwrap();
+    bed.all_well();
+}
+
+#[test]
 fn a_host_that_cannot_be_reached_serves_nobody_and_all_get_everything() {
     let bed = Bed::new(&[Odd::Walled, Odd::No, Odd::No, Odd::No]);
     bed.run().unwrap();
