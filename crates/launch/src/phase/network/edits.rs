@@ -30,7 +30,8 @@ impl<'t> Edits<'t> {
         let mut at = 0;
         for (i, (span, with)) in self.list.iter().enumerate() {
             // What an alias names is met more than once.
-            if span.start < at || self.list.iter().take(i).any(|other| other.0 == *span && other.1 == *with) {
+            let mut before = self.list.iter().take(i).rev().take_while(|(other, _)| other == span);
+            if span.start < at || before.any(|(_, other)| other == with) {
                 continue;
             }
             out.push_str(self.text.get(at..span.start).unwrap_or_default());
