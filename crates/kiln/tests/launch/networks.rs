@@ -31,6 +31,19 @@ spec:
     )
 }
 
+/// Builds the image `calico:TAG`: Kubernetes with these manifests.
+fn image(launcher: &Launcher<'_>, tag: &str, files: &[(&str, &str)]) {
+    let directory = launcher.fleet.directory().join(tag);
+    for (name, text) in files {
+        let path = directory.join("manifests").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let kubefile = format!("FROM kubernetes:{}\nCOPY manifests manifests\n", launcher.version);
+    fs::write(directory.join("Kubefile"), kubefile).unwrap();
+    launcher.kiln(&["cluster", "build", "-q", "-t", &format!("calico:{tag}"), directory.to_str().unwrap()]);
+}
+
 const OPERATOR: &str = "apiVersion: apps/v1
 kind: Deployment
 metadata: {name: tigera-operator, namespace: kube-system}
@@ -67,16 +80,11 @@ fn calicos_operator_gets_the_network_of_pods_and_nodes_without_one_are_told() {
     let launcher = Launcher::new(&fleet);
     let one = fleet.host(1);
     let before = footprint(one);
-    let directory = fleet.directory().join("calico");
-    fs::create_dir_all(&directory).unwrap();
     // Too large for what `kubectl apply` notes of it in an annotation, as the operator's own are.
     let long = "a pod network ".repeat(20_000);
     let kinds = definition("Installation", "installations", &long) + &definition("APIServer", "apiservers", "another");
-    fs::write(directory.join("tigera-operator.yaml"), kinds + OPERATOR).unwrap();
-    fs::write(directory.join("custom-resources.yaml"), INSTALLATION).unwrap();
-    let kubefile = format!("FROM kubernetes:{}\nCOPY *.yaml manifests/\n", launcher.version);
-    fs::write(directory.join("Kubefile"), kubefile).unwrap();
-    launcher.kiln(&["cluster", "build", "-q", "-t", "calico:1", directory.to_str().unwrap()]);
+    let operator = kinds + OPERATOR;
+    image(&launcher, "1", &[("tigera-operator.yaml", &operator), ("custom-resources.yaml", INSTALLATION)]);
     let file = launcher.clusterfile(1, 0);
     Launcher::say(&file, "  network: {cniName: calico}\n");
 
@@ -151,20 +159,9 @@ fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
     let one = fleet.host(1);
     let before = footprint(one);
     let kind = definition("APIServer", "apiservers", "one");
-    let image = |tag: &str, files: &[(&str, &str)]| {
-        let directory = fleet.directory().join(tag);
-        for (name, text) in files {
-            let path = directory.join("manifests").join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let kubefile = format!("FROM kubernetes:{}\nCOPY manifests manifests\n", launcher.version);
-        fs::write(directory.join("Kubefile"), kubefile).unwrap();
-        launcher.kiln(&["cluster", "build", "-q", "-t", &format!("calico:{tag}"), directory.to_str().unwrap()]);
-    };
     let later = format!("{NODE}---\napiVersion: policy/v9\nkind: PodDisruptionBudget\nmetadata: {{name: calico}}\n");
-    image("later", &[("calico-crds.yaml", &kind), ("calico.yaml", &later)]);
-    image("1", &[("calico-crds.yaml", &kind), ("calico.yaml", NODE)]);
+    image(&launcher, "later", &[("calico-crds.yaml", &kind), ("calico.yaml", &later)]);
+    image(&launcher, "1", &[("calico-crds.yaml", &kind), ("calico.yaml", NODE)]);
     let file = launcher.clusterfile(1, 0);
     Launcher::say(&file, "  network: {cniName: calico, interface: eth0}\n");
 
@@ -196,7 +193,11 @@ fn calicos_own_files_are_applied_together_and_its_pods_say_why_they_fail() {
         .replace("/of-calico", "/flannel")
         .replace("          env:\n", "          env:\n            - {name: CALICO_NETWORKING_BACKEND, value: none}\n");
     let flannel = kubernetes::FLANNEL.replace(kubernetes::PODS, "10.99.0.0/16");
-    image("canal", &[("canal/calico.yaml", &policies), ("canal/crds.yaml", &kind), ("canal/flannel.yaml", &flannel)]);
+    image(
+        &launcher,
+        "canal",
+        &[("canal/calico.yaml", &policies), ("canal/crds.yaml", &kind), ("canal/flannel.yaml", &flannel)],
+    );
     let text = fs::read_to_string(&file).unwrap().replace("cniName: calico", "cniName: canal");
     fs::write(&file, text).unwrap();
     let words = ["calico:canal", "-f", &file, &Launcher::ignore(), "--resume"];

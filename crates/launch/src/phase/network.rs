@@ -15,9 +15,10 @@ use kiln_clusterfile::address::{self, Choice};
 use kiln_clusterfile::model::Origin;
 use kiln_host::Stdin;
 use kiln_host::command::quote;
+use kiln_spec::source::Source;
 
 use self::choice::{Network, choose};
-use self::manifest::{Adapted, Device, Lack, Wanted, adapted, line};
+use self::manifest::{Adapted, Device, Lack, Wanted, adapted};
 use super::join::KUBECTL;
 use super::{Order, Phase, Work};
 use crate::config::configuration;
@@ -111,8 +112,8 @@ pub fn check(launch: &Launch) -> Result<()> {
         return Ok(());
     }
     let Network::Manifests(paths) = chosen(launch)? else { return Ok(()) };
-    let own = |path: &String| Some((path.clone(), launch.bundle.networks.get(path)?.clone()));
-    let known: Option<Vec<(String, String)>> = paths.iter().map(own).collect();
+    let own = |path: &String| Some(Source { name: path.clone(), text: launch.bundle.networks.get(path)?.clone() });
+    let known: Option<Vec<Source>> = paths.iter().map(own).collect();
     known.map_or(Ok(()), |known| ready(launch, known).map(|_| ()))
 }
 
@@ -132,10 +133,10 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
         Network::None => Ok(()),
         Network::App(name) => super::guest::app(launch, member, &name),
         Network::Manifests(paths) => {
-            let read = |path: String| {
-                let from = quote(&format!("{}/{path}", launch.bundle.rootfs()));
+            let read = |name: String| {
+                let from = quote(&format!("{}/{name}", launch.bundle.rootfs()));
                 let said = member.machine.succeed("read the network's manifest", &format!("cat {from}"))?;
-                Ok((path, said.text()))
+                Ok(Source { name, text: said.text() })
             };
             // All are looked at before one is applied.
             let (files, notes) = ready(launch, paths.into_iter().map(read).collect::<Result<_>>()?)?;
@@ -147,13 +148,12 @@ fn run(launch: &Launch, member: &Member) -> Result<()> {
 
 /// A manifest, as it is in the image and as it is applied.
 struct File {
-    path: String,
-    own: String,
+    own: Source,
     made: Adapted,
 }
 
-/// Makes manifests ready, by path, and says what the user is to know of that.
-fn ready(launch: &Launch, manifests: Vec<(String, String)>) -> Result<(Vec<File>, Vec<String>)> {
+/// Makes manifests ready, and says what the user is to know of that.
+fn ready(launch: &Launch, manifests: Vec<Source>) -> Result<(Vec<File>, Vec<String>)> {
     let interface = interface(launch);
     let pods = pod_networks(launch)?;
     let mut wanted = Wanted::of(pods.iter().map(String::as_str));
@@ -165,17 +165,17 @@ fn ready(launch: &Launch, manifests: Vec<(String, String)>) -> Result<(Vec<File>
         wanted.is_said = interface.said.is_some();
     }
     let mut files = Vec::new();
-    for (path, own) in manifests {
-        let made = adapted(&own, &wanted).map_err(|fault| LaunchError::Wanted {
-            what: format!("{path}:{}: {fault}", line(&own, fault.span.start)),
+    for own in manifests {
+        let made = adapted(&own.text, &wanted).map_err(|fault| LaunchError::Wanted {
+            what: format!("{}:{}: {fault}", own.name, own.position(fault.span.start).0),
             hint: "the image's manifest of the pod network has to be YAML".to_owned(),
         })?;
         match made.lacks {
-            Some(lack) => return Err(lacking(&path, lack)),
-            None => files.push(File { path, own, made }),
+            Some(lack) => return Err(lacking(&own.name, lack)),
+            None => files.push(File { own, made }),
         }
     }
-    let names = files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
+    let names = files.iter().map(|file| file.own.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(backend) = backend.filter(|_| !files.iter().any(|file| file.made.backed)) {
         return Err(no_backend(&backend.origin, &names));
     }
@@ -236,7 +236,7 @@ fn apply(launch: &Launch, member: &Member, file: &File) -> Result<()> {
             Ok(_) => Ok(None),
             Err(_) if unknown.iter().any(kinds::Kind::is_kubernetes) => Err(nobody_knows(launch, file, &unknown)),
             Err(_) if !unknown.is_empty() => Ok(Some(unknown)),
-            Err(error) => Err(in_words_of(error, &to, &file.path)),
+            Err(error) => Err(in_words_of(error, &to, &file.own.name)),
         }
     })?;
     lacking.map_or(Ok(()), |unknown| Err(nobody_knows(launch, file, &unknown)))
@@ -263,7 +263,7 @@ fn nobody_knows(launch: &Launch, file: &File, unknown: &[kinds::Kind]) -> Launch
     let release = &launch.bundle.kubernetes;
     let place = |kind: &kinds::Kind| {
         let line = kind.line(&file.own).map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{}{line}: {} of {}", file.path, kind.kind, kind.version)
+        format!("{}{line}: {} of {}", file.own.name, kind.kind, kind.version)
     };
     let all: Vec<String> = unknown.iter().map(place).collect();
     let hint = if unknown.iter().any(kinds::Kind::is_kubernetes) {

@@ -7,7 +7,7 @@ use kiln_yaml::node::Node;
 use serde_json::{Value as Json, json};
 
 use super::edits::Edits;
-use super::manifest::{Draft, Lack, Way, has, value};
+use super::manifest::{Draft, Lack, Way, has, value, within};
 use crate::families;
 
 /// The ConfigMap with the configuration of CNI: which families pods get.
@@ -15,7 +15,7 @@ pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
     let Some(string) = object.at(&["data", "cni_network_config"]).filter(|_| draft.wanted.v6.is_some()) else { return };
     let inner = string.text().unwrap_or_default();
     // It is no JSON before words such as `__CNI_MTU__` are filled in, but YAML.
-    let conf = kiln_yaml::parse(inner).into_iter().next().and_then(|document| document.root.ok());
+    let conf = within(inner);
     let plugins = conf.as_ref().and_then(|conf| conf.at(&["plugins"])).and_then(Node::list).unwrap_or_default();
     let all = plugins.iter().chain(&conf);
     let Some(ipam) = all.filter_map(|plugin| plugin.at(&["ipam"])).next() else {

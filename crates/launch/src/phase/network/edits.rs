@@ -179,6 +179,7 @@ impl<'t> Edits<'t> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::tests::json;
     use super::*;
 
     fn root(text: &str) -> Node {
@@ -188,17 +189,6 @@ mod tests {
     /// A text as it is read again; numbers are texts.
     fn again(text: &str) -> Json {
         json(&root(text))
-    }
-
-    fn json(node: &Node) -> Json {
-        match &node.value {
-            Value::Null => Json::Null,
-            Value::Bool(is) => Json::from(*is),
-            Value::Number(number) => Json::from(number.canonical()),
-            Value::Text(text) => Json::from(text.as_str()),
-            Value::List(items) => items.iter().map(json).collect(),
-            Value::Map(map) => map.entries.iter().map(|entry| (entry.key.clone(), json(&entry.value))).collect(),
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use kiln_yaml::node::Node;
 use serde_json::Value as Json;
 
 use super::edits::Edits;
-use super::manifest::{Draft, Lack, objects, words};
+use super::manifest::{Draft, Lack, objects, within, words};
 
 /// Where flannel's daemon reads its networks.
 const CONF: &str = "net-conf.json";
@@ -18,8 +18,7 @@ pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
     draft.placed = true;
     draft.backed = true;
     let inner = string.text().unwrap_or_default();
-    let conf = kiln_yaml::parse(inner).into_iter().next().and_then(|document| document.root.ok());
-    let Some(conf) = conf.filter(|conf| conf.map().is_some()) else {
+    let Some(conf) = within(inner).filter(|conf| conf.map().is_some()) else {
         return draft.lack(Lack::Network(format!("an object of JSON as {CONF}")));
     };
     let (v4, v6) = (draft.wanted.v4, draft.wanted.v6);
@@ -49,7 +48,7 @@ pub fn settings(draft: &mut Draft<'_, '_>, object: &Node) {
 pub fn ports(text: &str, said: Option<Backend>) -> Vec<u16> {
     let objects = objects(text).unwrap_or_default();
     let conf = objects.iter().find_map(|object| object.at(&["data", CONF])?.text());
-    let conf = conf.and_then(|conf| kiln_yaml::parse(conf).into_iter().next()?.root.ok());
+    let conf = conf.and_then(within);
     let own = conf.as_ref().and_then(|conf| conf.at(&["Backend"]));
     let kind = own.and_then(|own| own.at(&["Type"])?.text());
     // Its own settings count where its backend does.

@@ -1,8 +1,9 @@
 //! Kinds of objects that an API server does not know: whether they will come, and where they are in a manifest.
 
+use kiln_spec::source::Source;
 use kiln_yaml::node::Node;
 
-use super::manifest::{line, objects};
+use super::manifest::objects;
 
 /// Groups that come with Kubernetes: what of these is not known never will be.
 const OWN: [&str; 24] = [
@@ -48,13 +49,13 @@ impl Kind {
         OWN.contains(&group)
     }
 
-    /// The line of a text that an object of the kind starts in.
-    pub fn line(&self, text: &str) -> Option<usize> {
+    /// The line of a manifest that an object of the kind starts in.
+    pub fn line(&self, manifest: &Source) -> Option<usize> {
         let said = |object: &Node, key: &str, is: &str| object.at(&[key]).and_then(Node::text) == Some(is);
-        let all = objects(text).ok()?;
+        let all = objects(&manifest.text).ok()?;
         let found =
             all.iter().find(|object| said(object, "kind", &self.kind) && said(object, "apiVersion", &self.version))?;
-        Some(line(text, found.span.start))
+        Some(manifest.position(found.span.start).0)
     }
 }
 
@@ -95,6 +96,7 @@ mod tests {
         assert!(!Kind { kind: "Gateway".into(), version: "gateway.networking.k8s.io/v1".into() }.is_kubernetes());
         assert!(Kind { kind: "Pods".into(), version: "v1".into() }.is_kubernetes());
         let text = "kind: A\n---\n# x\napiVersion: policy/v1\nkind: PodDisruptionBudget\n---\nkind: Installation\napiVersion: other/v1\n";
-        assert_eq!((found[0].line(text), found[1].line(text), found[0].line("[")), (Some(4), None, None));
+        let line = |kind: &Kind, text: &str| kind.line(&Source { name: String::new(), text: text.to_owned() });
+        assert_eq!((line(&found[0], text), line(&found[1], text), line(&found[0], "[")), (Some(4), None, None));
     }
 }

@@ -196,9 +196,9 @@ pub fn objects(text: &str) -> Result<Vec<Node>, Fault> {
     Ok(all)
 }
 
-/// The line of a place, from 1 on.
-pub fn line(text: &str, at: usize) -> usize {
-    text.get(..at).unwrap_or_default().matches('\n').count() + 1
+/// What a string of a manifest has, as YAML or JSON; none if it cannot be read.
+pub fn within(string: &str) -> Option<Node> {
+    parse(string).into_iter().next()?.root.ok()
 }
 
 /// Makes a manifest ready.
